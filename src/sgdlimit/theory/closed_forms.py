@@ -1,0 +1,224 @@
+"""Learning curves known exactly: the linear model with a ridge, and its online limit (THEORY section 3).
+
+The linear model has loss `(r - y)^2 / 2` and label `y = r* + sqrt(noise_variance) z` with one direction each (`k = k* = 1`).
+Its curves are averages over the Marchenko-Pastur law of `A = X^T X / delta`, and the noise of SGD adds a Volterra equation
+for the train risk (Paquette, Lee, Pedregosa and Paquette, arXiv 2102.04396; here the case of Fan and Wang, arXiv
+2601.21093). Both are solved without a grid in time: the law is replaced by a Gauss rule, which turns the Volterra
+equation into a linear system of equations with constant coefficients.
+
+Everything here is NumPy and float64; time is `t` of THEORY section 1 (one epoch lasts `step * sample_ratio`).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from scipy.linalg import eigh_tridiagonal, expm
+
+Array = np.ndarray
+
+
+def marchenko_pastur(sample_ratio: float, size: int) -> tuple[Array, Array]:
+    """Gauss rule of the eigenvalue law of `X^T X / delta`, `X (n, d)` with entries of variance `1/d`, `n/d = delta`.
+
+    The law's three-term recurrence is constant after its first row (the limit of the bidiagonal form of a Gaussian matrix), so
+    the rule is exact for polynomials of degree `2 size - 1` at every `delta`: the atom at zero for `delta < 1` and the hard
+    edge at `delta = 1` need no special treatment, and averages of exponentials converge faster than geometrically.
+
+    Returns:
+        nodes `(size,)`, increasing and not negative, and weights `(size,)`, which sum to 1.
+    """
+    gamma = 1.0 / sample_ratio
+    diagonal = np.full(size, 1.0 + gamma)
+    diagonal[0] = 1.0
+    nodes, vectors = eigh_tridiagonal(diagonal, np.full(size - 1, math.sqrt(gamma)))
+    return np.where(nodes < 1e-13 * (1.0 + gamma), 0.0, nodes), vectors[0] ** 2
+
+
+def linear_model(
+    sample_ratio: float,
+    step: float,
+    ridge: float,
+    noise_variance: float,
+    start_variance: float,
+    teacher_variance: float,
+    times: Any,
+    start_overlap: float = 0.0,
+) -> dict[str, Array]:
+    """Curves of the linear model under SGD and SME (the same), or gradient flow for `step = 0`.
+
+    Arguments:
+        sample_ratio: `delta = n/d`.
+        step: `eta`; above `stability_limit` the curves grow without bound, which is then what is returned.
+        ridge: `lam` of the penalty `lam theta^2 / 2`.
+        noise_variance: variance of the label noise.
+        start_variance, start_overlap: the start is `theta_0 = start_overlap theta* + N(0, start_variance)`.
+        teacher_variance: `rho = E[theta*^2]`.
+        times: `(T,)`, not negative, in any order.
+
+    Returns:
+        `self_overlap`, `overlap`, `train_risk`, `test_risk`, each `(T,)`, accurate to about 1e-12 of their scale.
+        Source: THEORY section 3, with a general start overlap added.
+    """
+    model = _Linear(sample_ratio, step, ridge, noise_variance, start_variance, teacher_variance, times, start_overlap)
+    q = model.flow() + model.excess @ np.sqrt(model.weights)
+    m = teacher_variance * model.aligned @ model.weights
+    return {
+        "self_overlap": q,
+        "overlap": m,
+        "train_risk": 0.5 * (model.flow_residual() + model.excess @ (np.sqrt(model.weights) * model.nodes)),
+        "test_risk": 0.5 * (q - 2.0 * m + teacher_variance + noise_variance),
+    }
+
+
+def linear_kernels(
+    sample_ratio: float,
+    step: float,
+    ridge: float,
+    noise_variance: float,
+    start_variance: float,
+    teacher_variance: float,
+    times: Any,
+    start_overlap: float = 0.0,
+) -> dict[str, Array]:
+    """Two-time kernels of the linear model, arguments as in `linear_model`.
+
+    Returns:
+        `correlation (T, T)`, `C(t, s) = E[theta_t theta_s]`, and `response (T, T)`, `R(t, s) = int e^{-(a + lam)(t - s)} mu(da)` for
+        `s <= t` and 0 for `s > t`. The response is that of the mean, so it is the same for SGD, SME and gradient flow.
+    """
+    model = _Linear(sample_ratio, step, ridge, noise_variance, start_variance, teacher_variance, times, start_overlap)
+    a, w, e, f, aligned = model.nodes, model.weights, model.decay, model.integral, model.aligned
+    t = model.times
+    correlation = (start_variance * e * w) @ e.T + (teacher_variance * aligned * w) @ aligned.T
+    correlation += (noise_variance / sample_ratio * f * w * a) @ f.T
+    # Noise injected until the earlier of the two times decays at the rate of the mean afterwards.
+    gap = t[:, None] - t[None, :]
+    spread = np.exp(-np.abs(gap)[..., None] * (a + ridge))
+    earlier = np.where(gap[..., None] >= 0, model.excess[None, :, :], model.excess[:, None, :])
+    correlation += (spread * earlier) @ np.sqrt(w)
+    return {"correlation": correlation, "response": np.where(gap >= 0, spread @ w, 0.0)}
+
+
+def stability_limit(sample_ratio: float, ridge: float = 0.0) -> float:
+    """Largest step `eta` for which SGD on the linear model stays bounded: `eta int a^2 / (2 (a + lam)) mu(da) = 1` (THEORY section 3).
+
+    It is 2 without a ridge at every `sample_ratio`; a ridge raises it. The integral is `(1 - lam + lam^2 g) / 2` with the
+    Stieltjes transform `g = int mu(da) / (a + lam)`, known in closed form.
+    """
+    if ridge == 0:
+        return 2.0
+    gamma = 1.0 / sample_ratio
+    b = ridge + 1.0 - gamma
+    disc = math.sqrt(b * b + 4.0 * gamma * ridge)
+    g = 2.0 / (b + disc) if b > 0 else (disc - b) / (2.0 * gamma * ridge)
+    return 2.0 / (1.0 - ridge + ridge * ridge * g)
+
+
+def online_linear(
+    step: float,
+    ridge: float,
+    noise_variance: float,
+    start_variance: float,
+    teacher_variance: float,
+    times: Any,
+    start_overlap: float = 0.0,
+) -> dict[str, Array]:
+    """Curves of one-pass SGD on the linear model, the limit `sample_ratio -> infinity` of `linear_model` (THEORY section 3).
+
+    `q' = -2 (lam + 1) q + 2 m + eta D`, `m' = -(lam + 1) m + rho`, `D = q - 2 m + rho + noise_variance`, solved by the exponential of
+    a matrix. A fresh sample at every step makes train and test risk equal.
+
+    Returns:
+        `self_overlap`, `overlap`, `train_risk`, `test_risk`, each `(T,)`.
+    """
+    t = np.atleast_1d(np.asarray(times, dtype=float))
+    rho = teacher_variance
+    # Columns act on (q, m, 1).
+    generator = np.array(
+        [
+            [-2.0 * (ridge + 1.0) + step, 2.0 - 2.0 * step, step * (rho + noise_variance)],
+            [0.0, -(ridge + 1.0), rho],
+            [0.0, 0.0, 0.0],
+        ]
+    )
+    start = np.array([start_overlap**2 * rho + start_variance, start_overlap * rho, 1.0])
+    state = expm(t[:, None, None] * generator) @ start
+    q, m = state[:, 0], state[:, 1]
+    risk = 0.5 * (q - 2.0 * m + rho + noise_variance)
+    return {"self_overlap": q, "overlap": m, "train_risk": risk, "test_risk": risk.copy()}
+
+
+class _Linear:
+    """The linear model at the nodes of the Gauss rule: everything is `(T, size)`, time first.
+
+    With `e = exp(-(a + lam) t)` and `f = (1 - e)/(a + lam)` the flow is `theta_t = e xi + (start_overlap e + f a) theta* + f X^T z / delta`
+    along an eigenvector of `A` with eigenvalue `a`. The noise of SGD adds the variance `a u`, `u(t) = int_0^t e^{-2 (a + lam)(t - s)} eta
+    D(s) ds`; `excess` is `sqrt(weight) a u`.
+    """
+
+    def __init__(self, sample_ratio, step, ridge, noise_variance, start_variance, teacher_variance, times, start_overlap):
+        self.sample_ratio, self.ridge, self.noise_variance = sample_ratio, ridge, noise_variance
+        self.start_variance, self.teacher_variance = start_variance, teacher_variance
+        t = np.atleast_1d(np.asarray(times, dtype=float))
+        if (t < 0).any():
+            raise ValueError(f"`times` must not be negative, but reaches {t.min():g}")
+        self.times = t
+        # e^{-2 a t} over a support of length 4/sqrt(delta) has Chebyshev coefficients like exp(-k^2 / 2z) beyond exp's own.
+        z = 4.0 * t.max(initial=0.0) / math.sqrt(sample_ratio)
+        self.nodes, self.weights = marchenko_pastur(sample_ratio, 40 + math.ceil(5.0 * math.sqrt(z)))
+        rate = self.nodes + ridge
+        x = rate * t[:, None]
+        self.decay = np.exp(-x)
+        self.integral = t[:, None] * _phi(x)
+        self.aligned = start_overlap * self.decay + self.integral * self.nodes
+        self.start_overlap = start_overlap
+        self.excess = self._excess(step) if step else np.zeros_like(self.decay)
+
+    def flow(self) -> Array:
+        """`q_gf(t)`, the self-overlap of the flow, `(T,)`."""
+        second = self.start_variance * self.decay**2 + self.teacher_variance * self.aligned**2
+        second += self.noise_variance / self.sample_ratio * self.integral**2 * self.nodes
+        return second @ self.weights
+
+    def flow_residual(self) -> Array:
+        """`D_gf(t)`, twice the train risk of the flow, `(T,)`."""
+        a = self.nodes
+        fit = self.integral * a
+        signal = self.start_variance * self.decay**2 + self.teacher_variance * (self.aligned - 1.0) ** 2
+        noise = self.noise_variance / self.sample_ratio * (fit**2 - 2.0 * fit)
+        return (signal * a + noise) @ self.weights + self.noise_variance
+
+    def _excess(self, step: float) -> Array:
+        """Solve `u' = -2 (a + lam) u + eta D`, `D = D_gf + sum w a^2 u` exactly.
+
+        In `v = sqrt(w) a u` the matrix `-2 diag(a + lam) + eta b b^T`, `b = sqrt(w) a`, is symmetric; `D_gf` is a sum of exponentials,
+        each of which convolves with an eigenmode in closed form.
+        """
+        a, w, t = self.nodes, self.weights, self.times
+        rate = a + self.ridge
+        share = np.divide(a, rate, out=np.zeros_like(a), where=rate > 0)
+        noise, rho = self.noise_variance / self.sample_ratio, self.teacher_variance
+        # D_gf = constant + sum_j once_j e_j + twice_j e_j^2, from f a = share (1 - e).
+        offset, slope = share - 1.0, self.start_overlap - share
+        constant = self.noise_variance + w @ (rho * a * offset**2 + noise * (share**2 - 2.0 * share))
+        once = w * (2.0 * rho * a * offset * slope + 2.0 * noise * share * (1.0 - share))
+        twice = w * (a * (self.start_variance + rho * slope**2) + noise * share**2)
+        amplitudes = np.concatenate([[constant], once, twice])
+        rates = np.concatenate([[0.0], rate, 2.0 * rate])
+
+        b = np.sqrt(w) * a
+        modes, basis = np.linalg.eigh(np.diag(-2.0 * rate) + step * np.outer(b, b))
+        # int_0^t e^{mode (t - s)} e^{-rate s} ds, from the larger exponent so that nothing cancels or overflows early.
+        mode, lower = modes[:, None], -rates[None, :]
+        top, gap = np.maximum(mode, lower), np.abs(mode - lower)
+        driven = np.stack([(s * np.exp(top * s) * _phi(gap * s)) @ amplitudes for s in t])
+        return (driven * (step * (basis.T @ b))) @ basis.T
+
+
+def _phi(x: Array) -> Array:
+    """`(1 - e^{-x}) / x`, 1 at zero."""
+    safe = np.where(x == 0, 1.0, x)
+    return np.where(x == 0, 1.0, -np.expm1(-safe) / safe)

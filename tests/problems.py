@@ -1,0 +1,165 @@
+"""The four reference problems (tests/data/reference) and random problems whose answer is known, shared by tests and benchmarks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+
+import sgdlimit as sl
+from sgdlimit.theory import closed_forms
+
+REFERENCE = Path(__file__).parent / "data" / "reference"
+CURVES = ("self_overlap", "overlap", "train_risk", "test_risk")
+_STORED = {"self_overlap": "q", "overlap": "m", "train_risk": "train", "test_risk": "test"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A problem with the step and horizon of its stored simulations."""
+
+    build: Callable[[], sl.Problem]
+    step: float
+    horizon: float
+
+
+def tanh_regression() -> sl.Problem:
+    return sl.Problem(
+        loss=lambda r, y: 0.5 * (jnp.tanh(r[0]) - y) ** 2,
+        label=lambda r_star, z: jnp.tanh(r_star[0]) + 0.3 * z,
+        noise=sl.Normal(),
+        sample_ratio=1.5,
+        teacher=sl.GaussianTeacher(cov=[[2.25]]),
+        init=sl.Init(overlap=[[0.0]], cov=[[1.0]]),
+        penalty=sl.Ridge(0.05),
+    )
+
+
+def ridge_regression() -> sl.Problem:
+    return linear(sample_ratio=2.0, ridge=0.1, noise_variance=0.25, start_variance=0.5, teacher_variance=1.0)
+
+
+def logistic() -> sl.Problem:
+    """Label +1 with probability `1/(1 + exp(-r*))`, else -1, from one uniform draw."""
+    return sl.Problem(
+        loss=lambda r, y: jnp.logaddexp(0.0, -y * r[0]),
+        label=lambda r_star, z: jnp.where(z < 1.0 / (1.0 + jnp.exp(-r_star[0])), 1.0, -1.0),
+        noise=sl.Uniform(),
+        sample_ratio=3.0,
+        teacher=sl.GaussianTeacher(cov=[[4.0]]),
+        init=sl.Init(overlap=[[0.0]], cov=[[0.25]]),
+        penalty=sl.Ridge(0.01),
+    )
+
+
+def committee() -> sl.Problem:
+    return sl.Problem(
+        loss=lambda r, y: 0.5 * (jnp.tanh(r[0]) - 0.5 * jnp.tanh(r[1]) - y) ** 2,
+        label=lambda r_star, z: jnp.tanh(r_star[0]) - 0.5 * jnp.tanh(r_star[1]) + 0.2 * z,
+        noise=sl.Normal(),
+        sample_ratio=2.0,
+        teacher=sl.GaussianTeacher(cov=[[1.5, 0.3], [0.3, 1.0]]),
+        init=sl.Init(overlap=[[0.2, 0.0], [0.0, 0.1]], cov=[[0.6, 0.0], [0.0, 0.6]]),
+        penalty=sl.Ridge(0.02),
+    )
+
+
+CASES = {
+    "tanh_regression": Case(tanh_regression, 1.5, 4.0),
+    "ridge_regression": Case(ridge_regression, 0.8, 4.0),
+    "logistic": Case(logistic, 4.0, 12.0),
+    "committee": Case(committee, 1.0, 8.0),
+}
+DYNAMICS = ("sgd", "sme", "gf")
+
+
+def dynamics(name: str, step: float) -> sl.SGD | sl.SME | sl.GradientFlow:
+    """`name` is one of `DYNAMICS`."""
+    return {"sgd": lambda: sl.SGD(step), "sme": lambda: sl.SME(step), "gf": sl.GradientFlow}[name]()
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Stored simulations: `mean[name]` and `se[name]` with the shapes of the dataset's curves, time first."""
+
+    times: np.ndarray
+    mean: dict[str, np.ndarray]
+    se: dict[str, np.ndarray]
+    n_features: int
+
+
+def reference(problem: str, dynamics: str) -> Reference:
+    """The stored runs of `problem` under `dynamics` (a name of `DYNAMICS`, or a variant such as "sgd-batch8")."""
+    stored = json.loads((REFERENCE / f"{problem}-{dynamics}.json").read_text())
+    return Reference(
+        times=np.array(stored["times"]),
+        mean={name: np.array(stored[key]["mean"]) for name, key in _STORED.items()},
+        se={name: np.array(stored[key]["se"]) for name, key in _STORED.items()},
+        n_features=stored["d"],
+    )
+
+
+# --- problems whose answer is known ------------------------------------------------------------------------------------
+
+
+def linear(
+    sample_ratio: float, ridge: float, noise_variance: float, start_variance: float, teacher_variance: float, start_overlap: float = 0.0
+) -> sl.Problem:
+    """The linear model of `closed_forms.linear_model`."""
+    scale = float(np.sqrt(noise_variance))
+    return sl.Problem(
+        loss=lambda r, y: 0.5 * (r[0] - y) ** 2,
+        label=lambda r_star, z: r_star[0] + scale * z,
+        noise=sl.Normal(),
+        sample_ratio=sample_ratio,
+        teacher=sl.GaussianTeacher(cov=[[teacher_variance]]),
+        init=sl.Init(overlap=[[start_overlap]], cov=[[start_variance]]),
+        penalty=sl.Ridge(ridge) if ridge else None,
+    )
+
+
+@dataclass(frozen=True)
+class Known:
+    """A problem with its answer: `truth(times)[name]` is `(T,)`."""
+
+    title: str
+    problem: sl.Problem
+    dynamics: sl.SGD | sl.SME | sl.GradientFlow
+    horizon: float
+    rtol: float
+    truth: Callable[[np.ndarray], dict[str, np.ndarray]]
+
+
+def random_linear(index: int, rtol_range: tuple[float, float] = (0.003, 0.05)) -> Known:
+    """The `index`-th random linear problem: SGD, SME and flow in turn, each index its own random stream.
+
+    `sample_ratio` is log-uniform in [0.4, 5], the step a fraction 0.1 to 0.8 of the stability limit, `rtol` log-uniform in its range;
+    every third problem has no ridge and every second a start that knows something of the teacher. Up to 6 units of time.
+    """
+    rng = np.random.default_rng([2601, index])
+    kind = DYNAMICS[index % 3]
+    ratio = float(np.exp(rng.uniform(np.log(0.4), np.log(5.0))))
+    ridge = 0.0 if index // 3 % 3 == 2 else float(rng.uniform(0.01, 0.3))
+    step = float(rng.uniform(0.1, 0.8)) * closed_forms.stability_limit(ratio, ridge)
+    parameters = {
+        "sample_ratio": ratio,
+        "ridge": ridge,
+        "noise_variance": float(rng.uniform(0.0, 1.0)),
+        "start_variance": float(rng.uniform(0.1, 2.0)),
+        "teacher_variance": float(rng.uniform(0.5, 3.0)),
+        "start_overlap": float(rng.uniform(-0.5, 0.8)) if index // 3 % 2 else 0.0,
+    }
+    horizon = float(rng.uniform(1.0, 6.0))
+    rtol = float(np.exp(rng.uniform(*np.log(rtol_range))))
+    return Known(
+        title=f"linear {index}: {kind}, delta {ratio:.3g}, step {step:.3g}, ridge {ridge:.3g}, horizon {horizon:.3g}, rtol {rtol:.2g}",
+        problem=linear(**parameters),
+        dynamics=dynamics(kind, step),
+        horizon=horizon,
+        rtol=rtol,
+        truth=lambda times: closed_forms.linear_model(step=0.0 if kind == "gf" else step, times=times, **parameters),
+    )
