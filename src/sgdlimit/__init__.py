@@ -1,19 +1,80 @@
-"""sgdlimit: exact high-dimensional learning curves for stochastic gradient descent."""
+"""sgdlimit: exact high-dimensional learning curves for stochastic gradient descent.
 
-from .dynamics import SGD, SME, GradientFlow
-from .errors import InputError, SolveError
-from .problem import (
-    EmpiricalTeacher,
-    GaussianTeacher,
-    Gumbel,
-    Init,
-    NoNoise,
-    Normal,
-    Problem,
-    Ridge,
-    SmoothPenalty,
-    SparseTeacher,
-    StudentT,
-    Uniform,
-)
-from .results import Simulation, Solution, load
+Names resolve on first use, so that `import sgdlimit` and the command line's `--help` load neither JAX nor xarray.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import models, plot
+    from .compare import Comparison, compare
+    from .dynamics import SGD, SME, GradientFlow
+    from .errors import InputError, SolveError
+    from .problem import (
+        EmpiricalTeacher,
+        GaussianTeacher,
+        Gumbel,
+        Init,
+        NoNoise,
+        Normal,
+        Problem,
+        Ridge,
+        SmoothPenalty,
+        SparseTeacher,
+        StudentT,
+        Uniform,
+    )
+    from .results import Simulation, Solution, load
+    from .simulate import simulate
+    from .theory import solve
+
+# Where each public name lives.
+_HOME = {
+    "problem": (
+        "EmpiricalTeacher", "GaussianTeacher", "Gumbel", "Init", "NoNoise", "Normal", "Problem", "Ridge", "SmoothPenalty",
+        "SparseTeacher", "StudentT", "Uniform",
+    ),
+    "dynamics": ("SGD", "SME", "GradientFlow"),
+    "theory": ("solve",),
+    "simulate": ("simulate",),
+    "compare": ("Comparison", "compare"),
+    "results": ("Simulation", "Solution", "load"),
+    "errors": ("InputError", "SolveError"),
+}  # fmt: skip
+_MODULES = ("models", "plot")
+_NAMES = {name: home for home, names in _HOME.items() for name in names}
+
+__version__ = "0.1.0"
+__all__ = [*_NAMES, *_MODULES]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
+    if name not in _NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_NAMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """Keeps `sgdlimit.simulate` and `sgdlimit.compare` the functions: importing the submodule of the same name would
+    otherwise bind the module over them, so the answer would depend on what was imported first."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _NAMES and isinstance(value, ModuleType):
+            return
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -168,8 +168,12 @@ class Init:
         object.__setattr__(self, "overlap", overlap)
         object.__setattr__(self, "cov", _psd("init.cov", self.cov))
         if len(self.cov) != len(overlap):
-            raise refuse("init.cov", f"be ({len(overlap)}, {len(overlap)}) like the {len(overlap)} rows of `init.overlap`",
-                         self.cov.shape, "k student directions in both")
+            raise refuse(
+                "init.cov",
+                f"be ({len(overlap)}, {len(overlap)}) like the {len(overlap)} rows of `init.overlap`",
+                self.cov.shape,
+                "k student directions in both",
+            )
 
 
 @dataclass(frozen=True)
@@ -230,8 +234,9 @@ class Problem:
                 raise refuse(name, "be a function of two arguments", getattr(self, name), "loss(r, y) and label(r_star, z)")
         if isinstance(self.noise, type) or not isinstance(self.noise, NoiseLaw):
             raise refuse("noise", "be a noise law such as sl.Normal()", self.noise, "or any object with `shape` and `ppf`")
-        object.__setattr__(self, "sample_ratio", _positive(
-            "sample_ratio", self.sample_ratio, "it is n/d; 1.5 means 1500 samples for 1000 features"))
+        object.__setattr__(
+            self, "sample_ratio", _positive("sample_ratio", self.sample_ratio, "it is n/d; 1.5 means 1500 samples for 1000 features")
+        )
         if not isinstance(self.teacher, Teacher):
             raise refuse("teacher", "be GaussianTeacher, SparseTeacher or EmpiricalTeacher", self.teacher)
         if not isinstance(self.init, Init):
@@ -239,8 +244,9 @@ class Problem:
         if not (self.penalty is None or isinstance(self.penalty, (Ridge, SmoothPenalty))):
             raise refuse("penalty", "be Ridge, SmoothPenalty or None", self.penalty, "sl.Ridge(0.05)")
         if self.init.overlap.shape[1] != self.k_star:
-            raise refuse("init.overlap", f"have {self.k_star} columns, one per teacher direction", self.init.overlap.shape,
-                         "shape (k, k_star)")
+            raise refuse(
+                "init.overlap", f"have {self.k_star} columns, one per teacher direction", self.init.overlap.shape, "shape (k, k_star)"
+            )
         _check_functions(self)
 
     @property
@@ -300,15 +306,28 @@ def _check_functions(p: Problem) -> None:
         try:
             z = p.noise_from_uniform(u)
         except Exception as e:
-            raise InputError(f"`noise.ppf` must map an array of numbers in (0, 1) to an array of the same shape, but failed: {_first_line(e)}") from None
+            must = "map an array of numbers in (0, 1) to an array of the same shape"
+            raise InputError(f"`noise.ppf` must {must}, but failed: {_first_line(e)}") from None
         if not np.isfinite(z).all():
             raise refuse("noise.ppf", "be finite on (0, 1)", z[~np.isfinite(z)][:3])
         r_star = rng.standard_normal((16, p.k_star)) @ root(p.teacher.cov).T
         r = rng.standard_normal((16, p.k)) @ root(p.self_overlap_start).T
-        y = _shapes("label", f"map r_star ({p.k_star},) and z {p.noise.shape} to an array of fixed shape with JAX operations",
-                    "use jnp.where instead of if, and no shape that depends on values", p.label, r_star[0], z[0])
-        value = _shapes("loss", f"map r ({p.k},) and what `label` returns to a number with JAX operations",
-                        "r has one entry per row of `init.cov`", p.loss, r[0], y)
+        y = _shapes(
+            "label",
+            f"map r_star ({p.k_star},) and z {p.noise.shape} to an array of fixed shape with JAX operations",
+            "use jnp.where instead of if, and no shape that depends on values",
+            p.label,
+            r_star[0],
+            z[0],
+        )
+        value = _shapes(
+            "loss",
+            f"map r ({p.k},) and what `label` returns to a number with JAX operations",
+            "r has one entry per row of `init.cov`",
+            p.loss,
+            r[0],
+            y,
+        )
         if jnp.shape(value) != ():
             raise refuse("loss", "return a scalar", f"an array of shape {jnp.shape(value)}", "r[0] rather than r, or jnp.sum(...)")
         if not jnp.issubdtype(value.dtype, jnp.floating):
@@ -326,9 +345,17 @@ def _check_functions(p: Problem) -> None:
         got = jax.jit(jax.vmap(lambda r, r_star, z: [part(r, r_star, z) for part in parts]))(r, r_star, z)
     stable = "jnp.logaddexp and jax.nn.log_softmax are the stable forms"
     for what, values, fix in zip(
-        ("`label` must be finite, but gives", "`loss` must be finite, but its value is", "`loss` must be finite, but its gradient is",
-         "`loss` must be finite, but its second derivative is", "`penalty.fn` must have a finite second derivative, but it is"),
-        got, ("a log or square root of a negative number?", stable, stable, stable, "sqrt(theta**2 + 0.01) rather than abs"), strict=False):
+        (
+            "`label` must be finite, but gives",
+            "`loss` must be finite, but its value is",
+            "`loss` must be finite, but its gradient is",
+            "`loss` must be finite, but its second derivative is",
+            "`penalty.fn` must have a finite second derivative, but it is",
+        ),
+        got,
+        ("a log or square root of a negative number?", stable, stable, stable, "sqrt(theta**2 + 0.01) rather than abs"),
+        strict=False,
+    ):
         if not all(np.isfinite(np.asarray(leaf, dtype=float)).all() for leaf in jax.tree.leaves(values)):
             raise InputError(f"{what} NaN or infinite on draws from the starting law ({fix})")
 

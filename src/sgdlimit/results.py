@@ -143,8 +143,12 @@ def build_dataset(
         if name in kernels:
             data[name] = (dims, np.asarray(kernels[name], dtype=float), {"long_name": LONG_NAMES[name]})
     k, k_star = np.shape(curves["overlap"])[1:]
-    coords: dict[str, Any] = {"time": ("time", np.asarray(times, dtype=float), {"long_name": "time t"}),
-                              "student": np.arange(k), "student_": np.arange(k), "teacher": np.arange(k_star)}
+    coords: dict[str, Any] = {
+        "time": ("time", np.asarray(times, dtype=float), {"long_name": "time t"}),
+        "student": np.arange(k),
+        "student_": np.arange(k),
+        "teacher": np.arange(k_star),
+    }
     if kernels:
         coords["time_"] = ("time_", np.asarray(times, dtype=float), {"long_name": "earlier time s"})
     return xr.Dataset(data, coords, dict(attrs or {}))
