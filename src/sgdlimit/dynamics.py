@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .errors import refuse
+from .errors import Words, refuse
 
 Step = float | Callable[[float], float]
 
@@ -71,9 +71,9 @@ def check_step(step: Step) -> Step:
         try:
             value = float(step(0.0))
         except Exception as e:
-            raise refuse("step", "be a number or a function t -> step", f"a function that fails at t = 0: {e}") from None
+            raise refuse("step", "be a number or a function t -> step", Words(f"a function that fails at t = 0: {e}")) from None
         if not (math.isfinite(value) and value > 0):
-            raise refuse("step", "be positive at all times", f"{value} at t = 0")
+            raise refuse("step", "be positive at all times", Words(f"{value} at t = 0"))
         return step
     try:
         value = float(step)
@@ -94,5 +94,5 @@ def step_at(dynamics: Dynamics, times: np.ndarray) -> np.ndarray:
     values = np.array([float(dynamics.step(float(t))) for t in times.ravel()]).reshape(times.shape)
     bad = ~(np.isfinite(values) & (values > 0))
     if bad.any():
-        raise refuse("step", "be positive at all times", f"{values[bad][0]} at t = {times[bad][0]:.4g}")
+        raise refuse("step", "be positive at all times", Words(f"{values[bad][0]} at t = {times[bad][0]:.4g}"))
     return values

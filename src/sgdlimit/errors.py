@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 
 class InputError(ValueError):
     """The input is wrong. The message is one sentence: field, what it must be, what it was, usual fix."""
@@ -19,10 +21,16 @@ class SolveError(RuntimeError):
         self.result = result
 
 
+class Words(str):
+    """A description in place of a value: `refuse` shows it without quotes."""
+
+    __repr__ = str.__str__
+
+
 def refuse(field: str, must: str, value: object, fix: str = "") -> InputError:
     """Build the one sentence every refused field gets, e.g.
     "`sample_ratio` must be positive, but is -1.5 (it is n/d; 1.5 means ...)"."""
-    shown = repr(value)
+    shown = repr(value.tolist() if isinstance(value, np.ndarray | np.generic) else value)
     if len(shown) > 120:
         shown = shown[:117] + "..."
     return InputError(f"`{field}` must {must}, but is {shown}" + (f" ({fix})" if fix else ""))

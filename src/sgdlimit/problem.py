@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import special
 
-from .errors import InputError, refuse
+from .errors import InputError, Words, refuse
 
 Array = Any
 
@@ -329,16 +329,16 @@ def _check_functions(p: Problem) -> None:
             y,
         )
         if jnp.shape(value) != ():
-            raise refuse("loss", "return a scalar", f"an array of shape {jnp.shape(value)}", "r[0] rather than r, or jnp.sum(...)")
+            raise refuse("loss", "return a scalar", Words(f"an array of shape {jnp.shape(value)}"), "r[0] rather than r, or jnp.sum(...)")
         if not jnp.issubdtype(value.dtype, jnp.floating):
-            raise refuse("loss", "return a real number", f"{value.dtype}")
+            raise refuse("loss", "return a real number", Words(f"{value.dtype}"))
         _shapes("loss", "be differentiable twice by JAX", "", jax.hessian(p.loss), r[0], y)
         parts = [lambda r, r_star, z: p.label(r_star, z)]
         parts += [lambda r, r_star, z, f=f: f(r, p.label(r_star, z)) for f in (p.loss, jax.grad(p.loss), jax.hessian(p.loss))]
         if isinstance(p.penalty, SmoothPenalty):
             size = _shapes("penalty.fn", f"map a row theta ({p.k},) to a number with JAX operations", "", p.penalty.fn, r[0])
             if jnp.shape(size) != ():
-                raise refuse("penalty.fn", "return a scalar", f"an array of shape {jnp.shape(size)}", "jnp.sum(...) over the row")
+                raise refuse("penalty.fn", "return a scalar", Words(f"an array of shape {jnp.shape(size)}"), "jnp.sum(...) over the row")
             hessian = jax.hessian(p.penalty.fn)
             parts.append(lambda r, r_star, z: hessian(r))
         # One compiled program: building a problem costs a fraction of a second, not one compilation per operation.
@@ -402,7 +402,7 @@ def _array(name: str, value: Any) -> np.ndarray:
 def _psd(name: str, value: Any) -> np.ndarray:
     cov = _array(name, value)
     if cov.ndim != 2 or cov.shape[0] != cov.shape[1] or cov.size == 0:
-        raise refuse(name, "be a square matrix", f"of shape {cov.shape}", "[[2.25]] for one direction")
+        raise refuse(name, "be a square matrix", Words(f"of shape {cov.shape}"), "[[2.25]] for one direction")
     if not np.allclose(cov, cov.T, atol=1e-10 * (1 + np.abs(cov).max())):
         raise refuse(name, "be symmetric", value, "it is a second moment")
     lowest = np.linalg.eigvalsh(cov)[0]

@@ -1,0 +1,414 @@
+"""A TOML file becomes a `Job`: a problem, the dynamics and the run's settings. A file holds constants and never runs code.
+
+    title = "Saturating unit"
+
+    [problem]
+    model = "tanh_regression"           # a name of sgdlimit.models, or "plugin:NAME" with --plugin FILE.py
+    parameters = { noise = 0.3 }
+    sample_ratio = 1.5                  # n / d
+    teacher = { kind = "gaussian", cov = 2.25 }
+    init = { overlap = 0.0, cov = 1.0 } # a number stands for that number times the identity
+    penalty = { kind = "ridge", strength = 0.05 }
+
+    [[dynamics]]
+    kind = "sgd"
+    step = 1.5                          # or learning_rate, batch_size and n_features
+
+    [run]
+    horizon = 4.0
+    rtol = 0.01
+
+    [simulation]                        # leave out for theory alone
+    n_features = 2000
+
+Every refusal names the field as the file does, and its line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import re
+import sys
+import tomllib
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import AfterValidator, Field, ValidationError
+
+from . import __version__, models, schedules
+from .dynamics import SGD, SME, Dynamics, GradientFlow, Step, step_at
+from .errors import InputError, Words, nearest, refuse
+from .problem import EmpiricalTeacher, GaussianTeacher, Init, Penalty, Problem, Ridge, SmoothPenalty, SparseTeacher, Teacher
+from .results import output_times
+from .sections import Section, placed, refusal, within
+
+# --- what a file may say ---------------------------------------------------------------------------------------------
+
+
+def _matrix(value: Any) -> Any:
+    rows = value if isinstance(value, list) else [[value]]
+    if not all(isinstance(row, list) and all(isinstance(x, int | float) and not isinstance(x, bool) for x in row) for row in rows):
+        raise ValueError(f"must be a number or a list of rows of numbers, but is {value!r} ([[2.25]] for one direction)")
+    if len({len(row) for row in rows}) != 1:
+        raise ValueError(f"must have rows of one length, but is {value!r}")
+    return value
+
+
+def _name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._=+-]*", value):
+        raise ValueError(f"must be letters, digits, spaces or . _ = + -, but is {value!r} (it becomes part of a file's name)")
+    return value
+
+
+Matrix = Annotated[Any, AfterValidator(_matrix)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(gt=0)]
+
+
+class GaussianSpec(Section):
+    place = ("problem", "teacher", "gaussian")
+    kind: Literal["gaussian"]
+    cov: Matrix
+
+    def build(self, size: int) -> Teacher:
+        return GaussianTeacher(_times_identity(self.cov, size))
+
+
+class SparseSpec(Section):
+    place = ("problem", "teacher", "sparse")
+    kind: Literal["sparse"]
+    density: float
+    cov: Matrix
+
+    def build(self, size: int) -> Teacher:
+        return SparseTeacher(self.density, _times_identity(self.cov, size))
+
+
+class EmpiricalSpec(Section):
+    place = ("problem", "teacher", "empirical")
+    kind: Literal["empirical"]
+    rows: Matrix
+
+    def build(self, size: int) -> Teacher:
+        return EmpiricalTeacher(self.rows)
+
+
+class InitSpec(Section):
+    place = ("problem", "init")
+    overlap: Matrix = 0.0
+    cov: Matrix = 1.0
+
+
+class RidgeSpec(Section):
+    place = ("problem", "penalty", "ridge")
+    kind: Literal["ridge"]
+    strength: float
+
+    def build(self) -> Penalty:
+        return Ridge(self.strength)
+
+
+class SmoothL1Spec(Section):
+    """`strength * sum(sqrt(theta^2 + width^2))`: the lasso's penalty, rounded over `width`."""
+
+    place = ("problem", "penalty", "smooth_l1")
+    kind: Literal["smooth_l1"]
+    strength: Annotated[float, Field(ge=0)]
+    width: Positive = 0.1
+
+    def build(self) -> Penalty:
+        import jax.numpy as jnp
+
+        return SmoothPenalty(lambda theta: self.strength * jnp.sum(jnp.sqrt(theta**2 + self.width**2)))
+
+
+class ProblemSpec(Section):
+    place = ("problem",)
+    model: str
+    parameters: Annotated[dict[str, Any], Field(default_factory=dict)]
+    sample_ratio: float
+    teacher: Annotated[GaussianSpec | SparseSpec | EmpiricalSpec, Field(discriminator="kind")]
+    init: InitSpec = InitSpec()
+    penalty: Annotated[RidgeSpec | SmoothL1Spec, Field(discriminator="kind")] | None = None
+
+
+class ExponentialSpec(Section):
+    place = ("step", "exponential")
+    kind: Literal["exponential"]
+    start: float
+    half_life: float
+    floor: float = 0.0
+
+
+class CosineSpec(Section):
+    place = ("step", "cosine")
+    kind: Literal["cosine"]
+    start: float
+    end: float
+    duration: float
+    warmup: float = 0.0
+
+
+SCHEDULES: dict[str, tuple[type[Section], Callable[..., Step]]] = {
+    "exponential": (ExponentialSpec, schedules.Exponential),
+    "cosine": (CosineSpec, schedules.Cosine),
+}
+
+
+class SteppedSpec(Section):
+    """A dynamics with a step: `step` as a number or a schedule, or a practitioner's learning rate."""
+
+    place = ("dynamics",)
+    name: Annotated[str, AfterValidator(_name)] | None = None
+    step: Any = None
+    learning_rate: Positive | None = None
+    batch_size: Count | None = None
+    n_features: Count | None = None
+    feature_variance: Positive | None = None
+
+    def step_value(self) -> Step:
+        by_rate = {name: getattr(self, name) for name in ("learning_rate", "batch_size", "n_features")}
+        given = [name for name, value in by_rate.items() if value is not None]
+        if self.step is not None:
+            if given or self.feature_variance is not None:
+                raise InputError(f"`step` must be given alone, but `{(given or ['feature_variance'])[0]}` is there too (drop one of them)")
+            return _step(self.step)
+        if not given:
+            raise InputError("`step` must be given, but is missing (or give learning_rate, batch_size and n_features)")
+        missing = [name for name in by_rate if name not in given]
+        if missing:
+            raise InputError(
+                f"`{missing[0]}` must be given next to `{given[0]}`, but is missing (step = learning_rate * n_features / batch_size)"
+            )
+        variance = 1.0 if self.feature_variance is None else self.feature_variance
+        return SGD.from_learning_rate(by_rate["learning_rate"], by_rate["batch_size"], by_rate["n_features"], variance).step
+
+
+class SGDSpec(SteppedSpec):
+    place = ("dynamics", "sgd")
+    title: ClassVar[str] = "SGD"
+    kind: Literal["sgd"]
+
+    def build(self) -> Dynamics:
+        return SGD(self.step_value())
+
+
+class SMESpec(SteppedSpec):
+    place = ("dynamics", "sme")
+    title: ClassVar[str] = "SME"
+    kind: Literal["sme"]
+
+    def build(self) -> Dynamics:
+        return SME(self.step_value())
+
+
+class FlowSpec(Section):
+    place = ("dynamics", "gradient_flow")
+    title: ClassVar[str] = "gradient flow"
+    kind: Literal["gradient_flow"]
+    name: Annotated[str, AfterValidator(_name)] | None = None
+
+    def build(self) -> Dynamics:
+        return GradientFlow()
+
+
+DynamicsSpec = Annotated[SGDSpec | SMESpec | FlowSpec, Field(discriminator="kind")]
+
+
+class RunSpec(Section):
+    place = ("run",)
+    horizon: Positive
+    rtol: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    seed: Annotated[int, Field(ge=0)] = 0
+    times: list[float] | None = None
+
+
+class SimulationSpec(Section):
+    place = ("simulation",)
+    n_features: Count
+    batch_size: Count = 1
+    repeats: Annotated[int, Field(ge=2)] = 8
+    design: Literal["gaussian", "rademacher", "uniform"] = "gaussian"
+
+
+class Settings(Section):
+    title: str = ""
+    problem: ProblemSpec
+    dynamics: Annotated[list[DynamicsSpec], Field(min_length=1)]
+    run: RunSpec
+    simulation: SimulationSpec | None = None
+
+
+# --- from a file to a job ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Part:
+    """One dynamics of a job: `name` for people, `slug` for file names."""
+
+    name: str
+    slug: str
+    dynamics: Dynamics
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything `sgdlimit run` needs, checked. `fingerprint` is equal for equal settings, plugin and version."""
+
+    title: str
+    settings: Settings
+    problem: Problem
+    parts: tuple[Part, ...]
+    times: np.ndarray
+    fingerprint: str
+    plugin: Path | None = None
+
+
+def read(path: str | Path, plugin: str | Path | None = None) -> Job:
+    """Read and check a TOML file; `plugin` is a Python file with models of the user's own, the only code that is run.
+
+    Raises:
+        InputError: one sentence with the field, what it must be, what it was, and its line.
+    """
+    path = Path(path)
+    if plugin is not None:
+        plugin = Path(plugin)
+    text = _text(path, "FILE", ".toml")
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as e:
+        raise InputError(f"`{path}` must be a TOML file, but cannot be read: {e}") from None
+    module = None if plugin is None else load_plugin(plugin)
+    with placed(path, text):
+        settings = _settings(raw)
+        problem = _problem(settings.problem, module)
+        parts = _parts(settings.dynamics)
+        with within(("run",)):
+            times = output_times(settings.run.horizon, settings.run.times)
+        for i, part in enumerate(parts):
+            with within(("dynamics", i)):
+                step_at(part.dynamics, np.linspace(0.0, settings.run.horizon, 201))
+    described = {"version": __version__, "settings": settings.model_dump(), "plugin": plugin.read_text() if plugin else None}
+    fingerprint = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
+    return Job(settings.title or path.stem, settings, problem, parts, times, fingerprint, plugin)
+
+
+def load_plugin(path: Path) -> Any:
+    """Run a user's Python file and return it as a module; its mistakes get its file and line."""
+    _text(path, "--plugin", ".py")
+    name = f"sgdlimit_plugin_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise refuse("--plugin", "be a Python file", str(path))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as e:
+        raise InputError(
+            f"`--plugin` must be a Python file that runs, but {path} fails{_line_of(e, path)}: {type(e).__name__}: {e}"
+        ) from None
+    return module
+
+
+def _text(path: Path, field: str, suffix: str) -> str:
+    if not path.exists():
+        beside = [p.name for p in path.parent.glob(f"*{suffix}")] if path.parent.is_dir() else []
+        hint = f" ({nearest(path.name, beside)})" if beside else ""
+        raise InputError(f"`{field}` must be an existing file, but `{path}` does not exist{hint}")
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        reason = e.strerror if isinstance(e, OSError) else "it is not UTF-8 text"
+        raise InputError(f"`{field}` must be a file that can be read, but `{path}` cannot: {reason}") from None
+
+
+def _line_of(e: Exception, path: Path) -> str:
+    if isinstance(e, SyntaxError):
+        return f" in line {e.lineno}"
+    lines = [frame.lineno for frame in traceback.extract_tb(e.__traceback__) if frame.filename == str(path)]
+    return f" in line {lines[-1]}" if lines else ""
+
+
+def _settings(raw: dict[str, Any]) -> Settings:
+    try:
+        return Settings.model_validate(raw)
+    except ValidationError as e:
+        raise refusal(e) from None
+
+
+def _problem(spec: ProblemSpec, module: Any) -> Problem:
+    with within(("problem",)):
+        model = _model(spec, module)
+        with within(("penalty",)):
+            penalty = model.penalty if spec.penalty is None else spec.penalty.build()
+        teacher = spec.teacher.build(model.k_star)
+        shapes = {
+            "teacher.rows" if isinstance(spec.teacher, EmpiricalSpec) else "teacher.cov": (teacher.cov.shape, (model.k_star, model.k_star)),
+            "init.overlap": (np.shape(_times_identity(spec.init.overlap, model.k, model.k_star)), (model.k, model.k_star)),
+            "init.cov": (np.shape(_times_identity(spec.init.cov, model.k)), (model.k, model.k)),
+        }
+        for field, (shape, wanted) in shapes.items():
+            if shape != wanted:
+                fix = f"it has {model.k} student and {model.k_star} teacher direction(s)"
+                raise refuse(field, f"be {wanted} for the model `{spec.model}`", Words(f"of shape {shape}"), fix)
+        init = Init(_times_identity(spec.init.overlap, model.k, model.k_star), _times_identity(spec.init.cov, model.k))
+        return Problem(model.loss, model.label, model.noise, spec.sample_ratio, teacher, init, penalty)
+
+
+def _model(spec: ProblemSpec, module: Any) -> models.Model:
+    if not spec.model.startswith("plugin:"):
+        if spec.model not in models.MODELS and module is None:
+            hint = f"{nearest(spec.model, models.MODELS)}; a model of your own needs --plugin FILE.py"
+            raise refuse("model", "be a known model", spec.model, hint)
+        return models.build(spec.model, spec.parameters)
+    name = spec.model.removeprefix("plugin:")
+    if module is None:
+        raise refuse("model", "name a built-in model unless a plugin is given", spec.model, "add --plugin FILE.py to the command")
+    make = getattr(module, name, None)
+    if not callable(make):
+        known = [n for n, f in vars(module).items() if callable(f) and getattr(f, "__module__", "") == module.__name__]
+        raise refuse("model", "name a function of the plugin", name, nearest(name, known) if known else "it has none")
+    try:
+        return models.call_model(make, name, spec.parameters)
+    except InputError:
+        raise
+    except Exception as e:
+        line = _line_of(e, Path(module.__file__))
+        raise InputError(f"`model` must be built by the plugin, but `{name}` fails{line}: {type(e).__name__}: {e}") from None
+
+
+def _parts(specs: list[Any]) -> tuple[Part, ...]:
+    parts: list[Part] = []
+    for i, spec in enumerate(specs):
+        with within(("dynamics", i)):
+            name = spec.name or spec.title
+            slug = name.lower().replace(" ", "-")
+            if slug in [part.slug for part in parts]:
+                raise refuse("name", "differ between the dynamics", name, "give each of them its own `name`")
+            parts.append(Part(name, slug, spec.build()))
+    return tuple(parts)
+
+
+def _step(value: Any) -> Step:
+    if not isinstance(value, dict):
+        return value
+    kind = value.get("kind")
+    if kind not in SCHEDULES:
+        raise refuse("step.kind", "be a known schedule", kind, nearest(str(kind), SCHEDULES))
+    spec, make = SCHEDULES[kind]
+    try:
+        return make(**spec.model_validate(value).model_dump(exclude={"kind"}))
+    except ValidationError as e:
+        raise refusal(e, ("step", kind)) from None
+
+
+def _times_identity(value: Any, rows: int, columns: int | None = None) -> Any:
+    """A bare number stands for that number times the identity."""
+    return value if isinstance(value, list) else float(value) * np.eye(rows, columns)

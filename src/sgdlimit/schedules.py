@@ -1,0 +1,51 @@
+"""Step schedules `t -> step` that can be written down: in a TOML file, in a saved result, in a report.
+
+Any function of time will do for `sl.SGD(step=...)`; these print as what they are. Time is `t` of THEORY section 1.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from .errors import refuse
+from .problem import _number, _positive
+
+
+@dataclass(frozen=True)
+class Exponential:
+    """`start * 2^(-t / half_life)`, never below `floor`."""
+
+    start: float
+    half_life: float
+    floor: float = 0.0
+
+    def __post_init__(self):
+        _positive("step.start", self.start)
+        _positive("step.half_life", self.half_life, "the time in which the step halves")
+        _number("step.floor", self.floor)
+
+    def __call__(self, t: float) -> float:
+        return max(self.start * 2.0 ** (-t / self.half_life), self.floor)
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Linear warm-up from `end` to `start` over `warmup`, then half a cosine from `start` down to `end` at `duration`."""
+
+    start: float
+    end: float
+    duration: float
+    warmup: float = 0.0
+
+    def __post_init__(self):
+        for name in ("start", "end", "duration"):
+            _positive(f"step.{name}", getattr(self, name), "a step is positive at all times" if name == "end" else "")
+        if not 0 <= _number("step.warmup", self.warmup) < self.duration:
+            raise refuse("step.warmup", "lie in [0, duration)", self.warmup)
+
+    def __call__(self, t: float) -> float:
+        if t < self.warmup:
+            return self.end + (self.start - self.end) * t / self.warmup
+        done = min((t - self.warmup) / (self.duration - self.warmup), 1.0)
+        return self.end + (self.start - self.end) * 0.5 * (1.0 + math.cos(math.pi * done))
