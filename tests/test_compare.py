@@ -1,0 +1,73 @@
+"""`compare` calls equal laws equal at its level, sees what it should see, and never divides by a zero error."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import sgdlimit as sl
+from fakes import runs, theory
+from sgdlimit.results import Simulation, Status
+
+
+def test_false_alarms_stay_below_the_level():
+    # Law: independent normal scatter, 4 repeats, known theory; seeds 0-399; level 0.1. Bonferroni keeps the rate below it; the
+    # count exceeds the binomial's 99.9% quantile with probability below 0.1%.
+    alarms = sum(not sl.compare(theory(se=0.0), runs(repeats=4, seed=s), level=0.1, bias=0.0).agree for s in range(400))
+    assert alarms <= stats.binom(400, 0.1).ppf(0.999)
+    assert alarms >= stats.binom(400, 0.05).ppf(0.001)  # nor is the correction far too strong: 1 - exp(-0.1) is about 0.095
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_a_real_difference_is_seen_and_named(k):
+    comparison = sl.compare(theory(k=k, k_star=k), runs(k=k, k_star=k, sigma=0.002, repeats=16, speed=1.1))
+    assert not comparison.agree
+    assert "DISAGREE in" in comparison.verdict
+    assert "test_risk" in str(comparison)
+    assert {row.observable for row in comparison.table} >= ({"overlap"} if k == 1 else {"overlap[0,1]", "self_overlap[0,1]"})
+
+
+def test_finite_size_bias_is_allowed_for_and_said():
+    biased = runs(sigma=1e-4, bias=0.001, n_features=2000)
+    assert not sl.compare(theory(se=1e-5), biased, bias=0.0).agree
+    comparison = sl.compare(theory(se=1e-5), biased)
+    assert comparison.agree
+    assert comparison.allowance == pytest.approx(0.01)
+    assert "beyond a finite-size bias of 1.00% of scale" in comparison.verdict
+
+
+def test_an_exact_start_without_error_is_compared_without_division():
+    equal = theory(times=[0.0], se=0.0)
+    assert sl.compare(equal, runs(times=[0.0])).agree
+    assert not sl.compare(equal, runs(times=[0.0], bias=0.5)).agree
+
+
+def test_different_times_are_interpolated():
+    comparison = sl.compare(theory(np.linspace(0, 4, 401)), runs(np.linspace(0, 4, 11), sigma=0.005))
+    assert comparison.agree
+    assert comparison.comparisons == 10 * 4 + 4
+
+
+def test_what_diverged_is_compared_up_to_there():
+    ended = Status("diverged", "diverged at t = 2")
+    comparison = sl.compare(theory(), runs(np.linspace(0, 2, 11), status=ended))
+    assert comparison.agree
+    assert "the simulation ended early (diverged at t = 2); compared up to the earlier end." in comparison.verdict
+    holed = runs()
+    holed.dataset["train_risk"][-3:] = np.nan
+    assert sl.compare(theory(), Simulation(holed.dataset, ended, {})).agree
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        ((theory(k=2, k_star=1), runs()), {}, "`runs` must have 2 student directions like `theory`, but has 1"),
+        ((theory(k_star=2), runs()), {}, "`runs` must have 2 teacher directions like `theory`, but has 1"),
+        ((theory([0.0, 1.0]), runs([2.0, 3.0])), {}, "`runs` must share times with `theory`, but they have none in common"),
+        ((runs(), theory()), {}, "`theory` must be a Solution, but is"),
+        ((theory(), runs()), {"level": 0.0}, r"`level` must lie in \(0, 1\), but is 0.0"),
+        ((theory(), runs()), {"bias": -1.0}, "`bias` must not be negative, but is -1.0"),
+    ],
+)
+def test_mismatches_get_words(arguments, options, message):
+    with pytest.raises(sl.InputError, match=message):
+        sl.compare(*arguments, **options)
