@@ -154,6 +154,24 @@ def build_dataset(
     return xr.Dataset(data, coords, dict(attrs or {}))
 
 
+def judge_growth(times: np.ndarray, test_risk: np.ndarray) -> Status | None:
+    """A finite curve that still runs away: the test risk ends at more than twice its starting value and is still growing.
+    Theory and simulation share this judgement; None means that nothing is wrong."""
+    times, risk = np.asarray(times, dtype=float), np.asarray(test_risk, dtype=float)
+    if len(risk) < 2 or not risk[0] > 0 or not risk[-1] > 2 * risk[0]:
+        return None
+    late = risk[min(np.searchsorted(times, times[0] + 0.75 * (times[-1] - times[0])), len(risk) - 2) :]
+    if risk[-1] < 0.9 * risk.max() or risk[-1] <= 1.02 * late[0]:  # it has turned, or it has settled
+        return None
+    lowest = int(np.argmin(risk))
+    since = times[lowest + int(np.argmax(risk[lowest:] > risk[0]))]
+    return Status(
+        "diverged",
+        f"diverging: the test risk has passed its starting value since t = {since:.3g}, ends at {risk[-1] / risk[0]:.3g}"
+        " times that value and still grows (a smaller step or a penalty usually cures it)",
+    )
+
+
 def output_times(horizon: Any, times: Any, default: int = 41) -> np.ndarray:
     """Check `horizon` and `times`, which mean the same for theory and simulation: sorted, within [0, horizon]."""
     from .problem import _array, _positive

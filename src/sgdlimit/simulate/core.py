@@ -1,0 +1,195 @@
+"""`simulate`: check the input, follow each repeat, average, and say how it ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..dynamics import SGD, SME, Dynamics, GradientFlow
+from ..errors import InputError, refuse
+from ..problem import Problem
+from ..results import CURVES, Simulation, Status, build_dataset, judge_growth, output_times
+from .data import allocate, check_design, check_memory, draw, n_samples
+from .flow import FlowPath
+from .observe import TEST_POINTS, TestSet, chunk_length, overlaps, train_risk
+from .sgd import SGDPath
+from .sme import SMEPath
+
+DIVERGED = 1000.0  # a run has diverged when its self-overlap exceeds this many times that of start and teacher together
+
+# How each dynamics is followed at finite size: built once with (problem, dynamics, n, d, batch_size, times), then
+# `run(data, rng)` for each repeat yields (time, weights, indices of output times) as it goes; `diagnostics` is a dict.
+PATHS: dict[type, Callable[..., Any]] = {SGD: SGDPath, SME: SMEPath, GradientFlow: FlowPath}
+
+
+def simulate(
+    problem: Problem,
+    dynamics: Dynamics,
+    horizon: float,
+    n_features: int,
+    batch_size: int = 1,
+    repeats: int = 8,
+    design: str = "gaussian",
+    seed: int = 0,
+    times: Any = None,
+    progress: Callable[[float, str], object] | None = None,
+) -> Simulation:
+    """Train on drawn data at finite size, several times, and average: the curves to hold against `solve`.
+
+    Each repeat draws `n = round(sample_ratio * d)` rows with independent entries of mean 0 and variance `1/d`, labels, a
+    teacher and a start. The second moments of teacher and start are imposed exactly on each draw, which removes a scatter of
+    order `d^(-1/2)` that the limit does not have. What remains is a bias of order `1/d` and the scatter the errors show.
+
+    Arguments:
+        problem, dynamics: as for `solve`.
+        horizon: last time `t`. A step lasts `step * batch_size / d`, an epoch `step * sample_ratio` (THEORY section 1).
+        n_features: `d`. Memory is about `4 n d` bytes.
+        batch_size: samples per step, drawn with replacement; only SGD has batches. The limit is that of `batch_size << n`.
+        repeats: independent runs, at least 2. The first ones do not depend on how many there are.
+        design: law of the entries: "gaussian", "rademacher" (signs) or "uniform".
+        seed: of everything drawn. SGD, SME and gradient flow of one seed see the same data.
+        times: output times `(time,)`; 41 even ones by default. SGD shows the state after the nearest whole step, gradient
+            flow interpolates, SME lands on them (so very many output times cost more than its internal step would).
+        progress: called as `progress(fraction_done, text)` after each piece of work.
+
+    Returns:
+        Simulation. `dataset`: `self_overlap (time, student, student_)`, `overlap (time, student, teacher)`,
+        `train_risk (time)` (mean loss over the data), `test_risk (time)` (expected loss over a fresh Gaussian sample given
+        the weights, label noise included, by quasi-random integration), each a mean over repeats with the standard error of
+        that mean in `<name>_se` (zero at the start for the overlaps, which are imposed). `status.code` is "diverged" when a run
+        blows up (curves end before that time) or the test risk keeps growing. `diagnostics`: wall and CPU seconds (of this
+        process), steps per run, the estimate of memory in bytes, and for SME the internal step.
+
+    Raises:
+        InputError: a field is out of range, or the data do not fit into memory.
+    """
+    wall, cpu = time.perf_counter(), time.process_time()
+    times, n = _check(problem, dynamics, horizon, n_features, batch_size, repeats, design, seed, times)
+    memory = _memory(problem, n, n_features, len(times))
+    check_memory(memory, n, n_features)
+    # Doubles for the weights; the CPU, because a step is too small for a GPU to be faster.
+    with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]), np.errstate(all="ignore"):
+        path = PATHS[type(dynamics)](problem, dynamics, n, n_features, batch_size, times)
+        curves, ended = _repeats(problem, path, times, n, n_features, repeats, design, seed, progress)
+    times, curves, status = _judge(times, curves, ended)
+    means = {name: values.mean(axis=0) for name, values in curves.items()}
+    errors = {name: values.std(axis=0, ddof=1) / np.sqrt(repeats) for name, values in curves.items()}
+    if status is None:
+        status = judge_growth(times, means["test_risk"])
+    if status is None:
+        status = Status("done", f"done: {repeats} runs at d = {n_features}, n = {n}, up to t = {times[-1]:g}")
+    attrs = {
+        "dynamics": repr(dynamics),
+        "n_features": int(n_features),
+        "n_samples": n,
+        "batch_size": int(batch_size),
+        "repeats": int(repeats),
+        "design": design,
+        "seed": int(seed),
+    }
+    diagnostics = {"wall_seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu, "memory_bytes": memory}
+    return Simulation(build_dataset(times, means, errors, attrs=attrs), status, diagnostics | path.diagnostics)
+
+
+def _check(problem, dynamics, horizon, n_features, batch_size, repeats, design, seed, times) -> tuple[np.ndarray, int]:
+    """Refuse what cannot be simulated; return the output times and the number of samples."""
+    if not isinstance(problem, Problem):
+        raise refuse("problem", "be an sl.Problem", problem)
+    if type(dynamics) not in PATHS:
+        raise refuse("dynamics", "be one that can be simulated", dynamics, "known: " + ", ".join(kind.__name__ for kind in PATHS))
+    times = output_times(horizon, times)
+    least = max(10, 2 * (problem.k + problem.k_star))
+    _integer("n_features", n_features, least, "the limit's curves need a few hundred, better thousands")
+    n = n_samples(problem, n_features)
+    _integer("batch_size", batch_size, 1, "1 is a single sample per step")
+    if batch_size > n:
+        raise refuse("batch_size", f"be at most the number of samples, {n}", batch_size, "sample_ratio * n_features")
+    _integer("repeats", repeats, 2, "one run has no standard error")
+    _integer("seed", seed, 0)
+    check_design(design)
+    return times, n
+
+
+def _integer(name: str, value: Any, least: int, fix: str = "") -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise refuse(name, f"be a whole number, at least {least}", value, fix)
+
+
+def _memory(problem: Problem, n: int, d: int, times: int) -> int:
+    """Bytes at the peak: the rows; per sample a label, its noise and pre-activations in double precision with what the risk's
+    compiled loops keep of them; the weights at all output times; the test points."""
+    per_sample = 32 * (problem.k * chunk_length(n, problem.k, times) + problem.k_star + problem.noise_size + 2)
+    test = 32 * TEST_POINTS * (problem.k + problem.k_star + problem.noise_size)
+    return int(4 * n * d + per_sample * n + 12 * times * problem.k * d + test)
+
+
+def _repeats(problem, path, times, n, d, repeats, design, seed, progress) -> tuple[dict[str, np.ndarray], float | None]:
+    """Curves `(repeat, time, ...)` up to the last output time that every repeat reached, and when the first one diverged."""
+    scale = float(np.trace(problem.self_overlap_start) + np.trace(problem.teacher.cov)) or 1.0
+    rows, test = allocate(n, d), TestSet(problem)
+    kept, ended = len(times), None
+    each: dict[str, list[np.ndarray]] = {name: [] for name in CURVES}
+    for repeat, child in enumerate(np.random.SeedSequence(int(seed)).spawn(repeats)):
+        draws, steps = (np.random.Generator(np.random.SFC64(s)) for s in child.spawn(2))
+        data = draw(problem, design, rows, draws)
+        tell = (
+            (lambda *_: None)
+            if progress is None
+            else (
+                lambda t, repeat=repeat: progress(
+                    (repeat + t / (times[-1] or 1.0)) / repeats, f"run {repeat + 1} of {repeats}: t = {t:.3g}"
+                )
+            )
+        )
+        thetas, blown = _follow(path.run(data, steps), times[:kept], (problem.k, d), DIVERGED * scale, tell)
+        if blown is not None and (ended is None or blown < ended):
+            ended = blown
+        kept = len(thetas)
+        if not kept:
+            break
+        self_overlap, overlap = overlaps(thetas, data.teacher)
+        values = (self_overlap, overlap, train_risk(problem, data, thetas), test.risk(self_overlap, overlap))
+        for name, value in zip(CURVES, values, strict=True):
+            each[name].append(value)
+    if not kept:
+        raise InputError(f"`times` must start before the training diverges at t = {ended:.3g}, but starts at {times[0]:g} (0 always works)")
+    return {name: np.stack([value[:kept] for value in values]) for name, values in each.items()}, ended
+
+
+def _follow(states, times, shape, limit, tell) -> tuple[np.ndarray, float | None]:
+    """Weights `(time, k, d)` at the output times reached, and the time at which the run left the limit, or None."""
+    thetas, reached = np.empty((len(times), *shape)), 0
+    for t, theta, outputs in states:
+        size = np.vdot(theta, theta) / shape[1]
+        if not size <= limit:  # also when it is not a number
+            return thetas[:reached], t
+        for output in outputs:
+            if output < len(times):
+                thetas[output] = theta
+                reached = output + 1
+        tell(t)
+        if reached == len(times):  # an earlier run ended here
+            break
+    return thetas[:reached], None
+
+
+def _judge(times, curves, ended) -> tuple[np.ndarray, dict[str, np.ndarray], Status | None]:
+    """Cut the curves where a run diverged or a risk is no longer a finite number, and say so."""
+    kept = len(curves["test_risk"][0])
+    finite = np.isfinite(curves["train_risk"]).all(axis=0) & np.isfinite(curves["test_risk"]).all(axis=0)
+    reason = f"the self-overlap passed {DIVERGED:g} times its starting scale"
+    if not finite.all():
+        first = int(np.argmin(finite))
+        if first == 0:
+            raise InputError(
+                "`loss` must have a finite mean, but its risk is NaN or infinite at the first output time (is the loss stable?)"
+            )
+        kept, ended, reason = first, float(times[first]), "a risk is no longer finite"
+    if ended is None:
+        return times, curves, None
+    message = f"diverged at t = {ended:.3g}: {reason}; the curves up to t = {times[kept - 1]:.3g} are kept (a smaller step or a penalty)"
+    return times[:kept], {name: values[:, :kept] for name, values in curves.items()}, Status("diverged", message)
