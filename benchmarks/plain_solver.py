@@ -17,6 +17,8 @@ On the grid everything is the exact limit of Euler-discretised training, so its 
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import numpy as np
 from scipy.linalg import solve_triangular
@@ -54,9 +56,8 @@ def plain_solve(problem: sl.Problem, dynamics, horizon: float, n_nodes: int, n_p
     r_star = gaussian.extend(np.zeros((0, k_star)), rho)
     z = problem.noise_from_uniform(rng.random((paths, problem.noise_size)) if problem.noise_size else np.zeros((paths, 1)))
     with jax.enable_x64(True):
-        y = jax.jit(jax.vmap(problem.label))(r_star, z)
-        losses = jax.jit(jax.vmap(lambda r, y: (problem.loss(r, y), jax.grad(problem.loss)(r, y), jax.hessian(problem.loss)(r, y))))
-        loss = jax.jit(jax.vmap(problem.loss))
+        y = jax.vmap(problem.label)(r_star, z)
+    losses, loss = _compiled(problem.loss)
 
     mg = np.zeros((n_nodes, paths, k))  # m_j l_j
     mHJ = np.zeros((steps, k, steps, k, paths))  # m_u H_u J(u, j), indices u, row, j, column, path
@@ -102,6 +103,12 @@ def plain_solve(problem: sl.Problem, dynamics, horizon: float, n_nodes: int, n_p
         corner += np.einsum("vac,vbc->ab", K[i, : i + 1], R[i + 1, 1 : i + 2])
         C[i + 1, i + 1] = 0.5 * (corner + corner.T)
     return times, {"self_overlap": C[np.arange(n_nodes), np.arange(n_nodes)], "overlap": Cs, "train_risk": train, "test_risk": test}
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled(loss):
+    """`(L, l, H)` and `L` for arrays of samples, compiled once per loss."""
+    return jax.jit(jax.vmap(lambda r, y: (loss(r, y), jax.grad(loss)(r, y), jax.hessian(loss)(r, y)))), jax.jit(jax.vmap(loss))
 
 
 def _increments(dynamics, rng, eta, mean, steps, paths):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
+from scipy import special
 
 import sgdlimit as sl
 from sgdlimit.theory import closed_forms
@@ -106,15 +107,33 @@ def reference(problem: str, dynamics: str) -> Reference:
 # --- problems whose answer is known ------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class ScaledNormal:
+    """Normal noise of a given standard deviation, as a user would write a law of their own."""
+
+    scale: float
+    shape: tuple[int, ...] = ()
+
+    def ppf(self, u: np.ndarray) -> np.ndarray:
+        return self.scale * special.ndtri(u)
+
+
+def _square(r, y):
+    return 0.5 * (r[0] - y) ** 2
+
+
+def _teacher_plus_noise(r_star, z):
+    return r_star[0] + z
+
+
 def linear(
     sample_ratio: float, ridge: float, noise_variance: float, start_variance: float, teacher_variance: float, start_overlap: float = 0.0
 ) -> sl.Problem:
-    """The linear model of `closed_forms.linear_model`."""
-    scale = float(np.sqrt(noise_variance))
+    """The linear model of `closed_forms.linear_model`. All share one loss and one label, so that they can share compiled programs."""
     return sl.Problem(
-        loss=lambda r, y: 0.5 * (r[0] - y) ** 2,
-        label=lambda r_star, z: r_star[0] + scale * z,
-        noise=sl.Normal(),
+        loss=_square,
+        label=_teacher_plus_noise,
+        noise=ScaledNormal(float(np.sqrt(noise_variance))),
         sample_ratio=sample_ratio,
         teacher=sl.GaussianTeacher(cov=[[teacher_variance]]),
         init=sl.Init(overlap=[[start_overlap]], cov=[[start_variance]]),
@@ -163,3 +182,17 @@ def random_linear(index: int, rtol_range: tuple[float, float] = (0.003, 0.05)) -
         rtol=rtol,
         truth=lambda times: closed_forms.linear_model(step=0.0 if kind == "gf" else step, times=times, **parameters),
     )
+
+
+def deviations(known: Known, solution: sl.Solution) -> np.ndarray:
+    """`(solution - truth) / reported standard error` at all points of the four curves that have an error, in one row."""
+    data = solution.dataset
+    truth = known.truth(data.time.values)
+    z = []
+    for name in CURVES:
+        se = data[name + "_se"].values.reshape(-1)
+        gap = data[name].values.reshape(-1) - truth[name]
+        z.append(gap[se > 0] / se[se > 0])
+        # Where no error is reported the value is claimed exact.
+        np.testing.assert_allclose(gap[se == 0], 0.0, atol=1e-9, err_msg=f"{known.title}: {name}")
+    return np.concatenate(z)

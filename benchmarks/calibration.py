@@ -1,0 +1,90 @@
+"""Are the reported errors true? Sixty random problems with a known answer at random `rtol` between 0.003 and 0.05.
+
+The truth must lie within two reported standard errors at 90 to 99% of all points (self-overlap, overlap, train and test risk at
+every output time). Exit code 1 if it does not. `python benchmarks/calibration.py [--count 60] [--first 0] [--readme]`
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import numpy as np
+
+import common
+import sgdlimit as sl
+from problems import deviations, random_linear
+
+
+def calibrate(indices, say=print) -> list[dict]:
+    """Solve the problems with these indices; per problem the deviations in standard errors, the cost, and what was asked."""
+    rows = []
+    for index in indices:
+        known = random_linear(index)
+        call = lambda known=known, index=index: sl.solve(
+            known.problem, known.dynamics, known.horizon, rtol=known.rtol, seed=index, on_failure="return"
+        )
+        solution, seconds = common.timed(call)
+        z = deviations(known, solution)
+        row = {
+            "title": known.title,
+            "kind": type(known.dynamics).__name__,
+            "seconds": seconds,
+            "status": solution.status.code,
+            "z": z.tolist(),
+        }
+        rows.append(row)
+        share = np.mean(np.abs(z) <= 2)
+        say(f"{known.title}: {share:.0%} within 2, worst {np.abs(z).max():.1f}, rms {rms(z):.2f}, {seconds:.1f} s, {row['status']}")
+    return rows
+
+
+def rms(z) -> float:
+    return float(np.sqrt(np.mean(np.square(z))))
+
+
+def summary(rows: list[dict]) -> tuple[str, float]:
+    """A table by dynamics, and the share of points within two standard errors."""
+    body = []
+    for kind in [*sorted({row["kind"] for row in rows}), "all"]:
+        chosen = [row for row in rows if kind in (row["kind"], "all")]
+        points = np.concatenate([row["z"] for row in chosen])
+        share = [np.mean(np.abs(row["z"]) <= 2) for row in chosen]
+        error = np.std(share, ddof=1) / np.sqrt(len(share)) if len(share) > 1 else float("nan")
+        done = sum(row["status"] == "done" for row in chosen)
+        body.append([
+            kind, str(len(chosen)), f"{np.mean(np.abs(points) <= 2):.1%} ± {error:.1%}", f"{rms(points):.2f}",
+            f"{np.abs(points).max():.1f}", f"{done}/{len(chosen)}", f"{np.median([row['seconds'] for row in chosen]):.1f}",
+        ])  # fmt: skip
+    header = [
+        "dynamics",
+        "problems",
+        "truth within 2 se (± over problems)",
+        "rms deviation (se)",
+        "worst (se)",
+        "kept rtol",
+        "median CPU-s",
+    ]
+    return common.table(header, body), float(np.mean(np.abs(np.concatenate([row["z"] for row in rows])) <= 2))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=60)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--readme", action="store_true", help="put the table into benchmarks/README.md")
+    options = parser.parse_args()
+    rows = calibrate(range(options.first, options.first + options.count), lambda line: print(line, flush=True))
+    text, share = summary(rows)
+    print("\n" + text)
+    common.save_json(common.RESULTS / "calibration.json", {"machine": common.machine(), "problems": rows})
+    if options.readme:
+        common.fill("calibration", text)
+    if not 0.90 <= share <= 0.99:
+        print(f"calibration: {share:.1%} of the points within two standard errors, must be 90 to 99%", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
