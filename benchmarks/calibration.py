@@ -6,12 +6,15 @@ every output time). Exit code 1 if it does not. `python benchmarks/calibration.p
 
 from __future__ import annotations
 
+import common  # first: it pins the process before NumPy and JAX start
+
+# isort: split
+
 import argparse
 import sys
 
 import numpy as np
 
-import common
 import sgdlimit as sl
 from problems import deviations, random_linear
 

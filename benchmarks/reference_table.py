@@ -6,6 +6,10 @@ One process per cell, so that memory and the first call (compilation included) a
 
 from __future__ import annotations
 
+import common  # first: it pins the process before NumPy and JAX start
+
+# isort: split
+
 import argparse
 import json
 import resource
@@ -14,7 +18,6 @@ import sys
 
 import numpy as np
 
-import common
 import sgdlimit as sl
 from problems import CASES, DYNAMICS, dynamics, reference
 
