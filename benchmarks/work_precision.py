@@ -43,11 +43,11 @@ TARGET = 0.003
 TRUTH_RTOL = 5e-4
 FULL = {
     "rtols": (0.1, 0.03, 0.01, 0.003, 0.001), "seeds": 5, "runs": 16, "simulation_repeats": 5,
-    "plain": ((21, 4000), (41, 1000), (81, 1000)), "plain_seeds": 32, "plain_timing": (241, 300),
+    "plain": ((21, 4000), (41, 1000), (81, 1000)), "plain_seeds": 32, "plain_timing": (161, 2000),
 }  # fmt: skip
 FAST = {
     "rtols": (0.1, 0.03, 0.01), "seeds": 2, "runs": 4, "simulation_repeats": 1,
-    "plain": ((21, 4000), (41, 1000)), "plain_seeds": 12, "plain_timing": (121, 300),
+    "plain": ((21, 4000), (41, 1000)), "plain_seeds": 12, "plain_timing": (121, 500),
 }  # fmt: skip
 
 
@@ -145,34 +145,32 @@ class Cell:
     def measure_plain(self) -> dict:
         points, biases, spreads = [], [], []
         for nodes, paths in self.plan["plain"]:
-            plain_solve(self.problem, self.dynamics, self.case.horizon, nodes, paths, 999)
-            seconds, values = [], []
-            for seed in range(self.plan["plain_seeds"]):
-                (grid, curves), used = timed(
-                    lambda nodes=nodes, paths=paths, seed=seed: plain_solve(
-                        self.problem, self.dynamics, self.case.horizon, nodes, paths, seed
-                    )
-                )
-                seconds.append(used)
-                values.append({name: _interpolate(grid, curves[name], self.times) for name in CURVES})
-            point = _point(seconds, [relative_errors(value, self.truth) for value in values])
-            point.update(nodes=nodes, paths=paths)
+            point, bias, spread = self._plain_point(nodes, paths, self.plan["plain_seeds"])
             points.append(point)
-            scale, bias, spread = scales(self.truth), {}, {}
-            for name in CURVES:
-                runs = np.array([value[name] for value in values])
-                variance = runs.var(axis=0, ddof=1)
-                off = runs.mean(axis=0) - self.truth[name]
-                bias[name] = float(np.sqrt(max(0.0, np.mean(off**2 - variance / len(runs))))) / scale[name]
-                spread[name] = float(np.sqrt(variance.mean())) / scale[name]
             biases.append(bias)
             spreads.append(spread)
-        nodes, paths = self.plan["plain_timing"]
-        seconds = [
-            timed(lambda seed=seed: plain_solve(self.problem, self.dynamics, self.case.horizon, nodes, paths, seed))[1] for seed in (0, 1)
-        ]
-        timing = {"nodes": nodes, "paths": paths, "cpu_seconds": min(seconds)}
-        return {"points": points, "timing": timing, "cost_at_target": plain_cost(points, biases, spreads, timing, TARGET)}
+        fine, _, _ = self._plain_point(*self.plan["plain_timing"], 4)
+        return {"points": [*points, fine], "cost_at_target": plain_cost(points, biases, spreads, fine, TARGET)}
+
+    def _plain_point(self, nodes: int, paths: int, seeds: int):
+        """Cost and error of one call, and the bias and spread of each curve, over `seeds` calls."""
+        call = lambda seed: plain_solve(self.problem, self.dynamics, self.case.horizon, nodes, paths, seed)
+        call(999)
+        seconds, values = [], []
+        for seed in range(seeds):
+            (grid, curves), used = timed(lambda seed=seed: call(seed))
+            seconds.append(used)
+            values.append({name: _interpolate(grid, curves[name], self.times) for name in CURVES})
+        point = _point(seconds, [relative_errors(value, self.truth) for value in values])
+        point.update(nodes=nodes, paths=paths)
+        scale, bias, spread = scales(self.truth), {}, {}
+        for name in CURVES:
+            runs = np.array([value[name] for value in values])
+            variance = runs.var(axis=0, ddof=1)
+            off = runs.mean(axis=0) - self.truth[name]
+            bias[name] = float(np.sqrt(max(0.0, np.mean(off**2 - variance / len(runs))))) / scale[name]
+            spread[name] = float(np.sqrt(variance.mean())) / scale[name]
+        return point, bias, spread
 
 
 def _point(seconds: list[float], errors: list[dict[str, float]]) -> dict:

@@ -157,6 +157,27 @@ def test_noise_decays_like_the_mean_in_the_later_time():
     assert kernels["correlation"][1, 0] == pytest.approx(kernels["response"][1, 0] * kernels["correlation"][0, 0], rel=1e-8)
 
 
+def test_schedules():
+    # A constant schedule is a constant step; a warm-up is held against the trapezoid rule (second order, extrapolated).
+    setting, times = SETTINGS[2], [2.5, 0.0, 1.0]
+    for name, value in curves((1.0, lambda t: 1.5, *setting[2:]), times).items():
+        np.testing.assert_allclose(value, curves(setting, times)[name], rtol=1e-8, err_msg=name)
+    warm_up = lambda t: 1.5 * t / (0.5 + t)
+    ours = curves((1.0, warm_up, *setting[2:]), [HORIZON])["train_risk"][0]
+    nodes, weights = cf.marchenko_pastur(1.0, 80)
+    flow = lambda t: 2 * curves((1.0, 0.0, *setting[2:]), t)["train_risk"]
+    by_steps = []
+    for n in (200, 400):
+        t = np.linspace(0.0, HORIZON, n + 1)
+        eta, residual = np.array([warm_up(s) for s in t]), flow(t)
+        k2 = (nodes**2 * np.exp(-2 * (nodes + 0.05) * t[:, None])) @ weights
+        for i in range(1, n + 1):
+            past = k2[1:i] @ (eta * residual)[i - 1 : 0 : -1] + 0.5 * k2[i] * eta[0] * residual[0]
+            residual[i] = (residual[i] + t[1] * past) / (1 - 0.5 * eta[i] * t[1] * k2[0])
+        by_steps.append(residual[-1] / 2)
+    assert (4 * by_steps[1] - by_steps[0]) / 3 == pytest.approx(ours, rel=1e-6)
+
+
 def test_negative_times_are_refused():
     with pytest.raises(ValueError, match="times"):
         curves(SETTINGS[0], [-0.1])

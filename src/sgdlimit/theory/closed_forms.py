@@ -12,9 +12,11 @@ Everything here is NumPy and float64; time is `t` of THEORY section 1 (one epoch
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scipy.integrate import solve_ivp
 from scipy.linalg import eigh_tridiagonal, expm
 
 Array = np.ndarray
@@ -39,7 +41,7 @@ def marchenko_pastur(sample_ratio: float, size: int) -> tuple[Array, Array]:
 
 def linear_model(
     sample_ratio: float,
-    step: float,
+    step: float | Callable[[float], float],
     ridge: float,
     noise_variance: float,
     start_variance: float,
@@ -51,7 +53,8 @@ def linear_model(
 
     Arguments:
         sample_ratio: `delta = n/d`.
-        step: `eta`; above `stability_limit` the curves grow without bound, which is then what is returned.
+        step: `eta`, or a schedule `t -> eta`, which is integrated to a relative 1e-10. Above `stability_limit` the curves grow without
+            bound, which is then what is returned.
         ridge: `lam` of the penalty `lam theta^2 / 2`.
         noise_variance: variance of the label noise.
         start_variance, start_overlap: the start is `theta_0 = start_overlap theta* + N(0, start_variance)`.
@@ -75,7 +78,7 @@ def linear_model(
 
 def linear_kernels(
     sample_ratio: float,
-    step: float,
+    step: float | Callable[[float], float],
     ridge: float,
     noise_variance: float,
     start_variance: float,
@@ -191,7 +194,7 @@ class _Linear:
         noise = self.noise_variance / self.sample_ratio * (fit**2 - 2.0 * fit)
         return (signal * a + noise) @ self.weights + self.noise_variance
 
-    def _excess(self, step: float) -> Array:
+    def _excess(self, step: float | Callable[[float], float]) -> Array:
         """Solve `u' = -2 (a + lam) u + eta D`, `D = D_gf + sum w a^2 u` exactly.
 
         In `v = sqrt(w) a u` the matrix `-2 diag(a + lam) + eta b b^T`, `b = sqrt(w) a`, is symmetric; `D_gf` is a sum of exponentials,
@@ -210,6 +213,17 @@ class _Linear:
         rates = np.concatenate([[0.0], rate, 2.0 * rate])
 
         b = np.sqrt(w) * a
+        if callable(step):
+
+            def slope_of(s: float, v: Array) -> Array:
+                decay = np.exp(-rate * s)
+                residual = constant + once @ decay + twice @ decay**2 + b @ v
+                return -2.0 * rate * v + step(s) * b * residual
+
+            order = np.argsort(t)
+            span = (0.0, max(float(t.max(initial=0.0)), 1e-12))
+            solved = solve_ivp(slope_of, span, np.zeros_like(b), "DOP853", t[order], rtol=1e-10, atol=1e-13, max_step=span[1] / 50)
+            return solved.y.T[np.argsort(order)]
         modes, basis = np.linalg.eigh(np.diag(-2.0 * rate) + step * np.outer(b, b))
         # int_0^t e^{mode (t - s)} e^{-rate s} ds, from the larger exponent so that nothing cancels or overflows early.
         mode, lower = modes[:, None], -rates[None, :]
