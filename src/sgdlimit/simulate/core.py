@@ -68,12 +68,9 @@ def simulate(
         InputError: a field is out of range, or the data do not fit into memory.
     """
     wall, cpu = time.perf_counter(), time.process_time()
-    times, n = _check(problem, dynamics, horizon, n_features, batch_size, repeats, design, seed, times)
-    memory = _memory(problem, n, n_features, len(times))
-    check_memory(memory, n, n_features)
+    times, n, memory, path = plan(problem, dynamics, horizon, n_features, batch_size, repeats, design, seed, times)
     # Doubles for the weights; the CPU, because a step is too small for a GPU to be faster.
     with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]), np.errstate(all="ignore"):
-        path = PATHS[type(dynamics)](problem, dynamics, n, n_features, batch_size, times)
         curves, ended = _repeats(problem, path, times, n, n_features, repeats, design, seed, progress)
     times, curves, status = _judge(times, curves, ended)
     means = {name: values.mean(axis=0) for name, values in curves.items()}
@@ -93,6 +90,19 @@ def simulate(
     }
     diagnostics = {"wall_seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu, "memory_bytes": memory}
     return Simulation(build_dataset(times, means, errors, attrs=attrs), status, diagnostics | path.diagnostics)
+
+
+def plan(
+    problem, dynamics, horizon, n_features, batch_size=1, repeats=8, design="gaussian", seed=0, times=None
+) -> tuple[np.ndarray, int, int, Any]:
+    """What `simulate` decides before it draws anything, with all its refusals: output times, number of samples, bytes of
+    memory, and the path of the dynamics."""
+    times, n = _check(problem, dynamics, horizon, n_features, batch_size, repeats, design, seed, times)
+    memory = _memory(problem, n, n_features, len(times))
+    check_memory(memory, n, n_features)
+    with jax.enable_x64(True):
+        path = PATHS[type(dynamics)](problem, dynamics, n, n_features, batch_size, times)
+    return times, n, memory, path
 
 
 def _check(problem, dynamics, horizon, n_features, batch_size, repeats, design, seed, times) -> tuple[np.ndarray, int]:
