@@ -26,6 +26,7 @@ Every refusal names the field as the file does, and its line.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import importlib.util
 import json
@@ -319,8 +320,9 @@ def load_plugin(path: Path) -> Any:
 
 def _text(path: Path, field: str, suffix: str) -> str:
     if not path.exists():
-        beside = [p.name for p in path.parent.glob(f"*{suffix}")] if path.parent.is_dir() else []
-        hint = f" ({nearest(path.name, beside)})" if beside else ""
+        beside = [p.stem for p in path.parent.glob(f"*{suffix}")] if path.parent.is_dir() else []
+        close = difflib.get_close_matches(path.stem, beside, n=1)
+        hint = f" (did you mean `{path.with_name(close[0] + suffix)}`?)" if close else ""
         raise InputError(f"`{field}` must be an existing file, but `{path}` does not exist{hint}")
     try:
         return path.read_text(encoding="utf-8")

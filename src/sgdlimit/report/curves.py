@@ -1,0 +1,102 @@
+"""The interactive curves: the panels of `plot`, in Bokeh. A click on the legend hides a dynamics in every panel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bokeh.models import ColumnDataSource, HoverTool, Legend, LegendItem
+from bokeh.plotting import figure
+
+from ..plot import BAND, COLOURS, Panel, Results, panels, points_shown
+from ..results import Result
+
+DASHES = ("solid", "dashed", "dotted", "dotdash", [3, 2], [8, 3], [1, 4])
+MARKERS = ("circle", "square", "triangle", "diamond", "inverted_triangle", "plus", "x")
+FONT = "ui-sans-serif, system-ui, sans-serif"
+
+
+def draw(results: Results) -> list[Any]:
+    """The legend, then one Bokeh figure per panel; `time` is shared."""
+    legend, switches = _legend(results)
+    shared = None
+    drawn = [legend]
+    for panel in panels(results):
+        plot = _figure(panel, shared)
+        shared = shared or plot.x_range
+        for i, (name, pair) in enumerate(results.items()):
+            for renderer in _dynamics(plot, i, len(results), name, pair, panel):
+                switches[name].js_link("visible", renderer, "visible")
+        drawn.append(plot)
+    return drawn
+
+
+def _legend(results: Results) -> tuple[Any, dict[str, Any]]:
+    """A figure of nothing but the legend, and per dynamics the renderer that a click on its name hides or shows."""
+    plot = figure(height=36, sizing_mode="stretch_width", toolbar_location=None, tools="", outline_line_color=None)
+    plot.axis.visible = plot.grid.visible = False
+    plot.background_fill_alpha = plot.border_fill_alpha = 0
+    switches, items = {}, []
+    for i, name in enumerate(results):
+        colour = COLOURS[i % len(COLOURS)]
+        line: Any = plot.line([0], [0], line_color=colour, line_width=2, line_dash=DASHES[i % len(DASHES)])
+        mark: Any = plot.scatter([0], [0], line_color=colour, fill_color="white", size=6, marker=MARKERS[i % len(MARKERS)])
+        switches[name] = line
+        items.append(LegendItem(label=name, renderers=[line, mark]))
+    legend = Legend(items=items, click_policy="hide", orientation="horizontal", location="center", border_line_color=None, spacing=18)
+    legend.label_text_font = FONT
+    legend.background_fill_alpha = 0
+    plot.add_layout(legend, "above")
+    return plot, switches
+
+
+def _figure(panel: Panel, shared: Any) -> Any:
+    options: dict[str, Any] = {} if shared is None else {"x_range": shared}
+    plot = figure(
+        height=310,
+        sizing_mode="stretch_width",
+        tools="pan,box_zoom,wheel_zoom,reset,save",
+        active_scroll=None,
+        toolbar_location="below",
+        x_axis_label="time t",
+        y_axis_label=panel.text,
+        **options,
+    )
+    plot.toolbar.logo = None
+    plot.toolbar.autohide = True
+    plot.outline_line_color = None
+    plot.background_fill_alpha = plot.border_fill_alpha = 0
+    for axis in plot.axis:
+        axis.axis_label_text_font = axis.major_label_text_font = FONT
+        axis.axis_label_text_font_style = "normal"
+        axis.minor_tick_line_color = None
+    plot.grid.grid_line_color = "#e8e8e4"
+    return plot
+
+
+def _dynamics(plot: Any, i: int, among: int, name: str, pair: tuple[Result | None, Result | None], panel: Panel) -> list[Any]:
+    """Theory and runs of one dynamics in one panel; returns what was drawn."""
+    theory, runs = pair
+    colour, found = COLOURS[i % len(COLOURS)], []
+    if theory is not None:
+        source = _source(theory, panel, slice(None))
+        line = plot.line("time", "value", source=source, color=colour, width=2, line_dash=DASHES[i % len(DASHES)])
+        band = plot.varea("time", "low", "high", source=source, color=colour, alpha=0.2)
+        plot.add_tools(_hover(line, f"{name}, theory"))
+        found += [line, band]
+    if runs is not None:
+        source = _source(runs, panel, points_shown(runs.dataset.sizes["time"], i, among))
+        bars = plot.segment("time", "low", "time", "high", source=source, color=colour)
+        points = plot.scatter("time", "value", source=source, color=colour, fill_color="white", size=6, marker=MARKERS[i % len(MARKERS)])
+        plot.add_tools(_hover(points, f"{name}, real runs"))
+        found += [points, bars]
+    return found
+
+
+def _source(result: Result, panel: Panel, keep: Any) -> ColumnDataSource:
+    time, value, se = (x[keep] for x in panel.values(result))
+    return ColumnDataSource({"time": time, "value": value, "se": se, "low": value - BAND * se, "high": value + BAND * se})
+
+
+def _hover(renderer: Any, name: str) -> HoverTool:
+    tooltips = [("", name), ("t", "@time{0.000}"), ("value", "@value{0.00000} ± @se{0.00000}")]
+    return HoverTool(renderers=[renderer], tooltips=tooltips, visible=False)
