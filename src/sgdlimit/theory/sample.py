@@ -1,0 +1,262 @@
+"""A sample's path, eq. (1): `r_t = w_t - int R(t,s) dG_s`, its response `chi`, and averages over paths.
+
+How a sample is driven is all that tells the dynamics apart here: a cell between two nodes has events, each at its own
+exact place, and a `Drive` says how an event kicks the sample. SGD's events are its Poisson jumps; flow and SME have one
+event in the middle of each cell, the exact map of the cell's `dm` (a Strang splitting, of weak order two).
+
+Between nodes `w` is the linear interpolation of its node values plus a Brownian bridge of variance rate
+`eta E[l l^T]`; this is second order in the node spacing and has the diagonal kink of `C` built in. `R(t,u)` of a kick
+at `u` is interpolated in triangles, so its feedback is a deposit on the two nodes beside it, and a path's cost does
+not depend on how many jumps it has had.
+
+Layout: paths last. `i, j, m` student rows, `a` nodes, `x` directions of the response, `p` paths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from .gaussian import psd_root
+
+Array = Any
+
+BLOCK = 4  # nodes whose deposits are summed in one sweep over the paths
+
+
+class Draws(NamedTuple):
+    """What is random about `P` samples, drawn ahead, for `N` cells of at most `S` events."""
+
+    gauss: Array  # (k_star + k + N k, P): standard normals behind r* and w at the nodes
+    y: Any  # labels, paths first
+    where: Array  # (N, S, P): place of an event in its cell, in [0, 1]; 1 in an unused slot
+    drift: Array  # (N, S, P): the part of an event's `dm` that is smooth in time
+    noise: Array  # (N, S, P): its random part; both are zero in an unused slot
+    bridge: Array  # (N, S, k, P): standard normals of `w` between nodes
+
+
+class Grid(NamedTuple):
+    """Time nodes, padded to N cells of which `n_cells` are real."""
+
+    spacing: Array  # (N,)
+    step: Array  # (N + 1,): eta at the nodes
+    slots: Array  # (N,): events a cell has at most
+    n_cells: Array  # ()
+
+
+class Kick(NamedTuple):
+    """What an event does to its own sample: `G (k,)` and `dG/dr (k, k)`."""
+
+    size: Array
+    slope: Array
+
+
+class Functions(NamedTuple):
+    """The loss and its derivatives over paths."""
+
+    loss: Callable[[Array, Any], Array]
+    gradient: Callable[[Array, Any], Array]
+    hessian: Callable[[Array, Any], Array]
+    kick: Callable[[Array, Any, Array, Array, Array], Kick]  # (r, y, drift, noise, step)
+
+
+class Averages(NamedTuple):
+    """Plain-law averages at one node; a leading axis of nodes once collected."""
+
+    l_gstar: Array  # E[l g*^T] (k, k_star), with r* = root(rho) g*
+    l_kicks: Array  # E[l_t G_c^T] with the total kick G_c of every earlier cell (N, k, k)
+    l_l: Array  # E[l l^T] (k, k)
+    h: Array  # E[H] (k, k): Gamma
+    h_chi: Array  # E[H chi] per direction (X, k, k)
+    risk: Array  # E[L]
+
+
+class Paths(NamedTuple):
+    """All that later nodes need of the past."""
+
+    w: Array  # (k, P) at the present node
+    kicks: Array  # (N, k, P): total kick in each cell
+    deposit: Array  # (A, k, P): kicks shared between the nodes beside them; A is N + 1 padded to whole blocks
+    memory: Array  # (k, P): feedback at the present node
+    tangent_deposit: Array  # (A, k, X, k, P)
+    tangent_memory: Array  # (k, X, k, P)
+
+
+class Arrival(NamedTuple):
+    """Paths at the end of a cell."""
+
+    r: Array
+    chi: Array
+    memory: Array
+    tangent_memory: Array
+    early: Array  # kicks deposited on the node before the cell
+    late: Array  # and on the node after it
+    tangent_early: Array
+    tangent_late: Array
+
+
+class Forcing(NamedTuple):
+    """How each direction of the response moves `w`: `(k, X, k)` at the cell's start and end (linear between), and what
+    remains of it at the end node itself."""
+
+    start: Array
+    end: Array
+    arrived: Array
+
+
+def path_functions(loss: Callable, drive: str) -> Functions:
+    """The problem's loss over paths, with the `kick` of the drive "jump" (SGD), "diffusion" (SME) or "flow"."""
+    over = lambda f: jax.vmap(f, in_axes=(-1, 0), out_axes=-1)
+    gradient, hessian = over(jax.grad(loss)), over(jax.hessian(loss))
+
+    def jump(r, y, drift, noise, step):
+        return Kick(noise * gradient(r, y), noise * hessian(r, y))
+
+    def smooth(r, y, drift, noise, step):
+        mapped = jax.vmap(_cell_map(loss, drive == "diffusion"), in_axes=(-1, 0, -1, -1, None), out_axes=(-1, -1))
+        after, jacobian = mapped(r, y, drift, noise, step)
+        return Kick(r - after, jnp.eye(r.shape[0])[:, :, None] - jacobian)
+
+    return Functions(over(loss), gradient, hessian, jump if drive == "jump" else smooth)
+
+
+def _cell_map(loss: Callable, diffusion: bool) -> Callable:
+    """One sample's exact-to-second-order map over a cell's `dm`, with its Jacobian.
+
+    In Stratonovich form the drift field is `-(l + eta/2 H l) / delta` and the noise field `-l`; half the drift, the
+    noise, half the drift is of weak order two.
+    """
+
+    def runge_kutta(field, r, h):
+        a = field(r)
+        b = field(r + 0.5 * h * a)
+        c = field(r + 0.5 * h * b)
+        return r + h / 6.0 * (a + 2.0 * b + 2.0 * c + field(r + h * c))
+
+    def move(r, y, drift, noise, step):
+        descend = lambda q: -jax.grad(loss)(q, y)
+        if not diffusion:
+            return runge_kutta(descend, r, drift)
+
+        def corrected(q):
+            l, hl = jax.jvp(descend, (q,), (descend(q),))
+            return l - 0.5 * step * hl
+
+        r = runge_kutta(corrected, r, 0.5 * drift)
+        r = runge_kutta(descend, r, noise)
+        return runge_kutta(corrected, r, 0.5 * drift)
+
+    def with_jacobian(r, y, drift, noise, step):
+        at = lambda q: move(q, y, drift, noise, step)
+        return at(r), jax.jacfwd(at)(r)
+
+    return with_jacobian
+
+
+def times(matrix: Array, vector: Array) -> Array:
+    """`matrix (i, j[, P])` times `vector (j, ..., P)`, elementwise over paths (i and j are small)."""
+    extra = vector.ndim - 1 - (matrix.ndim - 2)
+    return (matrix.reshape(matrix.shape[:2] + (1,) * extra + matrix.shape[2:]) * vector[None]).sum(1)
+
+
+def _feedback(row: Array, deposit: Array, upto: Array) -> Array:
+    """`sum_a row[a] deposit[a]` over nodes `a <= upto`, `row (A, i, j)`, `deposit (A, j, ...)`; it costs what is filled."""
+
+    def add(block, total):
+        part = lax.dynamic_slice_in_dim(deposit, block * BLOCK, BLOCK, 0)
+        weight = lax.dynamic_slice_in_dim(row, block * BLOCK, BLOCK, 0)
+        for b in range(BLOCK):
+            total = total + times(weight[b], part[b])
+        return total
+
+    return lax.fori_loop(0, upto // BLOCK + 1, add, jnp.zeros(deposit.shape[1:]))
+
+
+def empty_paths(k: int, cells: int, directions: int, w: Array) -> Paths:
+    """Paths at time zero."""
+    p = w.shape[-1]
+    padded = -(-(cells + 1) // BLOCK) * BLOCK
+    return Paths(
+        w=w,
+        kicks=jnp.zeros((cells, k, p)),
+        deposit=jnp.zeros((padded, k, p)),
+        memory=jnp.zeros((k, p)),
+        tangent_deposit=jnp.zeros((padded, k, directions, k, p)),
+        tangent_memory=jnp.zeros((k, directions, k, p)),
+    )
+
+
+def cross_cell(
+    kick: Callable[..., Kick], paths: Paths, draws: Draws, grid: Grid, node: Array, w: Array, row: Array, rate: Array, forcing: Forcing
+) -> Arrival:
+    """Carry every path from `node` to the next, where it will have Gaussian part `w (k, P)`.
+
+    `row (N + 1, k, k)` is the response `R(next, .)`, `rate (k, k)` the variance rate of the bridge.
+    """
+    at = lambda array, i: lax.dynamic_index_in_dim(array, i, 0, False)
+    padding = paths.deposit.shape[0] - row.shape[0]
+    upto = jnp.concatenate([row * (jnp.arange(row.shape[0]) <= node)[:, None, None], jnp.zeros((padding, *row.shape[1:]))])
+    slope = at(row, node) - jnp.eye(row.shape[1])  # of R inside the diagonal triangle
+    memory = _feedback(upto, paths.deposit, node)
+    tangent_memory = _feedback(upto, paths.tangent_deposit, node)
+    behind = forcing.start[..., None] - paths.tangent_memory
+    ahead = forcing.end[..., None] - tangent_memory
+    spread = psd_root(rate * at(grid.spacing, node))
+    events = [at(array, node) for array in (draws.where, draws.drift, draws.noise, draws.bridge)]
+    step0, step1 = at(grid.step, node), at(grid.step, node + 1)
+
+    def event(slot, state):
+        place, w_now, s0, s1, t0, t1 = state
+        x, drift, noise, normal = (at(array, slot) for array in events)
+        left = jnp.maximum(1.0 - place, 1e-12)
+        w_now = w_now + (x - place) / left * (w - w_now)
+        w_now = w_now + jnp.sqrt(jnp.maximum((x - place) * (1.0 - x) / left, 0.0)) * times(spread, normal)
+        r = w_now - (1.0 - x) * paths.memory - x * memory - s0 - times(slope, x * s0 - s1)
+        chi = (1.0 - x) * behind + x * ahead - t0 - times(slope, x * t0 - t1)
+        g = kick(r, draws.y, drift, noise, 0.5 * (step0 + step1))
+        push = times(g.slope, chi)
+        return x, w_now, s0 + g.size, s1 + x * g.size, t0 + push, t1 + x * push
+
+    none, tangent_none = jnp.zeros_like(memory), jnp.zeros_like(tangent_memory)
+    state = (jnp.zeros_like(w[0]), paths.w, none, none, tangent_none, tangent_none)
+    _, _, s0, s1, t0, t1 = lax.fori_loop(0, at(grid.slots, node), event, state)
+    memory = memory + s0 + times(slope, s0 - s1)
+    tangent_memory = tangent_memory + t0 + times(slope, t0 - t1)
+    return Arrival(w - memory, forcing.arrived[..., None] - tangent_memory, memory, tangent_memory, s0 - s1, s1, t0 - t1, t1)
+
+
+def settle(paths: Paths, node: Array, w: Array, arrival: Arrival) -> Paths:
+    """Paths at `node + 1` after the last pass over the cell."""
+
+    def share(deposit, early, late):
+        early = early + lax.dynamic_index_in_dim(deposit, node, 0, False)
+        deposit = lax.dynamic_update_index_in_dim(deposit, early, node, 0)
+        return lax.dynamic_update_index_in_dim(deposit, late, node + 1, 0)
+
+    return Paths(
+        w=w,
+        kicks=lax.dynamic_update_index_in_dim(paths.kicks, arrival.early + arrival.late, node, 0),
+        deposit=share(paths.deposit, arrival.early, arrival.late),
+        memory=arrival.memory,
+        tangent_deposit=share(paths.tangent_deposit, arrival.tangent_early, arrival.tangent_late),
+        tangent_memory=arrival.tangent_memory,
+    )
+
+
+def average(functions: Functions, r: Array, chi: Array, draws: Draws, kicks: Array, k_star: int) -> Averages:
+    """Averages over paths at one node."""
+    n = r.shape[-1]
+    l = functions.gradient(r, draws.y)
+    h = functions.hessian(r, draws.y)
+    return Averages(
+        l_gstar=jnp.einsum("ip,jp->ij", l, draws.gauss[:k_star]) / n,
+        l_kicks=jnp.einsum("ip,cjp->cij", l, kicks) / n,
+        l_l=jnp.einsum("ip,jp->ij", l, l) / n,
+        h=h.mean(-1),
+        h_chi=jnp.einsum("ijp,jxmp->xim", h, chi) / n,
+        risk=functions.loss(r, draws.y).mean(),
+    )

@@ -1,0 +1,344 @@
+"""`solve`: choose nodes, samples and replicates until the promised accuracy is met, or say that it is not.
+
+Each replicate is an independent scrambling of the Sobol points, marched at three nested resolutions with common random
+numbers. Two of them extrapolate the second-order error away, the third tells what is left of it; the spread over
+replicates is the sampling error.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from scipy import stats
+
+from ..dynamics import SME, Dynamics, GradientFlow, step_at
+from ..errors import SolveError, nearest, refuse
+from ..problem import Problem, SmoothPenalty
+from ..results import Solution, Status, build_dataset, judge_growth, output_times
+from .draws import draw, jump_intensity
+from .levels import Level, curves_at, divergence, kernels_at, run_level
+from .risk import TestRisk
+
+Progress = Callable[[float, str], None] | None
+
+COARSENINGS = (1, 2, 4)  # resolutions of a replicate, as node spacings relative to the finest
+EXTRAPOLATED_GAIN = 7.0  # error of an extrapolated curve against its change from the next coarser one: third order at least
+DISCRETISATION_SHARE = 0.4  # of the tolerance
+MAX_CELLS = 512
+MAX_PATHS = 2**15
+MAX_REPLICATES = 64
+THREADS = 2
+OVERLAP_FLOOR = 0.1  # an overlap's scale is at least this fraction of what Cauchy-Schwarz allows it
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much to spend: cells of the finest resolution, paths per replicate (a power of two), replicates."""
+
+    cells: int
+    paths: int
+    replicates: int
+
+
+@dataclass
+class Estimate:
+    """Curves at the output times with their errors, the share of each error, and what they took."""
+
+    plan: Plan
+    curves: dict[str, np.ndarray]
+    sampling: dict[str, np.ndarray]
+    discretisation: dict[str, np.ndarray]
+    scales: dict[str, float]
+    kernels: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def errors(self) -> dict[str, np.ndarray]:
+        return {name: np.hypot(self.sampling[name], self.discretisation[name]) for name in self.curves}
+
+    def worst(self, part: dict[str, np.ndarray]) -> float:
+        """Largest error relative to its curve's scale."""
+        return max(float(np.max(part[name])) / self.scales[name] for name in self.curves)
+
+
+def solve(
+    problem: Problem,
+    dynamics: Dynamics,
+    horizon: float,
+    rtol: float = 0.01,
+    seed: int = 0,
+    times: Any = None,
+    method: str = "auto",
+    on_failure: Literal["raise", "return"] = "raise",
+    progress: Progress = None,
+) -> Solution:
+    """Learning curves in the limit `n, d -> infinity` with `n/d` fixed (Fan and Wang, arXiv 2601.21093).
+
+    Arguments:
+        problem: what is learnt.
+        dynamics: `SGD`, `SME` or `GradientFlow`.
+        horizon: last time `t`; one SGD step of batch `b` advances `t` by `step * b / d`, an epoch by `step * n / d`.
+        rtol: promised standard error, sampling and discretisation together, relative to each curve's scale (its largest
+            absolute value over entries and times; for an overlap at least a tenth of what Cauchy-Schwarz allows).
+        seed: the same seed gives the same numbers.
+        times: output times in `[0, horizon]`; 41 equally spaced ones by default.
+        method: "auto" or "march" (the event-driven march of this package).
+        on_failure: what to do when `rtol` cannot be met: "raise" a `SolveError` that carries the result, or "return" it.
+        progress: called with (fraction done, what is being done).
+
+    Returns:
+        Solution. A training that diverges is a result: its status says when, its curves end there.
+
+    Raises:
+        InputError: an argument is wrong.
+        SolveError: `rtol` was not met; `.result` is the Solution there is.
+    """
+    began = time.perf_counter(), time.process_time()
+    outputs = _check(problem, dynamics, horizon, rtol, seed, times, method, on_failure)
+    report = progress or (lambda fraction, text: None)
+    run = _Run(problem, dynamics, float(horizon), int(seed), outputs, report)
+    pilot, ended = run.pilot()
+    estimate = run.refine(pilot, rtol)
+    status = _status(estimate, rtol, ended)
+    report(1.0, "done")
+    solution = Solution(
+        build_dataset(run.outputs, estimate.curves, estimate.errors, estimate.kernels, _attributes(problem, dynamics, horizon, rtol, seed)),
+        status,
+        {
+            "method": "march",
+            "cells": estimate.plan.cells,
+            "paths": estimate.plan.paths,
+            "replicates": estimate.plan.replicates,
+            "sampling_error": estimate.worst(estimate.sampling),
+            "discretisation_error": estimate.worst(estimate.discretisation),
+            "error": estimate.worst(estimate.errors),
+            "rtol": rtol,
+            "pilot_cells": pilot.plan.cells,
+            "wall_seconds": time.perf_counter() - began[0],
+            "cpu_seconds": time.process_time() - began[1],
+        },
+    )
+    if status.code == "inaccurate" and on_failure == "raise":
+        raise SolveError(f"{status} (on_failure='return' gives what there is)", solution)
+    return solution
+
+
+def _check(problem, dynamics, horizon, rtol, seed, times, method, on_failure) -> np.ndarray:
+    if not isinstance(problem, Problem):
+        raise refuse("problem", "be a sl.Problem", problem)
+    if not isinstance(dynamics, Dynamics):
+        raise refuse("dynamics", "be SGD, SME or GradientFlow", dynamics, "for example sl.SGD(step=1.5)")
+    if not (isinstance(rtol, (int, float)) and 0 < rtol < 1):
+        raise refuse("rtol", "lie in (0, 1)", rtol, "0.01 asks for errors below 1% of each curve's scale")
+    if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or seed < 0:
+        raise refuse("seed", "be a whole number, zero or more", seed)
+    if method not in ("auto", "march"):
+        raise refuse("method", "be 'auto' or 'march'", method, nearest(str(method), ("auto", "march")))
+    if on_failure not in ("raise", "return"):
+        raise refuse("on_failure", "be 'raise' or 'return'", on_failure, nearest(str(on_failure), ("raise", "return")))
+    outputs = output_times(horizon, times)
+    step_at(dynamics, outputs)  # a schedule must be positive all along
+    return outputs
+
+
+def _attributes(problem: Problem, dynamics: Dynamics, horizon: float, rtol: float, seed: int) -> dict[str, str | float | int]:
+    return {
+        "dynamics": repr(dynamics),
+        "sample_ratio": problem.sample_ratio,
+        "penalty": repr(problem.penalty),
+        "horizon": float(horizon),
+        "rtol": float(rtol),
+        "seed": int(seed),
+    }
+
+
+def _status(estimate: Estimate, rtol: float, ended: float | None) -> Status:
+    error = estimate.worst(estimate.errors)
+    if ended is not None:
+        return Status(
+            "diverged",
+            f"diverged at t = {ended:.4g}: the self-overlap passed 1000 times its starting scale; the curves up to there are kept, "
+            f"with errors up to {error:.2%} of their scale (a smaller step or a penalty usually cures it)",
+        )
+    if error > rtol:
+        part = "discretisation" if estimate.worst(estimate.discretisation) > estimate.worst(estimate.sampling) else "sampling"
+        return Status(
+            "inaccurate",
+            f"rtol = {rtol:g} was not met: the largest error is {error:.2%} of its curve's scale, mostly of {part}, with "
+            f"{estimate.plan.cells} cells, {estimate.plan.paths} paths and {estimate.plan.replicates} replicates "
+            "(ask for a larger rtol or a shorter horizon)",
+        )
+    grown = judge_growth(np.arange(len(estimate.curves["test_risk"])), estimate.curves["test_risk"])
+    return grown or Status("done", f"done: the largest error is {error:.2%} of its curve's scale, rtol = {rtol:g} is met")
+
+
+class _Run:
+    """One call of `solve`: what stays fixed while plans are tried."""
+
+    def __init__(self, problem: Problem, dynamics: Dynamics, horizon: float, seed: int, outputs: np.ndarray, report: Callable):
+        self.problem, self.dynamics, self.horizon, self.seed, self.outputs, self.report = problem, dynamics, horizon, seed, outputs, report
+        self.test_risk = TestRisk(problem, seed)
+
+    # --- plans -----------------------------------------------------------------------------------------------------------
+
+    def pilot(self) -> tuple[Estimate, float | None]:
+        """A cheap first estimate on enough cells for the march to be stable, and the time of divergence if there is one."""
+        plan = Plan(self._first_cells(), 1024, 4)
+        ended = None
+        while True:
+            self.report(0.0, f"pilot with {plan.cells} cells")
+            levels = self._replicates(plan, 0)
+            bad = [t for replicate in levels if (t := divergence(self.problem, replicate[0])) is not None]
+            if not bad:
+                estimate = self._estimate(plan, levels)
+                if estimate.worst(estimate.discretisation) < 0.25 or plan.cells >= MAX_CELLS:
+                    return estimate, ended
+                plan = replace(plan, cells=2 * plan.cells)
+            elif plan.cells < 32:
+                plan = replace(plan, cells=2 * plan.cells)  # the cells may be too wide for the march
+            elif min(bad) < 0.7 * self.horizon:
+                self.horizon = 1.2 * min(bad)
+            else:
+                ended = float(np.median(bad))
+                self.horizon = min(bad) * (1.0 - 1.0 / plan.cells)
+                kept = self.outputs[self.outputs <= self.horizon]
+                self.outputs = kept if len(kept) > 1 else np.linspace(0.0, self.horizon, 11)
+
+    def refine(self, pilot: Estimate, rtol: float) -> Estimate:
+        """Spend what the pilot says it takes; then check, and spend more where it was not enough."""
+        plan = self._plan(pilot, rtol)
+        stage, levels = 1, []
+        while True:
+            levels += self._replicates(plan, stage, done=len(levels))
+            estimate = self._estimate(plan, levels)
+            if estimate.worst(estimate.errors) <= rtol:
+                break
+            if estimate.worst(estimate.discretisation) > 0.7 * rtol:
+                if plan.cells >= MAX_CELLS:
+                    break
+                plan, stage, levels = replace(plan, cells=2 * plan.cells), stage + 1, []
+            elif plan.replicates < MAX_REPLICATES:
+                plan = replace(plan, replicates=2 * plan.replicates)
+            else:
+                break
+        estimate.kernels = self._kernels(levels)
+        return estimate
+
+    def _first_cells(self) -> int:
+        """Cells of about half a relaxation time at the start, where the fastest rate is the curvature of the loss."""
+        curvature = self.test_risk.curvature() + self.problem.ridge
+        return int(np.clip(4 * np.ceil(0.5 * self.horizon * curvature), 8, MAX_CELLS))
+
+    def _plan(self, pilot: Estimate, rtol: float) -> Plan:
+        """Cells from the extrapolation's order, paths from the spread over replicates, which falls like paths^-0.6."""
+        excess = pilot.worst(pilot.discretisation) / (DISCRETISATION_SHARE * rtol)
+        cells = pilot.plan.cells if excess <= 1 else int(4 * np.ceil(pilot.plan.cells * excess ** (1 / 3.5) / 4))
+        replicates = 8
+        spread = pilot.worst(pilot.sampling) / _student(pilot.plan.replicates) * np.sqrt(pilot.plan.replicates / replicates)
+        short = spread * _student(replicates) / (0.7 * rtol)
+        paths = pilot.plan.paths * 2.0 ** np.ceil(np.log2(max(short, 1e-3)) / 0.6)
+        return Plan(min(cells, MAX_CELLS), int(np.clip(paths, 256, MAX_PATHS)), replicates)
+
+    # --- replicates --------------------------------------------------------------------------------------------------------
+
+    def _replicates(self, plan: Plan, stage: int, done: int = 0) -> list[list[Level]]:
+        """Replicates `done` to `plan.replicates`, each at every resolution. Their random numbers depend on seed, stage and
+        number only, not on the order in which threads take them."""
+        nodes = self.horizon * np.linspace(0.0, 1.0, plan.cells + 1)
+        slots = self._slots(nodes[:: COARSENINGS[-1]])
+        natural = self._natural(nodes)
+
+        def one(index: int) -> list[Level]:
+            seed = np.random.SeedSequence(self.seed, spawn_key=(stage, index))
+            randomness = draw(self.problem, self.dynamics, self.horizon, plan.cells, plan.paths, seed)
+            return [run_level(self.problem, self.dynamics, randomness, nodes[::c], natural, slots) for c in COARSENINGS]
+
+        results = []
+        with ThreadPoolExecutor(THREADS) as pool:
+            for index, levels in enumerate(pool.map(one, range(done, plan.replicates))):
+                results.append(levels)
+                self.report((done + index + 1) / plan.replicates * 0.99, f"{plan.cells} cells, {plan.paths} paths")
+        return results
+
+    def _slots(self, coarse: np.ndarray) -> int:
+        """Room for the jumps of one path in one coarse cell: enough that one compiled program serves all replicates."""
+        if isinstance(self.dynamics, (SME, GradientFlow)):
+            return 1
+        times, mass = jump_intensity(self.problem, self.dynamics, self.horizon)
+        mean = float(np.diff(np.interp(coarse, times, mass)).max())
+        return int(stats.poisson.isf(1e-7, mean)) + 1
+
+    def _natural(self, nodes: np.ndarray) -> bool:
+        """Whether kicks are smooth or many enough a cell for their own second moments to be the better estimate."""
+        if isinstance(self.dynamics, GradientFlow):
+            return True
+        epoch = float(step_at(self.dynamics, nodes).min()) * self.problem.sample_ratio
+        return bool(np.diff(nodes).max() > 4.0 * epoch)
+
+    # --- estimates -----------------------------------------------------------------------------------------------------------
+
+    def _estimate(self, plan: Plan, replicates: list[list[Level]]) -> Estimate:
+        """Mean over replicates, with the error's two parts."""
+        fine, middle, coarse = ([curves_at(self.problem, levels[i], self.outputs) for levels in replicates] for i in range(3))
+        stack = lambda curves, name: np.array([c[name] for c in curves])
+        extrapolated, previous = {}, {}
+        for name in fine[0]:
+            f, m, c = stack(fine, name), stack(middle, name), stack(coarse, name)
+            extrapolated[name] = f + (f - m) / 3.0
+            previous[name] = m + (m - c) / 3.0
+        curves, sampling, discretisation = {}, {}, {}
+        student = _student(len(replicates))
+        for name, values in extrapolated.items():
+            curves[name] = values.mean(0)
+            sampling[name] = student * values.std(0, ddof=1) / np.sqrt(len(values))
+            discretisation[name] = np.abs(curves[name] - previous[name].mean(0)) / EXTRAPOLATED_GAIN
+        self._test_risk(extrapolated, previous, curves, sampling, discretisation, student)
+        if self.outputs[0] == 0.0:  # at the start a training sample is a fresh one
+            for part in (curves, sampling, discretisation):
+                part["train_risk"][0] = part["test_risk"][0]
+        return Estimate(plan, curves, sampling, discretisation, self._scales(curves))
+
+    def _test_risk(self, extrapolated, previous, curves, sampling, discretisation, student: float) -> None:
+        """The test risk is a function of the overlaps, evaluated well at their mean and cheaply at each replicate's."""
+        mean, own = self.test_risk(curves["self_overlap"], curves["overlap"])
+        shift = self.test_risk.shift(curves["self_overlap"], curves["overlap"])
+        each = np.array([shift(q, m) for q, m in zip(extrapolated["self_overlap"], extrapolated["overlap"], strict=True)])
+        curves["test_risk"] = mean + each.mean(0)
+        sampling["test_risk"] = np.hypot(student * each.std(0, ddof=1) / np.sqrt(len(each)), own)
+        before = shift(previous["self_overlap"].mean(0), previous["overlap"].mean(0))
+        discretisation["test_risk"] = np.abs(before) / EXTRAPOLATED_GAIN
+
+    def _scales(self, curves: dict[str, np.ndarray]) -> dict[str, float]:
+        scales = {name: max(float(np.abs(values).max()), 1e-12) for name, values in curves.items()}
+        bound = np.sqrt(scales["self_overlap"] * np.diag(self.problem.teacher.cov).max())
+        return scales | {"overlap": max(scales["overlap"], OVERLAP_FLOOR * float(bound), 1e-12)}
+
+    def _kernels(self, replicates: list[list[Level]]) -> dict[str, np.ndarray]:
+        """Two-time kernels at the output times, extrapolated like the curves."""
+        fine, middle = (kernels_at(_mean_level([levels[i] for levels in replicates]), self.outputs) for i in range(2))
+        return {name: fine[name] + (fine[name] - middle[name]) / 3.0 for name in fine}
+
+
+class _MeanLevel(Level):
+    """A level whose correlation is the mean of the replicates'."""
+
+    def __init__(self, levels: list[Level]):
+        super().__init__(levels[0].nodes, np.mean([l.R for l in levels], 0), levels[0].L, levels[0].train)
+        object.__setattr__(self, "_correlation", np.mean([l.correlation for l in levels], 0))
+
+    @property
+    def correlation(self) -> np.ndarray:
+        return self._correlation  # pyright: ignore
+
+
+def _mean_level(levels: list[Level]) -> Level:
+    return _MeanLevel(levels)
+
+
+def _student(replicates: int) -> float:
+    """Widens a standard error from few replicates so that two of it cover what two of a known one would."""
+    return float(stats.t.isf(stats.norm.sf(2.0), replicates - 1)) / 2.0
