@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 import xarray as xr
 
 from .errors import InputError
+from .files import replacing
 
 CURVES: dict[str, tuple[str, ...]] = {
     "self_overlap": ("time", "student", "student_"),
@@ -71,14 +71,8 @@ class Result:
             "status": self.status.message,
             "diagnostics": json.dumps(dict(self.diagnostics)),
         }
-        handle, temporary = tempfile.mkstemp(suffix=".nc", prefix=f".{path.stem}-", dir=path.parent)
-        os.close(handle)
-        try:
+        with replacing(path) as temporary:
             self.dataset.assign_attrs(attrs).to_netcdf(temporary, engine="h5netcdf")
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
 
     @classmethod
     def _from_dataset(cls, dataset: xr.Dataset) -> Self:
@@ -160,9 +154,9 @@ def judge_growth(times: np.ndarray, test_risk: np.ndarray) -> Status | None:
     times, risk = np.asarray(times, dtype=float), np.asarray(test_risk, dtype=float)
     if len(risk) < 2 or not risk[0] > 0 or not risk[-1] > 2 * risk[0]:
         return None
-    late = risk[min(np.searchsorted(times, times[0] + 0.75 * (times[-1] - times[0])), len(risk) - 2) :]
-    if risk[-1] < 0.9 * risk.max() or risk[-1] <= 1.02 * late[0]:  # it has turned, or it has settled
-        return None
+    quarter = max(1, len(risk) // 4)  # averages, because a run that blows up does so in bursts
+    if risk[-quarter:].mean() <= 1.02 * risk[-2 * quarter : -quarter].mean() or risk[-1] < 0.5 * risk.max():
+        return None  # it has settled or turned
     lowest = int(np.argmin(risk))
     since = times[lowest + int(np.argmax(risk[lowest:] > risk[0]))]
     return Status(

@@ -1,0 +1,35 @@
+# make run    install into .venv, run the quick start, say where the report is
+# make test   lint, types and tests, as in continuous integration
+# make bench  measure error against CPU time
+
+PYTHON3 ?= python3
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: run test bench image
+run: $(VENV)/.installed
+	$(VENV)/bin/sgdlimit run examples/quickstart.toml --out runs/quickstart --force
+
+test: $(VENV)/.installed-dev
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/basedpyright
+	$(PYTHON) -m pytest -n 2
+
+bench: $(VENV)/.installed-dev
+	$(PYTHON) benchmarks/work_precision.py
+
+image: $(VENV)/.installed
+	$(PYTHON) docs/make_images.py
+
+# The stamps make a change of dependencies install again. An environment made by another Python is made anew.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON3) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "sgdlimit needs Python 3.11 or later; try: make PYTHON3=python3.12")'
+	$(PYTHON3) -m venv $(VENV)
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) --editable '.[dev]'
+	@touch $@
