@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..dynamics import SGD, SME, Dynamics, GradientFlow
+from ..dynamics import SGD, SME, Dynamics, GradientFlow, check_schedule
 from ..errors import InputError, refuse
 from ..problem import Problem
 from ..results import CURVES, Simulation, Status, build_dataset, judge_growth, output_times
@@ -112,6 +112,7 @@ def _check(problem, dynamics, horizon, n_features, batch_size, repeats, design, 
     if type(dynamics) not in PATHS:
         raise refuse("dynamics", "be one that can be simulated", dynamics, "known: " + ", ".join(kind.__name__ for kind in PATHS))
     times = output_times(horizon, times)
+    check_schedule(dynamics, float(times[-1]))
     least = max(10, 2 * (problem.k + problem.k_star))
     _integer("n_features", n_features, least, "the limit's curves need a few hundred, better thousands")
     n = n_samples(problem, n_features)

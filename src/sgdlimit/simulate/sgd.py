@@ -10,12 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..dynamics import SGD, step_at
-from ..errors import InputError
+from ..errors import refuse
 from ..problem import Problem
 from .data import Data, Static, penalty_gradient, pick, smooth_penalty
 
 MAX_INDICES = 2**18  # sample indices drawn ahead at once
-CHECKS = 100  # a run is looked at (has it diverged?) at least this often
+CHECKS = 40  # a run is looked at (has it diverged?) at least about this often
+MAX_STEPS = 10**8  # some minutes per run at d = 4000
+GRID = 1001  # times at which a schedule is checked before it is followed
 
 
 class SGDPath:
@@ -29,15 +31,20 @@ class SGDPath:
         end = float(times[-1])
         first = float(step_at(dynamics, np.zeros(1))[0]) * batch_size / d
         if first > end > 0:
-            raise InputError(
-                f"`batch_size` must be at most {int(end * d * batch_size / (first * d))} so that a step ends within t = {end:g},"
-                f" but is {batch_size} (one step lasts step * batch_size / n_features = {first:.3g}; or more features)"
+            most = int(end / first * batch_size)
+            field, value, fix = (
+                ("batch_size", batch_size, f"at most {most} here") if most else ("n_features", d, "more features make steps shorter")
             )
-        self.outputs, self.sizes, self.ends = _clock(dynamics, batch_size / d, times)
-        capacity = max(1, min(MAX_INDICES // batch_size, -(-len(self.sizes) // CHECKS)))
-        self.stops = np.unique(np.concatenate([self.outputs, np.arange(0, len(self.sizes) + 1, capacity)]))
+            raise refuse(field, f"let a step end within t = {end:g} (it lasts step * batch_size / n_features = {first:.3g})", value, fix)
+        self.clock = _Clock(dynamics, batch_size / d, end)
+        self.outputs = self.clock.nearest(times)
+        total = int(self.outputs[-1])
+        # Output times, and stops between those that are far apart; every stop costs as much as a hundred small steps.
+        capacity = max(1, min(max(1, MAX_INDICES // batch_size), -(-total // CHECKS)))
+        gaps = zip(np.append(0, self.outputs), self.outputs, strict=False)
+        self.stops = np.unique([*self.outputs, *(stop for a, b in gaps for stop in range(a, b, capacity))])
         self.capacity = capacity
-        self.diagnostics = {"steps": len(self.sizes), "time_resolution": first}
+        self.diagnostics = {"steps": total, "time_resolution": first}
 
     def run(self, data: Data, rng: np.random.Generator) -> Iterator[tuple[float, np.ndarray, list[int]]]:
         """Yield `(time, weights (k, d), which output times this is)` at every stop."""
@@ -48,7 +55,7 @@ class SGDPath:
             count = int(stop) - here
             if count:
                 indices[:count] = rng.integers(self.n, size=(count, self.batch_size), dtype=np.int32)
-                sizes[:count] = self.sizes[here:stop]
+                sizes[:count] = self.clock.etas(here, int(stop))
                 theta = _steps(
                     theta,
                     count,
@@ -61,7 +68,7 @@ class SGDPath:
                     smooth=smooth_penalty(self.problem),
                 )
             here = int(stop)
-            yield float(self.ends[here]), np.asarray(theta), np.flatnonzero(self.outputs == here).tolist()
+            yield self.clock.time(here), np.asarray(theta), np.flatnonzero(self.outputs == here).tolist()
 
 
 @partial(jax.jit, static_argnames=("loss", "smooth"))
@@ -84,21 +91,38 @@ def _steps(theta, count, rows, labels, indices, sizes, ridge, *, loss, smooth):
     return jax.lax.fori_loop(0, count, step, theta)
 
 
-def _clock(dynamics: SGD, fraction: float, times: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Steps taken at each output time (the nearest whole number), the size `eta` of every step, and the time after
-    0, 1, ... steps. `fraction` is `batch_size / d`."""
-    end = float(times[-1])
-    if callable(dynamics.step):
-        sizes, ends = [], [0.0]
-        while ends[-1] < end:
-            sizes.append(float(step_at(dynamics, np.array(ends[-1]))))
-            ends.append(ends[-1] + sizes[-1] * fraction)
-        sizes, ends = np.array(sizes), np.array(ends)
-    else:
-        count = int(np.ceil(end / (dynamics.step * fraction) * (1 - 1e-12)))
-        sizes = np.full(count, dynamics.step)
-        ends = np.arange(count + 1) * (dynamics.step * fraction)
-    right = np.clip(np.searchsorted(ends, times), 1, max(len(ends) - 1, 1))
-    outputs = right - (times - ends[right - 1] < ends[np.minimum(right, len(ends) - 1)] - times)
-    outputs = np.where(times == 0, 0, outputs)
-    return outputs, sizes[: outputs[-1]], ends
+class _Clock:
+    """The size `eta` of every step and the time after each; `fraction` is `batch_size / d`."""
+
+    def __init__(self, dynamics: SGD, fraction: float, end: float):
+        # Over a grid first: a schedule that reaches zero would never reach the end.
+        etas = step_at(dynamics, np.linspace(0.0, end, GRID))
+        if end * np.mean(1 / etas) / fraction > MAX_STEPS:
+            raise refuse("horizon", f"be reached within {MAX_STEPS:.0e} steps", end,
+                         f"a step lasts step * batch_size / n_features, here {etas.mean() * fraction:.2g} on average")  # fmt: skip
+        self.length = float(etas[0]) * fraction
+        self.sizes = self.ends = None
+        if callable(dynamics.step):
+            sizes, ends = [], [0.0]
+            while ends[-1] < end:
+                sizes.append(float(step_at(dynamics, np.array(ends[-1]))))
+                ends.append(ends[-1] + sizes[-1] * fraction)
+                if len(sizes) > MAX_STEPS:
+                    raise refuse("step", f"reach t = {end:g} within {MAX_STEPS:.0e} steps", dynamics.step, "it nearly vanishes somewhere")
+            self.sizes, self.ends = np.array(sizes), np.array(ends)
+        else:
+            self.eta = dynamics.step
+
+    def nearest(self, times: np.ndarray) -> np.ndarray:
+        """How many steps end nearest to each time."""
+        if self.ends is None:
+            return np.rint(times / self.length).astype(int)
+        middles = (self.ends[1:] + self.ends[:-1]) / 2
+        return np.searchsorted(middles, times, side="right")
+
+    def time(self, step: int) -> float:
+        return step * self.length if self.ends is None else float(self.ends[step])
+
+    def etas(self, first: int, stop: int) -> np.ndarray | float:
+        """Sizes of the steps `first <= j < stop`."""
+        return self.eta if self.sizes is None else self.sizes[first:stop]

@@ -21,7 +21,10 @@ from ..dynamics import SME, step_at
 from ..problem import Problem
 from .data import Data, Static, penalty_gradient, pick, smooth_penalty
 
-ACCURACY = 0.3  # internal step times the fastest rate
+# Internal step times the fastest rate. Measured on the four reference problems at d = 400, against steps of 1/80 on the same
+# Brownian paths: at 0.3 every curve is within 0.3% of its scale (the scatter of the measurement), at 0.6 within about 1%. For the
+# ridge problem that is a step of 0.09, where Euler-Maruyama is off by 6%; it would need 0.004.
+ACCURACY = 0.3
 PROBE = 1024  # samples on which the curvature is measured
 MAX_REFINEMENT = 20  # how far the internal step may shrink below its first value
 
@@ -31,7 +34,7 @@ class SMEPath:
 
     def __init__(self, problem: Problem, dynamics: SME, n: int, d: int, batch_size: int, times: np.ndarray):
         self.problem, self.dynamics, self.n, self.times = problem, dynamics, n, times
-        self.diagnostics = {"steps": 0}
+        self.diagnostics: dict[str, float] = {"steps": 0}
 
     def run(self, data: Data, rng: np.random.Generator) -> Iterator[tuple[float, np.ndarray, list[int]]]:
         """Yield `(time, weights (k, d), which output times this is)` after every sweep."""
@@ -42,7 +45,7 @@ class SMEPath:
             slowest = slowest or rate
             rate = min(rate, MAX_REFINEMENT * slowest) if np.isfinite(rate) else slowest
             count = int(np.ceil((end - here) * rate / ACCURACY))
-            h = (end - here) / max(count, 1)
+            h = float(end - here) / max(count, 1)
             if count:
                 self.diagnostics["internal_step"] = min(self.diagnostics.get("internal_step", h), h)
             for j in range(count):
