@@ -43,7 +43,7 @@ import numpy as np
 from pydantic import AfterValidator, Field, ValidationError
 
 from . import __version__, models, schedules
-from .dynamics import SGD, SME, Dynamics, GradientFlow, Step, step_at
+from .dynamics import SGD, SME, Dynamics, GradientFlow, Step, check_schedule
 from .errors import InputError, Words, nearest, refuse
 from .problem import EmpiricalTeacher, GaussianTeacher, Init, Penalty, Problem, Ridge, SmoothPenalty, SparseTeacher, Teacher
 from .results import output_times
@@ -294,7 +294,7 @@ def read(path: str | Path, plugin: str | Path | None = None) -> Job:
             times = output_times(settings.run.horizon, settings.run.times)
         for i, part in enumerate(parts):
             with within(("dynamics", i)):
-                step_at(part.dynamics, np.linspace(0.0, settings.run.horizon, 201))
+                check_schedule(part.dynamics, settings.run.horizon)
     described = {"version": __version__, "settings": settings.model_dump(), "plugin": plugin.read_text() if plugin else None}
     fingerprint = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
     return Job(settings.title or path.stem, settings, problem, parts, times, fingerprint, plugin)

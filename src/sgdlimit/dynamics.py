@@ -96,3 +96,9 @@ def step_at(dynamics: Dynamics, times: np.ndarray) -> np.ndarray:
     if bad.any():
         raise refuse("step", "be positive at all times", Words(f"{values[bad][0]} at t = {times[bad][0]:.4g}"))
     return values
+
+
+def check_schedule(dynamics: Dynamics, horizon: float) -> None:
+    """Refuse a schedule that is not positive somewhere on the way: its steps would never arrive."""
+    if not isinstance(dynamics, GradientFlow) and callable(dynamics.step):
+        step_at(dynamics, np.linspace(0.0, horizon, 401))

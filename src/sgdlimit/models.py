@@ -88,7 +88,7 @@ def as_model(made: Any, name: str) -> Model:
         return Model(**made)
     if isinstance(made, tuple) and len(made) == 3:
         return Model(*made)
-    raise refuse(f"model `{name}`", "return loss, label and noise, as a dict with these keys or a tuple of the three", made)
+    raise refuse("model", "return loss, label and noise, as a dict with these keys or a tuple of the three", made, f"the model is `{name}`")
 
 
 # --- regression --------------------------------------------------------------------------------------------------------

@@ -15,9 +15,10 @@ from .config import Job, Part
 from .folder import Folder
 from .report import Entry
 from .results import Result
+from .sections import within
 from .simulate.core import plan
 
-Progress = Callable[[float, str], object]
+Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Task:
 
     name: str
     file: str
-    compute: Callable[[Progress | None], Any]
+    compute: Callable[[Progress], Any]
 
 
 def check(job: Job) -> int:
@@ -34,7 +35,8 @@ def check(job: Job) -> int:
     spec = job.settings.simulation
     if spec is None:
         return 0
-    return max(plan(job.problem, part.dynamics, **_simulation(job))[2] for part in job.parts)
+    with within(("simulation",)):
+        return max(plan(job.problem, part.dynamics, **_simulation(job))[2] for part in job.parts)
 
 
 def tasks(job: Job, part: Part) -> list[Task]:

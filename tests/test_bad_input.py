@@ -1,0 +1,239 @@
+"""Bad input of every kind: one sentence with the field, what it must be and what it was; exit code 2; nothing written."""
+
+import re
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import sgdlimit as sl
+from sgdlimit import cli
+
+QUICKSTART = (Path(__file__).parent.parent / "examples" / "quickstart.toml").read_text()
+PATTERN = r"`[^`]+` must .+, but .+|`[^`]+` must .+: .+"  # field, what it must be, what it was
+
+GOOD = {
+    "loss": lambda r, y: 0.5 * (r[0] - y) ** 2,
+    "label": lambda r_star, z: r_star[0] + 0.3 * z,
+    "noise": sl.Normal(),
+    "sample_ratio": 1.5,
+    "teacher": sl.GaussianTeacher([[1.0]]),
+    "init": sl.Init(overlap=[[0.0]], cov=[[1.0]]),
+    "penalty": sl.Ridge(0.05),
+}
+
+
+def problem(**changed):
+    return sl.Problem(**{**GOOD, **changed})
+
+
+class Law:
+    """A noise law of one's own whose quantiles are wrong."""
+
+    shape = ()
+
+    def __init__(self, ppf):
+        self.ppf = ppf
+
+
+def solve(**changed):
+    dynamics = changed.pop("dynamics", sl.SGD(1.0))
+    return sl.solve(problem(), dynamics, **{"horizon": 0.2, "rtol": 0.5, **changed})
+
+
+def simulate(**changed):
+    dynamics = changed.pop("dynamics", sl.SGD(1.0))
+    return sl.simulate(problem(), dynamics, **{"horizon": 0.2, "n_features": 50, "repeats": 2, **changed})
+
+
+IN_PYTHON = {
+    "negative ratio": (lambda: problem(sample_ratio=-1.5), "`sample_ratio` must be positive, but is -1.5 (it is n/d"),
+    "zero ratio": (lambda: problem(sample_ratio=0), "`sample_ratio` must be positive, but is 0"),
+    "infinite ratio": (lambda: problem(sample_ratio=np.inf), "`sample_ratio` must be a finite number, but is inf"),
+    "ratio of words": (lambda: problem(sample_ratio="many"), "`sample_ratio` must be a number, but is 'many'"),
+    "covariance not PSD": (lambda: sl.GaussianTeacher([[1.0, 2.0], [2.0, 1.0]]), "`teacher.cov` must be positive semi-definite, but is [[1.0"),
+    "covariance not symmetric": (lambda: sl.GaussianTeacher([[1.0, 0.2], [0.1, 1.0]]), "`teacher.cov` must be symmetric, but is"),
+    "covariance not square": (lambda: sl.GaussianTeacher([[1.0, 0.2]]), "`teacher.cov` must be a square matrix, but is of shape (1, 2)"),
+    "covariance a number": (lambda: sl.GaussianTeacher(2.25), "`teacher.cov` must be a square matrix, but is of shape ()"),
+    "covariance NaN": (lambda: sl.GaussianTeacher([[np.nan]]), "`teacher.cov` must be finite, but is [[nan]]"),
+    "covariance ragged": (lambda: sl.GaussianTeacher([[1.0], [1.0, 2.0]]), "`teacher.cov` must be an array of numbers, but is"),
+    "density above one": (lambda: sl.SparseTeacher(1.2, [[1.0]]), "`teacher.density` must lie in (0, 1], but is 1.2"),
+    "density zero": (lambda: sl.SparseTeacher(0.0, [[1.0]]), "`teacher.density` must lie in (0, 1], but is 0.0"),
+    "teacher rows flat": (lambda: sl.EmpiricalTeacher([1.0, 2.0]), "`teacher.rows` must have shape (m, k_star), but is (2,)"),
+    "teacher an array": (lambda: problem(teacher=[[1.0]]), "`teacher` must be GaussianTeacher, SparseTeacher or EmpiricalTeacher, but is [[1.0]]"),
+    "init sizes differ": (lambda: sl.Init([[0.0]], np.eye(2)), "`init.cov` must be (1, 1) like the 1 rows of `init.overlap`, but is"),
+    "init a vector": (lambda: sl.Init([0.0], [[1.0]]), "`init.overlap` must be a matrix (k, k_star), but is (1,)"),
+    "init columns": (lambda: problem(init=sl.Init([[0.0, 0.0]], [[1.0]])), "`init.overlap` must have 1 columns, one per teacher direction, but is"),
+    "negative ridge": (lambda: sl.Ridge(-0.1), "`penalty.strength` must not be negative, but is -0.1"),
+    "penalty a number": (lambda: problem(penalty=0.05), "`penalty` must be Ridge, SmoothPenalty or None, but is 0.05"),
+    "penalty a vector": (lambda: problem(penalty=sl.SmoothPenalty(lambda t: t**2)), "`penalty.fn` must return a scalar, but is an array"),
+    "penalty with a kink": (lambda: problem(penalty=sl.SmoothPenalty(lambda t: jnp.sum(jnp.sqrt(t**2) ** 0.5 / 0.0))), "`penalty.fn` must have a finite"),
+    "loss a vector": (lambda: problem(loss=lambda r, y: (r - y) ** 2), "`loss` must return a scalar, but is an array of shape (1,)"),
+    "loss NaN": (lambda: problem(loss=lambda r, y: jnp.log(-(r[0] ** 2))), "`loss` must be finite, but its value is NaN"),
+    "loss of three": (lambda: problem(loss=lambda r, y, z: r[0]), "`loss` must map r (1,) and what `label` returns to a number"),
+    "loss in NumPy": (lambda: problem(loss=lambda r, y: np.sin(r[0])), "`loss` must map r (1,) and what `label` returns to a number"),
+    "loss a number": (lambda: problem(loss=0.5), "`loss` must be a function of two arguments, but is 0.5"),
+    "loss integer": (lambda: problem(loss=lambda r, y: jnp.int32(1)), "`loss` must return a real number, but is int32"),
+    "loss of a missing entry": (lambda: problem(loss=lambda r, y: (r[0] + r.at[1].get(mode="fill", fill_value=jnp.nan)) * y), "`loss` must be finite"),
+    "label changing shape": (lambda: problem(label=lambda r_star, z: jnp.nonzero(r_star > z)[0]), "`label` must map r_star (1,) and z ()"),
+    "label with an if": (lambda: problem(label=lambda r_star, z: 1.0 if r_star[0] > z else -1.0), "`label` must map r_star (1,) and z ()"),
+    "label NaN": (lambda: problem(label=lambda r_star, z: jnp.sqrt(-1.0 - z**2)), "`label` must be finite, but gives NaN"),
+    "noise a class": (lambda: problem(noise=sl.Normal), "`noise` must be a noise law such as sl.Normal(), but is"),
+    "noise infinite": (lambda: problem(noise=Law(lambda u: np.full_like(u, np.inf))), "`noise.ppf` must be finite on (0, 1), but is"),
+    "noise of another size": (lambda: problem(noise=Law(lambda u: u[:3])), "`noise.ppf` must map an array of numbers in (0, 1)"),
+    "noise shape": (lambda: sl.Normal(shape=(0,)), "`noise.shape` must have positive sizes, but is (0,)"),
+    "degrees of freedom": (lambda: sl.StudentT(df=-1), "`noise.df` must be positive, but is -1"),
+    "negative step": (lambda: sl.SGD(step=-1.0), "`step` must be positive, but is -1.0"),
+    "step of words": (lambda: sl.SME(step="fast"), "`step` must be a number or a function t -> step, but is 'fast'"),
+    "step true": (lambda: sl.SGD(step=True), "`step` must be positive, but is True"),
+    "schedule negative at once": (lambda: sl.SGD(step=lambda t: t - 1.0), "`step` must be positive at all times, but is -1.0 at t = 0"),
+    "schedule that fails": (lambda: sl.SGD(step=lambda t: 1 / t), "`step` must be a number or a function t -> step, but is a function that fails"),
+    "schedule of a vector": (lambda: sl.SGD(step=lambda t: np.ones(2)), "`step` must be a number or a function t -> step, but is a function that"),
+    "learning rate zero": (lambda: sl.SGD.from_learning_rate(0.0, 1, 100), "`lr` must be positive, but is 0.0"),
+    "no such file": (lambda: sl.load("nothing.nc"), "`path` must be a result file, but `nothing.nc` does not exist"),
+    "horizon zero, simulation": (lambda: simulate(horizon=0), "`horizon` must be positive, but is 0"),
+    "schedule turning negative, simulation": (lambda: simulate(dynamics=sl.SGD(lambda t: 1 - 8 * t)), "`step` must be positive at all times"),
+    "times unsorted, simulation": (lambda: simulate(times=[0.2, 0.1]), "`times` must increase, but is [0.2, 0.1]"),
+    "times beyond, simulation": (lambda: simulate(times=[0.0, 9.0]), "`times` must lie in [0, horizon = 0.2], but reaches from 0 to 9"),
+    "times of words": (lambda: simulate(times="often"), "`times` must be an array of numbers, but is 'often'"),
+    "too much memory": (lambda: simulate(n_features=10_000_000), "`n_features` must leave the simulation in memory: 10000000 features"),
+    "no features": (lambda: simulate(n_features=0), "`n_features` must be a whole number, at least"),
+    "one repeat": (lambda: simulate(repeats=1), "`repeats` must be a whole number, at least 2, but is 1"),
+    "batch of everything": (lambda: simulate(batch_size=1000), "`batch_size` must be at most the number of samples, 75, but is 1000"),
+    "unknown design": (lambda: simulate(design="gausian"), "`design` must be the name of a law of the entries, but is 'gausian' (did you mean `gaussian`?)"),
+    "unknown dynamics": (lambda: simulate(dynamics="sgd"), "`dynamics` must be one that can be simulated, but is 'sgd'"),
+    "horizon zero, theory": (lambda: solve(horizon=0), "`horizon` must be positive, but is 0"),
+    "times beyond, theory": (lambda: solve(times=[0.0, 9.0]), "`times` must lie in [0, horizon = 0.2], but reaches from 0 to 9"),
+    "schedule turning negative, theory": (lambda: solve(dynamics=sl.SGD(lambda t: 1 - 8 * t)), "`step` must be positive at all times"),
+    "rtol zero": (lambda: solve(rtol=0.0), "`rtol` must"),
+    "seed of words": (lambda: solve(seed="lucky"), "`seed` must"),
+    "unknown method": (lambda: solve(method="magic"), "`method` must"),
+    "unknown on_failure": (lambda: solve(on_failure="ignore"), "`on_failure` must"),
+    "no dynamics": (lambda: solve(dynamics=1.0), "`dynamics` must"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", IN_PYTHON)
+def test_in_python(kind):
+    call, sentence = IN_PYTHON[kind]
+    with pytest.raises(ValueError, match=re.escape(sentence)) as caught:
+        call()
+    said = str(caught.value)
+    assert isinstance(caught.value, sl.InputError)
+    assert re.fullmatch(PATTERN, said), said
+    assert "\n" not in said
+
+
+def edit(old, new):
+    assert old in QUICKSTART
+    return QUICKSTART.replace(old, new, 1)
+
+
+FILES = {
+    "broken TOML": (edit("horizon = 4.0", "horizon = "), "must be a TOML file, but cannot be read: Invalid value (at line"),
+    "not a table": ("problem = 3\nrun = {horizon = 1.0}\n[[dynamics]]\nkind = 'sgd'\nstep = 1.0", "line 1: `problem` must be a table, but is 3"),
+    "empty": ("", "`problem` must be given, but is missing"),
+    "no dynamics": (edit("[[dynamics]]", "[[dynamic]]"), "`dynamic` must be a known setting, but is not one (did you mean `dynamics`?)"),
+    "one dynamics as a table": (edit("[[dynamics]]", "[dynamics]").split("[[dynamics]]")[0] + "[run]\nhorizon = 1.0", "`dynamics` must be a list, but is {'kind': 'sgd', 'step': 1.5}"),
+    "unknown key": (edit("sample_ratio", "sampel_ratio"), "line 10: `problem.sampel_ratio` must be a known setting, but is not one (did you mean `sample_ratio`?)"),
+    "unknown section": (edit("[run]", "[runs]"), "`runs` must be a known setting, but is not one (did you mean `run`?)"),
+    "unknown key of a kind": (edit("strength", "strenght"), "`problem.penalty.strenght` must be a known setting, but is not one (did you mean `strength`?)"),
+    "missing ratio": (edit("sample_ratio = 1.5", ""), "line 7: `problem.sample_ratio` must be given, but is missing"),
+    "negative ratio": (edit("sample_ratio = 1.5", "sample_ratio = -1.5"), "line 10: `problem.sample_ratio` must be positive, but is -1.5"),
+    "ratio in quotes": (edit("sample_ratio = 1.5", 'sample_ratio = "1.5"'), "line 10: `problem.sample_ratio` must be a number, but is '1.5'"),
+    "covariance not PSD": (edit("cov = 2.25", "cov = -1"), "line 11: `problem.teacher.cov` must be positive semi-definite, but is [[-1.0]]"),
+    "covariance in words": (edit("cov = 2.25", 'cov = "wide"'), "`problem.teacher.cov` must be a number or a list of rows of numbers, but is 'wide'"),
+    "wrong shape": (edit("cov = 2.25", "cov = [[1.0, 0.0], [0.0, 1.0]]"), "`problem.teacher.cov` must be (1, 1) for the model `tanh_regression`, but is of shape (2, 2)"),
+    "ragged rows": (edit("cov = 2.25", "cov = [[1.0, 0.0], [0.0]]"), "`problem.teacher.cov` must have rows of one length, but is"),
+    "unknown model": (edit("tanh_regression", "tanh_regresion"), "line 8: `problem.model` must be a known model, but is 'tanh_regresion' (did you mean `tanh_regression`?; a model of your own needs --plugin"),
+    "unknown parameter": (edit("noise = 0.3", "noice = 0.3"), "line 9: `problem.parameters` must name parameters of the model `tanh_regression`, but is 'noice' (did you mean `noise`?)"),
+    "negative noise": (edit("noise = 0.3", "noise = -0.3"), "line 9: `problem.parameters.noise` must not be negative, but is -0.3"),
+    "unknown kind of teacher": (edit('kind = "gaussian"', 'kind = "gausian"'), "`problem.teacher.kind` must be one of gaussian, sparse, empirical, but is 'gausian' (did you mean `gaussian`?)"),
+    "no kind of penalty": (edit('kind = "ridge", ', ""), "`problem.penalty.kind` must be given, but is missing"),
+    "unknown dynamics": (edit('kind = "sgd"', 'kind = "sdg"'), "line 16: `dynamics[0].kind` must be one of sgd, sme, gradient_flow, but is 'sdg' (did you mean `sgd`?)"),
+    "negative step": (edit("step = 1.5", "step = -1.5"), "line 17: `dynamics[0].step` must be positive, but is -1.5"),
+    "no step": (edit("step = 1.5", ""), "`dynamics[0].step` must be given, but is missing (or give learning_rate, batch_size and n_features)"),
+    "step and learning rate": (edit("step = 1.5", "step = 1.5\nlearning_rate = 0.1"), "`dynamics[0].step` must be given alone, but `learning_rate` is there too"),
+    "half a learning rate": (edit("step = 1.5", "learning_rate = 0.1"), "`dynamics[0].batch_size` must be given next to `learning_rate`, but is missing"),
+    "unknown schedule": (edit("step = 1.5", 'step = { kind = "cosin" }'), "`dynamics[0].step.kind` must be a known schedule, but is 'cosin' (did you mean `cosine`?)"),
+    "schedule below zero": (edit("step = 1.5", 'step = { kind = "cosine", start = 1.0, end = -1.0, duration = 2.0 }'), "`dynamics[0].step.end` must be positive, but is -1.0"),
+    "two of one name": (edit('kind = "sme"', 'kind = "sgd"'), "`dynamics[1].name` must differ between the dynamics, but is 'SGD'"),
+    "a path for a name": (edit('kind = "sgd"', 'kind = "sgd"\nname = "../../sgd"'), "`dynamics[0].name` must be letters, digits, spaces or"),
+    "horizon zero": (edit("horizon = 4.0", "horizon = 0.0"), "line 27: `run.horizon` must be positive, but is 0.0"),
+    "times beyond": (edit("horizon = 4.0", "horizon = 4.0\ntimes = [0, 5]"), "line 28: `run.times` must lie in [0, horizon = 4], but reaches from 0 to 5"),
+    "rtol NaN": (edit("rtol = 0.01", "rtol = nan"), "`run.rtol` must be finite, but is nan"),
+    "rtol above one": (edit("rtol = 0.01", "rtol = 2.0"), "`run.rtol` must be less than 1, but is 2.0"),
+    "half a seed": (edit("seed = 0", "seed = 0.5"), "`run.seed` must be an integer, but is 0.5"),
+    "one repeat": (edit("repeats = 8", "repeats = 1"), "`simulation.repeats` must be at least 2, but is 1"),
+    "unknown design": (edit("repeats = 8", 'design = "gausian"'), "`simulation.design` must be one of gaussian, rademacher, uniform, but is 'gausian' (did you mean `gaussian`?)"),
+    "too much memory": (edit("n_features = 2000", "n_features = 20000000"), "`simulation.n_features` must leave the simulation in memory: 20000000 features"),
+    "plugin not given": (edit('"tanh_regression"', '"plugin:mine"'), "`problem.model` must name a built-in model unless a plugin is given, but is 'plugin:mine' (add --plugin FILE.py"),
+}  # fmt: skip
+
+PLUGINS = {
+    "missing": (None, "mine", "`--plugin` must be an existing file, but"),
+    "broken": ("def mine(:\n", "mine", "`--plugin` must be a Python file that runs, but"),
+    "fails": ("\nraise RuntimeError('no')\n", "mine", "fails in line 2: RuntimeError: no"),
+    "lacks the model": ("def mime():\n    return 1\n", "mine", "`problem.model` must name a function of the plugin, but is 'mine' (did you mean `mime`?)"),
+    "returns nonsense": ("def mine(**_):\n    return 1\n", "mine", "`problem.model` must return loss, label and noise, as a dict with these keys or a tuple"),
+    "model fails": ("def mine(noise):\n    return 1 / 0\n", "mine", "`problem.model` must be built by the plugin, but `mine` fails in line 2: ZeroDivisionError"),
+    "loss a vector": (
+        "import sgdlimit as sl\ndef mine(noise):\n    return lambda r, y: r - y, lambda r_star, z: r_star[0], sl.Normal()\n",
+        "mine",
+        "`problem.loss` must return a scalar, but is an array of shape (1,)",
+    ),
+}  # fmt: skip
+
+
+def refused(arguments, sentence, folder):
+    before = sorted(folder.rglob("*"))
+    result = CliRunner().invoke(cli.app, arguments)
+    said = " ".join(result.stderr.split())
+    assert result.exit_code == 2, said
+    assert sentence in said
+    assert "Traceback" not in said
+    assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_in_a_file(kind, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path.parent))
+    text, sentence = FILES[kind]
+    (tmp_path / "case.toml").write_text(text)
+    refused(["run", str(tmp_path / "case.toml"), "--out", str(tmp_path / "out")], sentence, tmp_path)
+
+
+@pytest.mark.parametrize("kind", PLUGINS)
+def test_in_a_plugin(kind, tmp_path, monkeypatch):
+    code, name, sentence = PLUGINS[kind]
+    (tmp_path / "case.toml").write_text(edit('"tanh_regression"', f'"plugin:{name}"'))
+    monkeypatch.setattr("sys.dont_write_bytecode", True)
+    if code is not None:
+        (tmp_path / "mine.py").write_text(code)
+    refused(["check", str(tmp_path / "case.toml"), "--plugin", str(tmp_path / "mine.py")], sentence, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["check", "quikstart.toml"], "`FILE` must be an existing file, but `quikstart.toml` does not exist (did you mean `quickstart.toml`?)"),
+        (["check", "."], "`FILE` must be a file that can be read, but `.` cannot: Is a directory"),
+        (["check", "binary.toml"], "`FILE` must be a file that can be read, but `binary.toml` cannot: it is not UTF-8 text"),
+        (["run", "quickstart.toml", "--out", "quickstart.toml"], "`--out` must be a directory that can be made, but `quickstart.toml` is a file"),
+        (["run", "quickstart.toml", "--out", "quickstart.toml/deep/er"], "`--out` must be a directory that can be made, but `quickstart.toml` is a file"),
+        (["run", "quickstart.toml", "--out", "taken"], "`--out` must be free for this run, but `taken` has a `theory-sgd.nc` of unknown settings"),
+        (["run", "quickstart.toml", "--ot", "x"], "No such option: --ot"),
+        (["rum", "quickstart.toml"], "No such command 'rum'"),
+    ],
+)  # fmt: skip
+def test_on_the_command_line(arguments, sentence, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path.parent))
+    monkeypatch.setenv("NO_COLOR", "1")
+    (tmp_path / "quickstart.toml").write_text(QUICKSTART)
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "theory-sgd.nc").write_text("mine")
+    refused(arguments, sentence, tmp_path)

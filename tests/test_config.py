@@ -1,0 +1,106 @@
+"""A TOML file becomes the problem it says, and every mistake is named with its field and line."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sgdlimit as sl
+from sgdlimit import config, models, sections
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+QUICKSTART = (EXAMPLES / "quickstart.toml").read_text()
+
+
+def write(tmp_path, text, name="case.toml"):
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+def test_the_quick_start_is_the_reference_problem():
+    job = config.read(EXAMPLES / "quickstart.toml")
+    p = job.problem
+    assert (p.k, p.k_star, p.sample_ratio, p.ridge) == (1, 1, 1.5, 0.05)
+    np.testing.assert_array_equal(p.teacher.cov, [[2.25]])
+    np.testing.assert_array_equal(p.init.cov, [[1.0]])
+    assert [part.dynamics for part in job.parts] == [sl.SGD(1.5), sl.SME(1.5), sl.GradientFlow()]
+    assert [part.slug for part in job.parts] == ["sgd", "sme", "gradient-flow"]
+    assert job.times[-1] == 4.0
+
+
+def test_a_bare_number_is_that_number_times_the_identity():
+    p = config.read(EXAMPLES / "committee.toml").problem
+    np.testing.assert_array_equal(p.init.cov, 0.6 * np.eye(2))
+
+
+def test_a_learning_rate_is_a_step(tmp_path):
+    text = QUICKSTART.replace("step = 1.5", "learning_rate = 0.0075\nbatch_size = 10\nn_features = 2000", 1)
+    assert config.read(write(tmp_path, text)).parts[0].dynamics.step == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize(
+    ("step", "values"),
+    [
+        ('{ kind = "exponential", start = 2.0, half_life = 1.0, floor = 0.6 }', {0.0: 2.0, 1.0: 1.0, 4.0: 0.6}),
+        ('{ kind = "cosine", start = 2.0, end = 0.2, duration = 4.0 }', {0.0: 2.0, 2.0: 1.1, 4.0: 0.2}),
+        ('{ kind = "cosine", start = 2.0, end = 0.2, duration = 4.0, warmup = 1.0 }', {0.0: 0.2, 1.0: 2.0, 4.0: 0.2}),
+    ],
+)
+def test_schedules(tmp_path, step, values):
+    schedule = config.read(write(tmp_path, QUICKSTART.replace("step = 1.5", f"step = {step}", 1))).parts[0].dynamics.step
+    assert {t: pytest.approx(schedule(t)) for t in values} == values
+
+
+def test_equal_settings_have_equal_fingerprints_whatever_the_layout(tmp_path):
+    first = config.read(EXAMPLES / "quickstart.toml").fingerprint
+    assert config.read(write(tmp_path, "# another comment\n" + QUICKSTART)).fingerprint == first
+    assert config.read(write(tmp_path, QUICKSTART.replace("seed = 0", "seed = 1"))).fingerprint != first
+
+
+def test_the_plugin_is_part_of_the_fingerprint(tmp_path):
+    plugin = write(tmp_path, (EXAMPLES / "own_loss.py").read_text(), "own.py")
+    first = config.read(EXAMPLES / "own_loss.toml", plugin).fingerprint
+    plugin.write_text(plugin.read_text() + "\n# changed\n")
+    assert config.read(EXAMPLES / "own_loss.toml", plugin).fingerprint != first
+
+
+def test_a_plugin_may_register_models_under_names(tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "MODELS", dict(models.MODELS))
+    plugin = write(
+        tmp_path,
+        "import sgdlimit as sl\nfrom sgdlimit import models\n\n@models.model()\ndef square(noise=0.1):\n"
+        "    return lambda r, y: (r[0] - y) ** 2, lambda r_star, z: r_star[0] + noise * z, sl.Normal()\n",
+        "mine.py",
+    )
+    text = QUICKSTART.replace('"tanh_regression"', '"square"')
+    assert config.read(write(tmp_path, text), plugin).problem.k == 1
+
+
+def test_a_file_never_runs_code(tmp_path):
+    # Without --plugin a file can only name what is built in; nothing in it is evaluated.
+    text = QUICKSTART.replace('"tanh_regression"', "\"__import__('os').system('touch broken')\"")
+    with pytest.raises(sl.InputError, match=r"`problem\.model` must be a known model"):
+        config.read(write(tmp_path, text))
+    assert not list(tmp_path.glob("broken"))
+
+
+def test_lines_are_those_of_the_fields():
+    lines = QUICKSTART.splitlines()
+    for field, start in [
+        ("problem.teacher.cov", "teacher ="),
+        ("dynamics[2].kind", 'kind = "gradient_flow"'),
+        ("run.horizon", "horizon ="),
+        ("simulation", "[simulation]"),
+        ("problem.missing", "[problem]"),
+    ]:
+        assert lines[sections.line_of(QUICKSTART, field) - 1].startswith(start)
+    assert sections.line_of(QUICKSTART, "nothing") is None
+
+
+def test_the_example_in_the_docstring_is_a_file(tmp_path):
+    text = "\n".join(line[4:] for line in re.findall(r"^(?:    .*)?$", config.__doc__, re.M))
+    tomllib.loads(text)
+    assert config.read(write(tmp_path, text)).title == "Saturating unit"
