@@ -47,11 +47,18 @@ def test_different_times_are_interpolated():
     assert comparison.comparisons == 10 * 4 + 4
 
 
+def test_a_weak_test_says_so():
+    weak = sl.compare(theory(), runs(sigma=0.5, repeats=3))
+    assert weak.agree
+    assert "the runs scatter too much for a sharp test" in weak.verdict
+    assert "scatter too much" not in sl.compare(theory(), runs()).verdict
+
+
 def test_what_diverged_is_compared_up_to_there():
     ended = Status("diverged", "diverged at t = 2")
     comparison = sl.compare(theory(), runs(np.linspace(0, 2, 11), status=ended))
     assert comparison.agree
-    assert "the simulation ended early (diverged at t = 2); compared up to the earlier end." in comparison.verdict
+    assert "; simulation diverged, compared up to t = 2." in comparison.verdict
     holed = runs()
     holed.dataset["train_risk"][-3:] = np.nan
     assert sl.compare(theory(), Simulation(holed.dataset, ended, {})).agree
