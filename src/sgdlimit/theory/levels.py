@@ -1,98 +1,97 @@
-"""One replicate at one time resolution: run the compiled march, and read its curves at the output times."""
+"""Replicates at one time resolution: march them, and read their curves at the output times."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy.interpolate import RectBivariateSpline, make_interp_spline
 
 from ..dynamics import Dynamics, step_at
 from ..problem import Problem, root
-from . import coordinates as law
+from .coordinates import RidgeCoordinates
 from .draws import Randomness, drive_of, lay_out
 from .march import Marched, march
-from .sample import Draws, Grid, path_functions
+from .sample import Draws, SampleProgram
 
 DIVERGED = 1e3  # a self-overlap beyond this multiple of its start's and the teacher's scale has diverged
 
 
 @dataclass(frozen=True)
 class Level:
-    """Kernels and averages on the nodes of one resolution, as NumPy arrays."""
+    """Kernels and averages on the nodes of one resolution, of one replicate (or their mean)."""
 
     nodes: np.ndarray  # (n,)
     R: np.ndarray  # (n, n, k, k)
-    L: np.ndarray  # (n, k, dims): w at the nodes in independent standard normals, the teacher's g* first
+    C: np.ndarray  # (n, n, k, k)
+    overlap: np.ndarray  # (n, k, k_star)
     train: np.ndarray  # (n,)
 
     @property
     def self_overlap(self) -> np.ndarray:
-        return np.einsum("aim,ajm->aij", self.L, self.L)
+        return np.einsum("aaij->aij", self.C)
 
-    @property
-    def correlation(self) -> np.ndarray:
-        return np.einsum("aim,bjm->abij", self.L, self.L)
+
+def mean_level(levels: list[Level]) -> Level:
+    """The mean over replicates."""
+    mean = lambda name: np.mean([getattr(level, name) for level in levels], 0)
+    return Level(levels[0].nodes, *(mean(name) for name in ("R", "C", "overlap", "train")))
 
 
 @lru_cache(maxsize=32)
-def _compiled(loss: Callable, label: Callable, drive: str, natural: bool) -> Callable[..., Marched]:
-    functions = path_functions(loss, drive)
-
-    def run(rho_root: Any, start: law.Start, grid: Grid, draws: Draws) -> Marched:
-        r_star = rho_root @ draws.gauss[: len(rho_root)]
-        return march(functions, natural, start, grid, draws._replace(y=jax.vmap(label)(r_star.T, draws.y)))
-
-    return jax.jit(run)
+def _program(loss: Callable, label: Callable, drive: str) -> SampleProgram:
+    return SampleProgram(loss, label, drive)
 
 
-def run_level(problem: Problem, dynamics: Dynamics, randomness: Randomness, nodes: np.ndarray, natural: bool, slots: int) -> Level:
-    """March one replicate on `nodes`, whose number of cells divides the number the randomness was drawn for."""
-    cells = randomness.cells.shape[1]
-    draws, used = lay_out(problem, dynamics, randomness, nodes, slots)
+def run_levels(
+    problem: Problem, dynamics: Dynamics, randomness: list[Randomness], nodes: np.ndarray, natural: bool, slots: int
+) -> list[Level]:
+    """March replicates on `nodes`, whose number of cells divides the number their randomness was drawn for."""
+    laid = [lay_out(problem, dynamics, one, nodes, slots) for one in randomness]
+    depth = max(draws.where.shape[1] for draws, _ in laid)
+    if depth > slots:  # rare: more jumps in one cell than there was room for
+        laid = [lay_out(problem, dynamics, one, nodes, depth) for one in randomness]
+    cells = randomness[0].cells.shape[1]
     rho_root = root(problem.teacher.cov)
-    step = step_at(dynamics, nodes)
-    pad = lambda values, size: np.concatenate([values, np.zeros(size - len(values))])
-    with jax.enable_x64(True):
-        start = law.Start(
-            M=problem.init.overlap @ rho_root,
-            spread=root(problem.init.cov),
-            ridge=np.asarray(problem.ridge),
-            sample_ratio=np.asarray(problem.sample_ratio),
+    limit = DIVERGED * (np.trace(problem.self_overlap_start) + np.trace(problem.teacher.cov))
+    with jax.enable_x64(True), np.errstate(all="ignore"):  # what diverges is cut off below
+        draws = Draws(*(jax.device_put(np.stack(parts)) for parts in zip(*(draws for draws, _ in laid), strict=True)))
+        used = np.max([used for _, used in laid], 0)
+        got = march(
+            _program(problem.loss, problem.label, drive_of(dynamics)),
+            RidgeCoordinates(problem, len(randomness), cells),
+            draws,
+            used,
+            nodes,
+            step_at(dynamics, nodes),
+            rho_root,
+            problem.sample_ratio,
+            natural,
+            limit,
         )
-        grid = Grid(pad(np.diff(nodes), cells), pad(step, cells + 1), used, np.asarray(len(nodes) - 1, np.int32))
-        run = _compiled(problem.loss, problem.label, drive_of(dynamics), natural)
-        got = jax.device_get(run(rho_root, start, grid, draws))
-    n = len(nodes)
-    return Level(nodes, got.R[:n, :n], got.L[:n], got.averages.risk[:n])
+        return _read(got, rho_root)
 
 
-def divergence(problem: Problem, level: Level) -> float | None:
-    """Time at which the self-overlap leaves all bounds, or None."""
-    with np.errstate(all="ignore"):
-        size = np.trace(level.self_overlap, axis1=1, axis2=2)
-        bad = ~(size < DIVERGED * (size[0] + np.trace(problem.teacher.cov)))
-    return float(level.nodes[np.argmax(bad)]) if bad.any() else None
+def _read(got: Marched, rho_root: np.ndarray) -> list[Level]:
+    C = np.einsum("saim,sbjm->sabij", got.L, got.L, optimize=True)
+    overlap = got.L[..., : len(rho_root)] @ rho_root.T
+    return [Level(got.nodes, *parts) for parts in zip(got.R, C, overlap, got.train, strict=True)]
 
 
-def curves_at(problem: Problem, level: Level, times: np.ndarray) -> dict[str, np.ndarray]:
+def curves_at(level: Level, times: np.ndarray) -> dict[str, np.ndarray]:
     """Overlaps and train risk at `times`, by cubic splines over the nodes."""
-    rho_root = root(problem.teacher.cov)
-    overlap = level.L[:, :, : problem.k_star] @ rho_root.T
     degree = min(3, len(level.nodes) - 1)
     spline = lambda values: make_interp_spline(level.nodes, values, k=degree)(times)
-    return {"self_overlap": spline(level.self_overlap), "overlap": spline(overlap), "train_risk": spline(level.train)}
+    return {"self_overlap": spline(level.self_overlap), "overlap": spline(level.overlap), "train_risk": spline(level.train)}
 
 
 def kernels_at(level: Level, times: np.ndarray) -> dict[str, np.ndarray]:
     """Correlation and response `(time, time_, k, k)`; the response is zero before its kick."""
     lower = np.tril(np.ones((len(times), len(times)), bool))[:, :, None, None]
-    c = _triangle_at(level.nodes, level.correlation, times)
+    c = _triangle_at(level.nodes, level.C, times)
     r = _triangle_at(level.nodes, level.R, times)
     return {"correlation": np.where(lower, c, np.swapaxes(np.swapaxes(c, 0, 1), 2, 3)), "response": np.where(lower, r, 0.0)}
 

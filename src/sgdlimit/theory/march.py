@@ -1,91 +1,99 @@
 """One causal pass through time: coordinates and sample paths marched together, second order in the node spacing.
 
 Per cell: predict the kernels' next row, carry the paths across and average, correct by the trapezoid rule, carry and
-average again. The loop knows neither the dynamics (see `sample`) nor the law of a coordinate (see `coordinates`).
+average again. The loop knows neither the dynamics (see `sample`) nor the law of a coordinate (see `coordinates`). The
+kernels' algebra is small and stays in NumPy; the paths live on JAX's device and never leave it.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
 
 import jax
-import jax.numpy as jnp
-from jax import lax
+import numpy as np
 
-from . import coordinates as law
-from .sample import Averages, Draws, Functions, Grid, average, cross_cell, empty_paths, settle
-
-Array = Any
+from .coordinates import RidgeCoordinates
+from .gaussian import psd_root
+from .sample import Averages, Cell, Draws, SampleProgram
 
 
-class Marched(NamedTuple):
-    """Kernels and averages on the nodes; rows beyond `n_cells` are zero."""
+@dataclass
+class Marched:
+    """Kernels on the nodes reached, with a leading axis of replicates.
 
-    R: Array  # (N + 1, N + 1, k, k)
-    L: Array  # (N + 1, k, k_star + k + N k): w at the nodes in independent standard normals
-    averages: Averages
-
-
-def _noise_row(grid: Grid, node: Array, before: Averages, after: Averages, kicks: Array, ratio: Array, natural: bool) -> Array:
-    """Covariance `(k, N, k)` of the noise increment of cell `node` with those up to it: `d Cov(U) = delta E[dG dG^T]`.
-
-    Averaged over the jump's intensity, `E[l_t G_c^T] dt` plus `eta E[l l^T] dt` on the diagonal; or, `natural`, as the
-    second moment of the kicks themselves, which is positive semi-definite to rounding. The natural form is noisy when
-    kicks are rare and the right one when they are many or smooth.
+    Attributes:
+        nodes: times `(n,)`; fewer than asked for if the march was stopped.
+        R: response `(S, n, n, k, k)`.
+        L: w at the nodes in independent standard normals, `(S, n, k, dims)`; the teacher's come first.
+        train: train risk `(S, n)`.
     """
-    at = lambda array, i: lax.dynamic_index_in_dim(array, i, 0, False)
-    if natural:
-        own = at(kicks, node)
-        return ratio * jnp.einsum("ip,cjp->icj", own, kicks) / kicks.shape[-1]
-    dt = at(grid.spacing, node)
-    row = 0.5 * dt * (before.l_kicks + after.l_kicks)
-    inner = at(after.l_kicks, node)
-    white = at(grid.step, node) * before.l_l + at(grid.step, node + 1) * after.l_l
-    return jnp.moveaxis(lax.dynamic_update_index_in_dim(row, 0.5 * dt * (inner + inner.T + white), node, 0), 0, 1)
+
+    nodes: np.ndarray
+    R: np.ndarray
+    L: np.ndarray
+    train: np.ndarray
 
 
-def march(functions: Functions, natural: bool, start: law.Start, grid: Grid, draws: Draws) -> Marched:
-    """March from node 0 to `grid.n_cells`."""
-    k, k_star = start.M.shape
-    cells = grid.spacing.shape[0]
-    put = lambda array, x, i: lax.dynamic_update_index_in_dim(array, x, i, 0)
-    state = law.begin(start, cells)
-    zero = jnp.zeros((), jnp.int32)
-    L0 = law.normals(state, zero)
-    paths = empty_paths(k, cells, cells + 1, L0 @ draws.gauss)
-    chi = jnp.zeros_like(paths.tangent_memory).at[:, 0].set(jnp.eye(k)[:, :, None])
-    first = average(functions, paths.w, chi, draws, paths.kicks, k_star)
-    L = jnp.zeros((cells + 1, *L0.shape)).at[0].set(L0)
-    collected = jax.tree.map(lambda x: jnp.zeros((cells + 1, *x.shape)).at[0].set(x), first)
+def _noise_row(spacing: float, node: int, step: np.ndarray, before: Averages, after: Averages) -> np.ndarray:
+    """Covariance `(S, k, node + 1, k)` of the noise increment of cell `node` with those up to it, averaged over the jump's
+    intensity: `E[l_t G_c^T] dt`, and `eta E[l l^T] dt` more on the diagonal."""
+    row = 0.5 * spacing * (before.l_kicks[:, : node + 1] + after.l_kicks[:, : node + 1])
+    inner = after.l_kicks[:, node]
+    white = step[0] * before.l_l + step[1] * after.l_l
+    row[:, node] = 0.5 * spacing * (inner + np.swapaxes(inner, 1, 2) + white)
+    return np.moveaxis(row, 1, 2)
 
-    def cell(node, carry):
-        state, paths, L, collected, before = carry
-        dt = lax.dynamic_index_in_dim(grid.spacing, node, 0, False)
-        eta = [lax.dynamic_index_in_dim(grid.step, i, 0, False) for i in (node, node + 1)]
 
-        def one_pass(_, inner):
-            state, after, row, *_ = inner
-            state = law.add_noise(law.advance(state, grid, node, before, after), node, row)
-            w = law.normals(state, node + 1) @ draws.gauss
-            rate = 0.5 * (eta[0] * before.l_l + eta[1] * after.l_l)
-            response = lax.dynamic_index_in_dim(state.R, node + 1, 0, False)
-            arrival = cross_cell(functions.kick, paths, draws, grid, node, w, response, rate, law.forcing(state, node))
-            kicks = put(paths.kicks, arrival.early + arrival.late, node)
-            after = average(functions, arrival.r, arrival.chi, draws, kicks, k_star)
-            row = _noise_row(grid, node, before, after, kicks, start.sample_ratio, natural)
-            return state, after, row, w, arrival
+def march(
+    program: SampleProgram,
+    coordinates: RidgeCoordinates,
+    draws: Draws,
+    slots: np.ndarray,
+    nodes: np.ndarray,
+    step: np.ndarray,
+    rho_root: np.ndarray,
+    sample_ratio: float,
+    natural: bool,
+    limit: float,
+) -> Marched:
+    """March all replicates together over `nodes`; stop early where a self-overlap's trace passes `limit`.
 
-        # The predictor takes the averages to stand still and the kick to be smooth.
-        smooth = dt / start.sample_ratio
-        still = before._replace(l_kicks=put(before.l_kicks, smooth * before.l_l, node))
-        row = _noise_row(grid, node, before, still, paths.kicks, start.sample_ratio, False)
-        shapes = jax.eval_shape(one_pass, 0, (state, before, row, paths.w, None))[4]
-        blank = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-        state, after, row, w, arrival = lax.fori_loop(0, 2, one_pass, (state, before, row, paths.w, blank))
-        state = law.add_noise(state, node, row)
-        L = put(L, law.normals(state, node + 1), node + 1)
-        collected = jax.tree.map(lambda all, one: put(all, one, node + 1), collected, after)
-        return state, settle(paths, node, w, arrival), L, collected, after
-
-    state, _, L, collected, _ = lax.fori_loop(0, grid.n_cells, cell, (state, paths, L, collected, first))
-    return Marched(state.R, L, collected)
+    `step (n,)` is eta at the nodes. With `natural` the noise's covariance is the second moment of the kicks themselves,
+    `delta E[G_c G_c'^T]`: positive semi-definite to rounding, noisy when kicks are rare, and the right one when they are
+    many or smooth.
+    """
+    k_star = len(rho_root)
+    L = [coordinates.normals(0)]
+    y, paths, first = program.begin(draws, rho_root, L[0], coordinates.directions())
+    draws = draws._replace(y=y)
+    before = jax.device_get(first)
+    train = [before.risk]
+    for node in range(len(nodes) - 1):
+        spacing = nodes[node + 1] - nodes[node]
+        # The predictor takes the averages to stand still and the cell's kick to be smooth.
+        still = before._replace(l_kicks=before.l_kicks.copy())
+        still.l_kicks[:, node] = spacing / sample_ratio * before.l_l
+        after, row = before, _noise_row(spacing, node, step[[node, node + 1]], before, still)
+        for _ in range(2):
+            coordinates.advance(node, spacing, before, after)
+            coordinates.noise.extend(node, row)
+            rate = 0.5 * (step[node] * before.l_l + step[node + 1] * after.l_l)
+            cell = Cell(coordinates.normals(node + 1), coordinates.R[:, node + 1], psd_root(rate * spacing), *coordinates.forcing(node))
+            middle = 0.5 * (step[node] + step[node + 1])
+            after, moments, arrival = program.cross(paths, draws, cell, node, slots[node], middle, k_star)
+            after, moments = jax.device_get((after, moments))
+            row = (
+                np.moveaxis(sample_ratio * moments[:, : node + 1], 1, 2)
+                if natural
+                else _noise_row(spacing, node, step[[node, node + 1]], before, after)
+            )
+        coordinates.noise.extend(node, row)
+        paths = program.settle(paths, arrival, node)
+        before = after
+        L.append(coordinates.normals(node + 1))
+        train.append(after.risk)
+        size = np.einsum("sim,sim->s", L[-1], L[-1])
+        if not (size < limit).all():
+            break
+    n = len(L)
+    return Marched(nodes[:n], coordinates.R[:, :n, :n], np.stack(L, 1), np.stack(train, 1))

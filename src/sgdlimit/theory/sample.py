@@ -21,8 +21,6 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .gaussian import psd_root
-
 Array = Any
 
 BLOCK = 4  # nodes whose deposits are summed in one sweep over the paths
@@ -37,15 +35,6 @@ class Draws(NamedTuple):
     drift: Array  # (N, S, P): the part of an event's `dm` that is smooth in time
     noise: Array  # (N, S, P): its random part; both are zero in an unused slot
     bridge: Array  # (N, S, k, P): standard normals of `w` between nodes
-
-
-class Grid(NamedTuple):
-    """Time nodes, padded to N cells of which `n_cells` are real."""
-
-    spacing: Array  # (N,)
-    step: Array  # (N + 1,): eta at the nodes
-    slots: Array  # (N,): events a cell has at most
-    n_cells: Array  # ()
 
 
 class Kick(NamedTuple):
@@ -89,8 +78,7 @@ class Paths(NamedTuple):
 class Arrival(NamedTuple):
     """Paths at the end of a cell."""
 
-    r: Array
-    chi: Array
+    w: Array
     memory: Array
     tangent_memory: Array
     early: Array  # kicks deposited on the node before the cell
@@ -99,13 +87,15 @@ class Arrival(NamedTuple):
     tangent_late: Array
 
 
-class Forcing(NamedTuple):
-    """How each direction of the response moves `w`: `(k, X, k)` at the cell's start and end (linear between), and what
-    remains of it at the end node itself."""
+class Cell(NamedTuple):
+    """What the kernels say of one cell, from `node` to the next."""
 
-    start: Array
-    end: Array
-    arrived: Array
+    normals: Array  # (k, k_star + k + N k): w at the next node in the normals of `Draws.gauss`
+    response: Array  # (N + 1, k, k): R(next, .)
+    spread: Array  # (k, k): root of the bridge's variance over the cell
+    start: Array  # (k, X, k): how each direction of the response moves w at the cell's start,
+    end: Array  # (k, X, k): at its end (linear between),
+    arrived: Array  # (k, X, k): and what remains of it at the next node itself
 
 
 def path_functions(loss: Callable, drive: str) -> Functions:
@@ -143,8 +133,8 @@ def _cell_map(loss: Callable, diffusion: bool) -> Callable:
             return runge_kutta(descend, r, drift)
 
         def corrected(q):
-            l, hl = jax.jvp(descend, (q,), (descend(q),))
-            return l - 0.5 * step * hl
+            down, turn = jax.jvp(descend, (q,), (descend(q),))
+            return down - 0.5 * step * turn
 
         r = runge_kutta(corrected, r, 0.5 * drift)
         r = runge_kutta(descend, r, noise)
@@ -158,9 +148,14 @@ def _cell_map(loss: Callable, diffusion: bool) -> Callable:
 
 
 def times(matrix: Array, vector: Array) -> Array:
-    """`matrix (i, j[, P])` times `vector (j, ..., P)`, elementwise over paths (i and j are small)."""
+    """`matrix (i, j[, P])` times `vector (j, ..., P)` for small i and j: unrolled over j, so that it stays elementwise over
+    paths (a batched product or a reduction over j is several times slower)."""
     extra = vector.ndim - 1 - (matrix.ndim - 2)
-    return (matrix.reshape(matrix.shape[:2] + (1,) * extra + matrix.shape[2:]) * vector[None]).sum(1)
+    columns = matrix.reshape(matrix.shape[:2] + (1,) * extra + matrix.shape[2:])
+    total = columns[:, 0] * vector[0]
+    for j in range(1, vector.shape[0]):
+        total = total + columns[:, j] * vector[j]
+    return total
 
 
 def _feedback(row: Array, deposit: Array, upto: Array) -> Array:
@@ -176,87 +171,110 @@ def _feedback(row: Array, deposit: Array, upto: Array) -> Array:
     return lax.fori_loop(0, upto // BLOCK + 1, add, jnp.zeros(deposit.shape[1:]))
 
 
-def empty_paths(k: int, cells: int, directions: int, w: Array) -> Paths:
-    """Paths at time zero."""
-    p = w.shape[-1]
-    padded = -(-(cells + 1) // BLOCK) * BLOCK
-    return Paths(
-        w=w,
-        kicks=jnp.zeros((cells, k, p)),
-        deposit=jnp.zeros((padded, k, p)),
-        memory=jnp.zeros((k, p)),
-        tangent_deposit=jnp.zeros((padded, k, directions, k, p)),
-        tangent_memory=jnp.zeros((k, directions, k, p)),
-    )
-
-
 def cross_cell(
-    kick: Callable[..., Kick], paths: Paths, draws: Draws, grid: Grid, node: Array, w: Array, row: Array, rate: Array, forcing: Forcing
-) -> Arrival:
-    """Carry every path from `node` to the next, where it will have Gaussian part `w (k, P)`.
-
-    `row (N + 1, k, k)` is the response `R(next, .)`, `rate (k, k)` the variance rate of the bridge.
-    """
+    kick: Callable[..., Kick], paths: Paths, draws: Draws, cell: Cell, node: Array, slots: Array, step: Array
+) -> tuple[Arrival, Array, Array]:
+    """Carry every path from `node` to the next; also `r (k, P)` and `chi (k, X, k, P)` there."""
     at = lambda array, i: lax.dynamic_index_in_dim(array, i, 0, False)
-    padding = paths.deposit.shape[0] - row.shape[0]
-    upto = jnp.concatenate([row * (jnp.arange(row.shape[0]) <= node)[:, None, None], jnp.zeros((padding, *row.shape[1:]))])
+    padding = paths.deposit.shape[0] - cell.response.shape[0]
+    known = jnp.arange(cell.response.shape[0]) <= node
+    row = jnp.concatenate([cell.response * known[:, None, None], jnp.zeros((padding, *cell.response.shape[1:]))])
     slope = at(row, node) - jnp.eye(row.shape[1])  # of R inside the diagonal triangle
-    memory = _feedback(upto, paths.deposit, node)
-    tangent_memory = _feedback(upto, paths.tangent_deposit, node)
-    behind = forcing.start[..., None] - paths.tangent_memory
-    ahead = forcing.end[..., None] - tangent_memory
-    spread = psd_root(rate * at(grid.spacing, node))
+    w = cell.normals @ draws.gauss
+    memory = _feedback(row, paths.deposit, node)
+    tangent_memory = _feedback(row, paths.tangent_deposit, node)
+    behind = cell.start[..., None] - paths.tangent_memory
+    ahead = cell.end[..., None] - tangent_memory
     events = [at(array, node) for array in (draws.where, draws.drift, draws.noise, draws.bridge)]
-    step0, step1 = at(grid.step, node), at(grid.step, node + 1)
 
     def event(slot, state):
         place, w_now, s0, s1, t0, t1 = state
         x, drift, noise, normal = (at(array, slot) for array in events)
         left = jnp.maximum(1.0 - place, 1e-12)
         w_now = w_now + (x - place) / left * (w - w_now)
-        w_now = w_now + jnp.sqrt(jnp.maximum((x - place) * (1.0 - x) / left, 0.0)) * times(spread, normal)
+        w_now = w_now + jnp.sqrt(jnp.maximum((x - place) * (1.0 - x) / left, 0.0)) * times(cell.spread, normal)
         r = w_now - (1.0 - x) * paths.memory - x * memory - s0 - times(slope, x * s0 - s1)
         chi = (1.0 - x) * behind + x * ahead - t0 - times(slope, x * t0 - t1)
-        g = kick(r, draws.y, drift, noise, 0.5 * (step0 + step1))
-        push = times(g.slope, chi)
+        # Barriers: else the loss is evaluated anew for every direction that its slope meets.
+        g, chi = lax.optimization_barrier((kick(r, draws.y, drift, noise, step), chi))
+        push = lax.optimization_barrier(times(g.slope, chi))
         return x, w_now, s0 + g.size, s1 + x * g.size, t0 + push, t1 + x * push
 
     none, tangent_none = jnp.zeros_like(memory), jnp.zeros_like(tangent_memory)
     state = (jnp.zeros_like(w[0]), paths.w, none, none, tangent_none, tangent_none)
-    _, _, s0, s1, t0, t1 = lax.fori_loop(0, at(grid.slots, node), event, state)
+    _, _, s0, s1, t0, t1 = lax.fori_loop(0, slots, event, state)
     memory = memory + s0 + times(slope, s0 - s1)
     tangent_memory = tangent_memory + t0 + times(slope, t0 - t1)
-    return Arrival(w - memory, forcing.arrived[..., None] - tangent_memory, memory, tangent_memory, s0 - s1, s1, t0 - t1, t1)
-
-
-def settle(paths: Paths, node: Array, w: Array, arrival: Arrival) -> Paths:
-    """Paths at `node + 1` after the last pass over the cell."""
-
-    def share(deposit, early, late):
-        early = early + lax.dynamic_index_in_dim(deposit, node, 0, False)
-        deposit = lax.dynamic_update_index_in_dim(deposit, early, node, 0)
-        return lax.dynamic_update_index_in_dim(deposit, late, node + 1, 0)
-
-    return Paths(
-        w=w,
-        kicks=lax.dynamic_update_index_in_dim(paths.kicks, arrival.early + arrival.late, node, 0),
-        deposit=share(paths.deposit, arrival.early, arrival.late),
-        memory=arrival.memory,
-        tangent_deposit=share(paths.tangent_deposit, arrival.tangent_early, arrival.tangent_late),
-        tangent_memory=arrival.tangent_memory,
-    )
+    arrival = Arrival(w, memory, tangent_memory, s0 - s1, s1, t0 - t1, t1)
+    return arrival, w - memory, cell.arrived[..., None] - tangent_memory
 
 
 def average(functions: Functions, r: Array, chi: Array, draws: Draws, kicks: Array, k_star: int) -> Averages:
     """Averages over paths at one node."""
     n = r.shape[-1]
-    l = functions.gradient(r, draws.y)
+    l = functions.gradient(r, draws.y)  # noqa: E741
     h = functions.hessian(r, draws.y)
     return Averages(
         l_gstar=jnp.einsum("ip,jp->ij", l, draws.gauss[:k_star]) / n,
         l_kicks=jnp.einsum("ip,cjp->cij", l, kicks) / n,
         l_l=jnp.einsum("ip,jp->ij", l, l) / n,
         h=h.mean(-1),
-        h_chi=jnp.einsum("ijp,jxmp->xim", h, chi) / n,
+        h_chi=sum(jnp.einsum("ip,xmp->xim", h[:, j], chi[j]) for j in range(len(chi))) / n,
         risk=functions.loss(r, draws.y).mean(),
     )
+
+
+class SampleProgram:
+    """The compiled work on paths for one loss and drive; every array has a leading axis of replicates."""
+
+    def __init__(self, loss: Callable, label: Callable, drive: str):
+        functions = path_functions(loss, drive)
+
+        def begin(draws: Draws, rho_root: Array, normals: Array, directions: Array) -> tuple[Any, Paths, Averages]:
+            """Labels, paths and averages at time zero, where direction `x` has the response `directions (k, X, k)`."""
+            k_star = rho_root.shape[0]
+            y = jax.vmap(label)((rho_root @ draws.gauss[:k_star]).T, draws.y)
+            draws = draws._replace(y=y)
+            w = normals @ draws.gauss
+            k, x, _ = directions.shape
+            cells, p = draws.where.shape[0], w.shape[-1]
+            padded = -(-(cells + 1) // BLOCK) * BLOCK
+            paths = Paths(
+                w=w,
+                kicks=jnp.zeros((cells, k, p)),
+                deposit=jnp.zeros((padded, k, p)),
+                memory=jnp.zeros((k, p)),
+                tangent_deposit=jnp.zeros((padded, k, x, k, p)),
+                tangent_memory=jnp.zeros((k, x, k, p)),
+            )
+            chi = jnp.broadcast_to(directions[..., None], (k, x, k, p))
+            return y, paths, average(functions, w, chi, draws, paths.kicks, k_star)
+
+        def cross(paths: Paths, draws: Draws, cell: Cell, node, slots, step, k_star) -> tuple[Averages, Array, Arrival]:
+            """Averages at the next node, the second moments of the cell's kick with every cell's `(N, k, k)`, the paths."""
+            arrival, r, chi = cross_cell(functions.kick, paths, draws, cell, node, slots, step)
+            kick = arrival.early + arrival.late
+            kicks = lax.dynamic_update_index_in_dim(paths.kicks, kick, node, 0)
+            moments = jnp.einsum("ip,cjp->cij", kick, kicks) / kick.shape[-1]
+            return average(functions, r, chi, draws, kicks, k_star), moments, arrival
+
+        def settle(paths: Paths, arrival: Arrival, node) -> Paths:
+            """Paths at the next node after the last pass over the cell."""
+
+            def share(deposit, early, late):
+                early = early + lax.dynamic_index_in_dim(deposit, node, 0, False)
+                deposit = lax.dynamic_update_index_in_dim(deposit, early, node, 0)
+                return lax.dynamic_update_index_in_dim(deposit, late, node + 1, 0)
+
+            return Paths(
+                w=arrival.w,
+                kicks=lax.dynamic_update_index_in_dim(paths.kicks, arrival.early + arrival.late, node, 0),
+                deposit=share(paths.deposit, arrival.early, arrival.late),
+                memory=arrival.memory,
+                tangent_deposit=share(paths.tangent_deposit, arrival.tangent_early, arrival.tangent_late),
+                tangent_memory=arrival.tangent_memory,
+            )
+
+        self.begin = jax.jit(jax.vmap(begin, in_axes=(0, None, 0, 0)))
+        self.cross = jax.jit(jax.vmap(cross, in_axes=(0, 0, 0, None, None, None, None)), static_argnums=6)
+        self.settle = jax.jit(jax.vmap(settle, in_axes=(0, 0, None)), donate_argnums=0)

@@ -18,10 +18,10 @@ from scipy import stats
 
 from ..dynamics import SME, Dynamics, GradientFlow, step_at
 from ..errors import SolveError, nearest, refuse
-from ..problem import Problem, SmoothPenalty
+from ..problem import Problem
 from ..results import Solution, Status, build_dataset, judge_growth, output_times
 from .draws import draw, jump_intensity
-from .levels import Level, curves_at, divergence, kernels_at, run_level
+from .levels import Level, curves_at, kernels_at, mean_level, run_levels
 from .risk import TestRisk
 
 Progress = Callable[[float, str], None] | None
@@ -33,6 +33,7 @@ MAX_CELLS = 512
 MAX_PATHS = 2**15
 MAX_REPLICATES = 64
 THREADS = 2
+GROUP = 4  # replicates marched together
 OVERLAP_FLOOR = 0.1  # an overlap's scale is at least this fraction of what Cauchy-Schwarz allows it
 
 
@@ -192,19 +193,19 @@ class _Run:
         while True:
             self.report(0.0, f"pilot with {plan.cells} cells")
             levels = self._replicates(plan, 0)
-            bad = [t for replicate in levels if (t := divergence(self.problem, replicate[0])) is not None]
-            if not bad:
+            reached = min(level.nodes[-1] for replicate in levels for level in replicate)
+            if reached >= self.horizon:
                 estimate = self._estimate(plan, levels)
                 if estimate.worst(estimate.discretisation) < 0.25 or plan.cells >= MAX_CELLS:
                     return estimate, ended
                 plan = replace(plan, cells=2 * plan.cells)
             elif plan.cells < 32:
                 plan = replace(plan, cells=2 * plan.cells)  # the cells may be too wide for the march
-            elif min(bad) < 0.7 * self.horizon:
-                self.horizon = 1.2 * min(bad)
+            elif reached < 0.7 * self.horizon:
+                self.horizon = 1.2 * reached
             else:
-                ended = float(np.median(bad))
-                self.horizon = min(bad) * (1.0 - 1.0 / plan.cells)
+                ended = reached
+                self.horizon = reached * (1.0 - 4.0 / plan.cells)
                 kept = self.outputs[self.outputs <= self.horizon]
                 self.outputs = kept if len(kept) > 1 else np.linspace(0.0, self.horizon, 11)
 
@@ -252,16 +253,18 @@ class _Run:
         slots = self._slots(nodes[:: COARSENINGS[-1]])
         natural = self._natural(nodes)
 
-        def one(index: int) -> list[Level]:
-            seed = np.random.SeedSequence(self.seed, spawn_key=(stage, index))
-            randomness = draw(self.problem, self.dynamics, self.horizon, plan.cells, plan.paths, seed)
-            return [run_level(self.problem, self.dynamics, randomness, nodes[::c], natural, slots) for c in COARSENINGS]
+        def group(indices: range) -> list[list[Level]]:
+            seeds = [np.random.SeedSequence(self.seed, spawn_key=(stage, index)) for index in indices]
+            randomness = [draw(self.problem, self.dynamics, self.horizon, plan.cells, plan.paths, seed) for seed in seeds]
+            resolutions = [run_levels(self.problem, self.dynamics, randomness, nodes[::c], natural, slots) for c in COARSENINGS]
+            return [list(levels) for levels in zip(*resolutions, strict=True)]
 
         results = []
+        groups = [range(a, min(a + GROUP, plan.replicates)) for a in range(done, plan.replicates, GROUP)]
         with ThreadPoolExecutor(THREADS) as pool:
-            for index, levels in enumerate(pool.map(one, range(done, plan.replicates))):
-                results.append(levels)
-                self.report((done + index + 1) / plan.replicates * 0.99, f"{plan.cells} cells, {plan.paths} paths")
+            for index, levels in enumerate(pool.map(group, groups)):
+                results += levels
+                self.report((index + 1) / len(groups) * 0.99, f"{plan.cells} cells, {plan.paths} paths")
         return results
 
     def _slots(self, coarse: np.ndarray) -> int:
@@ -283,7 +286,7 @@ class _Run:
 
     def _estimate(self, plan: Plan, replicates: list[list[Level]]) -> Estimate:
         """Mean over replicates, with the error's two parts."""
-        fine, middle, coarse = ([curves_at(self.problem, levels[i], self.outputs) for levels in replicates] for i in range(3))
+        fine, middle, coarse = ([curves_at(levels[i], self.outputs) for levels in replicates] for i in range(3))
         stack = lambda curves, name: np.array([c[name] for c in curves])
         extrapolated, previous = {}, {}
         for name in fine[0]:
@@ -319,24 +322,8 @@ class _Run:
 
     def _kernels(self, replicates: list[list[Level]]) -> dict[str, np.ndarray]:
         """Two-time kernels at the output times, extrapolated like the curves."""
-        fine, middle = (kernels_at(_mean_level([levels[i] for levels in replicates]), self.outputs) for i in range(2))
+        fine, middle = (kernels_at(mean_level([levels[i] for levels in replicates]), self.outputs) for i in range(2))
         return {name: fine[name] + (fine[name] - middle[name]) / 3.0 for name in fine}
-
-
-class _MeanLevel(Level):
-    """A level whose correlation is the mean of the replicates'."""
-
-    def __init__(self, levels: list[Level]):
-        super().__init__(levels[0].nodes, np.mean([l.R for l in levels], 0), levels[0].L, levels[0].train)
-        object.__setattr__(self, "_correlation", np.mean([l.correlation for l in levels], 0))
-
-    @property
-    def correlation(self) -> np.ndarray:
-        return self._correlation  # pyright: ignore
-
-
-def _mean_level(levels: list[Level]) -> Level:
-    return _MeanLevel(levels)
 
 
 def _student(replicates: int) -> float:
