@@ -18,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..problem import Problem, root
-from .gaussian import GrowingFactor
+from .gaussian import GrowingFactor, psd_root
 from .sample import Averages
 
 
@@ -31,15 +31,19 @@ class RidgeCoordinates:
         noise: factor of the covariance of the noise increment of each cell.
     """
 
-    def __init__(self, problem: Problem, replicates: int, cells: int):
+    passes = 1  # over a cell: the averages are smooth in time, so the next ones can be foreseen
+
+    def __init__(self, problem: Problem, replicates: int, cells: int, balanced: bool):
         k, k_star = problem.k, problem.k_star
         self.ridge = problem.ridge
         self.spread = root(problem.init.cov)
-        self.cells = cells
+        self.cells, self.balanced = cells, balanced
         self.R = np.zeros((replicates, cells + 1, cells + 1, k, k))
         self.R[:, 0, 0] = np.eye(k)
         self.M = np.zeros((replicates, cells + 1, k, k_star))
         self.M[:, 0] = problem.init.overlap @ root(problem.teacher.cov)
+        self.q = np.zeros((replicates, cells + 1, k, k))
+        self.q[:, 0] = problem.self_overlap_start
         self.noise = GrowingFactor(replicates, cells, k)
 
     def normals(self, node: int) -> np.ndarray:
@@ -53,16 +57,28 @@ class RidgeCoordinates:
         if node:
             factor = self.noise.factor[:, :node, :, :node].reshape(replicates, node * k, node * k)
             noise[:, :, : node * k] = np.swapaxes(met, 1, 2).reshape(replicates, k, node * k) @ factor
-        return np.concatenate([self.M[:, node], self.R[:, node, 0] @ self.spread, noise], 2)
+        teacher = self.M[:, node]
+        rest = np.concatenate([self.R[:, node, 0] @ self.spread, noise], 2)
+        if node and self.balanced:
+            want = psd_root(self.q[:, node] - teacher @ np.swapaxes(teacher, 1, 2))
+            have = psd_root(rest @ np.swapaxes(rest, 1, 2))
+            rest = want @ np.linalg.pinv(have, rcond=1e-7, hermitian=True) @ rest
+        return np.concatenate([teacher, rest], 2)
 
-    def advance(self, node: int, spacing: float, before: Averages, after: Averages) -> None:
+    def advance(self, node: int, spacing: float, step: np.ndarray, before: Averages, after: Averages) -> None:
         """Rows `node + 1` of `R` and `M` by the trapezoid rule from the averages at both ends (the first end's twice: Euler)."""
         decay = 0.5 * spacing * self.ridge
+        self.q[:, node + 1] = self._balance(node, spacing, step, before, after)
         step = lambda now, slope0, slope1: ((1.0 - decay) * now - 0.5 * spacing * (slope0 + slope1)) / (1.0 + decay)
         known = slice(None), slice(0, node + 1)
         self.R[:, node + 1, : node + 1] = step(self.R[:, node, : node + 1], before.h_chi[known], after.h_chi[known])
         self.R[:, node + 1, node + 1] = np.eye(self.R.shape[-1])
         self.M[:, node + 1] = step(self.M[:, node], before.l_gstar, after.l_gstar)
+
+    def _balance(self, node, spacing, step, before, after):
+        gain = lambda at, eta: at.l_r + np.swapaxes(at.l_r, 1, 2) - eta * at.l_l
+        decay = spacing * self.ridge
+        return ((1.0 - decay) * self.q[:, node] - 0.5 * spacing * (gain(before, step[0]) + gain(after, step[1]))) / (1.0 + decay)
 
     def directions(self) -> np.ndarray:
         """The response's directions at time zero, `(S, k, X, k)`: a unit kick of theta at node `x` moves `w_t` by `R(t, t_x)`."""

@@ -13,11 +13,12 @@ import numpy as np
 from scipy import special, stats
 from scipy.stats import qmc
 
-from ..dynamics import SGD, SME, Dynamics, GradientFlow, step_at
+from ..dynamics import SGD, SME, Dynamics, step_at
 from ..problem import Problem
 from .sample import Draws
 
 TINY = 2.0**-40  # keeps uniform numbers off 0 and 1
+GRADING = 1.5
 LEAP = 4  # jump times beyond the mean number plus this many standard deviations are not worth a Sobol dimension
 
 
@@ -39,6 +40,12 @@ class Randomness:
     jumps: Jumps | None
     diffusion: np.ndarray | None  # (P, N)
     seed: np.random.SeedSequence  # of the bridge's normals
+    horizon: float
+
+
+def spaced(horizon: float, cells: int) -> np.ndarray:
+    """Nodes `(cells + 1,)`, closer at the start: training is fast first and slow later. Every second one is again such a grid."""
+    return horizon * np.linspace(0.0, 1.0, cells + 1) ** GRADING
 
 
 def jump_intensity(problem: Problem, dynamics: SGD, horizon: float) -> tuple[np.ndarray, np.ndarray]:
@@ -85,6 +92,7 @@ def draw(problem: Problem, dynamics: Dynamics, horizon: float, cells: int, paths
         jumps,
         diffusion,
         bridge_seed,
+        horizon,
     )
 
 
@@ -117,7 +125,8 @@ def lay_out(
     """
     paths, cells, k = randomness.cells.shape
     spacing = np.diff(nodes)
-    normals = _coarsen(randomness.cells, len(spacing))
+    smooth = randomness.jumps is None and randomness.diffusion is None
+    normals = randomness.cells[:, : len(spacing)] if smooth else _coarsen(randomness.cells, nodes, randomness.horizon)
     gauss = np.zeros((randomness.teacher.shape[1] + k + cells * k, paths))
     filled = np.concatenate([randomness.teacher, randomness.start, normals.reshape(paths, -1)], 1).T
     gauss[: len(filled)] = filled
@@ -132,17 +141,18 @@ def lay_out(
     bridge = np.zeros((cells, 1, k, paths))
     if randomness.diffusion is not None:
         variance = step_at(dynamics, 0.5 * (nodes[1:] + nodes[:-1])) / problem.sample_ratio * spacing
-        noise[: len(spacing), 0] = (_coarsen(randomness.diffusion[:, :, None], len(spacing))[..., 0] * np.sqrt(variance)).T
+        noise[: len(spacing), 0] = (_coarsen(randomness.diffusion[:, :, None], nodes, randomness.horizon)[..., 0] * np.sqrt(variance)).T
         bridge[: len(spacing)] = rng.standard_normal((len(spacing), 1, k, paths))
     return Draws(gauss, randomness.noise, where, drift, noise, bridge), np.ones(cells, np.int32)
 
 
-def _coarsen(normals: np.ndarray, cells: int) -> np.ndarray:
-    """Normals `(P, N, k)` of fine cells to those of coarse ones: normalised sums, as for Brownian increments on nested
-    grids whose cells are halved evenly."""
+def _coarsen(normals: np.ndarray, nodes: np.ndarray, horizon: float) -> np.ndarray:
+    """Normals `(P, N, k)` of fine cells to those of the nested coarse grid `nodes`: normalised sums of Brownian increments."""
     paths, fine, k = normals.shape
-    merge = fine // cells
-    return normals if merge == 1 else normals.reshape(paths, cells, merge, k).sum(2) / np.sqrt(merge)
+    cells = len(nodes) - 1
+    widths = np.diff(spaced(horizon, fine)).reshape(cells, fine // cells)
+    weights = np.sqrt(widths / widths.sum(1, keepdims=True))
+    return np.einsum("pcmk,cm->pck", normals.reshape(paths, cells, fine // cells, k), weights)
 
 
 def _lay_jumps(dynamics: Dynamics, jumps: Jumps, nodes: np.ndarray, cells: int, k: int, slots: int | None, rng: np.random.Generator):
@@ -166,8 +176,3 @@ def _lay_jumps(dynamics: Dynamics, jumps: Jumps, nodes: np.ndarray, cells: int, 
     noise[cell, slot, path] = step_at(dynamics, at)
     bridge[cell, slot, :, path] = rng.standard_normal((len(at), k))
     return where, noise, bridge, used
-
-
-def drive_of(dynamics: Dynamics) -> str:
-    """Which `kick` drives a sample; see `sample.path_functions`."""
-    return {SGD: "jump", SME: "diffusion", GradientFlow: "flow"}[type(dynamics)]

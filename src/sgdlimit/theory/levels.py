@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import jax
 import numpy as np
 from scipy.interpolate import RectBivariateSpline, make_interp_spline
 
-from ..dynamics import Dynamics, step_at
-from ..problem import Problem, root
+from ..dynamics import step_at
+from ..problem import root
 from .coordinates import RidgeCoordinates
-from .draws import Randomness, drive_of, lay_out
+from .engines import Engine
 from .march import Marched, march
-from .sample import Draws, SampleProgram
 
 DIVERGED = 1e3  # a self-overlap beyond this multiple of its start's and the teacher's scale has diverged
 
@@ -41,35 +38,23 @@ def mean_level(levels: list[Level]) -> Level:
     return Level(levels[0].nodes, *(mean(name) for name in ("R", "C", "overlap", "train")))
 
 
-@lru_cache(maxsize=32)
-def _program(loss: Callable, label: Callable, drive: str) -> SampleProgram:
-    return SampleProgram(loss, label, drive)
-
-
-def run_levels(
-    problem: Problem, dynamics: Dynamics, randomness: list[Randomness], nodes: np.ndarray, natural: bool, slots: int
-) -> list[Level]:
-    """March replicates on `nodes`, whose number of cells divides the number their randomness was drawn for."""
-    laid = [lay_out(problem, dynamics, one, nodes, slots) for one in randomness]
-    depth = max(draws.where.shape[1] for draws, _ in laid)
-    if depth > slots:  # rare: more jumps in one cell than there was room for
-        laid = [lay_out(problem, dynamics, one, nodes, depth) for one in randomness]
-    cells = randomness[0].cells.shape[1]
+def run_levels(engine: Engine, drawn: list, nodes: np.ndarray, cells: int) -> list[Level]:
+    """March replicates on `nodes`, whose number of cells divides the `cells` their randomness was drawn for."""
+    problem = engine.problem
     rho_root = root(problem.teacher.cov)
     limit = DIVERGED * (np.trace(problem.self_overlap_start) + np.trace(problem.teacher.cov))
+    draws, spans = engine.lay_out(drawn, nodes, cells)
     with jax.enable_x64(True), np.errstate(all="ignore"):  # what diverges is cut off below
-        draws = Draws(*(jax.device_put(np.stack(parts)) for parts in zip(*(draws for draws, _ in laid), strict=True)))
-        used = np.max([used for _, used in laid], 0)
         got = march(
-            _program(problem.loss, problem.label, drive_of(dynamics)),
-            RidgeCoordinates(problem, len(randomness), cells),
-            draws,
-            used,
+            engine.program,
+            RidgeCoordinates(problem, len(drawn), cells, balanced=not engine.natural),
+            jax.device_put(draws),
+            spans,
             nodes,
-            step_at(dynamics, nodes),
+            step_at(engine.dynamics, nodes),
             rho_root,
             problem.sample_ratio,
-            natural,
+            engine.natural,
             limit,
         )
         return _read(got, rho_root)

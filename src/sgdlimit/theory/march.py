@@ -44,11 +44,21 @@ def _noise_row(spacing: float, node: int, step: np.ndarray, before: Averages, af
     return np.moveaxis(row, 1, 2)
 
 
+def _ahead(before: Averages, previous: Averages | None, ratio: float, node: int, expected: float) -> Averages:
+    """Averages expected at the next node: those of the last two continued in a straight line, where both exist."""
+    if previous is None:
+        after = before._replace(l_kicks=before.l_kicks.copy())
+    else:
+        after = Averages(*(np.where(old == 0.0, now, now + ratio * (now - old)) for now, old in zip(before, previous, strict=True)))
+    after.l_kicks[:, node] = expected * before.l_l  # the cell's own kick, as if it were smooth
+    return after
+
+
 def march(
     program: SampleProgram,
     coordinates: RidgeCoordinates,
     draws: Draws,
-    slots: np.ndarray,
+    spans: list,
     nodes: np.ndarray,
     step: np.ndarray,
     rho_root: np.ndarray,
@@ -62,34 +72,34 @@ def march(
     `delta E[G_c G_c'^T]`: positive semi-definite to rounding, noisy when kicks are rare, and the right one when they are
     many or smooth.
     """
-    k_star = len(rho_root)
     L = [coordinates.normals(0)]
     y, paths, first = program.begin(draws, rho_root, L[0], coordinates.directions())
     draws = draws._replace(y=y)
     before = jax.device_get(first)
     train = [before.risk]
+    previous = None
+    passes = max(program.passes, coordinates.passes)
     for node in range(len(nodes) - 1):
         spacing = nodes[node + 1] - nodes[node]
-        # The predictor takes the averages to stand still and the cell's kick to be smooth.
-        still = before._replace(l_kicks=before.l_kicks.copy())
-        still.l_kicks[:, node] = spacing / sample_ratio * before.l_l
-        after, row = before, _noise_row(spacing, node, step[[node, node + 1]], before, still)
-        for _ in range(2):
-            coordinates.advance(node, spacing, before, after)
+        etas = step[[node, node + 1]]
+        foreseen = passes == 1 and previous is not None
+        ratio = spacing / (nodes[node] - nodes[node - 1]) if foreseen else 0.0
+        after = _ahead(before, previous if foreseen else None, ratio, node, spacing / sample_ratio)
+        row = _noise_row(spacing, node, etas, before, after)
+        for left in range(1 if foreseen else 2, 0, -1):
+            coordinates.advance(node, spacing, etas, before, after)
             coordinates.noise.extend(node, row)
-            rate = 0.5 * (step[node] * before.l_l + step[node + 1] * after.l_l)
+            rate = 0.5 * (etas[0] * before.l_l + etas[1] * after.l_l)
             cell = Cell(coordinates.normals(node + 1), coordinates.R[:, node + 1], psd_root(rate * spacing), *coordinates.forcing(node))
-            middle = 0.5 * (step[node] + step[node + 1])
-            after, moments, arrival = program.cross(paths, draws, cell, node, slots[node], middle, k_star)
+            at = program.keep(paths) if left > 1 else paths
+            after, moments, arrival = program.cross(at, draws, cell, node, spans[node], etas.mean())
             after, moments = jax.device_get((after, moments))
-            row = (
-                np.moveaxis(sample_ratio * moments[:, : node + 1], 1, 2)
-                if natural
-                else _noise_row(spacing, node, step[[node, node + 1]], before, after)
-            )
+            row = np.moveaxis(sample_ratio * moments[:, : node + 1], 1, 2) if natural else _noise_row(spacing, node, etas, before, after)
+        if passes == 1:  # correct what was foreseen; two passes have corrected already, and their paths are the kernels'
+            coordinates.advance(node, spacing, etas, before, after)
         coordinates.noise.extend(node, row)
         paths = program.settle(paths, arrival, node)
-        before = after
+        previous, before = before, after
         L.append(coordinates.normals(node + 1))
         train.append(after.risk)
         size = np.einsum("sim,sim->s", L[-1], L[-1])

@@ -59,6 +59,7 @@ class Averages(NamedTuple):
     l_gstar: Array  # E[l g*^T] (k, k_star), with r* = root(rho) g*
     l_kicks: Array  # E[l_t G_c^T] with the total kick G_c of every earlier cell (N, k, k)
     l_l: Array  # E[l l^T] (k, k)
+    l_r: Array  # E[l r^T] (k, k)
     h: Array  # E[H] (k, k): Gamma
     h_chi: Array  # E[H chi] per direction (X, k, k)
     risk: Array  # E[L]
@@ -127,6 +128,9 @@ def _cell_map(loss: Callable, diffusion: bool) -> Callable:
         c = field(r + 0.5 * h * b)
         return r + h / 6.0 * (a + 2.0 * b + 2.0 * c + field(r + h * c))
 
+    def midpoint(field, r, h):
+        return r + h * field(r + 0.5 * h * field(r))
+
     def move(r, y, drift, noise, step):
         descend = lambda q: -jax.grad(loss)(q, y)
         if not diffusion:
@@ -136,9 +140,9 @@ def _cell_map(loss: Callable, diffusion: bool) -> Callable:
             down, turn = jax.jvp(descend, (q,), (descend(q),))
             return down - 0.5 * step * turn
 
-        r = runge_kutta(corrected, r, 0.5 * drift)
-        r = runge_kutta(descend, r, noise)
-        return runge_kutta(corrected, r, 0.5 * drift)
+        r = midpoint(corrected, r, 0.5 * drift)
+        r = runge_kutta(descend, r, noise)  # its errors meet odd powers of the noise: a low order here would show
+        return midpoint(corrected, r, 0.5 * drift)
 
     def with_jacobian(r, y, drift, noise, step):
         at = lambda q: move(q, y, drift, noise, step)
@@ -209,15 +213,17 @@ def cross_cell(
     return arrival, w - memory, cell.arrived[..., None] - tangent_memory
 
 
-def average(functions: Functions, r: Array, chi: Array, draws: Draws, kicks: Array, k_star: int) -> Averages:
+def average(functions: Functions, r: Array, chi: Array, draws: Draws, kicks: Array) -> Averages:
     """Averages over paths at one node."""
     n = r.shape[-1]
+    k_star = draws.gauss.shape[0] - r.shape[0] * (1 + draws.where.shape[0])
     l = functions.gradient(r, draws.y)  # noqa: E741
     h = functions.hessian(r, draws.y)
     return Averages(
         l_gstar=jnp.einsum("ip,jp->ij", l, draws.gauss[:k_star]) / n,
         l_kicks=jnp.einsum("ip,cjp->cij", l, kicks) / n,
         l_l=jnp.einsum("ip,jp->ij", l, l) / n,
+        l_r=jnp.einsum("ip,jp->ij", l, r) / n,
         h=h.mean(-1),
         h_chi=sum(jnp.einsum("ip,xmp->xim", h[:, j], chi[j]) for j in range(len(chi))) / n,
         risk=functions.loss(r, draws.y).mean(),
@@ -226,6 +232,8 @@ def average(functions: Functions, r: Array, chi: Array, draws: Draws, kicks: Arr
 
 class SampleProgram:
     """The compiled work on paths for one loss and drive; every array has a leading axis of replicates."""
+
+    passes = 2
 
     def __init__(self, loss: Callable, label: Callable, drive: str):
         functions = path_functions(loss, drive)
@@ -248,15 +256,15 @@ class SampleProgram:
                 tangent_memory=jnp.zeros((k, x, k, p)),
             )
             chi = jnp.broadcast_to(directions[..., None], (k, x, k, p))
-            return y, paths, average(functions, w, chi, draws, paths.kicks, k_star)
+            return y, paths, average(functions, w, chi, draws, paths.kicks)
 
-        def cross(paths: Paths, draws: Draws, cell: Cell, node, slots, step, k_star) -> tuple[Averages, Array, Arrival]:
+        def cross(paths: Paths, draws: Draws, cell: Cell, node, slots, step) -> tuple[Averages, Array, Arrival]:
             """Averages at the next node, the second moments of the cell's kick with every cell's `(N, k, k)`, the paths."""
             arrival, r, chi = cross_cell(functions.kick, paths, draws, cell, node, slots, step)
             kick = arrival.early + arrival.late
             kicks = lax.dynamic_update_index_in_dim(paths.kicks, kick, node, 0)
             moments = jnp.einsum("ip,cjp->cij", kick, kicks) / kick.shape[-1]
-            return average(functions, r, chi, draws, kicks, k_star), moments, arrival
+            return average(functions, r, chi, draws, kicks), moments, arrival
 
         def settle(paths: Paths, arrival: Arrival, node) -> Paths:
             """Paths at the next node after the last pass over the cell."""
@@ -275,6 +283,7 @@ class SampleProgram:
                 tangent_memory=arrival.tangent_memory,
             )
 
+        self.keep = lambda paths: paths
         self.begin = jax.jit(jax.vmap(begin, in_axes=(0, None, 0, 0)))
-        self.cross = jax.jit(jax.vmap(cross, in_axes=(0, 0, 0, None, None, None, None)), static_argnums=6)
+        self.cross = jax.jit(jax.vmap(cross, in_axes=(0, 0, 0, None, None, None)))
         self.settle = jax.jit(jax.vmap(settle, in_axes=(0, 0, None)), donate_argnums=0)

@@ -16,11 +16,12 @@ from typing import Any, Literal
 import numpy as np
 from scipy import stats
 
-from ..dynamics import SME, Dynamics, GradientFlow, step_at
+from ..dynamics import SGD, Dynamics, step_at
 from ..errors import SolveError, nearest, refuse
 from ..problem import Problem
 from ..results import Solution, Status, build_dataset, judge_growth, output_times
-from .draws import draw, jump_intensity
+from .draws import spaced
+from .engines import ENGINES, choose
 from .levels import Level, curves_at, kernels_at, mean_level, run_levels
 from .risk import TestRisk
 
@@ -31,6 +32,7 @@ EXTRAPOLATED_GAIN = 7.0  # error of an extrapolated curve against its change fro
 DISCRETISATION_SHARE = 0.4  # of the tolerance
 MAX_CELLS = 512
 MAX_PATHS = 2**15
+REPLICATES = 8
 MAX_REPLICATES = 64
 THREADS = 2
 GROUP = 4  # replicates marched together
@@ -87,7 +89,8 @@ def solve(
             absolute value over entries and times; for an overlap at least a tenth of what Cauchy-Schwarz allows).
         seed: the same seed gives the same numbers.
         times: output times in `[0, horizon]`; 41 equally spaced ones by default.
-        method: "auto" or "march" (the event-driven march of this package).
+        method: how samples are carried: "events" (SGD only, from jump to jump), "paths" (from node to node), or "auto", which
+            chooses by cost; `diagnostics["method_why"]` says why.
         on_failure: what to do when `rtol` cannot be met: "raise" a `SolveError` that carries the result, or "return" it.
         progress: called with (fraction done, what is being done).
 
@@ -101,16 +104,18 @@ def solve(
     began = time.perf_counter(), time.process_time()
     outputs = _check(problem, dynamics, horizon, rtol, seed, times, method, on_failure)
     report = progress or (lambda fraction, text: None)
-    run = _Run(problem, dynamics, float(horizon), int(seed), outputs, report)
-    pilot, ended = run.pilot()
-    estimate = run.refine(pilot, rtol)
+    engine, why = choose(problem, dynamics, float(horizon), method)
+    run = _Run(problem, dynamics, float(horizon), int(seed), outputs, engine, report)
+    pilot, levels, ended = run.pilot()
+    estimate = run.refine(pilot, levels, rtol)
     status = _status(estimate, rtol, ended)
     report(1.0, "done")
     solution = Solution(
         build_dataset(run.outputs, estimate.curves, estimate.errors, estimate.kernels, _attributes(problem, dynamics, horizon, rtol, seed)),
         status,
         {
-            "method": "march",
+            "method": engine,
+            "method_why": why,
             "cells": estimate.plan.cells,
             "paths": estimate.plan.paths,
             "replicates": estimate.plan.replicates,
@@ -137,8 +142,11 @@ def _check(problem, dynamics, horizon, rtol, seed, times, method, on_failure) ->
         raise refuse("rtol", "lie in (0, 1)", rtol, "0.01 asks for errors below 1% of each curve's scale")
     if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or seed < 0:
         raise refuse("seed", "be a whole number, zero or more", seed)
-    if method not in ("auto", "march"):
-        raise refuse("method", "be 'auto' or 'march'", method, nearest(str(method), ("auto", "march")))
+    methods = ("auto", *ENGINES)
+    if method not in methods:
+        raise refuse("method", "be " + " or ".join(map(repr, methods)), method, nearest(str(method), methods))
+    if method == "events" and not isinstance(dynamics, SGD):
+        raise refuse("method", "be 'auto' or 'paths' for a dynamics without jumps", method)
     if on_failure not in ("raise", "return"):
         raise refuse("on_failure", "be 'raise' or 'return'", on_failure, nearest(str(on_failure), ("raise", "return")))
     outputs = output_times(horizon, times)
@@ -180,14 +188,16 @@ def _status(estimate: Estimate, rtol: float, ended: float | None) -> Status:
 class _Run:
     """One call of `solve`: what stays fixed while plans are tried."""
 
-    def __init__(self, problem: Problem, dynamics: Dynamics, horizon: float, seed: int, outputs: np.ndarray, report: Callable):
-        self.problem, self.dynamics, self.horizon, self.seed, self.outputs, self.report = problem, dynamics, horizon, seed, outputs, report
+    def __init__(self, problem: Problem, dynamics: Dynamics, horizon: float, seed: int, outputs: np.ndarray, method: str, report: Callable):
+        self.problem, self.dynamics, self.horizon, self.seed, self.outputs = problem, dynamics, horizon, seed, outputs
+        self.method, self.report = method, report
         self.test_risk = TestRisk(problem, seed)
 
     # --- plans -----------------------------------------------------------------------------------------------------------
 
-    def pilot(self) -> tuple[Estimate, float | None]:
-        """A cheap first estimate on enough cells for the march to be stable, and the time of divergence if there is one."""
+    def pilot(self) -> tuple[Estimate, list[list[Level]], float | None]:
+        """A cheap first estimate, with its replicates, on enough cells for the march to be stable, and the time of divergence
+        if there is one."""
         plan = Plan(self._first_cells(), 1024, 4)
         ended = None
         while True:
@@ -197,7 +207,7 @@ class _Run:
             if reached >= self.horizon:
                 estimate = self._estimate(plan, levels)
                 if estimate.worst(estimate.discretisation) < 0.25 or plan.cells >= MAX_CELLS:
-                    return estimate, ended
+                    return estimate, levels, ended
                 plan = replace(plan, cells=2 * plan.cells)
             elif plan.cells < 32:
                 plan = replace(plan, cells=2 * plan.cells)  # the cells may be too wide for the march
@@ -209,19 +219,21 @@ class _Run:
                 kept = self.outputs[self.outputs <= self.horizon]
                 self.outputs = kept if len(kept) > 1 else np.linspace(0.0, self.horizon, 11)
 
-    def refine(self, pilot: Estimate, rtol: float) -> Estimate:
+    def refine(self, pilot: Estimate, pilot_levels: list[list[Level]], rtol: float) -> Estimate:
         """Spend what the pilot says it takes; then check, and spend more where it was not enough."""
         plan = self._plan(pilot, rtol)
-        stage, levels = 1, []
+        stage, levels = 0, pilot_levels
+        if (plan.cells, plan.paths) != (pilot.plan.cells, pilot.plan.paths):
+            stage, levels = 1, []
         while True:
-            levels += self._replicates(plan, stage, done=len(levels))
+            levels = levels + self._replicates(plan, stage, done=len(levels))
             estimate = self._estimate(plan, levels)
             if estimate.worst(estimate.errors) <= rtol:
                 break
             if estimate.worst(estimate.discretisation) > 0.7 * rtol:
                 if plan.cells >= MAX_CELLS:
                     break
-                plan, stage, levels = replace(plan, cells=2 * plan.cells), stage + 1, []
+                plan, stage, levels = replace(plan, cells=self._wider(plan.cells, 1.4)), stage + 1, []
             elif plan.replicates < MAX_REPLICATES:
                 plan = replace(plan, replicates=2 * plan.replicates)
             else:
@@ -236,27 +248,32 @@ class _Run:
 
     def _plan(self, pilot: Estimate, rtol: float) -> Plan:
         """Cells from the extrapolation's order, paths from the spread over replicates, which falls like paths^-0.6."""
+        if pilot.worst(pilot.errors) <= rtol:
+            return pilot.plan
         excess = pilot.worst(pilot.discretisation) / (DISCRETISATION_SHARE * rtol)
-        cells = pilot.plan.cells if excess <= 1 else int(4 * np.ceil(pilot.plan.cells * excess ** (1 / 3.5) / 4))
-        replicates = 8
-        spread = pilot.worst(pilot.sampling) / _student(pilot.plan.replicates) * np.sqrt(pilot.plan.replicates / replicates)
-        short = spread * _student(replicates) / (0.7 * rtol)
-        paths = pilot.plan.paths * 2.0 ** np.ceil(np.log2(max(short, 1e-3)) / 0.6)
-        return Plan(min(cells, MAX_CELLS), int(np.clip(paths, 256, MAX_PATHS)), replicates)
+        cells = pilot.plan.cells if excess <= 1 else self._wider(pilot.plan.cells, excess ** (1 / 3.5))
+        spread = pilot.worst(pilot.sampling) / _student(pilot.plan.replicates) * np.sqrt(pilot.plan.replicates / REPLICATES)
+        short = spread * _student(REPLICATES) / (0.7 * rtol)
+        paths = pilot.plan.paths * 2.0 ** np.ceil(np.log2(max(short, 1.0)) / 0.6)
+        return Plan(cells, int(min(paths, MAX_PATHS)), REPLICATES)
+
+    @staticmethod
+    def _wider(cells: int, factor: float) -> int:
+        """More cells, a multiple of four: they are halved twice."""
+        return min(4 * int(np.ceil(cells * factor / 4)), MAX_CELLS)
 
     # --- replicates --------------------------------------------------------------------------------------------------------
 
     def _replicates(self, plan: Plan, stage: int, done: int = 0) -> list[list[Level]]:
         """Replicates `done` to `plan.replicates`, each at every resolution. Their random numbers depend on seed, stage and
         number only, not on the order in which threads take them."""
-        nodes = self.horizon * np.linspace(0.0, 1.0, plan.cells + 1)
-        slots = self._slots(nodes[:: COARSENINGS[-1]])
-        natural = self._natural(nodes)
+        nodes = spaced(self.horizon, plan.cells)
+        engine = ENGINES[self.method](self.problem, self.dynamics, self.horizon)
 
         def group(indices: range) -> list[list[Level]]:
             seeds = [np.random.SeedSequence(self.seed, spawn_key=(stage, index)) for index in indices]
-            randomness = [draw(self.problem, self.dynamics, self.horizon, plan.cells, plan.paths, seed) for seed in seeds]
-            resolutions = [run_levels(self.problem, self.dynamics, randomness, nodes[::c], natural, slots) for c in COARSENINGS]
+            drawn = [engine.draw(plan.cells, plan.paths, seed) for seed in seeds]
+            resolutions = [run_levels(engine, drawn, nodes[::c], plan.cells) for c in COARSENINGS]
             return [list(levels) for levels in zip(*resolutions, strict=True)]
 
         results = []
@@ -267,38 +284,26 @@ class _Run:
                 self.report((index + 1) / len(groups) * 0.99, f"{plan.cells} cells, {plan.paths} paths")
         return results
 
-    def _slots(self, coarse: np.ndarray) -> int:
-        """Room for the jumps of one path in one coarse cell: enough that one compiled program serves all replicates."""
-        if isinstance(self.dynamics, (SME, GradientFlow)):
-            return 1
-        times, mass = jump_intensity(self.problem, self.dynamics, self.horizon)
-        mean = float(np.diff(np.interp(coarse, times, mass)).max())
-        return int(stats.poisson.isf(1e-7, mean)) + 1
-
-    def _natural(self, nodes: np.ndarray) -> bool:
-        """Whether kicks are smooth or many enough a cell for their own second moments to be the better estimate."""
-        if isinstance(self.dynamics, GradientFlow):
-            return True
-        epoch = float(step_at(self.dynamics, nodes).min()) * self.problem.sample_ratio
-        return bool(np.diff(nodes).max() > 4.0 * epoch)
-
     # --- estimates -----------------------------------------------------------------------------------------------------------
 
     def _estimate(self, plan: Plan, replicates: list[list[Level]]) -> Estimate:
         """Mean over replicates, with the error's two parts."""
         fine, middle, coarse = ([curves_at(levels[i], self.outputs) for levels in replicates] for i in range(3))
         stack = lambda curves, name: np.array([c[name] for c in curves])
-        extrapolated, previous = {}, {}
+        extrapolated, previous, gained = {}, {}, {}
         for name in fine[0]:
             f, m, c = stack(fine, name), stack(middle, name), stack(coarse, name)
             extrapolated[name] = f + (f - m) / 3.0
             previous[name] = m + (m - c) / 3.0
+            gained[name] = np.abs((f - m).mean(0)) / 3.0
         curves, sampling, discretisation = {}, {}, {}
         student = _student(len(replicates))
         for name, values in extrapolated.items():
             curves[name] = values.mean(0)
             sampling[name] = student * values.std(0, ddof=1) / np.sqrt(len(values))
-            discretisation[name] = np.abs(curves[name] - previous[name].mean(0)) / EXTRAPOLATED_GAIN
+            # The coarsest grid may be too coarse to tell; what the extrapolation gained then bounds what it missed.
+            change = np.abs(curves[name] - previous[name].mean(0)) / EXTRAPOLATED_GAIN
+            discretisation[name] = np.minimum(change, gained[name])
         self._test_risk(extrapolated, previous, curves, sampling, discretisation, student)
         if self.outputs[0] == 0.0:  # at the start a training sample is a fresh one
             for part in (curves, sampling, discretisation):

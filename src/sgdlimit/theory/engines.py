@@ -1,0 +1,105 @@
+"""Two ways to carry samples through time, under one interface: what they draw, how it is laid on a grid, what is compiled.
+
+`EventEngine` (SGD) conditions on `w` at a path's own jumps; `PathEngine` carries `w` from node to node and knows every
+dynamics. They share no sampling code, so each is a witness of the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from ..dynamics import SGD, SME, Dynamics, GradientFlow
+from ..problem import Problem
+from .draws import Randomness, draw, jump_intensity, lay_out
+from .events import EventProgram
+from .histories import Drawn, draw_histories, lay_out_histories
+from .sample import Draws, SampleProgram
+
+FOLLOWED = 24  # jumps times student directions up to which a path is worth conditioning on all its jumps: the work is quadratic
+MANY = 4.0  # epochs a cell above which kicks are many enough for their own second moments to be the better estimate
+
+
+class EventEngine:
+    """From jump to jump; see `events`."""
+
+    name = "events"
+    natural = False
+
+    def __init__(self, problem: Problem, dynamics: Dynamics, horizon: float):
+        assert isinstance(dynamics, SGD)
+        self.problem, self.dynamics, self.horizon = problem, dynamics, horizon
+        self.program = _event_program(problem.loss, problem.label)
+
+    def draw(self, cells: int, paths: int, seed: np.random.SeedSequence) -> Drawn:
+        """One replicate's random numbers; they do not depend on the grid."""
+        return draw_histories(self.problem, self.dynamics, self.horizon, paths, seed)
+
+    def lay_out(self, drawn: list[Drawn], nodes: np.ndarray, cells: int) -> tuple[Any, list]:
+        """Draws of all replicates on a grid, and for each of its cells what the program needs to find its events."""
+        return lay_out_histories(self.dynamics, drawn, nodes, cells)
+
+
+class PathEngine:
+    """From node to node; see `sample`."""
+
+    name = "paths"
+
+    def __init__(self, problem: Problem, dynamics: Dynamics, horizon: float):
+        self.problem, self.dynamics, self.horizon = problem, dynamics, horizon
+        drive = {SGD: "jump", SME: "diffusion", GradientFlow: "flow"}[type(dynamics)]
+        self.program = _sample_program(problem.loss, problem.label, drive)
+
+    @property
+    def natural(self) -> bool:
+        """Whether the noise's covariance is best estimated from the kicks themselves: smooth ones."""
+        return isinstance(self.dynamics, GradientFlow)
+
+    def draw(self, cells: int, paths: int, seed: np.random.SeedSequence) -> Randomness:
+        return draw(self.problem, self.dynamics, self.horizon, cells, paths, seed)
+
+    def lay_out(self, drawn: list[Randomness], nodes: np.ndarray, cells: int) -> tuple[Any, list]:
+        slots = self._slots(nodes)
+        laid = [lay_out(self.problem, self.dynamics, one, nodes, slots) for one in drawn]
+        depth = max(draws.where.shape[1] for draws, _ in laid)
+        if depth > slots:  # rare: more jumps in one cell than there was room for
+            laid = [lay_out(self.problem, self.dynamics, one, nodes, depth) for one in drawn]
+        draws = Draws(*(np.stack(parts) for parts in zip(*(draws for draws, _ in laid), strict=True)))
+        return draws, list(np.max([used for _, used in laid], 0))
+
+    def _slots(self, nodes: np.ndarray) -> int:
+        """Room for the jumps of one path in one cell: enough that one compiled program serves all replicates."""
+        if not isinstance(self.dynamics, SGD):
+            return 1
+        times, mass = jump_intensity(self.problem, self.dynamics, self.horizon)
+        return int(stats.poisson.isf(1e-7, float(np.diff(np.interp(nodes, times, mass)).max()))) + 1
+
+
+Engine = EventEngine | PathEngine
+ENGINES: dict[str, type[EventEngine] | type[PathEngine]] = {"events": EventEngine, "paths": PathEngine}
+
+
+def choose(problem: Problem, dynamics: Dynamics, horizon: float, method: str) -> tuple[str, str]:
+    """The engine's name for `method`, and why."""
+    if method != "auto":
+        return method, "asked for"
+    if not isinstance(dynamics, SGD):
+        return "paths", "the dynamics has no jumps"
+    jumps = jump_intensity(problem, dynamics, horizon)[1][-1]
+    if jumps * problem.k <= FOLLOWED:
+        return "events", f"{jumps:.3g} jumps a path on average: few enough to condition on all of them"
+    return "paths", f"{jumps:.3g} jumps a path on average: too many to condition on all of them"
+
+
+@lru_cache(maxsize=32)
+def _event_program(loss: Callable, label: Callable) -> EventProgram:
+    return EventProgram(loss, label)
+
+
+@lru_cache(maxsize=32)
+def _sample_program(loss: Callable, label: Callable, drive: str) -> SampleProgram:
+    return SampleProgram(loss, label, drive)
