@@ -15,11 +15,25 @@ Every array has a leading axis of replicates; `N` cells, `N + 1` nodes.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 
 from ..problem import Problem, root
 from .gaussian import GrowingFactor
 from .sample import Averages
+
+
+class Coordinates(Protocol):
+    """What the march asks of the law of a coordinate; `RidgeCoordinates` says what each answer is."""
+
+    R: np.ndarray
+
+    def normals(self, node: int) -> np.ndarray: ...
+    def advance(self, node: int, spacing: float, before: Averages, after: Averages) -> None: ...
+    def add_noise(self, node: int, row: np.ndarray) -> None: ...
+    def directions(self) -> np.ndarray: ...
+    def forcing(self, node: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
 
 
 class RidgeCoordinates:
@@ -63,6 +77,10 @@ class RidgeCoordinates:
         self.R[:, node + 1, : node + 1] = step(self.R[:, node, : node + 1], before.h_chi[known], after.h_chi[known])
         self.R[:, node + 1, node + 1] = np.eye(self.R.shape[-1])
         self.M[:, node + 1] = step(self.M[:, node], before.l_gstar, after.l_gstar)
+
+    def add_noise(self, node: int, row: np.ndarray) -> None:
+        """The noise increment of cell `node`, from its covariances `row (S, k, node + 1, k)` with those up to it."""
+        self.noise.extend(node, row)
 
     def directions(self) -> np.ndarray:
         """The response's directions at time zero, `(S, k, X, k)`: a unit kick of theta at node `x` moves `w_t` by `R(t, t_x)`."""

@@ -14,7 +14,8 @@ from scipy import special, stats
 from scipy.stats import qmc
 
 from ..dynamics import SGD, SME, Dynamics, GradientFlow, step_at
-from ..problem import Problem
+from ..problem import Problem, SmoothPenalty
+from .particles import Particles, draw_particles
 from .sample import Draws
 
 TINY = 2.0**-40  # keeps uniform numbers off 0 and 1
@@ -39,6 +40,7 @@ class Randomness:
     jumps: Jumps | None
     diffusion: np.ndarray | None  # (P, N)
     seed: np.random.SeedSequence  # of the bridge's normals
+    particles: Particles | None  # coordinates, where the penalty asks for them
 
 
 def jump_intensity(problem: Problem, dynamics: SGD, horizon: float) -> tuple[np.ndarray, np.ndarray]:
@@ -85,6 +87,7 @@ def draw(problem: Problem, dynamics: Dynamics, horizon: float, cells: int, paths
         jumps,
         diffusion,
         bridge_seed,
+        draw_particles(problem, cells, paths, seed.spawn(1)[0]) if isinstance(problem.penalty, SmoothPenalty) else None,
     )
 
 
@@ -135,6 +138,11 @@ def lay_out(
         noise[: len(spacing), 0] = (_coarsen(randomness.diffusion[:, :, None], len(spacing))[..., 0] * np.sqrt(variance)).T
         bridge[: len(spacing)] = rng.standard_normal((len(spacing), 1, k, paths))
     return Draws(gauss, randomness.noise, where, drift, noise, bridge), np.ones(cells, np.int32)
+
+
+def lay_particles(particles: Particles, cells: int) -> Particles:
+    """Particles on a grid of `cells` cells, their noise merged like a sample's."""
+    return particles._replace(cells=_coarsen(particles.cells, cells))
 
 
 def _coarsen(normals: np.ndarray, cells: int) -> np.ndarray:

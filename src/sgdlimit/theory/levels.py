@@ -12,9 +12,10 @@ from scipy.interpolate import RectBivariateSpline, make_interp_spline
 
 from ..dynamics import Dynamics, step_at
 from ..problem import Problem, root
-from .coordinates import RidgeCoordinates
-from .draws import Randomness, drive_of, lay_out
+from .coordinates import Coordinates, RidgeCoordinates
+from .draws import Randomness, drive_of, lay_out, lay_particles
 from .march import Marched, march
+from .penalised import SampledCoordinates
 from .sample import Draws, SampleProgram
 
 DIVERGED = 1e3  # a self-overlap beyond this multiple of its start's and the teacher's scale has diverged
@@ -54,7 +55,6 @@ def run_levels(
     depth = max(draws.where.shape[1] for draws, _ in laid)
     if depth > slots:  # rare: more jumps in one cell than there was room for
         laid = [lay_out(problem, dynamics, one, nodes, depth) for one in randomness]
-    cells = randomness[0].cells.shape[1]
     rho_root = root(problem.teacher.cov)
     limit = DIVERGED * (np.trace(problem.self_overlap_start) + np.trace(problem.teacher.cov))
     with jax.enable_x64(True), np.errstate(all="ignore"):  # what diverges is cut off below
@@ -62,7 +62,7 @@ def run_levels(
         used = np.max([used for _, used in laid], 0)
         got = march(
             _program(problem.loss, problem.label, drive_of(dynamics)),
-            RidgeCoordinates(problem, len(randomness), cells),
+            _coordinates(problem, randomness, len(nodes) - 1),
             draws,
             used,
             nodes,
@@ -73,6 +73,13 @@ def run_levels(
             limit,
         )
         return _read(got, rho_root)
+
+
+def _coordinates(problem: Problem, randomness: list[Randomness], crossed: int) -> Coordinates:
+    """The law of a coordinate for a march over `crossed` cells."""
+    cells = randomness[0].cells.shape[1]
+    particles = [lay_particles(one.particles, crossed) for one in randomness if one.particles is not None]
+    return SampledCoordinates(problem, particles, cells) if particles else RidgeCoordinates(problem, len(randomness), cells)
 
 
 def _read(got: Marched, rho_root: np.ndarray) -> list[Level]:

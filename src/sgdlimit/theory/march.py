@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from .coordinates import RidgeCoordinates
+from .coordinates import Coordinates
 from .gaussian import psd_root
 from .sample import Averages, Cell, Draws, SampleProgram
 
@@ -46,7 +46,7 @@ def _noise_row(spacing: float, node: int, step: np.ndarray, before: Averages, af
 
 def march(
     program: SampleProgram,
-    coordinates: RidgeCoordinates,
+    coordinates: Coordinates,
     draws: Draws,
     slots: np.ndarray,
     nodes: np.ndarray,
@@ -76,7 +76,7 @@ def march(
         after, row = before, _noise_row(spacing, node, step[[node, node + 1]], before, still)
         for _ in range(2):
             coordinates.advance(node, spacing, before, after)
-            coordinates.noise.extend(node, row)
+            coordinates.add_noise(node, row)
             rate = 0.5 * (step[node] * before.l_l + step[node + 1] * after.l_l)
             cell = Cell(coordinates.normals(node + 1), coordinates.R[:, node + 1], psd_root(rate * spacing), *coordinates.forcing(node))
             middle = 0.5 * (step[node] + step[node + 1])
@@ -87,7 +87,7 @@ def march(
                 if natural
                 else _noise_row(spacing, node, step[[node, node + 1]], before, after)
             )
-        coordinates.noise.extend(node, row)
+        coordinates.add_noise(node, row)
         paths = program.settle(paths, arrival, node)
         before = after
         L.append(coordinates.normals(node + 1))

@@ -1,0 +1,212 @@
+"""A coordinate's law, eq. (2), under a smooth penalty: many coordinates drawn and carried along, and their averages.
+
+Write `theta = M g* + e` with `M = E[theta g*^T]`, so that `e` is uncorrelated with the teacher row `theta* = root(rho) g*`.
+Eq. (3) turns the square bracket of eq. (2) into
+
+    J[e](t) + E[l_t g*^T] g*,        J[f](t) = E[H_t chi_t[f]] = Gamma_t f(t) + int_0^t Rl(t,s) f(s) ds
+
+where `chi[f]` is what a sample makes of a trajectory `f` added to its w. Trajectories are linear between nodes: the sample
+program is asked for `J` of the hat function of every node, and that is the operator as a matrix. The response of one
+particle to a kick of its own follows with the curvature of the penalty along its path,
+
+    d/dt R_p(t,s) = -hess penalty(theta_p) R_p(t,s) - J[R_p(., s)](t),        R = mean over particles
+
+A cell is half the exact flow of the penalty, then pull and noise by the trapezoid rule, then the other half (Strang, weak
+order two). `C` is the Gram matrix of the particles, positive semi-definite by construction.
+
+Every array has a leading axis of replicates; `N` cells, `N + 1` nodes; inside the program `a` nodes padded to whole
+blocks, `x` nodes at which a response starts, `p` particles last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from ..problem import Problem, SmoothPenalty, root
+from .gaussian import GrowingFactor
+from .particles import Particles
+from .sample import BLOCK, Averages, _feedback, times
+
+Array = Any
+
+SUBSTEPS = 3  # Runge-Kutta steps of the penalty's flow over half a cell: stable up to 17 over the curvature for a cell
+
+
+class Population(NamedTuple):
+    """The particles of one replicate."""
+
+    weight: Array  # (P,)
+    gstar: Array  # (k_star, P)
+    normals: Array  # (N, k, P): behind U in each cell
+    apart: Array  # (A, k, P): e at the nodes
+    response: Array  # (A, k, X, k, P): R_p(t, s), both on nodes
+
+
+class Pull(NamedTuple):
+    """The square bracket of eq. (2) at a node, on theta `(k, P)` and on the response `(k, X, k, P)`."""
+
+    theta: Array
+    response: Array
+
+
+class Arrived(NamedTuple):
+    """Averages over particles at a node."""
+
+    M: Array  # (k, k_star)
+    R: Array  # (X, k, k)
+    C: Array  # (k, A, k): covariance of e there with e at every node
+
+
+class ParticleProgram:
+    """The compiled work on particles for one penalty; every array has a leading axis of replicates."""
+
+    def __init__(self, penalty: Callable):
+        flow = jax.vmap(penalty_flow(penalty), in_axes=(-1, None), out_axes=(-1, -1))
+
+        def pull(population: Population, J: Array, left: Array, l_gstar: Array, node) -> Pull:
+            """`J (A, k, k)` is the operator at `node` on hats, `left (k, X, k)` its part on their rising halves."""
+            on_theta = _feedback(J, population.apart, node) + times(l_gstar, population.gstar)
+            return Pull(on_theta, _feedback(J, population.response, node) - left[..., None])
+
+        def arrive(population: Population, M: Array, noise: Array, before: Pull, after: Pull, spacing, node):
+            """Carry particles from `node`, where `E[theta g*^T] = M`, to the next; `noise (N, k, k)` is U's increment in normals."""
+            at = lambda array, i: lax.dynamic_index_in_dim(array, i, 0, False)
+            theta, turn = flow(at(population.apart, node) + times(M, population.gstar), 0.5 * spacing)
+            increment = jnp.einsum("cij,cjp->ip", noise, population.normals)
+            theta, turn_again = flow(theta - 0.5 * spacing * (before.theta + after.theta) + increment, 0.5 * spacing)
+            response = times(turn, at(population.response, node)) - 0.5 * spacing * (before.response + after.response)
+            response = times(turn_again, response)
+            kick = jnp.broadcast_to(jnp.eye(theta.shape[0])[..., None], (theta.shape[0], *theta.shape))
+            response = lax.dynamic_update_index_in_dim(response, kick, node + 1, 1)
+            return enter(population, theta, response, node + 1)
+
+        self.pull = jax.jit(jax.vmap(pull, in_axes=(0, 0, 0, 0, None)))
+        self.arrive = jax.jit(jax.vmap(arrive, in_axes=(0, 0, 0, 0, 0, None, None)), donate_argnums=0)
+        self.enter = jax.jit(jax.vmap(enter, in_axes=(0, 0, 0, None)), donate_argnums=0)
+
+
+def enter(population: Population, theta: Array, response: Array, node) -> tuple[Population, Arrived]:
+    """Enter particles at `node` into their history, and average."""
+    M = jnp.einsum("p,ip,jp->ij", population.weight, theta, population.gstar)
+    apart = theta - times(M, population.gstar)
+    population = population._replace(
+        apart=lax.dynamic_update_index_in_dim(population.apart, apart, node, 0),
+        response=lax.dynamic_update_index_in_dim(population.response, response, node, 0),
+    )
+    C = jnp.einsum("ip,ajp->iaj", population.weight * apart, population.apart)
+    return population, Arrived(M, jnp.einsum("p,ixmp->xim", population.weight, response), C)
+
+
+def penalty_flow(penalty: Callable) -> Callable:
+    """`(theta (k,), time) -> (theta after d theta = -grad penalty(theta) dt, its Jacobian)`."""
+    descend = lambda theta: -jax.grad(penalty)(theta)
+
+    def flow(theta, time):
+        h = time / SUBSTEPS
+        for _ in range(SUBSTEPS):
+            a = descend(theta)
+            b = descend(theta + 0.5 * h * a)
+            c = descend(theta + 0.5 * h * b)
+            theta = theta + h / 6.0 * (a + 2.0 * b + 2.0 * c + descend(theta + h * c))
+        return theta
+
+    return lambda theta, time: (flow(theta, time), jax.jacfwd(flow)(theta, time))
+
+
+@lru_cache(maxsize=32)
+def _program(penalty: Callable) -> ParticleProgram:
+    return ParticleProgram(penalty)
+
+
+class SampledCoordinates:
+    """Coordinates under a smooth penalty, as particles; rows of nodes are filled as the march goes on.
+
+    Attributes:
+        R: mean response `(S, N + 1, N + 1, k, k)`, zero for `s > t`.
+        M: `(S, N + 1, k, k_star)`, so that `E[theta_t theta*^T] = M_t root(rho)`.
+        noise: factor of the covariance of the noise increment of each cell.
+        apart: factor of the covariance of `e` at the nodes.
+    """
+
+    def __init__(self, problem: Problem, particles: list[Particles], cells: int):
+        """`particles` of every replicate, with normals of as many cells as the march will cross; arrays are padded to `cells`."""
+        assert isinstance(problem.penalty, SmoothPenalty)
+        self.program = _program(problem.penalty.fn)
+        k, k_star, replicates = problem.k, problem.k_star, len(particles)
+        self.eye = np.eye(k)
+        self.R = np.zeros((replicates, cells + 1, cells + 1, k, k))
+        self.M = np.zeros((replicates, cells + 1, k, k_star))
+        self.noise = GrowingFactor(replicates, cells, k)
+        self.apart = GrowingFactor(replicates, cells + 1, k)
+        weight, gstar, start, normals = (np.stack(parts) for parts in zip(*particles, strict=True))
+        size, crossed = normals.shape[1:3]
+        self.padded = -(-(cells + 1) // BLOCK) * BLOCK
+        theta = gstar @ (problem.init.overlap @ root(problem.teacher.cov)).T + start @ root(problem.init.cov)
+        response = np.zeros((replicates, k, cells + 1, k, size))
+        response[:, :, 0] = self.eye[..., None]
+        filled = np.zeros((replicates, cells, k, size))
+        filled[:, :crossed] = np.moveaxis(normals, 1, -1)
+        self.population = Population(
+            jnp.asarray(weight),
+            jnp.asarray(np.swapaxes(gstar, 1, 2)),
+            jnp.asarray(filled),
+            jnp.zeros((replicates, self.padded, k, size)),
+            jnp.zeros((replicates, self.padded, k, cells + 1, k, size)),
+        )
+        self._enter(0, self.program.enter(self.population, np.swapaxes(theta, 1, 2), response, 0))
+
+    def _enter(self, node: int, entered: tuple[Population, Arrived]) -> None:
+        self.population, arrived = entered
+        self.M[:, node], self.R[:, node], C = jax.device_get(arrived)
+        self.apart.extend(node, C[:, :, : node + 1])
+
+    def normals(self, node: int) -> np.ndarray:
+        """theta at a node in independent standard normals `(g*, what is new at each node)`: `(S, k, k_star + k + N k)`."""
+        replicates, k = self.R.shape[0], self.R.shape[-1]
+        return np.concatenate([self.M[:, node], self.apart.factor[:, node].reshape(replicates, k, -1)], 2)
+
+    def advance(self, node: int, spacing: float, before: Averages, after: Averages) -> None:
+        """The pull over cell `node` from the averages at both ends (the first end's twice: Euler)."""
+        if after is before:
+            self.pull = [self._pull(node, before)] * 2
+        else:
+            self.pull[1] = self._pull(node + 1, after)
+        self.spacing = spacing
+
+    def _pull(self, node: int, averages: Averages) -> Pull:
+        """A response that starts at a node does not see the rising half of its hat. That half holds half of the hat's integral
+        up to second order; at time zero there is none, and at the present node it is all but Gamma."""
+        J = averages.h_chi
+        left = 0.5 * J
+        left[:, 0] = 0.0
+        left[:, node] = J[:, node] - averages.h if node else 0.0
+        rows = np.zeros((len(J), self.padded, *J.shape[2:]))
+        rows[:, : J.shape[1]] = J
+        return self.program.pull(self.population, rows, np.swapaxes(left, 1, 2), averages.l_gstar, node)
+
+    def add_noise(self, node: int, row: np.ndarray) -> None:
+        """Particles at the end of cell `node`, whose noise increment has the covariances `row (S, k, node + 1, k)`."""
+        self.noise.extend(node, row)
+        increment = np.swapaxes(self.noise.factor[:, node], 1, 2)
+        self._enter(node + 1, self.program.arrive(self.population, self.M[:, node], increment, *self.pull, self.spacing, node))
+
+    def directions(self) -> np.ndarray:
+        """The hats at time zero, `(S, k, X, k)`: a unit of direction `x` moves `w` by the hat of node `x`."""
+        return self._hat(0)
+
+    def forcing(self, node: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """How the hats move `w` at the start and end of cell `node`, and at the next node itself."""
+        return self._hat(node), self._hat(node + 1), self._hat(node + 1)
+
+    def _hat(self, node: int) -> np.ndarray:
+        replicates, nodes, k = self.R.shape[0], self.R.shape[1], self.R.shape[-1]
+        hat = np.zeros((replicates, k, nodes, k))
+        hat[:, :, node] = self.eye
+        return hat
