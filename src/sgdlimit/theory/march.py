@@ -95,5 +95,6 @@ def march(
         size = np.einsum("sim,sim->s", L[-1], L[-1])
         if not (size < limit).all():
             break
-    n = len(L)
+    n = len(L) if np.isfinite(L[-1]).all() else len(L) - 1  # a penalty may push to infinity within one cell
+    L, train = L[:n], train[:n]
     return Marched(nodes[:n], coordinates.R[:, :n, :n], np.stack(L, 1), np.stack(train, 1))

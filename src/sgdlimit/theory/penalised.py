@@ -31,12 +31,14 @@ from jax import lax
 
 from ..problem import Problem, SmoothPenalty, root
 from .gaussian import GrowingFactor
-from .particles import Particles
+from .particles import Particles, draw_particles
 from .sample import BLOCK, Averages, _feedback, times
 
 Array = Any
 
 SUBSTEPS = 3  # Runge-Kutta steps of the penalty's flow over half a cell: stable up to 17 over the curvature for a cell
+# One particle in so many has its response followed: it is what takes memory and time, and varies little between particles.
+RESPONSE_SHARE = 4
 
 
 class Population(NamedTuple):
@@ -46,18 +48,26 @@ class Population(NamedTuple):
     gstar: Array  # (k_star, P)
     normals: Array  # (N, k, P): behind U in each cell
     apart: Array  # (A, k, P): e at the nodes
-    response: Array  # (A, k, X, k, P): R_p(t, s), both on nodes
+    respond: Array  # (Q,): weights of those, the first, whose response is followed
+    response: Array  # (A, k, X, k, Q) in float32: R_p(t, s), both on nodes
 
 
 class Pull(NamedTuple):
-    """The square bracket of eq. (2) at a node, on theta `(k, P)` and on the response `(k, X, k, P)`."""
+    """The square bracket of eq. (2) at a node, on theta `(k, P)` and on the response `(k, X, k, Q)`."""
 
     theta: Array
     response: Array
 
 
-class Arrived(NamedTuple):
-    """Averages over particles at a node."""
+class Row(NamedTuple):
+    """Particles at one node: e `(k, P)` and the response `(k, X, k, Q)`."""
+
+    apart: Array
+    response: Array
+
+
+class Means(NamedTuple):
+    """Averages over particles at one node."""
 
     M: Array  # (k, k_star)
     R: Array  # (X, k, k)
@@ -75,33 +85,39 @@ class ParticleProgram:
             on_theta = _feedback(J, population.apart, node) + times(l_gstar, population.gstar)
             return Pull(on_theta, _feedback(J, population.response, node) - left[..., None])
 
-        def arrive(population: Population, M: Array, noise: Array, before: Pull, after: Pull, spacing, node):
-            """Carry particles from `node`, where `E[theta g*^T] = M`, to the next; `noise (N, k, k)` is U's increment in normals."""
+        def arrive(
+            population: Population, M: Array, noise: Array, before: Pull, after: Pull, spacing: Array, node: Array
+        ) -> tuple[Row, Means]:
+            """Particles from `node`, where `E[theta g*^T] = M`, at the next; `noise (N, k, k)` is U's increment in normals."""
             at = lambda array, i: lax.dynamic_index_in_dim(array, i, 0, False)
             theta, turn = flow(at(population.apart, node) + times(M, population.gstar), 0.5 * spacing)
             increment = jnp.einsum("cij,cjp->ip", noise, population.normals)
             theta, turn_again = flow(theta - 0.5 * spacing * (before.theta + after.theta) + increment, 0.5 * spacing)
-            response = times(turn, at(population.response, node)) - 0.5 * spacing * (before.response + after.response)
-            response = times(turn_again, response)
-            kick = jnp.broadcast_to(jnp.eye(theta.shape[0])[..., None], (theta.shape[0], *theta.shape))
-            response = lax.dynamic_update_index_in_dim(response, kick, node + 1, 1)
-            return enter(population, theta, response, node + 1)
+            first = lambda jacobian: jacobian[..., : len(population.respond)]
+            response = times(first(turn), at(population.response, node)) - 0.5 * spacing * (before.response + after.response)
+            return average(population, theta, times(first(turn_again), response), node + 1)
+
+        def enter(population: Population, row: Row, node: Array) -> Population:
+            """Their history with particles at `node`; a program of its own, so that it writes one row and copies nothing."""
+            put = lambda history, now: lax.dynamic_update_index_in_dim(history, now.astype(history.dtype), node, 0)
+            return population._replace(apart=put(population.apart, row.apart), response=put(population.response, row.response))
 
         self.pull = jax.jit(jax.vmap(pull, in_axes=(0, 0, 0, 0, None)))
-        self.arrive = jax.jit(jax.vmap(arrive, in_axes=(0, 0, 0, 0, 0, None, None)), donate_argnums=0)
-        self.enter = jax.jit(jax.vmap(enter, in_axes=(0, 0, 0, None)), donate_argnums=0)
+        self.arrive = jax.jit(jax.vmap(arrive, in_axes=(0, 0, 0, 0, 0, None, None)))
+        self.average = jax.jit(jax.vmap(average, in_axes=(0, 0, 0, None)))
+        self.enter = jax.jit(jax.vmap(enter, in_axes=(0, 0, None)), donate_argnums=0)
 
 
-def enter(population: Population, theta: Array, response: Array, node) -> tuple[Population, Arrived]:
-    """Enter particles at `node` into their history, and average."""
-    M = jnp.einsum("p,ip,jp->ij", population.weight, theta, population.gstar)
+def average(population: Population, theta: Array, response: Array, node: Array) -> tuple[Row, Means]:
+    """Split theta into its part along the teacher and the rest, start the response to a kick at `node`, and average."""
+    weight = population.weight
+    M = jnp.einsum("ip,jp->ij", weight * theta, population.gstar)
     apart = theta - times(M, population.gstar)
-    population = population._replace(
-        apart=lax.dynamic_update_index_in_dim(population.apart, apart, node, 0),
-        response=lax.dynamic_update_index_in_dim(population.response, response, node, 0),
-    )
-    C = jnp.einsum("ip,ajp->iaj", population.weight * apart, population.apart)
-    return population, Arrived(M, jnp.einsum("p,ixmp->xim", population.weight, response), C)
+    kick = jnp.broadcast_to(jnp.eye(len(theta))[..., None], response[:, 0].shape)
+    response = lax.dynamic_update_index_in_dim(response, kick, node, 1)
+    C = jnp.einsum("ip,ajp->iaj", weight * apart, population.apart)
+    C = lax.dynamic_update_index_in_dim(C, jnp.einsum("ip,jp->ij", weight * apart, apart), node, 1)
+    return Row(apart, response), Means(M, jnp.moveaxis(response @ population.respond, 0, 1), C)
 
 
 def penalty_flow(penalty: Callable) -> Callable:
@@ -118,6 +134,22 @@ def penalty_flow(penalty: Callable) -> Callable:
         return theta
 
     return lambda theta, time: (flow(theta, time), jax.jacfwd(flow)(theta, time))
+
+
+def penalty_curvature(problem: Problem) -> float:
+    """Mean size of the penalty's second derivative over the starting rows."""
+    if not isinstance(problem.penalty, SmoothPenalty):
+        return problem.ridge
+    drawn = draw_particles(problem, 0, 2**10, np.random.SeedSequence(0))
+    with jax.enable_x64(True):
+        hessian = jax.jit(jax.vmap(jax.hessian(problem.penalty.fn)))(start_rows(problem, drawn))
+    return float(drawn.weight @ np.linalg.norm(np.asarray(hessian), 2, axis=(1, 2)))
+
+
+def start_rows(problem: Problem, particles: Particles) -> np.ndarray:
+    """`theta_0 (..., P, k)` of particles."""
+    known = particles.gstar @ (problem.init.overlap @ root(problem.teacher.cov)).T
+    return known + particles.start @ root(problem.init.cov)
 
 
 @lru_cache(maxsize=32)
@@ -145,26 +177,26 @@ class SampledCoordinates:
         self.M = np.zeros((replicates, cells + 1, k, k_star))
         self.noise = GrowingFactor(replicates, cells, k)
         self.apart = GrowingFactor(replicates, cells + 1, k)
-        weight, gstar, start, normals = (np.stack(parts) for parts in zip(*particles, strict=True))
-        size, crossed = normals.shape[1:3]
+        stacked = Particles(*(np.stack(parts) for parts in zip(*particles, strict=True)))
+        size, crossed = stacked.cells.shape[1:3]
+        respond = stacked.weight[:, : size // RESPONSE_SHARE]
         self.padded = -(-(cells + 1) // BLOCK) * BLOCK
-        theta = gstar @ (problem.init.overlap @ root(problem.teacher.cov)).T + start @ root(problem.init.cov)
-        response = np.zeros((replicates, k, cells + 1, k, size))
-        response[:, :, 0] = self.eye[..., None]
         filled = np.zeros((replicates, cells, k, size))
-        filled[:, :crossed] = np.moveaxis(normals, 1, -1)
+        filled[:, :crossed] = np.moveaxis(stacked.cells, 1, -1)
         self.population = Population(
-            jnp.asarray(weight),
-            jnp.asarray(np.swapaxes(gstar, 1, 2)),
+            jnp.asarray(stacked.weight),
+            jnp.asarray(np.swapaxes(stacked.gstar, 1, 2)),
             jnp.asarray(filled),
             jnp.zeros((replicates, self.padded, k, size)),
-            jnp.zeros((replicates, self.padded, k, cells + 1, k, size)),
+            jnp.asarray(respond / respond.sum(1, keepdims=True)),
+            jnp.zeros((replicates, self.padded, k, cells + 1, k, respond.shape[1]), jnp.float32),
         )
-        self._enter(0, self.program.enter(self.population, np.swapaxes(theta, 1, 2), response, 0))
+        no_response = jnp.zeros((replicates, k, cells + 1, k, respond.shape[1]))
+        self._enter(0, *self.program.average(self.population, np.swapaxes(start_rows(problem, stacked), 1, 2), no_response, 0))
 
-    def _enter(self, node: int, entered: tuple[Population, Arrived]) -> None:
-        self.population, arrived = entered
-        self.M[:, node], self.R[:, node], C = jax.device_get(arrived)
+    def _enter(self, node: int, row: Row, means: Means) -> None:
+        self.population = self.program.enter(self.population, row, node)
+        self.M[:, node], self.R[:, node], C = jax.device_get(means)
         self.apart.extend(node, C[:, :, : node + 1])
 
     def normals(self, node: int) -> np.ndarray:
@@ -195,7 +227,7 @@ class SampledCoordinates:
         """Particles at the end of cell `node`, whose noise increment has the covariances `row (S, k, node + 1, k)`."""
         self.noise.extend(node, row)
         increment = np.swapaxes(self.noise.factor[:, node], 1, 2)
-        self._enter(node + 1, self.program.arrive(self.population, self.M[:, node], increment, *self.pull, self.spacing, node))
+        self._enter(node + 1, *self.program.arrive(self.population, self.M[:, node], increment, *self.pull, self.spacing, node))
 
     def directions(self) -> np.ndarray:
         """The hats at time zero, `(S, k, X, k)`: a unit of direction `x` moves `w` by the hat of node `x`."""

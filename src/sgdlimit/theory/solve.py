@@ -22,6 +22,7 @@ from ..problem import Problem
 from ..results import Solution, Status, build_dataset, judge_growth, output_times
 from .draws import draw, jump_intensity
 from .levels import Level, curves_at, kernels_at, mean_level, run_levels
+from .penalised import penalty_curvature
 from .risk import TestRisk
 
 Progress = Callable[[float, str], None] | None
@@ -201,6 +202,9 @@ class _Run:
                 plan = replace(plan, cells=2 * plan.cells)
             elif plan.cells < 32:
                 plan = replace(plan, cells=2 * plan.cells)  # the cells may be too wide for the march
+            elif reached == 0.0:
+                at_once = f"the weights run away at once, within t = {4 * self.horizon / plan.cells:.2g}"
+                raise SolveError(f"{at_once} (a penalty that pushes outwards faster than linearly?)")
             elif reached < 0.7 * self.horizon:
                 self.horizon = 1.2 * reached
             else:
@@ -231,7 +235,7 @@ class _Run:
 
     def _first_cells(self) -> int:
         """Cells of about half a relaxation time at the start, where the fastest rate is the curvature of the loss."""
-        curvature = self.test_risk.curvature() + self.problem.ridge
+        curvature = self.test_risk.curvature() + penalty_curvature(self.problem)
         return int(np.clip(4 * np.ceil(0.5 * self.horizon * curvature), 8, MAX_CELLS))
 
     def _plan(self, pilot: Estimate, rtol: float) -> Plan:
