@@ -106,9 +106,9 @@ def test_particles_have_exact_second_moments(teacher):
 def test_penalty_that_pushes_outwards_diverges():
     # A result, not a failure: the curves end where the weights run away.
     outwards = dataclasses.replace(TANH, penalty=sl.SmoothPenalty(lambda row: -3.0 * jnp.sum(row**2)))
-    solution = sl.solve(outwards, sl.GradientFlow(), 0.75, rtol=0.1, seed=1)
+    solution = sl.solve(outwards, sl.GradientFlow(), 1.0, rtol=0.1, seed=1)
     assert solution.status.code == "diverged"
-    assert 0.4 < float(solution.dataset.time[-1]) < 0.75
+    assert 0.4 < float(solution.dataset.time[-1]) < 0.9
 
 
 def test_weights_that_run_away_at_once_are_said_to():

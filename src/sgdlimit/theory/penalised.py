@@ -173,6 +173,8 @@ class SampledCoordinates:
         self.program = _program(problem.penalty.fn)
         k, k_star, replicates = problem.k, problem.k_star, len(particles)
         self.eye = np.eye(k)
+        self.pulls: tuple[Pull, ...] = ()  # at both ends of the present cell,
+        self.spacing = 0.0  # and its length
         self.R = np.zeros((replicates, cells + 1, cells + 1, k, k))
         self.M = np.zeros((replicates, cells + 1, k, k_star))
         self.noise = GrowingFactor(replicates, cells, k)
@@ -206,10 +208,8 @@ class SampledCoordinates:
 
     def advance(self, node: int, spacing: float, before: Averages, after: Averages) -> None:
         """The pull over cell `node` from the averages at both ends (the first end's twice: Euler)."""
-        if after is before:
-            self.pull = [self._pull(node, before)] * 2
-        else:
-            self.pull[1] = self._pull(node + 1, after)
+        first = self._pull(node, before) if after is before else self.pulls[0]
+        self.pulls = first, first if after is before else self._pull(node + 1, after)
         self.spacing = spacing
 
     def _pull(self, node: int, averages: Averages) -> Pull:
@@ -227,7 +227,7 @@ class SampledCoordinates:
         """Particles at the end of cell `node`, whose noise increment has the covariances `row (S, k, node + 1, k)`."""
         self.noise.extend(node, row)
         increment = np.swapaxes(self.noise.factor[:, node], 1, 2)
-        self._enter(node + 1, *self.program.arrive(self.population, self.M[:, node], increment, *self.pull, self.spacing, node))
+        self._enter(node + 1, *self.program.arrive(self.population, self.M[:, node], increment, *self.pulls, self.spacing, node))
 
     def directions(self) -> np.ndarray:
         """The hats at time zero, `(S, k, X, k)`: a unit of direction `x` moves `w` by the hat of node `x`."""

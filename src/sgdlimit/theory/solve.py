@@ -97,7 +97,7 @@ def solve(
 
     Raises:
         InputError: an argument is wrong.
-        SolveError: `rtol` was not met; `.result` is the Solution there is.
+        SolveError: `rtol` was not met; `.result` is the Solution there is (None where the weights run away at once).
     """
     began = time.perf_counter(), time.process_time()
     outputs = _check(problem, dynamics, horizon, rtol, seed, times, method, on_failure)
