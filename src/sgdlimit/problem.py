@@ -333,27 +333,31 @@ def _check_functions(p: Problem) -> None:
         if not jnp.issubdtype(value.dtype, jnp.floating):
             raise refuse("loss", "return a real number", Words(f"{value.dtype}"))
         _shapes("loss", "be differentiable twice by JAX", "", jax.hessian(p.loss), r[0], y)
-        parts = [lambda r, r_star, z: p.label(r_star, z)]
-        parts += [lambda r, r_star, z, f=f: f(r, p.label(r_star, z)) for f in (p.loss, jax.grad(p.loss), jax.hessian(p.loss))]
+        # A row of weights has its own law: with a sparse teacher and a start that copies it, some are exactly zero.
+        rows = p.teacher.draw(rng, 16) @ p.init.overlap.T + rng.standard_normal((16, p.k)) @ root(p.init.cov)
+        parts = [lambda r, r_star, z, row: p.label(r_star, z)]
+        parts += [lambda r, r_star, z, row, f=f: f(r, p.label(r_star, z)) for f in (p.loss, jax.grad(p.loss), jax.hessian(p.loss))]
         if isinstance(p.penalty, SmoothPenalty):
             size = _shapes("penalty.fn", f"map a row theta ({p.k},) to a number with JAX operations", "", p.penalty.fn, r[0])
             if jnp.shape(size) != ():
                 raise refuse("penalty.fn", "return a scalar", Words(f"an array of shape {jnp.shape(size)}"), "jnp.sum(...) over the row")
-            hessian = jax.hessian(p.penalty.fn)
-            parts.append(lambda r, r_star, z: hessian(r))
+            derivatives = jax.grad(p.penalty.fn), jax.hessian(p.penalty.fn)
+            parts += [lambda r, r_star, z, row, f=f: f(row) for f in derivatives]
         # One compiled program: building a problem costs a fraction of a second, not one compilation per operation.
-        got = jax.jit(jax.vmap(lambda r, r_star, z: [part(r, r_star, z) for part in parts]))(r, r_star, z)
+        got = jax.jit(jax.vmap(lambda *drawn: [part(*drawn) for part in parts]))(r, r_star, z, rows)
     stable = "jnp.logaddexp and jax.nn.log_softmax are the stable forms"
+    rounded = "sqrt(theta**2 + 0.01) rather than abs"
     for what, values, fix in zip(
         (
             "`label` must be finite, but gives",
             "`loss` must be finite, but its value is",
             "`loss` must be finite, but its gradient is",
             "`loss` must be finite, but its second derivative is",
+            "`penalty.fn` must have a finite gradient, but it is",
             "`penalty.fn` must have a finite second derivative, but it is",
         ),
         got,
-        ("a log or square root of a negative number?", stable, stable, stable, "sqrt(theta**2 + 0.01) rather than abs"),
+        ("a log or square root of a negative number?", stable, stable, stable, rounded, rounded),
         strict=False,
     ):
         if not all(np.isfinite(np.asarray(leaf, dtype=float)).all() for leaf in jax.tree.leaves(values)):

@@ -6,14 +6,19 @@ The kernel equations then need first derivatives only,
 
     d/dt M_t     = -lam M_t - E[l_t g*^T]                     (r* = root(rho) g*)
     d/dt R(t,s)  = -lam R(t,s) - E[H_t chi(t,s)]
+    d/dt C(t,t)  = -2 lam C(t,t) - E[l_t r_t^T] - E[r_t l_t^T] + eta E[l_t l_t^T]
 
 which are THEORY's equations for `Cs` and `R`: the first because `dTheta = -h dt - X^T dG` and `x^T theta* = r*`, the
-second because a kick of theta at `s` moves every `w_t` by `R(t,s)` and `chi` is what a sample makes of it.
+second because a kick of theta at `s` moves every `w_t` by `R(t,s)` and `chi` is what a sample makes of it, the third because
+`x^T theta = r` for a sample of the training set. The Gram matrix follows from the first two. Where training is noisy the
+third is much the better estimate of its diagonal, and the matrix is scaled to it.
 
 Every array has a leading axis of replicates; `N` cells, `N + 1` nodes.
 """
 
 from __future__ import annotations
+
+from typing import Protocol
 
 import numpy as np
 
@@ -22,12 +27,26 @@ from .gaussian import GrowingFactor, psd_root
 from .sample import Averages
 
 
+class Coordinates(Protocol):
+    """What the march asks of the law of a coordinate; `RidgeCoordinates` says what each answer is."""
+
+    passes: int
+    R: np.ndarray
+
+    def normals(self, node: int) -> np.ndarray: ...
+    def advance(self, node: int, spacing: float, step: np.ndarray, before: Averages, after: Averages) -> None: ...
+    def add_noise(self, node: int, row: np.ndarray) -> None: ...
+    def directions(self) -> np.ndarray: ...
+    def forcing(self, node: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
+
+
 class RidgeCoordinates:
     """Coordinates under a ridge; rows of nodes are filled as the march goes on.
 
     Attributes:
         R: response `(S, N + 1, N + 1, k, k)`, zero for `s > t`.
         M: `(S, N + 1, k, k_star)`, so that `E[theta_t theta*^T] = M_t root(rho)`.
+        q: self-overlap by the third equation, `(S, N + 1, k, k)`.
         noise: factor of the covariance of the noise increment of each cell.
     """
 
@@ -66,19 +85,22 @@ class RidgeCoordinates:
         return np.concatenate([teacher, rest], 2)
 
     def advance(self, node: int, spacing: float, step: np.ndarray, before: Averages, after: Averages) -> None:
-        """Rows `node + 1` of `R` and `M` by the trapezoid rule from the averages at both ends (the first end's twice: Euler)."""
-        decay = 0.5 * spacing * self.ridge
-        self.q[:, node + 1] = self._balance(node, spacing, step, before, after)
-        step = lambda now, slope0, slope1: ((1.0 - decay) * now - 0.5 * spacing * (slope0 + slope1)) / (1.0 + decay)
-        known = slice(None), slice(0, node + 1)
-        self.R[:, node + 1, : node + 1] = step(self.R[:, node, : node + 1], before.h_chi[known], after.h_chi[known])
-        self.R[:, node + 1, node + 1] = np.eye(self.R.shape[-1])
-        self.M[:, node + 1] = step(self.M[:, node], before.l_gstar, after.l_gstar)
+        """Rows `node + 1` by the trapezoid rule from the averages at both ends (the first end's twice: Euler); `step (2,)`."""
 
-    def _balance(self, node, spacing, step, before, after):
-        gain = lambda at, eta: at.l_r + np.swapaxes(at.l_r, 1, 2) - eta * at.l_l
-        decay = spacing * self.ridge
-        return ((1.0 - decay) * self.q[:, node] - 0.5 * spacing * (gain(before, step[0]) + gain(after, step[1]))) / (1.0 + decay)
+        def forward(now, rate, slope0, slope1):
+            decay = 0.5 * spacing * rate
+            return ((1.0 - decay) * now - 0.5 * spacing * (slope0 + slope1)) / (1.0 + decay)
+
+        known = slice(None), slice(0, node + 1)
+        self.R[:, node + 1, : node + 1] = forward(self.R[:, node, : node + 1], self.ridge, before.h_chi[known], after.h_chi[known])
+        self.R[:, node + 1, node + 1] = np.eye(self.R.shape[-1])
+        self.M[:, node + 1] = forward(self.M[:, node], self.ridge, before.l_gstar, after.l_gstar)
+        loss = lambda at, eta: at.l_r + np.swapaxes(at.l_r, 1, 2) - eta * at.l_l
+        self.q[:, node + 1] = forward(self.q[:, node], 2.0 * self.ridge, loss(before, step[0]), loss(after, step[1]))
+
+    def add_noise(self, node: int, row: np.ndarray) -> None:
+        """The noise increment of cell `node`, from its covariances `row (S, k, node + 1, k)` with those up to it."""
+        self.noise.extend(node, row)
 
     def directions(self) -> np.ndarray:
         """The response's directions at time zero, `(S, k, X, k)`: a unit kick of theta at node `x` moves `w_t` by `R(t, t_x)`."""

@@ -15,6 +15,7 @@ from scipy.stats import qmc
 
 from ..dynamics import SGD, SME, Dynamics, step_at
 from ..problem import Problem
+from .particles import Particles
 from .sample import Draws
 
 TINY = 2.0**-40  # keeps uniform numbers off 0 and 1
@@ -126,7 +127,7 @@ def lay_out(
     paths, cells, k = randomness.cells.shape
     spacing = np.diff(nodes)
     smooth = randomness.jumps is None and randomness.diffusion is None
-    normals = randomness.cells[:, : len(spacing)] if smooth else _coarsen(randomness.cells, nodes, randomness.horizon)
+    normals = _merge(randomness.cells, nodes, randomness.horizon, smooth)
     gauss = np.zeros((randomness.teacher.shape[1] + k + cells * k, paths))
     filled = np.concatenate([randomness.teacher, randomness.start, normals.reshape(paths, -1)], 1).T
     gauss[: len(filled)] = filled
@@ -141,13 +142,24 @@ def lay_out(
     bridge = np.zeros((cells, 1, k, paths))
     if randomness.diffusion is not None:
         variance = step_at(dynamics, 0.5 * (nodes[1:] + nodes[:-1])) / problem.sample_ratio * spacing
-        noise[: len(spacing), 0] = (_coarsen(randomness.diffusion[:, :, None], nodes, randomness.horizon)[..., 0] * np.sqrt(variance)).T
+        noise[: len(spacing), 0] = (_merge(randomness.diffusion[:, :, None], nodes, randomness.horizon)[..., 0] * np.sqrt(variance)).T
         bridge[: len(spacing)] = rng.standard_normal((len(spacing), 1, k, paths))
     return Draws(gauss, randomness.noise, where, drift, noise, bridge), np.ones(cells, np.int32)
 
 
-def _coarsen(normals: np.ndarray, nodes: np.ndarray, horizon: float) -> np.ndarray:
-    """Normals `(P, N, k)` of fine cells to those of the nested coarse grid `nodes`: normalised sums of Brownian increments."""
+def lay_particles(particles: Particles, nodes: np.ndarray, horizon: float, smooth: bool) -> Particles:
+    """Particles on the grid `nodes`, their noise merged like a sample's."""
+    return particles._replace(cells=_merge(particles.cells, nodes, horizon, smooth))
+
+
+def _merge(normals: np.ndarray, nodes: np.ndarray, horizon: float, smooth: bool = False) -> np.ndarray:
+    """Normals `(P, N, k)` of fine cells to those of the nested coarse grid `nodes`.
+
+    Brownian increments add up. A smooth process has ever less new in each cell, the first ones its value and derivatives
+    at the start, so there the first normals mean the same on every grid.
+    """
+    if smooth:
+        return normals[:, : len(nodes) - 1]
     paths, fine, k = normals.shape
     cells = len(nodes) - 1
     widths = np.diff(spaced(horizon, fine)).reshape(cells, fine // cells)

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
 
 from ..dynamics import SGD, SME, Dynamics, GradientFlow
-from ..problem import Problem
+from ..problem import Problem, SmoothPenalty
 from .draws import Randomness, draw, jump_intensity, lay_out
 from .events import EventProgram
-from .histories import Drawn, draw_histories, lay_out_histories
+from .histories import History, draw_histories, lay_out_histories
+from .particles import Particles, draw_particles
 from .sample import Draws, SampleProgram
 
 FOLLOWED = 24  # jumps times student directions up to which a path is worth conditioning on all its jumps: the work is quadratic
@@ -35,11 +36,11 @@ class EventEngine:
         self.problem, self.dynamics, self.horizon = problem, dynamics, horizon
         self.program = _event_program(problem.loss, problem.label)
 
-    def draw(self, cells: int, paths: int, seed: np.random.SeedSequence) -> Drawn:
+    def draw(self, cells: int, paths: int, seed: np.random.SeedSequence) -> History:
         """One replicate's random numbers; they do not depend on the grid."""
         return draw_histories(self.problem, self.dynamics, self.horizon, paths, seed)
 
-    def lay_out(self, drawn: list[Drawn], nodes: np.ndarray, cells: int) -> tuple[Any, list]:
+    def lay_out(self, drawn: list[History], nodes: np.ndarray, cells: int) -> tuple[Any, list]:
         """Draws of all replicates on a grid, and for each of its cells what the program needs to find its events."""
         return lay_out_histories(self.dynamics, drawn, nodes, cells)
 
@@ -77,6 +78,20 @@ class PathEngine:
             return 1
         times, mass = jump_intensity(self.problem, self.dynamics, self.horizon)
         return int(stats.poisson.isf(1e-7, float(np.diff(np.interp(nodes, times, mass)).max()))) + 1
+
+
+class Drawn(NamedTuple):
+    """One replicate's random numbers: of the samples, and of the coordinates where they are sampled too."""
+
+    samples: Any
+    particles: Particles | None
+
+
+def draw_all(engine: Engine, cells: int, paths: int, seed: np.random.SeedSequence) -> Drawn:
+    """Everything random about one replicate, for at most `cells` cells."""
+    samples = engine.draw(cells, paths, seed)
+    sampled = isinstance(engine.problem.penalty, SmoothPenalty)
+    return Drawn(samples, draw_particles(engine.problem, cells, paths, seed.spawn(1)[0]) if sampled else None)
 
 
 Engine = EventEngine | PathEngine

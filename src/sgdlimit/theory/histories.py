@@ -21,7 +21,7 @@ GOLDEN = 0.6180339887498949
 
 
 @dataclass(frozen=True)
-class Drawn:
+class History:
     """One replicate's histories before they are laid on a grid; `J` jumps at most."""
 
     gstar: np.ndarray  # (k_star, P)
@@ -31,7 +31,7 @@ class Drawn:
     at: np.ndarray  # (J, P): jump times in increasing order, infinity where there are fewer
 
 
-def draw_histories(problem: Problem, dynamics: SGD, horizon: float, paths: int, seed: np.random.SeedSequence) -> Drawn:
+def draw_histories(problem: Problem, dynamics: SGD, horizon: float, paths: int, seed: np.random.SeedSequence) -> History:
     """`paths` histories (a power of two).
 
     Jumps come one after the other, as exponential waiting times, so the first Sobol dimensions decide what happens first.
@@ -47,7 +47,7 @@ def draw_histories(problem: Problem, dynamics: SGD, horizon: float, paths: int, 
     events = points[:, head:].reshape(paths, jumps, 1 + k)
     waited = np.cumsum(-np.log1p(-events[:, :, 0]), 1).T
     noise = problem.noise_from_uniform(points[:, k_star : k_star + n_noise]) if n_noise else np.zeros((paths, *problem.noise.shape))
-    return Drawn(
+    return History(
         gstar=special.ndtri(points[:, :k_star]).T,
         noise=noise,
         shift=points[:, k_star + n_noise : head].T,
@@ -64,7 +64,7 @@ def lattice(shift: np.ndarray) -> np.ndarray:
     return special.ndtri(np.clip(points % 1.0, TINY, 1.0 - TINY))
 
 
-def lay_out_histories(dynamics: SGD, drawn: list[Drawn], nodes: np.ndarray, cells: int) -> tuple[Histories, list[Span]]:
+def lay_out_histories(dynamics: SGD, drawn: list[History], nodes: np.ndarray, cells: int) -> tuple[Histories, list[Span]]:
     """Lay replicates on the grid `nodes (N' + 1,)`, at most `cells` cells; also where each cell's jumps are.
 
     `y` of the result holds the label noise; the solver turns it into labels.

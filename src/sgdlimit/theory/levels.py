@@ -10,9 +10,11 @@ from scipy.interpolate import RectBivariateSpline, make_interp_spline
 
 from ..dynamics import step_at
 from ..problem import root
-from .coordinates import RidgeCoordinates
-from .engines import Engine
+from .coordinates import Coordinates, RidgeCoordinates
+from .draws import lay_particles
+from .engines import Drawn, Engine
 from .march import Marched, march
+from .penalised import SampledCoordinates
 
 DIVERGED = 1e3  # a self-overlap beyond this multiple of its start's and the teacher's scale has diverged
 
@@ -38,16 +40,16 @@ def mean_level(levels: list[Level]) -> Level:
     return Level(levels[0].nodes, *(mean(name) for name in ("R", "C", "overlap", "train")))
 
 
-def run_levels(engine: Engine, drawn: list, nodes: np.ndarray, cells: int) -> list[Level]:
+def run_levels(engine: Engine, drawn: list[Drawn], nodes: np.ndarray, cells: int) -> list[Level]:
     """March replicates on `nodes`, whose number of cells divides the `cells` their randomness was drawn for."""
     problem = engine.problem
     rho_root = root(problem.teacher.cov)
     limit = DIVERGED * (np.trace(problem.self_overlap_start) + np.trace(problem.teacher.cov))
-    draws, spans = engine.lay_out(drawn, nodes, cells)
+    draws, spans = engine.lay_out([one.samples for one in drawn], nodes, cells)
     with jax.enable_x64(True), np.errstate(all="ignore"):  # what diverges is cut off below
         got = march(
             engine.program,
-            RidgeCoordinates(problem, len(drawn), cells, balanced=not engine.natural),
+            _coordinates(engine, drawn, nodes, cells),
             jax.device_put(draws),
             spans,
             nodes,
@@ -58,6 +60,13 @@ def run_levels(engine: Engine, drawn: list, nodes: np.ndarray, cells: int) -> li
             limit,
         )
         return _read(got, rho_root)
+
+
+def _coordinates(engine: Engine, drawn: list[Drawn], nodes: np.ndarray, cells: int) -> Coordinates:
+    particles = [lay_particles(one.particles, nodes, engine.horizon, engine.natural) for one in drawn if one.particles is not None]
+    if particles:
+        return SampledCoordinates(engine.problem, particles, cells)
+    return RidgeCoordinates(engine.problem, len(drawn), cells, balanced=not engine.natural)
 
 
 def _read(got: Marched, rho_root: np.ndarray) -> list[Level]:

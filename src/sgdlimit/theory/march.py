@@ -8,13 +8,15 @@ kernels' algebra is small and stays in NumPy; the paths live on JAX's device and
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
 
-from .coordinates import RidgeCoordinates
+from .coordinates import Coordinates
+from .events import EventProgram
 from .gaussian import psd_root
-from .sample import Averages, Cell, Draws, SampleProgram
+from .sample import Averages, Cell, SampleProgram
 
 
 @dataclass
@@ -44,20 +46,15 @@ def _noise_row(spacing: float, node: int, step: np.ndarray, before: Averages, af
     return np.moveaxis(row, 1, 2)
 
 
-def _ahead(before: Averages, previous: Averages | None, ratio: float, node: int, expected: float) -> Averages:
-    """Averages expected at the next node: those of the last two continued in a straight line, where both exist."""
-    if previous is None:
-        after = before._replace(l_kicks=before.l_kicks.copy())
-    else:
-        after = Averages(*(np.where(old == 0.0, now, now + ratio * (now - old)) for now, old in zip(before, previous, strict=True)))
-    after.l_kicks[:, node] = expected * before.l_l  # the cell's own kick, as if it were smooth
-    return after
+def _foresee(before: Averages, previous: Averages, ratio: float) -> Averages:
+    """Averages expected at the next node: those of the last two continued in a straight line. What was not there yet stays."""
+    return Averages(*(np.where(old == 0.0, now, now + ratio * (now - old)) for now, old in zip(before, previous, strict=True)))
 
 
 def march(
-    program: SampleProgram,
-    coordinates: RidgeCoordinates,
-    draws: Draws,
+    program: SampleProgram | EventProgram,
+    coordinates: Coordinates,
+    draws: Any,
     spans: list,
     nodes: np.ndarray,
     step: np.ndarray,
@@ -82,13 +79,16 @@ def march(
     for node in range(len(nodes) - 1):
         spacing = nodes[node + 1] - nodes[node]
         etas = step[[node, node + 1]]
-        foreseen = passes == 1 and previous is not None
-        ratio = spacing / (nodes[node] - nodes[node - 1]) if foreseen else 0.0
-        after = _ahead(before, previous if foreseen else None, ratio, node, spacing / sample_ratio)
-        row = _noise_row(spacing, node, etas, before, after)
-        for left in range(1 if foreseen else 2, 0, -1):
+        after, visits = before, 2
+        if passes == 1 and previous is not None:
+            visits = 1
+            after = _foresee(before, previous, spacing / (nodes[node] - nodes[node - 1]))
+        still = after._replace(l_kicks=after.l_kicks.copy())
+        still.l_kicks[:, node] = spacing / sample_ratio * before.l_l  # the cell's own kick, as if it were smooth
+        row = _noise_row(spacing, node, etas, before, still)
+        for left in range(visits, 0, -1):
             coordinates.advance(node, spacing, etas, before, after)
-            coordinates.noise.extend(node, row)
+            coordinates.add_noise(node, row)
             rate = 0.5 * (etas[0] * before.l_l + etas[1] * after.l_l)
             cell = Cell(coordinates.normals(node + 1), coordinates.R[:, node + 1], psd_root(rate * spacing), *coordinates.forcing(node))
             at = program.keep(paths) if left > 1 else paths
@@ -97,7 +97,7 @@ def march(
             row = np.moveaxis(sample_ratio * moments[:, : node + 1], 1, 2) if natural else _noise_row(spacing, node, etas, before, after)
         if passes == 1:  # correct what was foreseen; two passes have corrected already, and their paths are the kernels'
             coordinates.advance(node, spacing, etas, before, after)
-        coordinates.noise.extend(node, row)
+        coordinates.add_noise(node, row)
         paths = program.settle(paths, arrival, node)
         previous, before = before, after
         L.append(coordinates.normals(node + 1))
@@ -105,5 +105,6 @@ def march(
         size = np.einsum("sim,sim->s", L[-1], L[-1])
         if not (size < limit).all():
             break
-    n = len(L)
+    n = len(L) if np.isfinite(L[-1]).all() else len(L) - 1  # a penalty may push to infinity within one cell
+    L, train = L[:n], train[:n]
     return Marched(nodes[:n], coordinates.R[:, :n, :n], np.stack(L, 1), np.stack(train, 1))

@@ -21,8 +21,9 @@ from ..errors import SolveError, nearest, refuse
 from ..problem import Problem
 from ..results import Solution, Status, build_dataset, judge_growth, output_times
 from .draws import spaced
-from .engines import ENGINES, choose
+from .engines import ENGINES, choose, draw_all
 from .levels import Level, curves_at, kernels_at, mean_level, run_levels
+from .penalised import penalty_curvature
 from .risk import TestRisk
 
 Progress = Callable[[float, str], None] | None
@@ -99,7 +100,7 @@ def solve(
 
     Raises:
         InputError: an argument is wrong.
-        SolveError: `rtol` was not met; `.result` is the Solution there is.
+        SolveError: `rtol` was not met; `.result` is the Solution there is (None where the weights run away at once).
     """
     began = time.perf_counter(), time.process_time()
     outputs = _check(problem, dynamics, horizon, rtol, seed, times, method, on_failure)
@@ -211,6 +212,9 @@ class _Run:
                 plan = replace(plan, cells=2 * plan.cells)
             elif plan.cells < 32:
                 plan = replace(plan, cells=2 * plan.cells)  # the cells may be too wide for the march
+            elif reached == 0.0:
+                at_once = f"the weights run away at once, within t = {4 * self.horizon / plan.cells:.2g}"
+                raise SolveError(f"{at_once} (a penalty that pushes outwards faster than linearly?)")
             elif reached < 0.7 * self.horizon:
                 self.horizon = 1.2 * reached
             else:
@@ -243,7 +247,7 @@ class _Run:
 
     def _first_cells(self) -> int:
         """Cells of about half a relaxation time at the start, where the fastest rate is the curvature of the loss."""
-        curvature = self.test_risk.curvature() + self.problem.ridge
+        curvature = self.test_risk.curvature() + penalty_curvature(self.problem)
         return int(np.clip(4 * np.ceil(0.5 * self.horizon * curvature), 8, MAX_CELLS))
 
     def _plan(self, pilot: Estimate, rtol: float) -> Plan:
@@ -272,7 +276,7 @@ class _Run:
 
         def group(indices: range) -> list[list[Level]]:
             seeds = [np.random.SeedSequence(self.seed, spawn_key=(stage, index)) for index in indices]
-            drawn = [engine.draw(plan.cells, plan.paths, seed) for seed in seeds]
+            drawn = [draw_all(engine, plan.cells, plan.paths, seed) for seed in seeds]
             resolutions = [run_levels(engine, drawn, nodes[::c], plan.cells) for c in COARSENINGS]
             return [list(levels) for levels in zip(*resolutions, strict=True)]
 
