@@ -30,7 +30,6 @@ from .sample import Averages
 class Coordinates(Protocol):
     """What the march asks of the law of a coordinate; `RidgeCoordinates` says what each answer is."""
 
-    passes: int
     R: np.ndarray
 
     def normals(self, node: int) -> np.ndarray: ...
@@ -49,8 +48,6 @@ class RidgeCoordinates:
         q: self-overlap by the third equation, `(S, N + 1, k, k)`.
         noise: factor of the covariance of the noise increment of each cell.
     """
-
-    passes = 1  # over a cell: the averages are smooth in time, so the next ones can be foreseen
 
     def __init__(self, problem: Problem, replicates: int, cells: int, balanced: bool):
         k, k_star = problem.k, problem.k_star

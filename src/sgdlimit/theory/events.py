@@ -133,8 +133,6 @@ class EventProgram:
     Every array has a leading axis of replicates.
     """
 
-    passes = 1
-
     def __init__(self, loss: Callable, label: Callable):
         functions = path_functions(loss, "jump")
 

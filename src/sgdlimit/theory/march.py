@@ -46,11 +46,6 @@ def _noise_row(spacing: float, node: int, step: np.ndarray, before: Averages, af
     return np.moveaxis(row, 1, 2)
 
 
-def _foresee(before: Averages, previous: Averages, ratio: float) -> Averages:
-    """Averages expected at the next node: those of the last two continued in a straight line. What was not there yet stays."""
-    return Averages(*(np.where(old == 0.0, now, now + ratio * (now - old)) for now, old in zip(before, previous, strict=True)))
-
-
 def march(
     program: SampleProgram | EventProgram,
     coordinates: Coordinates,
@@ -74,32 +69,25 @@ def march(
     draws = draws._replace(y=y)
     before = jax.device_get(first)
     train = [before.risk]
-    previous = None
-    passes = max(program.passes, coordinates.passes)
     for node in range(len(nodes) - 1):
         spacing = nodes[node + 1] - nodes[node]
         etas = step[[node, node + 1]]
-        after, visits = before, 2
-        if passes == 1 and previous is not None:
-            visits = 1
-            after = _foresee(before, previous, spacing / (nodes[node] - nodes[node - 1]))
-        still = after._replace(l_kicks=after.l_kicks.copy())
-        still.l_kicks[:, node] = spacing / sample_ratio * before.l_l  # the cell's own kick, as if it were smooth
-        row = _noise_row(spacing, node, etas, before, still)
-        for left in range(visits, 0, -1):
+        # The first pass takes the averages to stand still and the cell's own kick to be smooth.
+        still = before._replace(l_kicks=before.l_kicks.copy())
+        still.l_kicks[:, node] = spacing / sample_ratio * before.l_l
+        after, row = before, _noise_row(spacing, node, etas, before, still)
+        for at in (program.keep(paths), paths):
             coordinates.advance(node, spacing, etas, before, after)
             coordinates.add_noise(node, row)
             rate = 0.5 * (etas[0] * before.l_l + etas[1] * after.l_l)
             cell = Cell(coordinates.normals(node + 1), coordinates.R[:, node + 1], psd_root(rate * spacing), *coordinates.forcing(node))
-            at = program.keep(paths) if left > 1 else paths
             after, moments, arrival = program.cross(at, draws, cell, node, spans[node], etas.mean())
             after, moments = jax.device_get((after, moments))
             row = np.moveaxis(sample_ratio * moments[:, : node + 1], 1, 2) if natural else _noise_row(spacing, node, etas, before, after)
-        if passes == 1:  # correct what was foreseen; two passes have corrected already, and their paths are the kernels'
-            coordinates.advance(node, spacing, etas, before, after)
+        # No correction more: the kernels stay those that the paths have seen, which matters more than their own order.
         coordinates.add_noise(node, row)
         paths = program.settle(paths, arrival, node)
-        previous, before = before, after
+        before = after
         L.append(coordinates.normals(node + 1))
         train.append(after.risk)
         size = np.einsum("sim,sim->s", L[-1], L[-1])

@@ -167,8 +167,6 @@ class SampledCoordinates:
         apart: factor of the covariance of `e` at the nodes.
     """
 
-    passes = 2  # a hat's share of the averages is not smooth in time
-
     def __init__(self, problem: Problem, particles: list[Particles], cells: int):
         """`particles` of every replicate, with normals of as many cells as the march will cross; arrays are padded to `cells`."""
         assert isinstance(problem.penalty, SmoothPenalty)

@@ -233,8 +233,6 @@ def average(functions: Functions, r: Array, chi: Array, draws: Draws, kicks: Arr
 class SampleProgram:
     """The compiled work on paths for one loss and drive; every array has a leading axis of replicates."""
 
-    passes = 2
-
     def __init__(self, loss: Callable, label: Callable, drive: str):
         functions = path_functions(loss, drive)
 

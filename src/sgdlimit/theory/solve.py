@@ -35,6 +35,7 @@ MAX_CELLS = 512
 MAX_PATHS = 2**15
 REPLICATES = 8
 MAX_REPLICATES = 64
+NEARBY = 0.1  # fraction of the horizon
 THREADS = 2
 GROUP = 4  # replicates marched together
 OVERLAP_FLOOR = 0.1  # an overlap's scale is at least this fraction of what Cauchy-Schwarz allows it
@@ -246,9 +247,9 @@ class _Run:
         return estimate
 
     def _first_cells(self) -> int:
-        """Cells of about half a relaxation time at the start, where the fastest rate is the curvature of the loss."""
+        """Cells of at most a relaxation time at the start, where the fastest rate is the curvature of the loss."""
         curvature = self.test_risk.curvature() + penalty_curvature(self.problem)
-        return int(np.clip(4 * np.ceil(0.5 * self.horizon * curvature), 8, MAX_CELLS))
+        return int(np.clip(4 * np.ceil(0.25 * self.horizon * curvature), 8, MAX_CELLS))
 
     def _plan(self, pilot: Estimate, rtol: float) -> Plan:
         """Cells from the extrapolation's order, paths from the spread over replicates, which falls like paths^-0.6."""
@@ -307,9 +308,11 @@ class _Run:
             sampling[name] = student * values.std(0, ddof=1) / np.sqrt(len(values))
             # The coarsest grid may be too coarse to tell; what the extrapolation gained then bounds what it missed.
             change = np.abs(curves[name] - previous[name].mean(0)) / EXTRAPOLATED_GAIN
-            discretisation[name] = np.minimum(change, gained[name])
+            discretisation[name] = self._envelope(np.minimum(change, gained[name]))
         self._test_risk(extrapolated, previous, curves, sampling, discretisation, student)
-        if self.outputs[0] == 0.0:  # at the start a training sample is a fresh one
+        if self.outputs[0] == 0.0:  # the overlaps are given, and a training sample is a fresh one
+            for part in (sampling, discretisation):
+                part["self_overlap"][0] = part["overlap"][0] = 0.0
             for part in (curves, sampling, discretisation):
                 part["train_risk"][0] = part["test_risk"][0]
         return Estimate(plan, curves, sampling, discretisation, self._scales(curves))
@@ -322,7 +325,12 @@ class _Run:
         curves["test_risk"] = mean + each.mean(0)
         sampling["test_risk"] = np.hypot(student * each.std(0, ddof=1) / np.sqrt(len(each)), own)
         before = shift(previous["self_overlap"].mean(0), previous["overlap"].mean(0))
-        discretisation["test_risk"] = np.abs(before) / EXTRAPOLATED_GAIN
+        discretisation["test_risk"] = self._envelope(np.abs(before) / EXTRAPOLATED_GAIN)
+
+    def _envelope(self, error: np.ndarray) -> np.ndarray:
+        """The largest error `(T, ...)` nearby in time: differences of two resolutions cross zero where their errors do not."""
+        near = np.abs(self.outputs[:, None] - self.outputs) <= NEARBY * self.horizon
+        return np.array([error[row].max(0) for row in near]) * (self.outputs > 0.0).reshape(-1, *[1] * (error.ndim - 1))
 
     def _scales(self, curves: dict[str, np.ndarray]) -> dict[str, float]:
         scales = {name: max(float(np.abs(values).max()), 1e-12) for name, values in curves.items()}
