@@ -16,12 +16,15 @@ from typing import Any, Literal
 import numpy as np
 from scipy import stats
 
-from ..dynamics import SME, Dynamics, GradientFlow, step_at
-from ..errors import SolveError, nearest, refuse
-from ..problem import Problem
+from ..dynamics import SGD, Dynamics, GradientFlow, MiniBatchGD, OnlineSGD, step_at
+from ..errors import nearest, refuse
+from ..problem import Problem, SmoothPenalty
 from ..results import Solution, Status, build_dataset, judge_growth, output_times
+from . import discrete, online
 from .draws import draw, jump_intensity
 from .levels import Level, curves_at, kernels_at, mean_level, run_levels
+from .outcome import MAX_REPLICATES, attributes, diverged, keep_promise, scales
+from .outcome import student as _student
 from .risk import TestRisk
 
 Progress = Callable[[float, str], None] | None
@@ -31,10 +34,8 @@ EXTRAPOLATED_GAIN = 7.0  # error of an extrapolated curve against its change fro
 DISCRETISATION_SHARE = 0.4  # of the tolerance
 MAX_CELLS = 512
 MAX_PATHS = 2**15
-MAX_REPLICATES = 64
 THREADS = 2
 GROUP = 4  # replicates marched together
-OVERLAP_FLOOR = 0.1  # an overlap's scale is at least this fraction of what Cauchy-Schwarz allows it
 
 
 @dataclass(frozen=True)
@@ -81,13 +82,13 @@ def solve(
 
     Arguments:
         problem: what is learnt.
-        dynamics: `SGD`, `SME` or `GradientFlow`.
+        dynamics: `SGD`, `SME`, `GradientFlow`, `OnlineSGD` or `MiniBatchGD`.
         horizon: last time `t`; one SGD step of batch `b` advances `t` by `step * b / d`, an epoch by `step * n / d`.
         rtol: promised standard error, sampling and discretisation together, relative to each curve's scale (its largest
             absolute value over entries and times; for an overlap at least a tenth of what Cauchy-Schwarz allows).
         seed: the same seed gives the same numbers.
-        times: output times in `[0, horizon]`; 41 equally spaced ones by default.
-        method: "auto" or "march" (the event-driven march of this package).
+        times: output times in `[0, horizon]`; 41 equally spaced ones by default. `MiniBatchGD` shows the state after the nearest step.
+        method: "auto" or "march" (the event-driven march of this package); each dynamics has one method so far.
         on_failure: what to do when `rtol` cannot be met: "raise" a `SolveError` that carries the result, or "return" it.
         progress: called with (fraction done, what is being done).
 
@@ -101,13 +102,17 @@ def solve(
     began = time.perf_counter(), time.process_time()
     outputs = _check(problem, dynamics, horizon, rtol, seed, times, method, on_failure)
     report = progress or (lambda fraction, text: None)
+    if isinstance(dynamics, OnlineSGD):
+        return keep_promise(online.solve(problem, dynamics, horizon, rtol, seed, outputs, report), on_failure)
+    if isinstance(dynamics, MiniBatchGD):
+        return keep_promise(discrete.solve(problem, dynamics, horizon, rtol, seed, outputs, report), on_failure)
     run = _Run(problem, dynamics, float(horizon), int(seed), outputs, report)
     pilot, ended = run.pilot()
     estimate = run.refine(pilot, rtol)
     status = _status(estimate, rtol, ended)
     report(1.0, "done")
     solution = Solution(
-        build_dataset(run.outputs, estimate.curves, estimate.errors, estimate.kernels, _attributes(problem, dynamics, horizon, rtol, seed)),
+        build_dataset(run.outputs, estimate.curves, estimate.errors, estimate.kernels, attributes(problem, dynamics, horizon, rtol, seed)),
         status,
         {
             "method": "march",
@@ -123,16 +128,24 @@ def solve(
             "cpu_seconds": time.process_time() - began[1],
         },
     )
-    if status.code == "inaccurate" and on_failure == "raise":
-        raise SolveError(f"{status} (on_failure='return' gives what there is)", solution)
-    return solution
+    return keep_promise(solution, on_failure)
+
+
+def check_theory(problem: Problem, dynamics: Dynamics) -> None:
+    """Refuse what can be simulated but not solved."""
+    if isinstance(dynamics, SGD) and dynamics.sampling == "reshuffle":
+        raise refuse("dynamics.sampling", "be 'replacement' for the theory", dynamics.sampling, "simulate takes both")
+    if isinstance(dynamics, (OnlineSGD, MiniBatchGD)) and isinstance(problem.penalty, SmoothPenalty):
+        raise refuse("penalty", f"be a Ridge or None for the theory of {type(dynamics).__name__}", problem.penalty,
+                     "its equations close for no other; simulate takes any")  # fmt: skip
 
 
 def _check(problem, dynamics, horizon, rtol, seed, times, method, on_failure) -> np.ndarray:
     if not isinstance(problem, Problem):
         raise refuse("problem", "be a sl.Problem", problem)
     if not isinstance(dynamics, Dynamics):
-        raise refuse("dynamics", "be SGD, SME or GradientFlow", dynamics, "for example sl.SGD(step=1.5)")
+        raise refuse("dynamics", "be SGD, SME, GradientFlow, OnlineSGD or MiniBatchGD", dynamics, "for example sl.SGD(step=1.5)")
+    check_theory(problem, dynamics)
     if not (isinstance(rtol, (int, float)) and 0 < rtol < 1):
         raise refuse("rtol", "lie in (0, 1)", rtol, "0.01 asks for errors below 1% of each curve's scale")
     if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or seed < 0:
@@ -146,25 +159,10 @@ def _check(problem, dynamics, horizon, rtol, seed, times, method, on_failure) ->
     return outputs
 
 
-def _attributes(problem: Problem, dynamics: Dynamics, horizon: float, rtol: float, seed: int) -> dict[str, str | float | int]:
-    return {
-        "dynamics": repr(dynamics),
-        "sample_ratio": problem.sample_ratio,
-        "penalty": repr(problem.penalty),
-        "horizon": float(horizon),
-        "rtol": float(rtol),
-        "seed": int(seed),
-    }
-
-
 def _status(estimate: Estimate, rtol: float, ended: float | None) -> Status:
     error = estimate.worst(estimate.errors)
     if ended is not None:
-        return Status(
-            "diverged",
-            f"diverged at t = {ended:.4g}: the self-overlap passed 1000 times its starting scale; the curves up to there are kept, "
-            f"with errors up to {error:.2%} of their scale (a smaller step or a penalty usually cures it)",
-        )
+        return diverged(ended, error)
     if error > rtol:
         part = "discretisation" if estimate.worst(estimate.discretisation) > estimate.worst(estimate.sampling) else "sampling"
         return Status(
@@ -269,7 +267,7 @@ class _Run:
 
     def _slots(self, coarse: np.ndarray) -> int:
         """Room for the jumps of one path in one coarse cell: enough that one compiled program serves all replicates."""
-        if isinstance(self.dynamics, (SME, GradientFlow)):
+        if not isinstance(self.dynamics, SGD):
             return 1
         times, mass = jump_intensity(self.problem, self.dynamics, self.horizon)
         mean = float(np.diff(np.interp(coarse, times, mass)).max())
@@ -303,7 +301,7 @@ class _Run:
         if self.outputs[0] == 0.0:  # at the start a training sample is a fresh one
             for part in (curves, sampling, discretisation):
                 part["train_risk"][0] = part["test_risk"][0]
-        return Estimate(plan, curves, sampling, discretisation, self._scales(curves))
+        return Estimate(plan, curves, sampling, discretisation, scales(self.problem, curves))
 
     def _test_risk(self, extrapolated, previous, curves, sampling, discretisation, student: float) -> None:
         """The test risk is a function of the overlaps, evaluated well at their mean and cheaply at each replicate's."""
@@ -315,17 +313,7 @@ class _Run:
         before = shift(previous["self_overlap"].mean(0), previous["overlap"].mean(0))
         discretisation["test_risk"] = np.abs(before) / EXTRAPOLATED_GAIN
 
-    def _scales(self, curves: dict[str, np.ndarray]) -> dict[str, float]:
-        scales = {name: max(float(np.abs(values).max()), 1e-12) for name, values in curves.items()}
-        bound = np.sqrt(scales["self_overlap"] * np.diag(self.problem.teacher.cov).max())
-        return scales | {"overlap": max(scales["overlap"], OVERLAP_FLOOR * float(bound), 1e-12)}
-
     def _kernels(self, replicates: list[list[Level]]) -> dict[str, np.ndarray]:
         """Two-time kernels at the output times, extrapolated like the curves."""
         fine, middle = (kernels_at(mean_level([levels[i] for levels in replicates]), self.outputs) for i in range(2))
         return {name: fine[name] + (fine[name] - middle[name]) / 3.0 for name in fine}
-
-
-def _student(replicates: int) -> float:
-    """Widens a standard error from few replicates so that two of it cover what two of a known one would."""
-    return float(stats.t.isf(stats.norm.sf(2.0), replicates - 1)) / 2.0
