@@ -182,7 +182,7 @@ def test_diverging_theories_say_so():
     assert "still grows" in str(growing.status)
     quartic = sl.Problem(lambda r, y: -(r[0] ** 4), problem.label, problem.noise, 2.0, problem.teacher, problem.init)
     for dynamics in (sl.OnlineSGD(1.0), sl.MiniBatchGD(1.0, 0.5)):
-        solution = sl.solve(quartic, dynamics, 50.0, times=[25.0, 50.0])
+        solution = sl.solve(quartic, dynamics, 50.0, times=[25.0, 50.0])  # both after the end
         assert solution.status.code == "diverged"
         assert solution.dataset["time"].values[-1] < 10
 
@@ -226,7 +226,7 @@ def test_what_has_no_theory_is_refused():
         with pytest.raises(sl.InputError, match=f"`penalty` must be a Ridge or None for the theory of {type(dynamics).__name__}, but is"):
             sl.solve(problem, dynamics, 1.0)
         assert sl.simulate(problem, dynamics, 1.0, 50, repeats=2).status.code == "done"
-    with pytest.raises(sl.InputError, match="`horizon` must be reached within 724 steps, but is 50"):
+    with pytest.raises(sl.InputError, match=r"`step` must reach t = 50 within 724 steps, but is 0\.01"):
         sl.solve(p, sl.MiniBatchGD(0.01, 1.0), 50.0)
 
 

@@ -438,7 +438,7 @@ def test_judgement_of_growth():
         ({"dynamics": sl.OnlineSGD(100.0)}, "`n_features` must let a step end"),
         ({"dynamics": sl.MiniBatchGD(1.0, 1.0)}, r"`step` must let a step end within t = 1, but is 1.0 \(a step lasts .* here 2\)"),
         ({"dynamics": sl.MiniBatchGD(1.0, 0.001)}, "`fraction` must take at least one of 120 samples, but is 0.001"),
-        ({"dynamics": sl.MiniBatchGD(1e-9, 1.0)}, "`horizon` must be reached within 100,000,000 steps"),
+        ({"dynamics": sl.MiniBatchGD(1e-9, 1.0)}, "`step` must reach t = 1 within 100,000,000 steps, but is 1e-09"),
     ],
 )
 def test_refusals(change, words):

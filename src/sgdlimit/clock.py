@@ -29,7 +29,8 @@ class Clock:
         etas = step_at(dynamics, np.linspace(0.0, end, GRID))
         if end * np.mean(1 / etas) / self.shares.mean() > most + 0.5:
             average = etas.mean() * self.shares.mean()
-            raise refuse("horizon", f"be reached within {most:,} steps", end, f"a step lasts {lasts}, here {average:.2g} on average")
+            raise refuse("step", f"reach t = {end:g} within {most:,} steps", getattr(dynamics, "step", None),
+                         f"a step lasts {lasts}, here {average:.2g} on average")  # fmt: skip
         self.first = float(etas[0] * self.shares[0])
         self.cycle = np.concatenate([[0.0], np.cumsum(self.shares)]) * etas[0]
         self.eta, self.sizes, self.ends = float(etas[0]), None, None

@@ -43,7 +43,7 @@ import numpy as np
 from pydantic import AfterValidator, Field, ValidationError
 
 from . import __version__, models, schedules
-from .dynamics import SGD, SME, Dynamics, GradientFlow, Step, check_schedule
+from .dynamics import SGD, SME, Dynamics, GradientFlow, MiniBatchGD, OnlineSGD, Step, check_schedule
 from .errors import InputError, Words, nearest, refuse
 from .problem import EmpiricalTeacher, GaussianTeacher, Init, Penalty, Problem, Ridge, SmoothPenalty, SparseTeacher, Teacher
 from .results import output_times
@@ -147,6 +147,23 @@ class ExponentialSpec(Section):
     floor: float = 0.0
 
 
+class InverseTimeSpec(Section):
+    place = ("step", "inverse_time")
+    kind: Literal["inverse_time"]
+    start: float
+    time: float
+    power: float = 1.0
+
+
+class LinearSpec(Section):
+    place = ("step", "linear")
+    kind: Literal["linear"]
+    start: float
+    end: float
+    duration: float
+    warmup: float = 0.0
+
+
 class CosineSpec(Section):
     place = ("step", "cosine")
     kind: Literal["cosine"]
@@ -158,6 +175,8 @@ class CosineSpec(Section):
 
 SCHEDULES: dict[str, tuple[type[Section], Callable[..., Step]]] = {
     "exponential": (ExponentialSpec, schedules.Exponential),
+    "inverse_time": (InverseTimeSpec, schedules.InverseTime),
+    "linear": (LinearSpec, schedules.Linear),
     "cosine": (CosineSpec, schedules.Cosine),
 }
 
@@ -193,11 +212,15 @@ class SteppedSpec(Section):
 
 class SGDSpec(SteppedSpec):
     place = ("dynamics", "sgd")
-    title: ClassVar[str] = "SGD"
     kind: Literal["sgd"]
+    sampling: Literal["replacement", "reshuffle"] = "replacement"
+
+    @property
+    def title(self) -> str:
+        return "SGD" if self.sampling == "replacement" else "SGD reshuffled"
 
     def build(self) -> Dynamics:
-        return SGD(self.step_value())
+        return SGD(self.step_value(), self.sampling)
 
 
 class SMESpec(SteppedSpec):
@@ -219,7 +242,33 @@ class FlowSpec(Section):
         return GradientFlow()
 
 
-DynamicsSpec = Annotated[SGDSpec | SMESpec | FlowSpec, Field(discriminator="kind")]
+class OnlineSpec(SteppedSpec):
+    place = ("dynamics", "online_sgd")
+    title: ClassVar[str] = "online SGD"
+    kind: Literal["online_sgd"]
+
+    def build(self) -> Dynamics:
+        return OnlineSGD(self.step_value())
+
+
+class MiniBatchSpec(Section):
+    """Its batch is a fraction of the data, so a learning rate has no batch size to go with: `step` alone."""
+
+    place = ("dynamics", "mini_batch_gd")
+    kind: Literal["mini_batch_gd"]
+    name: Annotated[str, AfterValidator(_name)] | None = None
+    step: Any
+    fraction: float
+
+    @property
+    def title(self) -> str:
+        return "full-batch GD" if self.fraction == 1 else "mini-batch GD"
+
+    def build(self) -> Dynamics:
+        return MiniBatchGD(_step(self.step), self.fraction)
+
+
+DynamicsSpec = Annotated[SGDSpec | SMESpec | FlowSpec | OnlineSpec | MiniBatchSpec, Field(discriminator="kind")]
 
 
 class RunSpec(Section):

@@ -39,6 +39,7 @@ from .outcome import MAX_REPLICATES, Replicated, largest_size, more_points, solu
 from .risk import TestRisk
 
 FEWEST, MOST = 2**8, 2**15  # paths of a replicate: with fewer the averages' own bias is felt
+ENOUGH = 2**12  # where training diverges
 REPLICATES = 8
 BYTES = 2**30  # for the derivatives of all paths of one replicate
 MAX_SIZE = int((BYTES / 8 / FEWEST) ** 0.5)  # steps times directions
@@ -72,7 +73,7 @@ def solve(
 ) -> Solution:
     """The limit at the output times, each the state after the nearest whole step."""
     began = time.perf_counter(), time.process_time()
-    clock = mini_batch_clock(dynamics, problem.sample_ratio, float(outputs[-1]), MAX_SIZE // problem.k)
+    clock = clock_of(problem, dynamics, float(outputs[-1]))
     steps = int(clock.nearest(outputs)[-1])
     test_risk = TestRisk(problem, seed)
     most = most_paths(steps * problem.k)
@@ -85,13 +86,21 @@ def solve(
         found = _estimate(problem, clock, outputs, marched, test_risk)
         found.effort |= {"paths": paths, "replicates": replicates}
         error = found.worst(problem)
+        if found.ended is not None:  # averages diverge, too, and more paths are of little help
+            most = min(most, ENOUGH)
         wanted = more_points(paths, error, rtol, most)
-        if error <= rtol or (wanted == paths and replicates == MAX_REPLICATES):
+        stuck = wanted <= paths and (replicates == MAX_REPLICATES or found.ended is not None)
+        if error <= rtol or stuck:
             return solution(found, problem, dynamics, horizon, rtol, seed, "discrete steps", began)
         if wanted > paths:
             paths, stage, marched = wanted, stage + 1, []
         else:
             replicates = min(2 * replicates, MAX_REPLICATES)
+
+
+def clock_of(problem: Problem, dynamics: MiniBatchGD, end: float) -> Clock:
+    """When steps end up to time `end`; refuses more of them than there is memory for."""
+    return mini_batch_clock(dynamics, problem.sample_ratio, end, MAX_SIZE // problem.k)
 
 
 def most_paths(size: int) -> int:
@@ -139,7 +148,8 @@ def march(problem: Problem, fraction: float, etas: np.ndarray, points: Points) -
         train.append(value.mean())
         if i < len(etas):
             steps.take(i, l, H)
-    return Marched(steps.R[: len(train)], steps.L[: len(train)], np.array(train))
+    n = len(train)
+    return Marched(steps.R[:n, :n], steps.L[:n], np.array(train))
 
 
 class _Steps:
