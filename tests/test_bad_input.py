@@ -120,7 +120,7 @@ IN_PYTHON = {
     "unknown method": (lambda: solve(method="magic"), "`method` must"),
     "unknown on_failure": (lambda: solve(on_failure="ignore"), "`on_failure` must"),
     "step longer than all, theory": (lambda: solve(dynamics=sl.MiniBatchGD(1.0, 1.0)), "`step` must let a step end within t = 0.2, but is 1.0 (a step lasts"),
-    "too many steps, theory": (lambda: solve(dynamics=sl.MiniBatchGD(1e-5, 1.0)), "`step` must reach t = 0.2 within 724 steps, but is 1e-05"),
+    "too many steps, theory": (lambda: solve(dynamics=sl.MiniBatchGD(1e-5, 1.0)), "`step` must reach t = 0.2 within 512 steps, but is 1e-05"),
     "schedule turning negative, online": (lambda: solve(dynamics=sl.OnlineSGD(lambda t: 1 - 8 * t)), "`step` must be positive at all times"),
     "schedule turning negative, batches": (lambda: solve(dynamics=sl.MiniBatchGD(lambda t: 0.1 - t, 0.5)), "`step` must be positive at all times"),
     "no theory of reshuffling": (lambda: solve(dynamics=sl.SGD(1.0, "reshuffle")), "`dynamics.sampling` must be 'replacement' for the theory, but is 'reshuffle'"),

@@ -226,7 +226,7 @@ def test_what_has_no_theory_is_refused():
         with pytest.raises(sl.InputError, match=f"`penalty` must be a Ridge or None for the theory of {type(dynamics).__name__}, but is"):
             sl.solve(problem, dynamics, 1.0)
         assert sl.simulate(problem, dynamics, 1.0, 50, repeats=2).status.code == "done"
-    with pytest.raises(sl.InputError, match=r"`step` must reach t = 50 within 724 steps, but is 0\.01"):
+    with pytest.raises(sl.InputError, match=r"`step` must reach t = 50 within 512 steps, but is 0\.01"):
         sl.solve(p, sl.MiniBatchGD(0.01, 1.0), 50.0)
 
 
