@@ -159,14 +159,14 @@ def test_descent_kernels():
 
 
 def test_many_short_steps_stay_together():
-    # 100 full-batch steps of a smooth training: the noise of one is almost a function of that of those before. Independent replicates
-    # spread by 1% at 512 paths; where the factor of their covariance amplified rounding, some ran off by a factor.
-    problem, dynamics = CASES["tanh_regression"].build(), sl.MiniBatchGD(4.0 / 1.5 / 100, 1.0)
-    ends = []
-    for index in range(4):
-        points = discrete.draw(problem, dynamics, 100, 512, np.random.SeedSequence(index))
-        ends.append(np.sum(discrete.march(problem, 1.0, np.full(100, dynamics.step), points).L[-1] ** 2))
-    assert np.std(ends) < 0.05 * np.mean(ends)
+    # 150 full-batch steps of a smooth training: the noise of one is almost a function of that of those before. Independent replicates
+    # of 256 paths spread by 2.5%; with a pivot of 1e-10, whose factor amplifies rounding, by 18%.
+    problem, steps = CASES["tanh_regression"].build(), 150
+    dynamics, ends = sl.MiniBatchGD(4.0 / 1.5 / steps, 1.0), []
+    for index in range(6):
+        points = discrete.draw(problem, dynamics, steps, 256, np.random.SeedSequence(index))
+        ends.append(np.sum(discrete.march(problem, 1.0, np.full(steps, dynamics.step), points).L[-1] ** 2))
+    assert np.std(ends) < 0.06 * np.mean(ends)
 
 
 def test_output_times_show_the_nearest_step():
