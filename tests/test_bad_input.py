@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 import sgdlimit as sl
-from sgdlimit import cli
+from sgdlimit import cli, schedules
 
 QUICKSTART = (Path(__file__).parent.parent / "examples" / "quickstart.toml").read_text()
 PATTERN = r"`[^`]+` must .+, but .+|`[^`]+` must .+: .+"  # field, what it must be, what it was
@@ -91,6 +91,14 @@ IN_PYTHON = {
     "schedule negative at once": (lambda: sl.SGD(step=lambda t: t - 1.0), "`step` must be positive at all times, but is -1.0 at t = 0"),
     "schedule that fails": (lambda: sl.SGD(step=lambda t: 1 / t), "`step` must be a number or a function t -> step, but is a function that fails"),
     "schedule of a vector": (lambda: sl.SGD(step=lambda t: np.ones(2)), "`step` must be a number or a function t -> step, but is a function that"),
+    "sampling misspelt": (lambda: sl.SGD(1.0, sampling="reshufle"), "`sampling` must be 'replacement' or 'reshuffle', but is 'reshufle' (did you mean `reshuffle`?)"),
+    "online step zero": (lambda: sl.OnlineSGD(step=0.0), "`step` must be positive, but is 0.0"),
+    "batch step in words": (lambda: sl.MiniBatchGD(step="big", fraction=0.5), "`step` must be a number or a function t -> step, but is 'big'"),
+    "fraction zero": (lambda: sl.MiniBatchGD(step=1.0, fraction=0.0), "`fraction` must lie in (0, 1], but is 0.0 (the part of the data in a batch"),
+    "fraction above one": (lambda: sl.MiniBatchGD(step=1.0, fraction=32), "`fraction` must lie in (0, 1], but is 32"),
+    "fraction in words": (lambda: sl.MiniBatchGD(step=1.0, fraction="all"), "`fraction` must be a number, but is 'all'"),
+    "inverse time": (lambda: schedules.InverseTime(1.0, time=0.0), "`step.time` must be positive, but is 0.0"),
+    "linear to zero": (lambda: schedules.Linear(1.0, 0.0, 2.0), "`step.end` must be positive, but is 0.0 (a step is positive at all times)"),
     "learning rate zero": (lambda: sl.SGD.from_learning_rate(0.0, 1, 100), "`lr` must be positive, but is 0.0"),
     "no such file": (lambda: sl.load("nothing.nc"), "`path` must be a result file, but `nothing.nc` does not exist"),
     "horizon zero, simulation": (lambda: simulate(horizon=0), "`horizon` must be positive, but is 0"),
@@ -111,6 +119,11 @@ IN_PYTHON = {
     "seed of words": (lambda: solve(seed="lucky"), "`seed` must"),
     "unknown method": (lambda: solve(method="magic"), "`method` must"),
     "unknown on_failure": (lambda: solve(on_failure="ignore"), "`on_failure` must"),
+    "step longer than all, theory": (lambda: solve(dynamics=sl.MiniBatchGD(1.0, 1.0)), "`step` must let a step end within t = 0.2, but is 1.0 (a step lasts"),
+    "too many steps, theory": (lambda: solve(dynamics=sl.MiniBatchGD(1e-5, 1.0)), "`step` must reach t = 0.2 within 512 steps, but is 1e-05"),
+    "schedule turning negative, online": (lambda: solve(dynamics=sl.OnlineSGD(lambda t: 1 - 8 * t)), "`step` must be positive at all times"),
+    "schedule turning negative, batches": (lambda: solve(dynamics=sl.MiniBatchGD(lambda t: 0.1 - t, 0.5)), "`step` must be positive at all times"),
+    "no theory of reshuffling": (lambda: solve(dynamics=sl.SGD(1.0, "reshuffle")), "`dynamics.sampling` must be 'replacement' for the theory, but is 'reshuffle'"),
     "no dynamics": (lambda: solve(dynamics=1.0), "`dynamics` must"),
 }  # fmt: skip
 
@@ -152,13 +165,20 @@ FILES = {
     "negative noise": (edit("noise = 0.3", "noise = -0.3"), "line 9: `problem.parameters.noise` must not be negative, but is -0.3"),
     "unknown kind of teacher": (edit('kind = "gaussian"', 'kind = "gausian"'), "`problem.teacher.kind` must be one of gaussian, sparse, empirical, but is 'gausian' (did you mean `gaussian`?)"),
     "no kind of penalty": (edit('kind = "ridge", ', ""), "`problem.penalty.kind` must be given, but is missing"),
-    "unknown dynamics": (edit('kind = "sgd"', 'kind = "sdg"'), "line 16: `dynamics[0].kind` must be one of sgd, sme, gradient_flow, but is 'sdg' (did you mean `sgd`?)"),
+    "unknown dynamics": (edit('kind = "sgd"', 'kind = "sdg"'), "line 16: `dynamics[0].kind` must be one of sgd, sme, gradient_flow, online_sgd, mini_batch_gd, but is 'sdg' (did you mean `sgd`?)"),
     "negative step": (edit("step = 1.5", "step = -1.5"), "line 17: `dynamics[0].step` must be positive, but is -1.5"),
     "no step": (edit("step = 1.5", ""), "`dynamics[0].step` must be given, but is missing (or give learning_rate, batch_size and n_features)"),
     "step and learning rate": (edit("step = 1.5", "step = 1.5\nlearning_rate = 0.1"), "`dynamics[0].step` must be given alone, but `learning_rate` is there too"),
     "half a learning rate": (edit("step = 1.5", "learning_rate = 0.1"), "`dynamics[0].batch_size` must be given next to `learning_rate`, but is missing"),
     "unknown schedule": (edit("step = 1.5", 'step = { kind = "cosin" }'), "`dynamics[0].step.kind` must be a known schedule, but is 'cosin' (did you mean `cosine`?)"),
     "schedule below zero": (edit("step = 1.5", 'step = { kind = "cosine", start = 1.0, end = -1.0, duration = 2.0 }'), "`dynamics[0].step.end` must be positive, but is -1.0"),
+    "sampling misspelt": (edit("step = 1.5", 'step = 1.5\nsampling = "shuffle"'), "`dynamics[0].sampling` must be one of replacement, reshuffle, but is 'shuffle' (did you mean `reshuffle`?)"),
+    "reshuffled theory": (edit("step = 1.5", 'step = 1.5\nsampling = "reshuffle"'), "`dynamics.sampling` must be 'replacement' for the theory, but is 'reshuffle'"),
+    "no fraction": (edit('kind = "sgd"', 'kind = "mini_batch_gd"'), "`dynamics[0].fraction` must be given, but is missing"),
+    "fraction above one": (edit('kind = "sgd"', 'kind = "mini_batch_gd"\nfraction = 64'), "line 17: `dynamics[0].fraction` must lie in (0, 1], but is 64"),
+    "steps beyond the end": (edit('kind = "sgd"', 'kind = "mini_batch_gd"\nfraction = 1.0').replace("step = 1.5", "step = 50.0", 1), "`dynamics[0].step` must let a step end within t = 4, but is 50.0"),
+    "learning rate of a fraction": (edit('kind = "sgd"', 'kind = "mini_batch_gd"\nfraction = 1.0\nlearning_rate = 0.1'), "`dynamics[0].learning_rate` must be a known setting, but is not one"),
+    "online step negative": (edit('kind = "sgd"', 'kind = "online_sgd"').replace("step = 1.5", "step = -1.5", 1), "`dynamics[0].step` must be positive, but is -1.5"),
     "two of one name": (edit('kind = "sme"', 'kind = "sgd"'), "`dynamics[1].name` must differ between the dynamics, but is 'SGD'"),
     "a path for a name": (edit('kind = "sgd"', 'kind = "sgd"\nname = "../../sgd"'), "`dynamics[0].name` must be letters, digits, spaces or"),
     "horizon zero": (edit("horizon = 4.0", "horizon = 0.0"), "line 27: `run.horizon` must be positive, but is 0.0"),

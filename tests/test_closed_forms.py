@@ -157,6 +157,49 @@ def test_noise_decays_like_the_mean_in_the_later_time():
     assert kernels["correlation"][1, 0] == pytest.approx(kernels["response"][1, 0] * kernels["correlation"][0, 0], rel=1e-8)
 
 
+@pytest.mark.parametrize("full", [True, False])
+@pytest.mark.parametrize("setting", [SETTINGS[0], SETTINGS[1]])
+def test_descent_with_short_steps_is_flow_and_sgd(setting, full):
+    # Steps of length h: full batches tend to the flow, ever smaller ones with a fixed step to SGD, at first order in h.
+    ratio, step, ridge, noise, start, teacher, overlap = setting
+    limit = curves((ratio, 0.0 if full else step, *setting[2:]), [HORIZON])
+    errors = []
+    for steps in (400, 800):
+        size, fraction = (HORIZON / steps / ratio, 1.0) if full else (step, HORIZON / steps / ratio / step)
+        c = cf.linear_descent(ratio, size, fraction, ridge, noise, start, teacher, steps, overlap)
+        assert c["time"][-1] == pytest.approx(HORIZON)
+        errors.append([c[name][-1] - limit[name][0] for name in CURVES])
+    coarse, fine = np.abs(errors[0]).max(), np.abs(2 * np.array(errors[1]) - errors[0]).max()
+    assert coarse < 0.01
+    assert fine < 0.05 * coarse
+
+
+@pytest.mark.parametrize("fraction", [1.0, 0.4])
+@pytest.mark.parametrize("setting", [SETTINGS[0], SETTINGS[1]])
+def test_descent_on_random_matrices(setting, fraction):
+    # 16 data sets of d = 300 with a falling step, seed 1, `A`'s own trainings: 5 standard errors of their mean plus 2/d of the scale.
+    ratio, _, ridge, noise, start, teacher, overlap = setting
+    d, rng, steps, step = 300, np.random.default_rng(1), 6, lambda t: 0.5 / (1 + t)
+    n, runs = round(ratio * d), []
+    for _ in range(16):
+        x, z = rng.standard_normal((n, d)) / np.sqrt(d), np.sqrt(noise) * rng.standard_normal(n)
+        star, xi = np.linalg.qr(rng.standard_normal((d, 2)))[0].T * np.sqrt(d)
+        star, t, run = np.sqrt(teacher) * star, 0.0, []
+        theta = overlap * star + np.sqrt(start) * xi
+        for _ in range(steps + 1):
+            residual = x @ (theta - star) - z
+            run.append([theta @ theta / d, theta @ star / d, 0.5 * np.mean(residual**2)])
+            batch = rng.choice(n, round(fraction * n), replace=False)
+            length = step(t) * fraction * ratio
+            theta = (1 - length * ridge) * theta - step(t) * x[batch].T @ residual[batch]
+            t += length
+        runs.append(run)
+    c = cf.linear_descent(ratio, step, fraction, ridge, noise, start, teacher, steps, overlap)
+    exact = np.stack([c[name] for name in CURVES[:3]], 1)
+    gap = np.abs(np.mean(runs, axis=0) - exact)
+    assert (gap < 5 * np.std(runs, axis=0, ddof=1) / 4 + 2 / d * np.abs(exact).max(axis=0)).all()
+
+
 def test_schedules():
     # A constant schedule is a constant step; a warm-up is held against the trapezoid rule (second order, extrapolated).
     setting, times = SETTINGS[2], [2.5, 0.0, 1.0]

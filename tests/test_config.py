@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import sgdlimit as sl
-from sgdlimit import config, models, sections
+from sgdlimit import config, models, schedules, sections
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 QUICKSTART = (EXAMPLES / "quickstart.toml").read_text()
@@ -45,6 +45,10 @@ def test_a_learning_rate_is_a_step(tmp_path):
     ("step", "values"),
     [
         ('{ kind = "exponential", start = 2.0, half_life = 1.0, floor = 0.6 }', {0.0: 2.0, 1.0: 1.0, 4.0: 0.6}),
+        ('{ kind = "inverse_time", start = 2.0, time = 1.0 }', {0.0: 2.0, 1.0: 1.0, 3.0: 0.5}),
+        ('{ kind = "inverse_time", start = 2.0, time = 1.0, power = 0.5 }', {0.0: 2.0, 3.0: 1.0}),
+        ('{ kind = "linear", start = 2.0, end = 0.5, duration = 4.0 }', {0.0: 2.0, 2.0: 1.25, 4.0: 0.5, 9.0: 0.5}),
+        ('{ kind = "linear", start = 2.0, end = 0.5, duration = 4.0, warmup = 1.0 }', {0.0: 0.5, 1.0: 2.0, 2.5: 1.25, 4.0: 0.5}),
         ('{ kind = "cosine", start = 2.0, end = 0.2, duration = 4.0 }', {0.0: 2.0, 2.0: 1.1, 4.0: 0.2}),
         ('{ kind = "cosine", start = 2.0, end = 0.2, duration = 4.0, warmup = 1.0 }', {0.0: 0.2, 1.0: 2.0, 4.0: 0.2}),
     ],
@@ -52,6 +56,27 @@ def test_a_learning_rate_is_a_step(tmp_path):
 def test_schedules(tmp_path, step, values):
     schedule = config.read(write(tmp_path, QUICKSTART.replace("step = 1.5", f"step = {step}", 1))).parts[0].dynamics.step
     assert {t: pytest.approx(schedule(t)) for t in values} == values
+
+
+@pytest.mark.parametrize(
+    ("table", "name", "dynamics"),
+    [
+        ('kind = "sgd"\nstep = 1.5\nsampling = "reshuffle"', "SGD reshuffled", sl.SGD(1.5, "reshuffle")),
+        ('kind = "online_sgd"\nstep = 0.5', "online SGD", sl.OnlineSGD(0.5)),
+        ('kind = "online_sgd"\nlearning_rate = 0.0025\nbatch_size = 10\nn_features = 2000', "online SGD", sl.OnlineSGD(0.5)),
+        ('kind = "mini_batch_gd"\nstep = 0.5\nfraction = 0.25', "mini-batch GD", sl.MiniBatchGD(0.5, 0.25)),
+        ('kind = "mini_batch_gd"\nstep = 0.5\nfraction = 1', "full-batch GD", sl.MiniBatchGD(0.5, 1.0)),
+        (
+            'kind = "mini_batch_gd"\nstep = { kind = "linear", start = 0.5, end = 0.1, duration = 2.0 }\nfraction = 0.5',
+            "mini-batch GD",
+            sl.MiniBatchGD(schedules.Linear(0.5, 0.1, 2.0), 0.5),
+        ),
+    ],
+)
+def test_every_dynamics(tmp_path, table, name, dynamics):
+    (part, *_) = config.read(write(tmp_path, QUICKSTART.replace('kind = "sgd"\nstep = 1.5', table, 1))).parts
+    assert part.name == name
+    assert part.dynamics == dynamics
 
 
 def test_equal_settings_have_equal_fingerprints_whatever_the_layout(tmp_path):

@@ -29,9 +29,9 @@ def sgdlimit(*arguments, cwd, cache):
 
 
 def small(path):
-    """The same settings at a size a test can afford: the quick start with all its dynamics, the others with their first."""
+    """The same settings at a size a test can afford: some with all their dynamics, the others with their first."""
     text = path.read_text()
-    if path.stem != "quickstart":
+    if path.stem not in ("quickstart", "regimes"):
         start, *_ = text.split("\n[[dynamics]]")[1:]
         text = text.split("\n[[dynamics]]")[0] + "\n[[dynamics]]" + start + text[text.index("\n[run]") :]
     for key, value in (("horizon", 0.2), ("rtol", 0.3), ("n_features", 60), ("repeats", 2)):
@@ -47,8 +47,8 @@ def test_examples_are_in_order(path):
     assert job.title != path.stem
 
 
-# One of each sort: three dynamics, matrices, a plugin. The reference tests solve the problems of the others.
-@pytest.mark.parametrize("name", ["quickstart", "committee", "own_loss"])
+# One of each sort: all dynamics, matrices, a plugin. The reference tests solve the problems of the others.
+@pytest.mark.parametrize("name", ["quickstart", "regimes", "committee", "own_loss"])
 def test_small_examples_run(name, tmp_path):
     path = ROOT / "examples" / f"{name}.toml"
     (tmp_path / "small.toml").write_text(small(path))
@@ -70,7 +70,7 @@ def test_the_guides_settings_are_a_file(tmp_path):
     (text,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "guide.md").read_text(), re.S)
     (tmp_path / "guide.toml").write_text(text)
     job = config.read(tmp_path / "guide.toml")
-    assert [part.slug for part in job.parts] == ["sgd", "sgd-decaying"]
+    assert [part.slug for part in job.parts] == ["sgd", "sgd-decaying", "online-sgd", "mini-batch-gd"]
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/guide.md"])

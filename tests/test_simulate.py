@@ -11,7 +11,8 @@ from scipy.linalg import expm
 import sgdlimit as sl
 from problems import CURVES, committee, linear, reference, tanh_regression
 from sgdlimit.results import judge_growth
-from sgdlimit.simulate import core, data, observe, sgd, sme
+from sgdlimit.simulate import core, data, observe, online, sgd, sme
+from sgdlimit.simulate.mini_batch import MiniBatchPath
 
 SQUARE = linear(2.0, 0.0, 0.25, 0.5, 1.0)
 
@@ -48,13 +49,14 @@ def ridge_limit(delta, lam, eta, v0, rho, s2, times, diffusing):
     return {"self_overlap": q[at], "overlap": m[at], "train_risk": residual[at] / 2, "test_risk": ((q - 2 * m + rho + s2) / 2)[at]}
 
 
-@pytest.mark.parametrize("dynamics", [sl.SGD(0.8), sl.SME(0.8), sl.GradientFlow()], ids=lambda d: type(d).__name__)
+@pytest.mark.parametrize("dynamics", [sl.SGD(0.8), sl.SME(0.8), sl.GradientFlow(), sl.OnlineSGD(0.8)], ids=lambda d: type(d).__name__)
 def test_ridge_meets_the_closed_form(dynamics):
     # 16 runs at d = 800, seed 5: t law with 15 degrees of freedom, and 0.5% of the curve's scale for the finite size. 5 standard errors
     # are a level of 2e-4 for each of the 20 (strongly correlated) comparisons.
     times = [0.0, 0.5, 1.0, 2.0, 4.0]
     result = sl.simulate(linear(2.0, 0.1, 0.25, 0.5, 1.0), dynamics, 4.0, 800, repeats=16, seed=5, times=times)
-    truth = ridge_limit(2.0, 0.1, 0.8, 0.5, 1.0, 0.25, times, diffusing=not isinstance(dynamics, sl.GradientFlow))
+    delta = 1e6 if isinstance(dynamics, sl.OnlineSGD) else 2.0
+    truth = ridge_limit(delta, 0.1, 0.8, 0.5, 1.0, 0.25, times, diffusing=not isinstance(dynamics, sl.GradientFlow))
     assert result.status.code == "done"
     for name in CURVES:
         gap = np.abs(result.dataset[name].values.ravel() - truth[name])
@@ -62,12 +64,15 @@ def test_ridge_meets_the_closed_form(dynamics):
         assert (gap < allowed).all(), (name, gap, allowed)
 
 
-@pytest.mark.parametrize("variant", ["sgd", "sgd-batch63", "sgd-rademacher", "sme", "gf"])
+@pytest.mark.parametrize("variant", ["sgd", "sgd-batch63", "sgd-rademacher", "sgd-reshuffle", "sme", "gf"])
 def test_reference_runs(variant):
     # Runs of another program at d = 4000 and 2000; here 8 at d = 1000, seed 2: 4 joint standard errors and 1% for the finite size.
     stored = reference("tanh_regression", variant)
-    dynamics = {"sgd": sl.SGD(1.5), "sme": sl.SME(1.5), "gf-": sl.GradientFlow()}[(variant + "-")[:3]]
-    options = {"sgd-batch63": {"batch_size": 31}, "sgd-rademacher": {"design": "rademacher"}}.get(variant, {})
+    sampling = "reshuffle" if variant == "sgd-reshuffle" else "replacement"
+    dynamics = {"sgd": sl.SGD(1.5, sampling), "sme": sl.SME(1.5), "gf-": sl.GradientFlow()}[(variant + "-")[:3]]
+    options = {"sgd-batch63": {"batch_size": 31}, "sgd-rademacher": {"design": "rademacher"}, "sgd-reshuffle": {"batch_size": 7}}.get(
+        variant, {}
+    )
     runs = sl.simulate(tanh_regression(), dynamics, 4.0, 1000, seed=2, times=stored.times, **options).dataset
     for name in CURVES:
         gap = np.abs(runs[name].values - stored.mean[name])
@@ -79,35 +84,93 @@ def test_reference_runs(variant):
 
 
 @pytest.mark.parametrize("step", [1.3, lambda t: 2 / (1 + t)], ids=["constant", "schedule"])
-@pytest.mark.parametrize("batch", [1, 4])
-def test_sgd_is_the_plain_loop(batch, step):
-    # Committee loss and a smooth penalty, both differentiated by hand here; same data, same indices.
+@pytest.mark.parametrize(("batch", "sampling"), [(1, "replacement"), (4, "replacement"), (7, "reshuffle")])
+def test_sgd_is_the_plain_loop(batch, sampling, step):
+    # 60 samples are eight batches of seven and one of four.
+    def batches(n, rng):
+        while sampling == "replacement":
+            yield rng.integers(n, size=(1, batch), dtype=np.int32)[0]
+        while True:
+            order = rng.permutation(n)
+            yield from (order[i : i + batch] for i in range(0, n, batch))
+
+    build = lambda problem, n, d, times: sgd.SGDPath(problem, sl.SGD(step, sampling), n, d, batch, "gaussian", times)
+    as_the_plain_loop(build, batches, step)
+
+
+@pytest.mark.parametrize("step", [0.2, lambda t: 0.4 / (1 + t)], ids=["constant", "schedule"])
+@pytest.mark.parametrize("fraction", [1.0, 0.35])
+def test_mini_batches_are_the_plain_loop(fraction, step):
+    def batches(n, rng):
+        while True:
+            yield np.arange(n) if fraction == 1 else rng.choice(n, round(fraction * n), replace=False, shuffle=False)
+
+    build = lambda problem, n, d, times: MiniBatchPath(problem, sl.MiniBatchGD(step, fraction), n, d, 1, "gaussian", times)
+    as_the_plain_loop(build, batches, step, rtol=1e-5)  # matrix products in single precision
+
+
+def as_the_plain_loop(build, batches, step, rtol=1e-10):
+    """Committee loss and a smooth penalty, both differentiated by hand here; same data, same indices."""
     c = committee()
     penalty = sl.SmoothPenalty(lambda row: 0.3 * jnp.sum(jnp.sqrt(row**2 + 0.1)))
     problem = sl.Problem(c.loss, c.label, c.noise, c.sample_ratio, c.teacher, c.init, penalty)
-    d, times = 30, np.array([0.0, 0.21, 0.9, 1.0])
+    d, times = 30, np.array([0.0, 0.23, 0.9, 1.03])
     drawn = draw(problem, d)
     x, y, theta = np.asarray(drawn.rows, float), np.asarray(drawn.labels), drawn.start.copy()
     with jax.enable_x64(True):
-        path = sgd.SGDPath(problem, sl.SGD(step), len(x), d, batch, times)
+        path = build(problem, len(x), d, times)
         got = {output: (t, np.array(weights)) for t, weights, due in path.run(drawn, np.random.default_rng(3)) for output in due}
 
-    rng, t, clock, states = np.random.default_rng(3), 0.0, [0.0], [theta]
+    t, clock, states, drawing = 0.0, [0.0], [theta], batches(len(x), np.random.default_rng(3))
     while t < 1.2:
-        eta = step(t) if callable(step) else step
+        eta, chosen = step(t) if callable(step) else step, next(drawing)
         kick = np.zeros_like(theta)
-        for i in rng.integers(len(x), size=(1, batch), dtype=np.int32)[0]:
+        for i in chosen:
             r = np.tanh(theta @ x[i])
             residual = r[0] - 0.5 * r[1] - y[i]
             kick += np.outer(residual * np.array([1.0, -0.5]) * (1 - r**2), x[i])
-        theta = theta - eta * kick - eta * batch / d * 0.3 * theta / np.sqrt(theta**2 + 0.1)
-        t += eta * batch / d
+        theta = theta - eta * kick - eta * len(chosen) / d * 0.3 * theta / np.sqrt(theta**2 + 0.1)
+        t += eta * len(chosen) / d
         clock.append(t)
         states.append(theta)
     nearest = [int(np.argmin(np.abs(np.array(clock) - time))) for time in times]
     for output, j in enumerate(nearest):
         assert got[output][0] == pytest.approx(clock[j])
-        np.testing.assert_allclose(got[output][1], states[j], rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(got[output][1], states[j], rtol=rtol, atol=rtol / 100)
+
+
+def test_an_epoch_has_every_sample_once():
+    whole, parts = (sgd._Reshuffle(np.random.default_rng(4), 10, 4) for _ in range(2))
+    indices, filled = np.zeros((9, 4), int), np.zeros(9, int)
+    whole.fill(indices, filled)
+    np.testing.assert_array_equal(filled, [4, 4, 2] * 3)
+    epochs = [np.concatenate([indices[j][: filled[j]] for j in range(e, e + 3)]) for e in (0, 3, 6)]
+    assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
+    assert not np.array_equal(epochs[0], epochs[1])
+    again = np.zeros((9, 4), int)
+    for a, b in ((0, 2), (2, 3), (3, 7), (7, 9)):
+        parts.fill(again[a:b], filled[a:b])
+    for j in range(9):
+        np.testing.assert_array_equal(again[j][: filled[j]], indices[j][: filled[j]])
+
+
+def test_an_epoch_lasts_step_times_ratio():
+    # 120 samples in 60 features, epochs of 18 batches of seven, the last of one sample.
+    run = sl.simulate(SQUARE, sl.SGD(0.7, "reshuffle"), 2.8, 60, batch_size=7, repeats=2)
+    assert run.diagnostics["steps"] == 2 * 18
+
+
+def test_online_samples_are_few_at_a_time_and_never_the_same(monkeypatch):
+    said = []
+    monkeypatch.setattr(online, "samples", lambda *a: said.append(data.samples(*a)) or said[-1])
+    runs = sl.simulate(SQUARE, sl.OnlineSGD(0.1), 4.0, 40, batch_size=3, repeats=2, times=[0.0, 1.0, 4.0])
+    assert runs.diagnostics["steps"] == round(4.0 * 40 / 3 / 0.1)
+    assert runs.dataset.attrs["n_samples"] == 3 * runs.diagnostics["steps"]
+    assert len(said) == 2 * (runs.dataset.attrs["n_samples"] // 510)  # blocks after the first of each repeat
+    assert runs.diagnostics["memory_bytes"] < 5e6
+    np.testing.assert_array_equal(runs.dataset["train_risk"], runs.dataset["test_risk"])
+    few = sl.simulate(SQUARE, sl.OnlineSGD(0.1), 4.0, 40, batch_size=3, repeats=2, times=[4.0])
+    np.testing.assert_allclose(few.dataset["overlap"].values[-1], runs.dataset["overlap"].values[-1], rtol=1e-12)
 
 
 def test_output_times_do_not_change_the_run():
@@ -256,7 +319,16 @@ SIGN = sl.Problem(
 
 
 @pytest.mark.parametrize(
-    "dynamics", [sl.SGD(lambda t: 1 / (1 + t)), sl.SME(lambda t: 1 / (1 + t)), sl.GradientFlow()], ids=["SGD", "SME", "flow"]
+    "dynamics",
+    [
+        sl.SGD(lambda t: 1 / (1 + t)),
+        sl.SGD(1.0, "reshuffle"),
+        sl.SME(lambda t: 1 / (1 + t)),
+        sl.GradientFlow(),
+        sl.OnlineSGD(lambda t: 1 / (1 + t)),
+        sl.MiniBatchGD(lambda t: 1 / (1 + t), 0.3),
+    ],
+    ids=["SGD", "reshuffled", "SME", "flow", "online", "batches"],
 )
 @pytest.mark.parametrize("problem", [THREE, SIGN], ids=["three classes", "sign, smooth penalty"])
 def test_learns(problem, dynamics, tmp_path):
@@ -301,7 +373,9 @@ def test_still_growing():
     assert result.dataset.sizes["time"] == 41
 
 
-@pytest.mark.parametrize("dynamics", [sl.SGD(2.5), sl.SME(2.5)], ids=["SGD", "SME"])
+@pytest.mark.parametrize(
+    "dynamics", [sl.SGD(2.5), sl.SME(2.5), sl.OnlineSGD(3.0), sl.MiniBatchGD(0.6, 1.0)], ids=["SGD", "SME", "online", "descent"]
+)
 def test_diverged(dynamics):
     result = sl.simulate(SQUARE, dynamics, 60.0, 200, repeats=3)
     assert result.status.code == "diverged"
@@ -360,6 +434,11 @@ def test_judgement_of_growth():
         ({"design": None}, "`design` must be"),
         ({"dynamics": sl.SGD(lambda t: 1 - 2 * t)}, "`step` must be positive at all times"),
         ({"dynamics": sl.SME(lambda t: 1 - 2 * t)}, "`step` must be positive at all times"),
+        ({"dynamics": sl.OnlineSGD(lambda t: 1 - 2 * t)}, "`step` must be positive at all times"),
+        ({"dynamics": sl.OnlineSGD(100.0)}, "`n_features` must let a step end"),
+        ({"dynamics": sl.MiniBatchGD(1.0, 1.0)}, r"`step` must let a step end within t = 1, but is 1.0 \(a step lasts .* here 2\)"),
+        ({"dynamics": sl.MiniBatchGD(1.0, 0.001)}, "`fraction` must take at least one of 120 samples, but is 0.001"),
+        ({"dynamics": sl.MiniBatchGD(1e-9, 1.0)}, "`step` must reach t = 1 within 100,000,000 steps, but is 1e-09"),
     ],
 )
 def test_refusals(change, words):
@@ -378,4 +457,4 @@ def test_too_few_samples_or_rows():
 
 
 def test_every_path_is_a_dynamics():
-    assert set(core.PATHS) >= {sl.SGD, sl.SME, sl.GradientFlow}
+    assert set(core.PATHS) == {sl.SGD, sl.SME, sl.GradientFlow, sl.OnlineSGD, sl.MiniBatchGD}

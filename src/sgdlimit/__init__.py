@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import models, plot
     from .compare import Comparison, compare
-    from .dynamics import SGD, SME, GradientFlow
+    from .dynamics import SGD, SME, GradientFlow, MiniBatchGD, OnlineSGD
     from .errors import InputError, SolveError
     from .problem import (
         EmpiricalTeacher,
@@ -39,7 +39,7 @@ _HOME = {
         "EmpiricalTeacher", "GaussianTeacher", "Gumbel", "Init", "NoNoise", "Normal", "Problem", "Ridge", "SmoothPenalty",
         "SparseTeacher", "StudentT", "Uniform",
     ),
-    "dynamics": ("SGD", "SME", "GradientFlow"),
+    "dynamics": ("SGD", "SME", "GradientFlow", "OnlineSGD", "MiniBatchGD"),
     "theory": ("solve",),
     "simulate": ("simulate",),
     "compare": ("Comparison", "compare"),

@@ -30,24 +30,23 @@ import difflib
 import hashlib
 import importlib.util
 import json
-import re
 import sys
 import tomllib
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import AfterValidator, Field, ValidationError
 
-from . import __version__, models, schedules
-from .dynamics import SGD, SME, Dynamics, GradientFlow, Step, check_schedule
+from . import __version__, models
+from .dynamics import Dynamics, check_schedule
 from .errors import InputError, Words, nearest, refuse
 from .problem import EmpiricalTeacher, GaussianTeacher, Init, Penalty, Problem, Ridge, SmoothPenalty, SparseTeacher, Teacher
 from .results import output_times
 from .sections import Section, placed, refusal, within
+from .training import Count, DynamicsSpec, Positive
 
 # --- what a file may say ---------------------------------------------------------------------------------------------
 
@@ -61,15 +60,7 @@ def _matrix(value: Any) -> Any:
     return value
 
 
-def _name(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._=+-]*", value):
-        raise ValueError(f"must be letters, digits, spaces or . _ = + -, but is {value!r} (it becomes part of a file's name)")
-    return value
-
-
 Matrix = Annotated[Any, AfterValidator(_matrix)]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(gt=0)]
 
 
 class GaussianSpec(Section):
@@ -137,89 +128,6 @@ class ProblemSpec(Section):
     teacher: Annotated[GaussianSpec | SparseSpec | EmpiricalSpec, Field(discriminator="kind")]
     init: InitSpec = InitSpec()
     penalty: Annotated[RidgeSpec | SmoothL1Spec, Field(discriminator="kind")] | None = None
-
-
-class ExponentialSpec(Section):
-    place = ("step", "exponential")
-    kind: Literal["exponential"]
-    start: float
-    half_life: float
-    floor: float = 0.0
-
-
-class CosineSpec(Section):
-    place = ("step", "cosine")
-    kind: Literal["cosine"]
-    start: float
-    end: float
-    duration: float
-    warmup: float = 0.0
-
-
-SCHEDULES: dict[str, tuple[type[Section], Callable[..., Step]]] = {
-    "exponential": (ExponentialSpec, schedules.Exponential),
-    "cosine": (CosineSpec, schedules.Cosine),
-}
-
-
-class SteppedSpec(Section):
-    """A dynamics with a step: `step` as a number or a schedule, or a practitioner's learning rate."""
-
-    place = ("dynamics",)
-    name: Annotated[str, AfterValidator(_name)] | None = None
-    step: Any = None
-    learning_rate: Positive | None = None
-    batch_size: Count | None = None
-    n_features: Count | None = None
-    feature_variance: Positive | None = None
-
-    def step_value(self) -> Step:
-        by_rate = {name: getattr(self, name) for name in ("learning_rate", "batch_size", "n_features")}
-        given = [name for name, value in by_rate.items() if value is not None]
-        if self.step is not None:
-            if given or self.feature_variance is not None:
-                raise InputError(f"`step` must be given alone, but `{(given or ['feature_variance'])[0]}` is there too (drop one of them)")
-            return _step(self.step)
-        if not given:
-            raise InputError("`step` must be given, but is missing (or give learning_rate, batch_size and n_features)")
-        missing = [name for name in by_rate if name not in given]
-        if missing:
-            raise InputError(
-                f"`{missing[0]}` must be given next to `{given[0]}`, but is missing (step = learning_rate * n_features / batch_size)"
-            )
-        variance = 1.0 if self.feature_variance is None else self.feature_variance
-        return SGD.from_learning_rate(by_rate["learning_rate"], by_rate["batch_size"], by_rate["n_features"], variance).step
-
-
-class SGDSpec(SteppedSpec):
-    place = ("dynamics", "sgd")
-    title: ClassVar[str] = "SGD"
-    kind: Literal["sgd"]
-
-    def build(self) -> Dynamics:
-        return SGD(self.step_value())
-
-
-class SMESpec(SteppedSpec):
-    place = ("dynamics", "sme")
-    title: ClassVar[str] = "SME"
-    kind: Literal["sme"]
-
-    def build(self) -> Dynamics:
-        return SME(self.step_value())
-
-
-class FlowSpec(Section):
-    place = ("dynamics", "gradient_flow")
-    title: ClassVar[str] = "gradient flow"
-    kind: Literal["gradient_flow"]
-    name: Annotated[str, AfterValidator(_name)] | None = None
-
-    def build(self) -> Dynamics:
-        return GradientFlow()
-
-
-DynamicsSpec = Annotated[SGDSpec | SMESpec | FlowSpec, Field(discriminator="kind")]
 
 
 class RunSpec(Section):
@@ -396,19 +304,6 @@ def _parts(specs: list[Any]) -> tuple[Part, ...]:
                 raise refuse("name", "differ between the dynamics", name, "give each of them its own `name`")
             parts.append(Part(name, slug, spec.build()))
     return tuple(parts)
-
-
-def _step(value: Any) -> Step:
-    if not isinstance(value, dict):
-        return value
-    kind = value.get("kind")
-    if kind not in SCHEDULES:
-        raise refuse("step.kind", "be a known schedule", kind, nearest(str(kind), SCHEDULES))
-    spec, make = SCHEDULES[kind]
-    try:
-        return make(**spec.model_validate(value).model_dump(exclude={"kind"}))
-    except ValidationError as e:
-        raise refusal(e, ("step", kind)) from None
 
 
 def _times_identity(value: Any, rows: int, columns: int | None = None) -> Any:

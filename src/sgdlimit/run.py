@@ -12,11 +12,14 @@ import sgdlimit as sl
 
 from . import plot, report
 from .config import Job, Part
+from .dynamics import MiniBatchGD
 from .folder import Folder
 from .report import Entry
 from .results import Result
 from .sections import within
 from .simulate.core import plan
+from .theory.discrete import clock_of
+from .theory.solve import check_theory
 
 Progress = Callable[[float, str], None]
 
@@ -31,7 +34,12 @@ class Task:
 
 
 def check(job: Job) -> int:
-    """What would only come to light later: refusals of the simulations. Returns the bytes of memory the largest one takes."""
+    """What would only come to light later: refusals of theory and simulations. Returns the bytes of memory the largest one takes."""
+    for i, part in enumerate(job.parts):
+        check_theory(job.problem, part.dynamics)
+        if isinstance(part.dynamics, MiniBatchGD):
+            with within(("dynamics", i)):
+                clock_of(job.problem, part.dynamics, float(job.times[-1]))
     spec = job.settings.simulation
     if spec is None:
         return 0

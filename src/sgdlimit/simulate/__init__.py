@@ -1,7 +1,7 @@
 """Real training runs at finite size: what the limit is held against (THEORY section 1).
 
 data.py      one data set, teacher and start; memory
-sgd.py, sme.py, flow.py     how each dynamics moves the weights; a new dynamics is one such class in `core.PATHS`
+sgd.py, online.py, mini_batch.py, sme.py, flow.py     how each dynamics moves the weights; a new dynamics is one such class in `core.PATHS`
 observe.py   overlaps and risks of the weights
 core.py      `simulate`: checks, repeats, status
 """

@@ -9,21 +9,24 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..dynamics import SGD, SME, Dynamics, GradientFlow, check_schedule
+from ..dynamics import SGD, SME, Dynamics, GradientFlow, MiniBatchGD, OnlineSGD, check_schedule
 from ..errors import InputError, refuse
 from ..problem import Problem
 from ..results import CURVES, Simulation, Status, build_dataset, judge_growth, output_times
 from .data import allocate, check_design, check_memory, draw, n_samples
 from .flow import FlowPath
+from .mini_batch import MiniBatchPath
 from .observe import TEST_POINTS, TestSet, chunk_length, overlaps, train_risk
+from .online import OnlinePath
 from .sgd import SGDPath
 from .sme import SMEPath
 
 DIVERGED = 1000.0  # a run has diverged when its self-overlap exceeds this many times that of start and teacher together
 
-# How each dynamics is followed at finite size: built once with (problem, dynamics, n, d, batch_size, times), then
-# `run(data, rng)` for each repeat yields (time, weights, indices of output times) as it goes; `diagnostics` is a dict.
-PATHS: dict[type, Callable[..., Any]] = {SGD: SGDPath, SME: SMEPath, GradientFlow: FlowPath}
+# How each dynamics is followed at finite size: built once with (problem, dynamics, n, d, batch_size, design, times), then
+# `run(data, rng)` for each repeat yields (time, weights, indices of output times) as it goes; `diagnostics` is a dict, and `fresh`
+# tells that samples are used once: then only `rows_held(batch_size)` of them are in memory, and the train risk is the test risk.
+PATHS: dict[type, Any] = {SGD: SGDPath, SME: SMEPath, GradientFlow: FlowPath, OnlineSGD: OnlinePath, MiniBatchGD: MiniBatchPath}
 
 
 def simulate(
@@ -47,13 +50,14 @@ def simulate(
     Arguments:
         problem, dynamics: as for `solve`.
         horizon: last time `t`. A step lasts `step * batch_size / d`, an epoch `step * sample_ratio` (THEORY section 1).
-        n_features: `d`. Memory is about `4 n d` bytes.
-        batch_size: samples per step, drawn with replacement; only SGD has batches. The limit is that of `batch_size << n`.
+        n_features: `d`. Memory is about `4 n d` bytes; `OnlineSGD` needs little, its samples are drawn as it goes.
+        batch_size: samples per step of `SGD` and `OnlineSGD`, whose limit is that of `batch_size << n`. The other dynamics have no
+            use for it.
         repeats: independent runs, at least 2. The first ones do not depend on how many there are.
         design: law of the entries: "gaussian", "rademacher" (signs) or "uniform".
-        seed: of everything drawn. SGD, SME and gradient flow of one seed see the same data.
-        times: output times `(time,)`; 41 even ones by default. SGD shows the state after the nearest whole step, gradient
-            flow interpolates, SME lands on them (so very many output times cost more than its internal step would).
+        seed: of everything drawn. All dynamics but `OnlineSGD` see the same data for one seed.
+        times: output times `(time,)`; 41 even ones by default. What has steps shows the state after the nearest whole one,
+            gradient flow interpolates, SME lands on them (so very many output times cost more than its internal step would).
         progress: called as `progress(fraction_done, text)` after each piece of work.
 
     Returns:
@@ -75,6 +79,8 @@ def simulate(
     times, curves, status = _judge(times, curves, ended)
     means = {name: values.mean(axis=0) for name, values in curves.items()}
     errors = {name: values.std(axis=0, ddof=1) / np.sqrt(repeats) for name, values in curves.items()}
+    if path.fresh:
+        n = path.diagnostics["steps"] * int(batch_size)
     if status is None:
         status = judge_growth(times, means["test_risk"])
     if status is None:
@@ -98,10 +104,13 @@ def plan(
     """What `simulate` decides before it draws anything, with all its refusals: output times, number of samples, bytes of
     memory, and the path of the dynamics."""
     times, n = _check(problem, dynamics, horizon, n_features, batch_size, repeats, design, seed, times)
+    kind = PATHS[type(dynamics)]
+    if kind.fresh:
+        n = kind.rows_held(batch_size)
     memory = _memory(problem, n, n_features, len(times))
     check_memory(memory, n, n_features)
     with jax.enable_x64(True):
-        path = PATHS[type(dynamics)](problem, dynamics, n, n_features, batch_size, times)
+        path = kind(problem, dynamics, n, n_features, batch_size, design, times)
     return times, n, memory, path
 
 
@@ -117,7 +126,7 @@ def _check(problem, dynamics, horizon, n_features, batch_size, repeats, design, 
     _integer("n_features", n_features, least, "the limit's curves need a few hundred, better thousands")
     n = n_samples(problem, n_features)
     _integer("batch_size", batch_size, 1, "1 is a single sample per step")
-    if batch_size > n:
+    if batch_size > n and isinstance(dynamics, SGD):
         raise refuse("batch_size", f"be at most the number of samples, {n}", batch_size, "sample_ratio * n_features")
     _integer("repeats", repeats, 2, "one run has no standard error")
     _integer("seed", seed, 0)
@@ -163,7 +172,8 @@ def _repeats(problem, path, times, n, d, repeats, design, seed, progress) -> tup
         if not kept:
             break
         self_overlap, overlap = overlaps(thetas, data.teacher)
-        values = (self_overlap, overlap, train_risk(problem, data, thetas), test.risk(self_overlap, overlap))
+        risk = test.risk(self_overlap, overlap)
+        values = (self_overlap, overlap, risk if path.fresh else train_risk(problem, data, thetas), risk)
         for name, value in zip(CURVES, values, strict=True):
             each[name].append(value)
     if not kept:

@@ -134,18 +134,23 @@ def draw(problem: Problem, design: str, rows: np.ndarray, rng: np.random.Generat
     teacher's `cov` and the start's overlaps are exactly those of the problem. The limit does not have the `O(d^{-1/2})`
     scatter this removes, which would otherwise be the largest noise at early times.
     """
-    n, d = rows.shape
+    d = rows.shape[1]
     teacher = impose(problem.teacher.draw(rng, d), problem.teacher.cov, "teacher")
     start = rng.standard_normal((d, problem.k))
     start -= teacher @ np.linalg.lstsq(teacher, start, rcond=None)[0]
     start = teacher @ problem.init.overlap.T + impose(start, problem.init.cov, "start")
+    return Data(*samples(problem, design, rows, teacher, rng), np.ascontiguousarray(teacher.T), np.ascontiguousarray(start.T))
+
+
+def samples(problem: Problem, design: str, rows: np.ndarray, teacher: np.ndarray, rng: np.random.Generator) -> tuple[Any, Any]:
+    """Fill `rows` with fresh samples and label them by the teacher `(d, k_star)`."""
     size = math.prod(problem.noise.shape) if isinstance(problem.noise, NoNoise) else problem.noise_size
-    z = problem.noise_from_uniform(np.maximum(rng.random((n, size)), 2.0**-54))
-    for first in range(0, n, BLOCK):
+    z = problem.noise_from_uniform(np.maximum(rng.random((len(rows), size)), 2.0**-54))
+    for first in range(0, len(rows), BLOCK):
         DESIGNS[design](rng, rows[first : first + BLOCK])
     labels = _labels(rows @ teacher.astype(np.float32), z, label=Static(problem.label))
-    # may_alias: no copy of the largest array. It is only filled again when this repeat's work is done.
-    return Data(jax.device_put(rows, may_alias=True), labels, np.ascontiguousarray(teacher.T), np.ascontiguousarray(start.T))
+    # may_alias: no copy of the largest array. It is only filled again when the work on these samples is done.
+    return jax.device_put(rows, may_alias=True), labels
 
 
 @partial(jax.jit, static_argnames="label")

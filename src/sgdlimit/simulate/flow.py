@@ -21,7 +21,9 @@ ROWS = 16  # rows per piece: read from memory once, used twice (X theta, then X^
 class FlowPath:
     """`dTheta/dt = -X^T l / delta - h(Theta)`; output times are interpolated by the method's own polynomial."""
 
-    def __init__(self, problem: Problem, dynamics: GradientFlow, n: int, d: int, batch_size: int, times: np.ndarray):
+    fresh = False
+
+    def __init__(self, problem: Problem, dynamics: GradientFlow, n: int, d: int, batch_size: int, design: str, times: np.ndarray):
         self.problem, self.times, self.shape = problem, times, (problem.k, d)
         self.diagnostics = {"steps": 0, "relative_tolerance": RTOL}
 

@@ -1,4 +1,4 @@
-"""SGD with replacement: one compiled loop over single samples."""
+"""SGD with replacement or reshuffled every epoch: one compiled loop over single samples."""
 
 from __future__ import annotations
 
@@ -9,73 +9,130 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..dynamics import SGD, step_at
+from ..clock import Clock
+from ..dynamics import SGD, OnlineSGD, step_at
 from ..errors import refuse
 from ..problem import Problem
 from .data import Data, Static, penalty_gradient, pick, smooth_penalty
 
 MAX_INDICES = 2**18  # sample indices drawn ahead at once
 CHECKS = 40  # a run is looked at (has it diverged?) at least about this often
-MAX_STEPS = 10**8  # some minutes per run at d = 4000
-GRID = 1001  # times at which a schedule is checked before it is followed
+LASTS = "step * batch_size / n_features"
 
 
 class SGDPath:
-    """Batches of `batch_size` samples with replacement; step `j` advances the time by `step(t_j) * batch_size / d`.
+    """Batches of `batch_size` samples; step `j` advances the time by `step(t_j) * |batch| / d`. Reshuffled, an epoch ends with
+    the samples that are left, however few.
 
     An output time shows the state after the nearest whole number of steps, so curves have the time resolution of one step.
     """
 
-    def __init__(self, problem: Problem, dynamics: SGD, n: int, d: int, batch_size: int, times: np.ndarray):
-        self.problem, self.batch_size, self.n, self.d = problem, batch_size, n, d
-        end = float(times[-1])
-        first = float(step_at(dynamics, np.zeros(1))[0]) * batch_size / d
-        if first > end > 0:
-            most = int(end / first * batch_size)
-            field, value, fix = (
-                ("batch_size", batch_size, f"at most {most} here") if most else ("n_features", d, "more features make steps shorter")
-            )
-            raise refuse(field, f"let a step end within t = {end:g} (it lasts step * batch_size / n_features = {first:.3g})", value, fix)
-        self.clock = _Clock(dynamics, batch_size / d, end)
+    fresh = False
+
+    def __init__(self, problem: Problem, dynamics: SGD, n: int, d: int, batch_size: int, design: str, times: np.ndarray):
+        self.problem, self.dynamics, self.batch_size, self.n, self.d = problem, dynamics, batch_size, n, d
+        check_first_step(dynamics, d, batch_size, times)
+        shares = batch_size / d
+        if dynamics.sampling == "reshuffle":
+            shares = np.diff(np.append(np.arange(0, n, batch_size), n)) / d
+        self.clock = Clock(dynamics, shares, float(times[-1]), LASTS)
         self.outputs = self.clock.nearest(times)
         total = int(self.outputs[-1])
         # Output times, and stops between those that are far apart; every stop costs as much as a hundred small steps.
-        capacity = max(1, min(max(1, MAX_INDICES // batch_size), -(-total // CHECKS)))
-        gaps = zip(np.append(0, self.outputs), self.outputs, strict=False)
-        self.stops = np.unique([*self.outputs, *(stop for a, b in gaps for stop in range(a, b, capacity))])
-        self.capacity = capacity
-        self.diagnostics = {"steps": total, "time_resolution": first}
+        self.capacity = max(1, min(max(1, MAX_INDICES // batch_size), -(-total // CHECKS)))
+        self.stops = stops(self.outputs, self.capacity)
+        self.diagnostics = {"steps": total, "time_resolution": self.clock.first}
 
     def run(self, data: Data, rng: np.random.Generator) -> Iterator[tuple[float, np.ndarray, list[int]]]:
         """Yield `(time, weights (k, d), which output times this is)` at every stop."""
         theta, here = jnp.asarray(data.start), 0
+        batches = (_Replacement if self.dynamics.sampling == "replacement" else _Reshuffle)(rng, self.n, self.batch_size)
         indices = np.zeros((self.capacity, self.batch_size), np.int32)
+        filled = np.zeros(self.capacity, np.int32)
         sizes = np.zeros(self.capacity)
         for stop in self.stops:
             count = int(stop) - here
             if count:
-                indices[:count] = rng.integers(self.n, size=(count, self.batch_size), dtype=np.int32)
+                batches.fill(indices[:count], filled[:count])
                 sizes[:count] = self.clock.etas(here, int(stop))
-                theta = _steps(
-                    theta,
-                    count,
-                    data.rows,
-                    data.labels,
-                    jnp.array(indices),
-                    jnp.array(sizes),
-                    self.problem.ridge,
-                    loss=Static(self.problem.loss),
-                    smooth=smooth_penalty(self.problem),
-                )
+                theta = steps(self.problem, theta, count, data, indices, filled, sizes)
             here = int(stop)
             yield self.clock.time(here), np.asarray(theta), np.flatnonzero(self.outputs == here).tolist()
 
 
+def check_first_step(dynamics: SGD | OnlineSGD, d: int, batch_size: int, times: np.ndarray) -> None:
+    """Refuse a run that ends before its first step does."""
+    end = float(times[-1])
+    first = float(step_at(dynamics, np.zeros(1))[0]) * batch_size / d
+    if first > end > 0:
+        most = int(end / first * batch_size)
+        field, value, fix = (
+            ("batch_size", batch_size, f"at most {most} here") if most else ("n_features", d, "more features make steps shorter")
+        )
+        raise refuse(field, f"let a step end within t = {end:g} (it lasts {LASTS} = {first:.3g})", value, fix)
+
+
+def stops(outputs: np.ndarray, capacity: int) -> np.ndarray:
+    """Numbers of steps at which to stop: all outputs, and never more than `capacity` steps apart."""
+    gaps = zip(np.append(0, outputs), outputs, strict=False)
+    return np.unique([*outputs, *(stop for a, b in gaps for stop in range(a, b, capacity))])
+
+
+class _Replacement:
+    """Every sample of every batch is drawn anew."""
+
+    def __init__(self, rng: np.random.Generator, n: int, batch_size: int):
+        self.rng, self.n = rng, n
+
+    def fill(self, indices: np.ndarray, filled: np.ndarray) -> None:
+        """Next batches, one a row of `indices`, and how many samples each has."""
+        indices[:] = self.rng.integers(self.n, size=indices.shape, dtype=np.int32)
+        filled[:] = indices.shape[1]
+
+
+class _Reshuffle:
+    """Every epoch goes through a new random order; its last batch has what is left."""
+
+    def __init__(self, rng: np.random.Generator, n: int, batch_size: int):
+        self.rng, self.n, self.place = rng, n, n
+        self.order = np.zeros(-(-n // batch_size) * batch_size, np.int32)  # whole batches; what is beyond `n` is never used
+
+    def fill(self, indices: np.ndarray, filled: np.ndarray) -> None:
+        """As `_Replacement.fill`; the epoch goes on from one call to the next."""
+        batch, row = indices.shape[1], 0
+        while row < len(indices):
+            if self.place >= self.n:
+                self.order[: self.n] = self.rng.permutation(self.n)
+                self.place = 0
+            count = min(len(indices) - row, -(-(self.n - self.place) // batch))
+            starts = self.place + batch * np.arange(count)
+            indices[row : row + count] = self.order[self.place : self.place + batch * count].reshape(count, batch)
+            filled[row : row + count] = np.minimum(batch, self.n - starts)
+            self.place += batch * count
+            row += count
+
+
+def steps(problem: Problem, theta, count: int, data: Data, indices: np.ndarray, filled: np.ndarray, sizes: np.ndarray):
+    """The first `count` steps of `indices (capacity, batch)`, of which `filled (capacity,)` are samples, with `sizes (capacity,)`."""
+    return _steps(
+        theta,
+        count,
+        data.rows,
+        data.labels,
+        jnp.array(indices),
+        jnp.array(filled),
+        jnp.array(sizes),
+        problem.ridge,
+        loss=Static(problem.loss),
+        smooth=smooth_penalty(problem),
+    )
+
+
 @partial(jax.jit, static_argnames=("loss", "smooth"))
-def _steps(theta, count, rows, labels, indices, sizes, ridge, *, loss, smooth):
+def _steps(theta, count, rows, labels, indices, filled, sizes, ridge, *, loss, smooth):
     """The first `count` steps: `theta -= eta sum_i x_i l_i + eta kappa / d h(theta)`, a dot product and an update per sample.
     `count` is an argument, so all segments of all repeats share one compilation."""
-    d, batch = theta.shape[1], indices.shape[1]
+    d = theta.shape[1]
 
     def step(j, theta):
         eta = sizes[j]
@@ -86,43 +143,6 @@ def _steps(theta, count, rows, labels, indices, sizes, ridge, *, loss, smooth):
             gradient = jax.grad(loss)(jnp.sum(theta * x, axis=1), pick(labels, i))
             return change + (eta * gradient).astype(theta.dtype)[:, None] * x
 
-        return theta - jax.lax.fori_loop(0, batch, add, (eta * batch / d) * penalty_gradient(theta, ridge, smooth))
+        return theta - jax.lax.fori_loop(0, filled[j], add, (eta * filled[j] / d) * penalty_gradient(theta, ridge, smooth))
 
     return jax.lax.fori_loop(0, count, step, theta)
-
-
-class _Clock:
-    """The size `eta` of every step and the time after each; `fraction` is `batch_size / d`."""
-
-    def __init__(self, dynamics: SGD, fraction: float, end: float):
-        # Over a grid first: a schedule that reaches zero would never reach the end.
-        etas = step_at(dynamics, np.linspace(0.0, end, GRID))
-        if end * np.mean(1 / etas) / fraction > MAX_STEPS:
-            raise refuse("horizon", f"be reached within {MAX_STEPS:.0e} steps", end,
-                         f"a step lasts step * batch_size / n_features, here {etas.mean() * fraction:.2g} on average")  # fmt: skip
-        self.length = float(etas[0]) * fraction
-        self.sizes = self.ends = None
-        if callable(dynamics.step):
-            sizes, ends = [], [0.0]
-            while ends[-1] < end:
-                sizes.append(float(step_at(dynamics, np.array(ends[-1]))))
-                ends.append(ends[-1] + sizes[-1] * fraction)
-                if len(sizes) > MAX_STEPS:
-                    raise refuse("step", f"reach t = {end:g} within {MAX_STEPS:.0e} steps", dynamics.step, "it nearly vanishes somewhere")
-            self.sizes, self.ends = np.array(sizes), np.array(ends)
-        else:
-            self.eta = dynamics.step
-
-    def nearest(self, times: np.ndarray) -> np.ndarray:
-        """How many steps end nearest to each time."""
-        if self.ends is None:
-            return np.rint(times / self.length).astype(int)
-        middles = (self.ends[1:] + self.ends[:-1]) / 2
-        return np.searchsorted(middles, times, side="right")
-
-    def time(self, step: int) -> float:
-        return step * self.length if self.ends is None else float(self.ends[step])
-
-    def etas(self, first: int, stop: int) -> np.ndarray | float:
-        """Sizes of the steps `first <= j < stop`."""
-        return self.eta if self.sizes is None else self.sizes[first:stop]

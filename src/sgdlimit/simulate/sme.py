@@ -32,7 +32,9 @@ MAX_REFINEMENT = 20  # how far the internal step may shrink below its first valu
 class SMEPath:
     """Internal steps divide the gaps between output times evenly and follow the curvature of the loss."""
 
-    def __init__(self, problem: Problem, dynamics: SME, n: int, d: int, batch_size: int, times: np.ndarray):
+    fresh = False
+
+    def __init__(self, problem: Problem, dynamics: SME, n: int, d: int, batch_size: int, design: str, times: np.ndarray):
         self.problem, self.dynamics, self.n, self.times = problem, dynamics, n, times
         self.diagnostics: dict[str, float] = {"steps": 0}
 

@@ -154,6 +154,45 @@ def online_linear(
     return {"self_overlap": q, "overlap": m, "train_risk": risk, "test_risk": risk.copy()}
 
 
+def linear_descent(
+    sample_ratio: float,
+    step: float | Callable[[float], float],
+    fraction: float,
+    ridge: float,
+    noise_variance: float,
+    start_variance: float,
+    teacher_variance: float,
+    steps: int,
+    start_overlap: float = 0.0,
+) -> dict[str, Array]:
+    """Curves of the linear model under `MiniBatchGD(step, fraction)` after each of `steps` steps, eigenvalue by eigenvalue.
+
+    A step of length `h = eta b delta` takes an eigenvector of `A` with eigenvalue `a` from `e, f` to `(1 - h (a + lam)) e` and
+    `(1 - h (a + lam)) f + h`, with `theta = e xi + (start_overlap e + f a) theta* + f X^T z / delta` as for the flow; this is all for
+    `fraction = 1`. Otherwise the choice of the batch adds the variance `a u`, `u -> (1 - h (a + lam))^2 u + eta h (1 - b) D`, with `D`
+    twice the train risk: the discrete form of SGD's Volterra equation. Averages of polynomials in `a` by a Gauss rule are exact.
+
+    Returns:
+        `time`, when each step ends (`T = steps + 1`, the start first), and `self_overlap`, `overlap`, `train_risk`, `test_risk`, `(T,)`.
+    """
+    a, weights = marchenko_pastur(sample_ratio, steps + 2)
+    rho, noise = teacher_variance, noise_variance / sample_ratio
+    e, f, u, time = np.ones_like(a), np.zeros_like(a), np.zeros_like(a), 0.0
+    rows = []
+    for _ in range(steps + 1):
+        aligned, fit = start_overlap * e + f * a, f * a
+        q = weights @ (start_variance * e**2 + rho * aligned**2 + noise * f * fit + a * u)
+        m = rho * weights @ aligned
+        signal = start_variance * e**2 + rho * (aligned - 1.0) ** 2 + a * u
+        residual = weights @ (signal * a + noise * (fit**2 - 2.0 * fit)) + noise_variance
+        rows.append((time, q, m, 0.5 * residual, 0.5 * (q - 2.0 * m + rho + noise_variance)))
+        eta = step(time) if callable(step) else step
+        h = eta * fraction * sample_ratio
+        keep = 1.0 - h * (a + ridge)
+        e, f, u, time = keep * e, keep * f + h, keep**2 * u + eta * h * (1.0 - fraction) * residual, time + h
+    return dict(zip(("time", "self_overlap", "overlap", "train_risk", "test_risk"), np.array(rows).T, strict=True))
+
+
 class _Linear:
     """The linear model at the nodes of the Gauss rule: everything is `(T, size)`, time first.
 

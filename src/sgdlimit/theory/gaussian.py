@@ -10,14 +10,15 @@ PIVOT = 1e-10  # a pivot below this fraction of its variance is rounding: the pr
 class GrowingFactor:
     """Lower-triangular factors `(S, n, k, n, k)` of `S` growing covariances of `n` items of `k` variables each.
 
-    A pivot below `PIVOT` of its variance counts as zero: an unpivoted factor blows up once the process is numerically
+    A pivot below `pivot` of its variance counts as zero: an unpivoted factor blows up once the process is numerically
     rank-deficient, as smooth flows are (THEORY section 5, point 1). Where the process is smooth the covariances fed here
     are second moments of actual samples, positive semi-definite to rounding, which is what makes small pivots harmless.
     """
 
-    def __init__(self, replicates: int, items: int, k: int):
+    def __init__(self, replicates: int, items: int, k: int, pivot: float = PIVOT):
         self.items = items
         self.k = k
+        self.pivot = pivot
         self.factor = np.zeros((replicates, items, k, items, k))
         self.live = np.zeros((replicates, items, k), bool)
 
@@ -37,7 +38,7 @@ class GrowingFactor:
         self.factor[:, item, :, :item] = past.reshape(replicates, self.k, item, self.k)
         for s in range(replicates):
             block = rows[s, :, item]
-            self.factor[s, item, :, item], self.live[s, item] = _small_factor(block - past[s] @ past[s].T, PIVOT * np.diag(block))
+            self.factor[s, item, :, item], self.live[s, item] = _small_factor(block - past[s] @ past[s].T, self.pivot * np.diag(block))
 
 
 def _small_factor(matrix: np.ndarray, smallest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -14,9 +14,8 @@ from .coordinates import Coordinates, RidgeCoordinates
 from .draws import lay_particles
 from .engines import Drawn, Engine
 from .march import Marched, march
+from .outcome import largest_size
 from .penalised import SampledCoordinates
-
-DIVERGED = 1e3  # a self-overlap beyond this multiple of its start's and the teacher's scale has diverged
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,6 @@ def run_levels(engine: Engine, drawn: list[Drawn], nodes: np.ndarray, cells: int
     """March replicates on `nodes`, whose number of cells divides the `cells` their randomness was drawn for."""
     problem = engine.problem
     rho_root = root(problem.teacher.cov)
-    limit = DIVERGED * (np.trace(problem.self_overlap_start) + np.trace(problem.teacher.cov))
     draws, spans = engine.lay_out([one.samples for one in drawn], nodes, cells)
     with jax.enable_x64(True), np.errstate(all="ignore"):  # what diverges is cut off below
         got = march(
@@ -57,7 +55,7 @@ def run_levels(engine: Engine, drawn: list[Drawn], nodes: np.ndarray, cells: int
             rho_root,
             problem.sample_ratio,
             engine.natural,
-            limit,
+            largest_size(problem),
         )
         return _read(got, rho_root)
 

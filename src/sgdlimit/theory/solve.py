@@ -14,15 +14,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
-from scipy import stats
 
-from ..dynamics import SGD, Dynamics, step_at
+from ..dynamics import SGD, Dynamics, MiniBatchGD, OnlineSGD, step_at
 from ..errors import SolveError, nearest, refuse
-from ..problem import Problem
+from ..problem import Problem, SmoothPenalty
 from ..results import Solution, Status, build_dataset, judge_growth, output_times
+from . import discrete, online
 from .draws import spaced
 from .engines import ENGINES, choose, draw_all
 from .levels import Level, curves_at, kernels_at, mean_level, run_levels
+from .outcome import MAX_REPLICATES, attributes, diverged, keep_promise, scales, student
 from .penalised import penalty_curvature
 from .risk import TestRisk
 
@@ -34,11 +35,9 @@ DISCRETISATION_SHARE = 0.4  # of the tolerance
 MAX_CELLS = 512
 MAX_PATHS = 2**15
 REPLICATES = 8
-MAX_REPLICATES = 64
 NEARBY = 0.1  # fraction of the horizon
 THREADS = 2
 GROUP = 4  # replicates marched together
-OVERLAP_FLOOR = 0.1  # an overlap's scale is at least this fraction of what Cauchy-Schwarz allows it
 
 
 @dataclass(frozen=True)
@@ -85,14 +84,14 @@ def solve(
 
     Arguments:
         problem: what is learnt.
-        dynamics: `SGD`, `SME` or `GradientFlow`.
+        dynamics: `SGD`, `SME`, `GradientFlow`, `OnlineSGD` or `MiniBatchGD`.
         horizon: last time `t`; one SGD step of batch `b` advances `t` by `step * b / d`, an epoch by `step * n / d`.
         rtol: promised standard error, sampling and discretisation together, relative to each curve's scale (its largest
             absolute value over entries and times; for an overlap at least a tenth of what Cauchy-Schwarz allows).
         seed: the same seed gives the same numbers.
-        times: output times in `[0, horizon]`; 41 equally spaced ones by default.
+        times: output times in `[0, horizon]`; 41 equally spaced ones by default. `MiniBatchGD` shows the state after the nearest step.
         method: how samples are carried: "events" (SGD only, from jump to jump), "paths" (from node to node), or "auto", which
-            chooses by cost; `diagnostics["method_why"]` says why.
+            chooses by cost; `diagnostics["method_why"]` says why. `OnlineSGD` and `MiniBatchGD` have one method each.
         on_failure: what to do when `rtol` cannot be met: "raise" a `SolveError` that carries the result, or "return" it.
         progress: called with (fraction done, what is being done).
 
@@ -106,6 +105,10 @@ def solve(
     began = time.perf_counter(), time.process_time()
     outputs = _check(problem, dynamics, horizon, rtol, seed, times, method, on_failure)
     report = progress or (lambda fraction, text: None)
+    if isinstance(dynamics, OnlineSGD):
+        return keep_promise(online.solve(problem, dynamics, horizon, rtol, seed, outputs, report), on_failure)
+    if isinstance(dynamics, MiniBatchGD):
+        return keep_promise(discrete.solve(problem, dynamics, horizon, rtol, seed, outputs, report), on_failure)
     engine, why = choose(problem, dynamics, float(horizon), method)
     run = _Run(problem, dynamics, float(horizon), int(seed), outputs, engine, report)
     pilot, levels, ended = run.pilot()
@@ -113,7 +116,7 @@ def solve(
     status = _status(estimate, rtol, ended)
     report(1.0, "done")
     solution = Solution(
-        build_dataset(run.outputs, estimate.curves, estimate.errors, estimate.kernels, _attributes(problem, dynamics, horizon, rtol, seed)),
+        build_dataset(run.outputs, estimate.curves, estimate.errors, estimate.kernels, attributes(problem, dynamics, horizon, rtol, seed)),
         status,
         {
             "method": engine,
@@ -130,16 +133,24 @@ def solve(
             "cpu_seconds": time.process_time() - began[1],
         },
     )
-    if status.code == "inaccurate" and on_failure == "raise":
-        raise SolveError(f"{status} (on_failure='return' gives what there is)", solution)
-    return solution
+    return keep_promise(solution, on_failure)
+
+
+def check_theory(problem: Problem, dynamics: Dynamics) -> None:
+    """Refuse what can be simulated but not solved."""
+    if isinstance(dynamics, SGD) and dynamics.sampling == "reshuffle":
+        raise refuse("dynamics.sampling", "be 'replacement' for the theory", dynamics.sampling, "simulate takes both")
+    if isinstance(dynamics, (OnlineSGD, MiniBatchGD)) and isinstance(problem.penalty, SmoothPenalty):
+        raise refuse("penalty", f"be a Ridge or None for the theory of {type(dynamics).__name__}", problem.penalty,
+                     "its equations close for no other; simulate takes any")  # fmt: skip
 
 
 def _check(problem, dynamics, horizon, rtol, seed, times, method, on_failure) -> np.ndarray:
     if not isinstance(problem, Problem):
         raise refuse("problem", "be a sl.Problem", problem)
     if not isinstance(dynamics, Dynamics):
-        raise refuse("dynamics", "be SGD, SME or GradientFlow", dynamics, "for example sl.SGD(step=1.5)")
+        raise refuse("dynamics", "be SGD, SME, GradientFlow, OnlineSGD or MiniBatchGD", dynamics, "for example sl.SGD(step=1.5)")
+    check_theory(problem, dynamics)
     if not (isinstance(rtol, (int, float)) and 0 < rtol < 1):
         raise refuse("rtol", "lie in (0, 1)", rtol, "0.01 asks for errors below 1% of each curve's scale")
     if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or seed < 0:
@@ -156,25 +167,10 @@ def _check(problem, dynamics, horizon, rtol, seed, times, method, on_failure) ->
     return outputs
 
 
-def _attributes(problem: Problem, dynamics: Dynamics, horizon: float, rtol: float, seed: int) -> dict[str, str | float | int]:
-    return {
-        "dynamics": repr(dynamics),
-        "sample_ratio": problem.sample_ratio,
-        "penalty": repr(problem.penalty),
-        "horizon": float(horizon),
-        "rtol": float(rtol),
-        "seed": int(seed),
-    }
-
-
 def _status(estimate: Estimate, rtol: float, ended: float | None) -> Status:
     error = estimate.worst(estimate.errors)
     if ended is not None:
-        return Status(
-            "diverged",
-            f"diverged at t = {ended:.4g}: the self-overlap passed 1000 times its starting scale; the curves up to there are kept, "
-            f"with errors up to {error:.2%} of their scale (a smaller step or a penalty usually cures it)",
-        )
+        return diverged(ended, error)
     if error > rtol:
         part = "discretisation" if estimate.worst(estimate.discretisation) > estimate.worst(estimate.sampling) else "sampling"
         return Status(
@@ -257,8 +253,8 @@ class _Run:
             return pilot.plan
         excess = pilot.worst(pilot.discretisation) / (DISCRETISATION_SHARE * rtol)
         cells = pilot.plan.cells if excess <= 1 else self._wider(pilot.plan.cells, excess ** (1 / 3.5))
-        spread = pilot.worst(pilot.sampling) / _student(pilot.plan.replicates) * np.sqrt(pilot.plan.replicates / REPLICATES)
-        short = spread * _student(REPLICATES) / (0.7 * rtol)
+        spread = pilot.worst(pilot.sampling) / student(pilot.plan.replicates) * np.sqrt(pilot.plan.replicates / REPLICATES)
+        short = spread * student(REPLICATES) / (0.7 * rtol)
         paths = pilot.plan.paths * 2.0 ** np.ceil(np.log2(max(short, 1.0)) / 0.6)
         return Plan(cells, int(min(paths, MAX_PATHS)), REPLICATES)
 
@@ -302,28 +298,28 @@ class _Run:
             previous[name] = m + (m - c) / 3.0
             gained[name] = np.abs((f - m).mean(0)) / 3.0
         curves, sampling, discretisation = {}, {}, {}
-        student = _student(len(replicates))
+        widened = student(len(replicates))
         for name, values in extrapolated.items():
             curves[name] = values.mean(0)
-            sampling[name] = student * values.std(0, ddof=1) / np.sqrt(len(values))
+            sampling[name] = widened * values.std(0, ddof=1) / np.sqrt(len(values))
             # The coarsest grid may be too coarse to tell; what the extrapolation gained then bounds what it missed.
             change = np.abs(curves[name] - previous[name].mean(0)) / EXTRAPOLATED_GAIN
             discretisation[name] = self._envelope(np.minimum(change, gained[name]))
-        self._test_risk(extrapolated, previous, curves, sampling, discretisation, student)
+        self._test_risk(extrapolated, previous, curves, sampling, discretisation, widened)
         if self.outputs[0] == 0.0:  # the overlaps are given, and a training sample is a fresh one
             for part in (sampling, discretisation):
                 part["self_overlap"][0] = part["overlap"][0] = 0.0
             for part in (curves, sampling, discretisation):
                 part["train_risk"][0] = part["test_risk"][0]
-        return Estimate(plan, curves, sampling, discretisation, self._scales(curves))
+        return Estimate(plan, curves, sampling, discretisation, scales(self.problem, curves))
 
-    def _test_risk(self, extrapolated, previous, curves, sampling, discretisation, student: float) -> None:
+    def _test_risk(self, extrapolated, previous, curves, sampling, discretisation, widened: float) -> None:
         """The test risk is a function of the overlaps, evaluated well at their mean and cheaply at each replicate's."""
         mean, own = self.test_risk(curves["self_overlap"], curves["overlap"])
         shift = self.test_risk.shift(curves["self_overlap"], curves["overlap"])
         each = np.array([shift(q, m) for q, m in zip(extrapolated["self_overlap"], extrapolated["overlap"], strict=True)])
         curves["test_risk"] = mean + each.mean(0)
-        sampling["test_risk"] = np.hypot(student * each.std(0, ddof=1) / np.sqrt(len(each)), own)
+        sampling["test_risk"] = np.hypot(widened * each.std(0, ddof=1) / np.sqrt(len(each)), own)
         before = shift(previous["self_overlap"].mean(0), previous["overlap"].mean(0))
         discretisation["test_risk"] = self._envelope(np.abs(before) / EXTRAPOLATED_GAIN)
 
@@ -332,17 +328,7 @@ class _Run:
         near = np.abs(self.outputs[:, None] - self.outputs) <= NEARBY * self.horizon
         return np.array([error[row].max(0) for row in near]) * (self.outputs > 0.0).reshape(-1, *[1] * (error.ndim - 1))
 
-    def _scales(self, curves: dict[str, np.ndarray]) -> dict[str, float]:
-        scales = {name: max(float(np.abs(values).max()), 1e-12) for name, values in curves.items()}
-        bound = np.sqrt(scales["self_overlap"] * np.diag(self.problem.teacher.cov).max())
-        return scales | {"overlap": max(scales["overlap"], OVERLAP_FLOOR * float(bound), 1e-12)}
-
     def _kernels(self, replicates: list[list[Level]]) -> dict[str, np.ndarray]:
         """Two-time kernels at the output times, extrapolated like the curves."""
         fine, middle = (kernels_at(mean_level([levels[i] for levels in replicates]), self.outputs) for i in range(2))
         return {name: fine[name] + (fine[name] - middle[name]) / 3.0 for name in fine}
-
-
-def _student(replicates: int) -> float:
-    """Widens a standard error from few replicates so that two of it cover what two of a known one would."""
-    return float(stats.t.isf(stats.norm.sf(2.0), replicates - 1)) / 2.0

@@ -1,0 +1,77 @@
+"""Gradient descent on batches that are a fixed fraction of the data: a matrix product per step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..clock import mini_batch_clock
+from ..dynamics import MiniBatchGD
+from ..errors import refuse
+from ..problem import Problem
+from .data import Data, Static, penalty_gradient, smooth_penalty
+
+ROWS = 16  # rows per piece: read from memory once, used twice (X theta, then X^T l)
+
+
+class MiniBatchPath:
+    """Every step takes `round(fraction n)` samples without replacement, independently of the other steps' batches.
+
+    An output time shows the state after the nearest whole step, the same one as in theory.
+    """
+
+    fresh = False
+
+    def __init__(self, problem: Problem, dynamics: MiniBatchGD, n: int, d: int, batch_size: int, design: str, times: np.ndarray):
+        self.problem, self.n, self.d, self.size = problem, n, d, round(dynamics.fraction * n)
+        if not self.size:
+            raise refuse("fraction", f"take at least one of {n} samples", dynamics.fraction, f"at least {1 / n:.2g}")
+        self.clock = mini_batch_clock(dynamics, problem.sample_ratio, float(times[-1]))
+        self.outputs = self.clock.nearest(times)
+        self.diagnostics = {"steps": int(self.outputs[-1]), "time_resolution": self.clock.first, "samples_per_step": self.size}
+
+    def run(self, data: Data, rng: np.random.Generator) -> Iterator[tuple[float, np.ndarray, list[int]]]:
+        """Yield `(time, weights (k, d), which output times this is)` at the start and after every step."""
+        theta = jnp.asarray(data.start)
+        chosen = np.arange(-(-self.size // ROWS) * ROWS, dtype=np.int32) % self.n
+        for here in range(int(self.outputs[-1]) + 1):
+            yield self.clock.time(here), np.asarray(theta), np.flatnonzero(self.outputs == here).tolist()
+            if here == self.outputs[-1]:
+                return
+            if self.size < self.n:
+                chosen[: self.size] = np.sort(rng.choice(self.n, self.size, replace=False, shuffle=False))
+            eta = float(np.ravel(self.clock.etas(here, here + 1))[0])
+            theta = _step(
+                theta,
+                data.rows,
+                data.labels,
+                jnp.array(chosen),
+                self.size,
+                eta,
+                eta * self.size / self.d,
+                self.problem.ridge,
+                loss=Static(self.problem.loss),
+                smooth=smooth_penalty(self.problem),
+            )
+
+
+@partial(jax.jit, static_argnames=("loss", "smooth"))
+def _step(theta, rows, labels, chosen, size, eta, shrink, ridge, *, loss, smooth):
+    """`theta - eta X^T l - shrink h(theta)` over the first `size` of the samples `chosen`; products in float32, as the rows, sums
+    over pieces in float64."""
+    single = theta.astype(rows.dtype)
+
+    def add(piece, total):
+        here = piece * ROWS + jnp.arange(ROWS)
+        which = jax.lax.dynamic_slice_in_dim(chosen, piece * ROWS, ROWS)
+        x, y = rows[which], jax.tree.map(lambda a: a[which], labels)
+        r = (x @ single.T).astype(theta.dtype)
+        slope = jnp.where(here[:, None] < size, jax.vmap(jax.grad(loss))(r, y), 0.0)
+        return total + (slope.astype(rows.dtype).T @ x).astype(theta.dtype)
+
+    total = jax.lax.fori_loop(0, len(chosen) // ROWS, add, jnp.zeros_like(theta))
+    return theta - eta * total - shrink * penalty_gradient(theta, ridge, smooth)

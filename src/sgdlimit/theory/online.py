@@ -1,0 +1,182 @@
+"""`OnlineSGD`: closed equations of one-pass SGD (Saad and Solla, Phys. Rev. E 52, 4225; THEORY section 3, "online limit").
+
+With `w = M g* + S xi`, `r* = root(rho) g*` and independent normals `g*, xi` (`S S^T = q - M M^T`), `Gamma = E[H]` and
+`E[l w^T] = E[l g*^T] M^T + Gamma S S^T` (Gaussian integration by parts),
+
+    dM/dt = -lam M - E[l g*^T]
+    dq/dt = -2 lam q - E[l w^T] - E[w l^T] + eta E[l l^T]
+
+Every sample is fresh, so a weight is hit by its noise and pulled by the mean gradient alone: `d theta = -(lam + Gamma_t)(theta - M_t g*) dt
++ dM_t g* + dU_t`. Hence the two-time kernels
+
+    dR(t,s)/dt = -(lam + Gamma_t) R(t,s),    C(t,s) = M_t M_s^T + R(t,s) (q_s - M_s M_s^T)        for s <= t.
+
+The averages run over scrambled Sobol points. Independent scramblings are integrated side by side, each with its own averages;
+their spread is the error. Time is integrated adaptively by diffrax, far more accurately than that.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import special
+from scipy.stats import qmc
+
+from ..dynamics import OnlineSGD, check_schedule, step_at
+from ..errors import InputError
+from ..problem import Problem, root
+from ..results import Solution
+from .draws import TINY
+from .outcome import Replicated, largest_size, more_points, solution, spread
+
+FEWEST, MOST = 2**12, 2**18  # points of a scrambling; compiling for more takes longer than the fewest take to run
+SCRAMBLINGS = 8
+TOLERANCE = 1e-3  # of the integrator, relative to `rtol`
+TABLE = 4097  # a schedule is linear between as many times: an error of order 1e-8 where it is smooth
+MAX_STEPS = 2**14  # of the integrator between two output times
+
+Array = Any
+
+
+def solve(problem: Problem, dynamics: OnlineSGD, horizon: float, rtol: float, seed: int, outputs: np.ndarray, report: Callable) -> Solution:
+    """The limit at the output times."""
+    began = time.perf_counter(), time.process_time()
+    check_schedule(dynamics, float(outputs[-1]))
+    points = FEWEST
+    while True:
+        report(0.0, f"{points} points")
+        found = _integrate(problem, dynamics, rtol, _points(problem, points, seed), outputs)
+        found.effort |= {"points": points, "scramblings": SCRAMBLINGS}
+        error = found.worst(problem)
+        # Where training diverges, averages do too, and more points are of little help.
+        if error <= rtol or points == MOST or found.ended is not None:
+            return solution(found, problem, dynamics, horizon, rtol, seed, "online equations", began)
+        points = more_points(points, error, rtol, MOST)
+
+
+def _points(problem: Problem, count: int, seed: int) -> tuple[Array, Array]:
+    """Normals `(S, P, k_star + k)` and noise draws `(S, P, ...)` of each scrambling."""
+    head = problem.k_star + problem.k
+    normals, noise = [], []
+    for child in np.random.SeedSequence(seed).spawn(SCRAMBLINGS):
+        sobol = qmc.Sobol(head + problem.noise_size, rng=np.random.default_rng(child))
+        u = np.clip(sobol.random(count), TINY, 1.0 - TINY)
+        normals.append(special.ndtri(u[:, :head]))
+        noise.append(problem.noise_from_uniform(u[:, head:]) if problem.noise_size else np.zeros((count, *problem.noise.shape)))
+    return np.array(normals), np.array(noise)
+
+
+def _integrate(problem: Problem, dynamics: OnlineSGD, rtol: float, points: tuple[Array, Array], outputs: np.ndarray) -> Replicated:
+    """Curves of all scramblings, up to where one of them diverges."""
+    limit = largest_size(problem)
+    etas = step_at(dynamics, np.linspace(0.0, outputs[-1], TABLE if callable(dynamics.step) else 2))
+    rho_root = root(problem.teacher.cov)
+    start = problem.init.overlap @ rho_root, problem.self_overlap_start
+    with jax.enable_x64(True):
+        M, q, alive, R, risk = (
+            np.asarray(x)
+            for x in _program(problem.loss, problem.label)(*points, *start, rho_root, outputs, etas, problem.ridge, limit, TOLERANCE * rtol)
+        )
+    if not np.isfinite(risk[:, 0]).all():
+        raise InputError("`loss` must have a finite mean, but its risk at the start is NaN or infinite (is the loss stable?)")
+    good = (alive >= outputs * (1.0 - 1e-9)).all(0) & np.isfinite(risk).all(0)
+    kept = len(outputs) if good.all() else int(np.argmin(good))
+    ended = None if good.all() else float(alive[:, -1].min())
+    if kept < min(2, len(outputs)):  # too early for the times asked for
+        found = _integrate(problem, dynamics, rtol, points, np.linspace(0.0, 0.99 * float(alive[:, -1].min()), 11))
+        found.ended = ended
+        return found
+    M, q, R, risk = (part[:, :kept] for part in (M, q, R, risk))
+    each = {"self_overlap": q, "overlap": M @ rho_root, "train_risk": risk, "test_risk": risk}
+    means, errors = {n: v.mean(0) for n, v in each.items()}, {n: spread(v) for n, v in each.items()}
+    return Replicated(outputs[:kept], means, errors, _kernels(M, q, R), {}, ended)
+
+
+def _kernels(M: np.ndarray, q: np.ndarray, R: np.ndarray) -> dict[str, np.ndarray]:
+    """Correlation and response from the response `R (S, T, k, k)` of each output time to the one before."""
+    count, k = q.shape[1], q.shape[2]
+    response = np.zeros((len(q), count, count, k, k))
+    for t in range(count):
+        response[:, t, t] = np.eye(k)
+        if t:
+            response[:, t, :t] = R[:, t, None] @ response[:, t - 1, :t]
+    inner = q - M @ np.swapaxes(M, -1, -2)
+    c = np.einsum("atik,asjk->atsij", M, M) + response @ inner[:, None]
+    earlier = np.tril(np.ones((count, count), bool))[:, :, None, None]
+    c = c.mean(0)
+    return {"correlation": np.where(earlier, c, c.transpose(1, 0, 3, 2)), "response": response.mean(0)}
+
+
+def _diffrax() -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # its own business
+            import diffrax
+    except ImportError:
+        raise InputError("`dynamics` must be another one unless diffrax is installed, but is OnlineSGD (pip install diffrax)") from None
+    return diffrax
+
+
+@lru_cache(maxsize=32)
+def _program(loss: Callable, label: Callable) -> Callable:
+    """Integrate all scramblings side by side from output time to output time; a leading axis of scramblings throughout."""
+    dfx = _diffrax()
+
+    def one(g, y, M, q):
+        """Averages of one scrambling: `E[l g*^T]`, `E[l l^T]`, `Gamma`, `E[L]`."""
+        values, vectors = jnp.linalg.eigh(q - M @ M.T)
+        spread_of_w = (vectors * jnp.sqrt(jnp.maximum(values, 0.0))) @ vectors.T
+        k_star = M.shape[1]
+        w = g[:, :k_star] @ M.T + g[:, k_star:] @ spread_of_w
+        l = jax.vmap(jax.grad(loss))(w, y)  # noqa: E741
+        gamma = jax.vmap(jax.hessian(loss))(w, y).mean(0)
+        return l.T @ g[:, :k_star] / len(g), l.T @ l / len(g), gamma, jax.vmap(loss)(w, y).mean()
+
+    averages = jax.vmap(one)
+
+    def slope(t, state, known):
+        g, y, etas, end, ridge, limit = known
+        M, q, _, R = state
+        eta = jnp.interp(t, jnp.linspace(0.0, end, len(etas)), etas)
+        l_g, l_l, gamma, _ = averages(g, y, M, q)
+        l_w = l_g @ jnp.swapaxes(M, 1, 2) + gamma @ (q - M @ jnp.swapaxes(M, 1, 2))
+        moved = (
+            -ridge * M - l_g,
+            -2.0 * ridge * q - l_w - jnp.swapaxes(l_w, 1, 2) + eta * l_l,
+            jnp.ones(len(q)),
+            -ridge * R - gamma @ R,
+        )
+        # A scrambling that has diverged stands still, and so does its own clock.
+        alive = jnp.trace(q, axis1=1, axis2=2) < limit
+        for part in moved:
+            alive &= jnp.isfinite(part.reshape(len(q), -1)).all(1)
+        return tuple(jnp.where(alive.reshape(-1, *[1] * (part.ndim - 1)), part, 0.0) for part in moved)
+
+    def integrate(normals, noise, M, q, rho_root, outputs, etas, ridge, limit, tolerance):
+        y = jax.vmap(jax.vmap(label))(normals[..., : len(rho_root)] @ rho_root, noise)
+        known = (normals, y, etas, outputs[-1], ridge, limit)
+        unit = jnp.broadcast_to(jnp.eye(len(q)), (len(normals), *q.shape))
+        copies = lambda x: jnp.broadcast_to(x, (len(normals), *x.shape))
+        controller = dfx.PIDController(rtol=tolerance, atol=tolerance * jnp.sqrt(limit / 1e3) * 1e-2)
+
+        def segment(state, span):
+            solved = dfx.diffeqsolve(
+                dfx.ODETerm(slope), dfx.Tsit5(), span[0], span[1], None, (*state, unit), known,
+                stepsize_controller=controller, saveat=dfx.SaveAt(t1=True), max_steps=MAX_STEPS, throw=False,
+            )  # fmt: skip
+            M, q, clock, R = (part[0] for part in solved.ys)
+            q = 0.5 * (q + jnp.swapaxes(q, 1, 2))
+            return (M, q, clock), (M, q, clock, R, averages(normals, y, M, q)[3])
+
+        before = jnp.concatenate([jnp.zeros(1), outputs[:-1]])
+        _, saved = jax.lax.scan(segment, (copies(M), copies(q), jnp.zeros(len(normals))), (before, outputs))
+        return tuple(jnp.moveaxis(part, 0, 1) for part in saved)
+
+    return jax.jit(integrate)
