@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from .gaussian import PIVOT
@@ -172,12 +173,16 @@ class EventProgram:
     def begin(self, draws: Histories, rho_root, normals, directions) -> tuple[Any, Past, Averages]:
         """Labels, the past and the averages at time zero."""
         y, past = self._begin(draws, rho_root, normals, directions)
-        return y, past, self._average(past, draws._replace(y=y), directions, 0, 0)
+        return y, past, self._averages(past, draws._replace(y=y), directions, 0, 0)
 
     def cross(self, past: Past, draws: Histories, cell: Cell, node: int, span: Span, step: float) -> tuple[Averages, None, Past]:
         """Averages at the next node, second moments of kicks (not estimated by themselves here), and the past there."""
-        past = self._cross(past, draws, cell, node, span)
-        return self._average(past, draws, cell.arrived, node + 1, span.jumps), None, past
+        past = self._cross(past, draws, cell, np.int32(node), span)
+        return self._averages(past, draws, cell.arrived, node + 1, span.jumps), None, past
+
+    def _averages(self, past: Past, draws: Histories, arrived, node: int, jumps: int) -> Averages:
+        draws = draws._replace(path=draws.path[:, :0], jump=draws.jump[:, :0])  # whose sizes need no program of their own
+        return self._average(past, draws, arrived, np.int32(node), np.int32(jumps))
 
     def keep(self, past: Past) -> Past:
         """A copy for one more pass over the same cell."""

@@ -73,8 +73,10 @@ def lay_out_histories(dynamics: SGD, drawn: list[History], nodes: np.ndarray, ce
     batches = [_batches(cell, cells) for cell, _ in placed]
     counts = np.max([count for _, _, _, count in batches], 0)
     first = np.concatenate([[0], np.cumsum(counts)])
-    room = 32 * -(-int(first[-1]) // 32)  # rounded up: replicates of other seeds share the compiled program
     paths = drawn[0].at.shape[1]
+    # Room to spare: other resolutions and replicates of other seeds share the compiled program.
+    usual = 1.3 * np.isfinite(drawn[0].at).sum() / BATCH + 4 * cells
+    room = 32 * -(-max(int(first[-1]), int(usual)) // 32)
     path = np.full((len(drawn), room, BATCH), paths, np.int32)
     jump = np.zeros((len(drawn), room, BATCH), np.int32)
     for s, (cell, batch, lane, _) in enumerate(batches):
