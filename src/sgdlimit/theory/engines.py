@@ -21,7 +21,7 @@ from .histories import History, draw_histories, lay_out_histories
 from .particles import Particles, draw_particles
 from .sample import Draws, SampleProgram
 
-FOLLOWED = 24  # jumps times student directions up to which a path is worth conditioning on all its jumps: the work is quadratic
+FOLLOWED = 6  # jumps times student directions up to which a path is worth conditioning on all its jumps: the work is quadratic
 MANY = 4.0  # epochs a cell above which kicks are many enough for their own second moments to be the better estimate
 
 
