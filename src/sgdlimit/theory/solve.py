@@ -296,13 +296,14 @@ class _Run:
             resolutions = [run_levels(engine, drawn, nodes[::c], plan.cells) for c in COARSENINGS]
             return [list(levels) for levels in zip(*resolutions, strict=True)]
 
+        work = group
         if self.checkpoint is not None:
             place = f"stage={stage}/cells={plan.cells}/paths={plan.paths}/horizon={self.horizon!r}"
-            group = self.checkpoint.kept(group, place, len(COARSENINGS))
+            work = self.checkpoint.kept(group, place, len(COARSENINGS))
         results = []
         groups = [range(a, min(a + GROUP, plan.replicates)) for a in range(done, plan.replicates, GROUP)]
         with ThreadPoolExecutor(THREADS) as pool:
-            for index, levels in enumerate(pool.map(group, groups)):
+            for index, levels in enumerate(pool.map(work, groups)):
                 results += levels
                 self.report((index + 1) / len(groups) * 0.99, f"{plan.cells} cells, {plan.paths} paths")
         return results
