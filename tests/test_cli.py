@@ -1,6 +1,7 @@
 """The command: what it writes, that an interrupted run continues, and that results of different settings never mix."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -59,7 +60,7 @@ def test_run_writes_everything_and_says_where(calls):
     assert "Report: out/report.html" in said
     assert said.count("Theory and simulation agree") == 3
     assert [(kind, dynamics) for kind, dynamics, _ in calls[::2]] == [("solve", d) for d in (sl.SGD(1.5), sl.SME(1.5), sl.GradientFlow())]
-    assert calls[0][2] == {"rtol": 0.01, "seed": 0, "on_failure": "return"}
+    assert calls[0][2] == {"rtol": 0.01, "seed": 0, "on_failure": "return", "checkpoint": Path("out/theory-sgd.checkpoint")}
     assert calls[1][2] == {"n_features": 2000, "repeats": 8, "batch_size": 1, "design": "gaussian", "seed": 0}
     assert json.loads(Path("out/settings.json").read_text())["settings"]["run"]["horizon"] == 4.0
 
@@ -83,6 +84,31 @@ def test_an_interrupted_run_leaves_whole_files_and_continues(calls, monkeypatch)
     assert "SGD, theory: was there already" in said
     assert sl.SGD(1.5) not in [dynamics for _, dynamics, _ in calls]
     assert Path("out/theory-sgd.nc").read_bytes() == before
+
+
+def test_half_done_theory_is_kept_and_removed_when_it_is_whole(calls, monkeypatch):
+    solve = sl.solve
+
+    def interrupted(*rest, checkpoint, **options):
+        checkpoint.write_text("half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sl, "solve", interrupted)
+    sgdlimit("run", "quickstart.toml", "--out", "out", code=130)
+    assert names() == ["settings.json", "theory-sgd.checkpoint"]
+    monkeypatch.setattr(sl, "solve", solve)
+    sgdlimit("run", "quickstart.toml", "--out", "out")
+    assert names() == FILES
+
+
+@pytest.mark.parametrize("cache", [{"SGDLIMIT_CACHE": "off"}, {"XDG_CACHE_HOME": "file"}, {"XDG_CACHE_HOME": "cache"}])
+def test_the_cache_of_programs_is_optional(tmp_path, cache):
+    (tmp_path / "file").write_text("no directory")
+    code = "import jax; from sgdlimit.run import use_compilation_cache as use; use(); print(jax.config.jax_compilation_cache_dir)"
+    environment = {**os.environ, "PYTHONPATH": str(Path(sl.__file__).parents[1]), "XDG_CACHE_HOME": "cache", **cache}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ("cache/sgdlimit/jax" if cache == {"XDG_CACHE_HOME": "cache"} else "None")
+    assert (tmp_path / "cache").exists() == (cache == {"XDG_CACHE_HOME": "cache"})
 
 
 def test_other_settings_are_refused_or_replace_all(calls):

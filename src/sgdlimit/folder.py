@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
-from .config import Job
+from .config import Job, Part
 from .errors import InputError
 from .files import replacing
 from .report.page import flat
@@ -46,7 +46,7 @@ class Folder:
         """Names of everything this run writes."""
         kinds = ["theory"] + (["simulation"] if self.job.settings.simulation else [])
         results = [f"{kind}-{part.slug}.nc" for part in self.job.parts for kind in kinds]
-        return [SETTINGS, *results, "curves.png", "curves.svg", "report.html"]
+        return [SETTINGS, *results, *map(checkpoint_name, self.job.parts), "curves.png", "curves.svg", "report.html"]
 
     def begin(self) -> None:
         """Make the directory; with `force`, remove what an earlier run wrote there. Then say whose it is."""
@@ -105,6 +105,11 @@ class Folder:
         if found.get("sgdlimit") != __version__:
             return f"they are of sgdlimit {found.get('sgdlimit')}, this is {__version__}"
         return "the plugin has changed"
+
+
+def checkpoint_name(part: Part) -> str:
+    """Where the theory of one dynamics keeps what is half done."""
+    return f"theory-{part.slug}.checkpoint"
 
 
 def _owned(settings: dict[str, Any] | None) -> list[str]:

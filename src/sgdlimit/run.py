@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,8 @@ import sgdlimit as sl
 
 from . import plot, report
 from .config import Job, Part
-from .dynamics import MiniBatchGD
-from .folder import Folder
+from .dynamics import MiniBatchGD, OnlineSGD
+from .folder import Folder, checkpoint_name
 from .report import Entry
 from .results import Result
 from .sections import within
@@ -26,11 +27,12 @@ Progress = Callable[[float, str], None]
 
 @dataclass(frozen=True)
 class Task:
-    """One computation of a run: its name for people, its file, and how to do it."""
+    """One computation of a run: its name for people, its file, how to do it, and the file of what is half done, if it keeps one."""
 
     name: str
     file: str
     compute: Callable[[Progress], Any]
+    checkpoint: Path | None = None
 
 
 def check(job: Job) -> int:
@@ -47,9 +49,11 @@ def check(job: Job) -> int:
         return max(plan(job.problem, part.dynamics, **_simulation(job))[2] for part in job.parts)
 
 
-def tasks(job: Job, part: Part) -> list[Task]:
+def tasks(job: Job, part: Part, folder: Folder) -> list[Task]:
     """Theory first; it is the quick one."""
     run = job.settings.run
+    in_parts = not isinstance(part.dynamics, (OnlineSGD, MiniBatchGD))
+    checkpoint = folder.path / checkpoint_name(part) if in_parts else None
     found = [
         Task(
             f"{part.name}, theory",
@@ -63,7 +67,9 @@ def tasks(job: Job, part: Part) -> list[Task]:
                 times=job.times,
                 on_failure="return",
                 progress=progress,
+                checkpoint=checkpoint,
             ),
+            checkpoint,
         )
     ]
     if job.settings.simulation is not None:
@@ -93,7 +99,7 @@ def execute(job: Job, folder: Folder, around: Callable[[Task, bool], Any]) -> li
     folder.begin()
     entries = []
     for part in job.parts:
-        results: list[Any] = [_done(task, folder, around) for task in tasks(job, part)]
+        results: list[Any] = [_done(task, folder, around) for task in tasks(job, part, folder)]
         theory, runs = results if len(results) == 2 else (results[0], None)
         entries.append(Entry(part.name, theory, runs, None if runs is None else sl.compare(theory, runs)))
     write(job, folder.path, entries)
@@ -106,6 +112,8 @@ def _done(task: Task, folder: Folder, around: Callable[[Task, bool], Any]) -> Re
         if found is None:
             found = task.compute(progress)
             folder.keep(task.file, found)
+        if task.checkpoint is not None:
+            task.checkpoint.unlink(missing_ok=True)
     return found
 
 
@@ -120,15 +128,16 @@ def write(job: Job, path: Path, entries: list[Entry]) -> None:
 
 def use_compilation_cache() -> None:
     """Keep compiled programs between runs of the command, under the user's cache directory; without one, do without."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    directory = Path(base) / "sgdlimit" / "jax"
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        if not os.access(directory, os.W_OK | os.X_OK):
-            return
-        import jax
-
-        jax.config.update("jax_compilation_cache_dir", str(directory))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
-    except (OSError, RuntimeError, AttributeError):
+    if os.environ.get("SGDLIMIT_CACHE", "").lower() == "off":
         return
+    try:
+        directory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sgdlimit" / "jax"
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except (OSError, RuntimeError):  # no place, or no home
+        return
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", str(directory))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)

@@ -70,7 +70,9 @@ def _coordinates(engine: Engine, drawn: list[Drawn], nodes: np.ndarray, cells: i
 def _read(got: Marched, rho_root: np.ndarray) -> list[Level]:
     C = np.einsum("saim,sbjm->sabij", got.L, got.L, optimize=True)
     overlap = got.L[..., : len(rho_root)] @ rho_root.T
-    return [Level(got.nodes, *parts) for parts in zip(got.R, C, overlap, got.train, strict=True)]
+    # One layout in memory, which sums are taken along: a replicate read from a checkpoint must give the same bits.
+    arrays = [np.ascontiguousarray(array) for array in (got.R, C, overlap, got.train)]
+    return [Level(got.nodes, *parts) for parts in zip(*arrays, strict=True)]
 
 
 def curves_at(level: Level, times: np.ndarray) -> dict[str, np.ndarray]:

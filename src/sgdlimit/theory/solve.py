@@ -7,6 +7,7 @@ replicates is the sampling error.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from ..errors import SolveError, nearest, refuse
 from ..problem import Problem, SmoothPenalty
 from ..results import Solution, Status, build_dataset, judge_growth, output_times
 from . import discrete, online
+from .checkpoint import Checkpoint, identify
 from .draws import spaced
 from .engines import ENGINES, choose, draw_all
 from .levels import Level, curves_at, kernels_at, mean_level, run_levels
@@ -79,6 +81,7 @@ def solve(
     method: str = "auto",
     on_failure: Literal["raise", "return"] = "raise",
     progress: Progress = None,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> Solution:
     """Learning curves in the limit `n, d -> infinity` with `n/d` fixed (Fan and Wang, arXiv 2601.21093).
 
@@ -94,23 +97,29 @@ def solve(
             chooses by cost; `diagnostics["method_why"]` says why. `OnlineSGD` and `MiniBatchGD` have one method each.
         on_failure: what to do when `rtol` cannot be met: "raise" a `SolveError` that carries the result, or "return" it.
         progress: called with (fraction done, what is being done).
+        checkpoint: a file that keeps finished replicates, made if it does not exist. The same call continues from it after a kill
+            and gives the same numbers bit for bit; it is kept at the end, so that one more call answers at once. Not for
+            `OnlineSGD` and `MiniBatchGD`.
 
     Returns:
         Solution. A training that diverges is a result: its status says when, its curves end there.
 
     Raises:
-        InputError: an argument is wrong.
+        InputError: an argument is wrong, or the checkpoint belongs to another solve.
         SolveError: `rtol` was not met; `.result` is the Solution there is (None where the weights run away at once).
     """
     began = time.perf_counter(), time.process_time()
     outputs = _check(problem, dynamics, horizon, rtol, seed, times, method, on_failure)
+    if checkpoint is not None and isinstance(dynamics, (OnlineSGD, MiniBatchGD)):
+        raise refuse("checkpoint", f"be None for {type(dynamics).__name__}", checkpoint, "its theory is not computed in parts to keep")
     report = progress or (lambda fraction, text: None)
     if isinstance(dynamics, OnlineSGD):
         return keep_promise(online.solve(problem, dynamics, horizon, rtol, seed, outputs, report), on_failure)
     if isinstance(dynamics, MiniBatchGD):
         return keep_promise(discrete.solve(problem, dynamics, horizon, rtol, seed, outputs, report), on_failure)
     engine, why = choose(problem, dynamics, float(horizon), method)
-    run = _Run(problem, dynamics, float(horizon), int(seed), outputs, engine, report)
+    store = None if checkpoint is None else Checkpoint(checkpoint, identify(problem, dynamics, horizon, rtol, seed, outputs, engine))
+    run = _Run(problem, dynamics, float(horizon), int(seed), outputs, engine, report, store)
     pilot, levels, ended = run.pilot()
     estimate = run.refine(pilot, levels, rtol)
     status = _status(estimate, rtol, ended)
@@ -186,9 +195,19 @@ def _status(estimate: Estimate, rtol: float, ended: float | None) -> Status:
 class _Run:
     """One call of `solve`: what stays fixed while plans are tried."""
 
-    def __init__(self, problem: Problem, dynamics: Dynamics, horizon: float, seed: int, outputs: np.ndarray, method: str, report: Callable):
+    def __init__(
+        self,
+        problem: Problem,
+        dynamics: Dynamics,
+        horizon: float,
+        seed: int,
+        outputs: np.ndarray,
+        method: str,
+        report: Callable,
+        checkpoint: Checkpoint | None = None,
+    ):
         self.problem, self.dynamics, self.horizon, self.seed, self.outputs = problem, dynamics, horizon, seed, outputs
-        self.method, self.report = method, report
+        self.method, self.report, self.checkpoint = method, report, checkpoint
         self.test_risk = TestRisk(problem, seed)
 
     # --- plans -----------------------------------------------------------------------------------------------------------
@@ -277,10 +296,14 @@ class _Run:
             resolutions = [run_levels(engine, drawn, nodes[::c], plan.cells) for c in COARSENINGS]
             return [list(levels) for levels in zip(*resolutions, strict=True)]
 
+        work = group
+        if self.checkpoint is not None:
+            place = f"stage={stage}/cells={plan.cells}/paths={plan.paths}/horizon={self.horizon!r}"
+            work = self.checkpoint.kept(group, place, len(COARSENINGS))
         results = []
         groups = [range(a, min(a + GROUP, plan.replicates)) for a in range(done, plan.replicates, GROUP)]
         with ThreadPoolExecutor(THREADS) as pool:
-            for index, levels in enumerate(pool.map(group, groups)):
+            for index, levels in enumerate(pool.map(work, groups)):
                 results += levels
                 self.report((index + 1) / len(groups) * 0.99, f"{plan.cells} cells, {plan.paths} paths")
         return results
