@@ -119,8 +119,9 @@ def solve(
     estimate = run.refine(pilot, levels, rtol)
     status = _status(estimate, rtol, ended)
     report(1.0, "done")
+    attrs = attributes(problem, dynamics, horizon, rtol, seed)
     solution = Solution(
-        build_dataset(run.outputs, estimate.curves, estimate.errors, estimate.kernels, attributes(problem, dynamics, horizon, rtol, seed)),
+        build_dataset(run.outputs, estimate.curves, estimate.errors, estimate.kernels, attrs, problem.teacher.cov),
         status,
         {
             "method": engine,
