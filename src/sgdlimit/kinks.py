@@ -85,7 +85,11 @@ def _derivatives(loss: Callable, label: Callable) -> Callable:
 
     def line(where, start, along, r_star, z):
         y = label(r_star, z)
-        at = lambda s: jax.jvp(lambda s: jax.grad(loss)(start + s * along, y), (s,), (jnp.ones_like(s),))
-        return jax.vmap(at)(where)
+
+        def gradient(s):
+            value, gradient = jax.value_and_grad(loss)(start + s * along, y)
+            return jnp.where(jnp.isfinite(value), gradient, jnp.nan)  # beyond the loss's domain JAX may still give a number
+
+        return jax.vmap(lambda s: jax.jvp(gradient, (s,), (jnp.ones_like(s),)))(where)
 
     return jax.jit(jax.vmap(line))

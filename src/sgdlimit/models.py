@@ -254,7 +254,7 @@ def committee(
 
 
 def _activation(name: str, value: str) -> Callable[[Any], Any]:
-    if value in ACTIVATIONS:
+    if isinstance(value, str) and value in ACTIVATIONS:
         return ACTIVATIONS[value]
     hint = "a smooth one such as softplus, gelu or silu" if value in KINKED else nearest(str(value), ACTIVATIONS)
     raise refuse(f"parameters.{name}", "be a known smooth activation", value, hint)
