@@ -12,7 +12,7 @@ import sgdlimit as sl
 from sgdlimit import cli, models
 
 QUICKSTART = (Path(__file__).parent.parent / "examples" / "quickstart.toml").read_text()
-WORDS = r"`loss` must have a continuous gradient for the theory, but its gradient jumps \(hinge, absolute value, relu: simulate takes them; "
+WORDS = r"`loss` must have a continuous gradient for the theory, but its gradient jumps \(hinge, absolute value, relu: simulate takes"
 
 
 def regression(r_star, z):
