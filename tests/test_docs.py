@@ -48,7 +48,7 @@ def test_examples_are_in_order(path):
 
 
 # One of each sort: all dynamics, matrices, a plugin. The reference tests solve the problems of the others.
-@pytest.mark.parametrize("name", ["quickstart", "regimes", "committee", "own_loss"])
+@pytest.mark.parametrize("name", ["quickstart", "regimes", "committee", "own_loss", "softmax", "robust"])
 def test_small_examples_run(name, tmp_path):
     path = ROOT / "examples" / f"{name}.toml"
     (tmp_path / "small.toml").write_text(small(path))
@@ -64,6 +64,14 @@ def test_the_readme_program_runs():
         assert old in program
         program = program.replace(old, new)
     exec(compile(program, "README.md", "exec"), {})
+
+
+def test_the_guides_programs_run():
+    (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "guide.md").read_text(), re.S)
+    for old, new in (("horizon=2.0", "horizon=0.4"), ("rtol=0.05", "rtol=0.3")):
+        assert old in program
+        program = program.replace(old, new)
+    exec(compile(program, "guide.md", "exec"), {})
 
 
 def test_the_guides_settings_are_a_file(tmp_path):

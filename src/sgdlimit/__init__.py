@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .compare import Comparison, compare
     from .dynamics import SGD, SME, GradientFlow, MiniBatchGD, OnlineSGD
     from .errors import InputError, SolveError
+    from .observables import accuracy, observe
     from .problem import (
         EmpiricalTeacher,
         GaussianTeacher,
@@ -43,6 +44,7 @@ _HOME = {
     "theory": ("solve",),
     "simulate": ("simulate",),
     "compare": ("Comparison", "compare"),
+    "observables": ("accuracy", "observe"),
     "results": ("Simulation", "Solution", "load"),
     "errors": ("InputError", "SolveError"),
 }  # fmt: skip

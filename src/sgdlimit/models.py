@@ -12,6 +12,7 @@ Conventions are those of `sgdlimit.problem`: `loss(r, y)` with `r (k,)`, `label(
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy import special
 
 from .errors import InputError, nearest, refuse
 from .problem import Gumbel, NoiseLaw, NoNoise, Normal, Penalty, StudentT, Uniform, _array, _number, _positive
@@ -119,13 +121,21 @@ def tanh_regression(noise: float = 0.3) -> Model:
     return Model(lambda r, y: 0.5 * (jnp.tanh(r[0]) - y) ** 2, lambda r_star, z: jnp.tanh(r_star[0]) + size * z, law)
 
 
-@model()
-def huber(noise: float = 0.5, df: float = 3.0, width: float = 1.0) -> Model:
+def _noise(noise: float, df: float | None) -> tuple[float, NoiseLaw]:
+    """Size and law of label noise: Student t with `df` degrees of freedom, normal where none are given."""
+    size, law = _gaussian("noise", noise)
+    if df is None:
+        return size, law
+    heavy = StudentT(_positive("parameters.df", df, "degrees of freedom of the noise; 3 has heavy tails"))
+    return size, (heavy if size > 0 else law)
+
+
+@model("pseudo_huber")
+def huber(noise: float = 0.5, df: float | None = 3.0, width: float = 1.0) -> Model:
     """Robust regression under heavy-tailed noise: smooth (pseudo-)Huber loss `width^2 (sqrt(1 + ((r - y)/width)^2) - 1)`,
-    label `r* + noise z`, `z` Student t with `df` degrees of freedom."""
-    size, _ = _gaussian("noise", noise)
+    label `r* + noise z`, `z` Student t with `df` degrees of freedom (normal for None)."""
+    size, law = _noise(noise, df)
     width = _positive("parameters.width", width, "where the loss turns from quadratic to linear")
-    law = StudentT(_positive("parameters.df", df, "degrees of freedom of the noise; 3 has heavy tails"))
 
     def loss(r, y):
         u = (r[0] - y) / width
@@ -135,23 +145,119 @@ def huber(noise: float = 0.5, df: float = 3.0, width: float = 1.0) -> Model:
     return Model(loss, lambda r_star, z: r_star[0] + size * z, law)
 
 
+pseudo_huber = huber
+
+
+@model("quantile_regression")
+def quantile(level: float = 0.5, noise: float = 0.5, df: float | None = None, width: float = 0.1) -> Model:
+    """Regression to a quantile of the label: smoothed pinball loss `level u + width log(1 + exp(-u / width))` with `u = y - r`,
+    which is `level u` for `u >> width` and `-(1 - level) u` for `u << -width`; label `r* + noise z`, `z` normal, or Student t with
+    `df` degrees of freedom."""
+    level = _number("parameters.level", level)
+    if not 0 < level < 1:
+        raise refuse("parameters.level", "lie in (0, 1)", level, "0.5 is the median, 0.9 the quantile that one label in ten exceeds")
+    size, law = _noise(noise, df)
+    width = _positive("parameters.width", width, "over which the kink at r = y is rounded")
+
+    def loss(r, y):
+        u = y - r[0]
+        return level * u + width * jnp.logaddexp(0.0, -u / width)
+
+    return Model(loss, lambda r_star, z: r_star[0] + size * z, law)
+
+
 @model()
-def committee(weights: Sequence[float] = (1.0, -0.5), teacher_weights: Sequence[float] | None = None, noise: float = 0.2) -> Model:
-    """A two-layer network with fixed second layer: loss `(sum_a weights[a] tanh r_a - y)^2 / 2`, label
-    `sum_b teacher_weights[b] tanh r*_b + noise z`, `z` normal; `k = len(weights)`, `k_star = len(teacher_weights)`
-    (the student's own weights if not given)."""
-    out, out_star = (
-        _weights(*given) for given in (("weights", weights), ("teacher_weights", weights if teacher_weights is None else teacher_weights))
-    )
+def phase_retrieval(noise: float = 0.1) -> Model:
+    """The teacher up to its sign, from intensities: loss `(r^2 - y)^2 / 4`, label `r*^2 + noise z`, `z` normal.
+
+    A start without overlap stays without: give `init` some. The loss grows as `r^4`, so SGD takes small steps only.
+    """
+    size, law = _gaussian("noise", noise)
+    return Model(lambda r, y: 0.25 * (r[0] ** 2 - y) ** 2, lambda r_star, z: r_star[0] ** 2 + size * z, law)
+
+
+@model()
+def amplitude_retrieval(noise: float = 0.1, width: float = 0.1) -> Model:
+    """Phase retrieval from amplitudes: loss `(sqrt(r^2 + width^2) - y)^2 / 2`, label `|r*| + noise z`, `z` normal.
+
+    `|r|` itself has a kink at zero, which the theory does not take; `width` rounds it. It bears larger steps than the intensities'.
+    """
+    size, law = _gaussian("noise", noise)
+    width = _positive("parameters.width", width, "over which |r| is rounded at zero")
+
+    def loss(r, y):
+        return 0.5 * (jnp.sqrt(r[0] ** 2 + width**2) - y) ** 2
+
+    return Model(loss, lambda r_star, z: jnp.abs(r_star[0]) + size * z, law)
+
+
+@model("poisson")
+def poisson_regression(most: int = 100) -> Model:
+    """Counts with the canonical log link: loss `exp(r) - y r`, label a Poisson count of mean `exp(r*)`, conditioned on at most
+    `most`, drawn from one uniform number by inversion.
+
+    `exp` has heavy tails: with `r*` of variance 1 one mean in a thousand is above 22, and with variance 4 above 480. Training
+    bears small steps only, and a learning curve's average may rest on few samples; keep teacher and start well below variance 1.
+    """
+    most = _integer("parameters.most", most, 1, "the largest count there can be")
+
+    def label(r_star, z):
+        # Weights of the counts 0 ... most, normalised as a softmax: no mean is so large or small that they vanish. Comparing with
+        # the last sum bounds the count by where the sums stop growing, when they round to a little less than one.
+        counts = np.arange(most + 1)
+        log_factorial = jnp.asarray(special.gammaln(counts + 1.0), r_star.dtype)
+        below = jnp.cumsum(jax.nn.softmax(counts * r_star[0] - log_factorial))
+        return jnp.sum(below[:-1] < z * below[-1]).astype(r_star.dtype)
+
+    return Model(lambda r, y: jnp.exp(r[0]) - y * r[0], label, Uniform())
+
+
+ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
+    "tanh": jnp.tanh,
+    "erf": lambda r: jax.scipy.special.erf(r / math.sqrt(2.0)),
+    "sigmoid": jax.nn.sigmoid,
+    "softplus": jax.nn.softplus,
+    "gelu": lambda r: jax.nn.gelu(r, approximate=False),
+    "silu": jax.nn.silu,
+    "swish": jax.nn.silu,
+}
+KINKED = ("relu", "leaky_relu", "abs", "selu", "relu6", "hard_tanh")
+
+
+@model()
+def committee(
+    weights: Sequence[float] = (1.0, -0.5),
+    teacher_weights: Sequence[float] | None = None,
+    noise: float = 0.2,
+    activation: str = "tanh",
+    teacher_activation: str | None = None,
+) -> Model:
+    """A two-layer network with fixed second layer: loss `(sum_a weights[a] f(r_a) - y)^2 / 2`, label
+    `sum_b teacher_weights[b] f*(r*_b) + noise z`, `z` normal; `k = len(weights)`, `k_star = len(teacher_weights)`.
+
+    `activation` is `f`: tanh, erf (`erf(r / sqrt 2)`), sigmoid, softplus, gelu, silu (or swish). The teacher has the student's
+    weights and activation where it is not given its own.
+    """
+    out = _weights("weights", weights)
+    out_star = out if teacher_weights is None else _weights("teacher_weights", teacher_weights)
+    f = _activation("activation", activation)
+    f_star = f if teacher_activation is None else _activation("teacher_activation", teacher_activation)
     size, law = _gaussian("noise", noise)
 
     def loss(r, y):
-        return 0.5 * (jnp.dot(jnp.asarray(out, r.dtype), jnp.tanh(r)) - y) ** 2
+        return 0.5 * (jnp.dot(jnp.asarray(out, r.dtype), f(r)) - y) ** 2
 
     def label(r_star, z):
-        return jnp.dot(jnp.asarray(out_star, r_star.dtype), jnp.tanh(r_star)) + size * z
+        return jnp.dot(jnp.asarray(out_star, r_star.dtype), f_star(r_star)) + size * z
 
     return Model(loss, label, law, k=len(out), k_star=len(out_star))
+
+
+def _activation(name: str, value: str) -> Callable[[Any], Any]:
+    if isinstance(value, str) and value in ACTIVATIONS:
+        return ACTIVATIONS[value]
+    hint = "a smooth one such as softplus, gelu or silu" if value in KINKED else nearest(str(value), ACTIVATIONS)
+    raise refuse(f"parameters.{name}", "be a known smooth activation", value, hint)
 
 
 def _weights(name: str, value: Sequence[float]) -> np.ndarray:
@@ -159,6 +265,12 @@ def _weights(name: str, value: Sequence[float]) -> np.ndarray:
     if weights.ndim != 1 or weights.size == 0:
         raise refuse(f"parameters.{name}", "be a list of numbers", value, "one per unit, such as [1.0, -0.5]")
     return weights
+
+
+def _integer(name: str, value: Any, least: int, fix: str = "") -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise refuse(name, f"be an integer of at least {least}", value, fix)
+    return value
 
 
 # --- classification ----------------------------------------------------------------------------------------------------
@@ -195,8 +307,7 @@ def probit(noise: float = 1.0) -> Model:
 def softmax(classes: int = 3, temperature: float = 1.0) -> Model:
     """Multi-class cross-entropy: loss `-log softmax(r)[class]`, class drawn from `softmax(r* / temperature)`
     (`argmax(r* + temperature z)`, `z` Gumbel), one-hot; `k = k_star = classes`."""
-    if not isinstance(classes, int) or isinstance(classes, bool) or classes < 2:
-        raise refuse("parameters.classes", "be an integer of at least 2", classes)
+    classes = _integer("parameters.classes", classes, 2)
     temperature = _positive("parameters.temperature", temperature, "1 draws the class from the softmax of r*")
 
     def label(r_star, z):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -217,7 +218,8 @@ class Problem:
         penalty: `Ridge`, `SmoothPenalty` or None.
 
     Raises:
-        InputError (a ValueError): names the field, what it must be, and what it was.
+        InputError (a ValueError): names the field, what it must be, and what it was. A loss with kinks is no error here:
+            `kinks` tells, and `solve` refuses it.
     """
 
     loss: Callable[[Array, Array], Array]
@@ -263,6 +265,13 @@ class Problem:
     def ridge(self) -> float:
         """Strength of the ridge; zero without a penalty or with a smooth one."""
         return self.penalty.strength if isinstance(self.penalty, Ridge) else 0.0
+
+    @cached_property
+    def kinks(self) -> bool:
+        """Whether the gradient of `loss` jumps somewhere (hinge, absolute value, relu): simulation takes it, the theory does not."""
+        from .kinks import gradient_jumps
+
+        return gradient_jumps(self)
 
     @property
     def self_overlap_start(self) -> np.ndarray:

@@ -16,6 +16,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import xarray as xr
 
+from .derived import DERIVED, DERIVED_NAMES, derive
 from .errors import InputError
 from .files import replacing
 
@@ -36,7 +37,7 @@ LONG_NAMES = {
     "test_risk": "test risk",
     "correlation": "correlation E[theta_t theta_s^T]",
     "response": "response of theta_t to a kick at s",
-}
+} | DERIVED_NAMES
 
 StatusCode = Literal["done", "inaccurate", "diverged"]
 
@@ -126,13 +127,20 @@ def build_dataset(
     errors: Mapping[str, np.ndarray],
     kernels: Mapping[str, np.ndarray] | None = None,
     attrs: Mapping[str, str | float | int] | None = None,
+    teacher_cov: np.ndarray | None = None,
+    repeats: Mapping[str, np.ndarray] | None = None,
 ) -> xr.Dataset:
-    """The one schema of both results: `curves[name]` and its standard error `errors[name]`, time first."""
+    """The one schema of both results: `curves[name]` and its standard error `errors[name]`, time first. What follows from the
+    curves (`derived`) is added, with the teacher's second moment and, where there are any, the curves of each repeat."""
     kernels = kernels or {}
     data: dict[str, Any] = {}
-    for name, dims in CURVES.items():
-        data[name] = (dims, np.asarray(curves[name], dtype=float), {"long_name": LONG_NAMES[name]})
-        data[name + "_se"] = (dims, np.asarray(errors[name], dtype=float), {"long_name": f"standard error of the {name.replace('_', ' ')}"})
+    values, sizes = derive(curves, errors, teacher_cov, repeats)
+    values, sizes = {**curves, **values}, {**errors, **sizes}
+    for name, dims in (CURVES | DERIVED).items():
+        if name in values:
+            data[name] = (dims, np.asarray(values[name], dtype=float), {"long_name": LONG_NAMES[name]})
+            spoken = f"standard error of the {name.replace('_', ' ')}"
+            data[name + "_se"] = (dims, np.asarray(sizes[name], dtype=float), {"long_name": spoken})
     for name, dims in KERNELS.items():
         if name in kernels:
             data[name] = (dims, np.asarray(kernels[name], dtype=float), {"long_name": LONG_NAMES[name]})

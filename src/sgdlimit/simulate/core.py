@@ -95,7 +95,8 @@ def simulate(
         "seed": int(seed),
     }
     diagnostics = {"wall_seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu, "memory_bytes": memory}
-    return Simulation(build_dataset(times, means, errors, attrs=attrs), status, diagnostics | path.diagnostics)
+    dataset = build_dataset(times, means, errors, attrs=attrs, teacher_cov=problem.teacher.cov, repeats=curves)
+    return Simulation(dataset, status, diagnostics | path.diagnostics)
 
 
 def plan(

@@ -102,7 +102,8 @@ def solution(
         "wall_seconds": time.perf_counter() - began[0],
         "cpu_seconds": time.process_time() - began[1],
     }
-    dataset = build_dataset(found.times, found.curves, found.errors, found.kernels, attributes(problem, dynamics, horizon, rtol, seed))
+    attrs = attributes(problem, dynamics, horizon, rtol, seed)
+    dataset = build_dataset(found.times, found.curves, found.errors, found.kernels, attrs, problem.teacher.cov)
     return Solution(dataset, _status(found, error, rtol), diagnostics)
 
 

@@ -55,7 +55,7 @@ class TestRisk:
             z = problem.noise_from_uniform(u[:, head:]) if problem.noise_size else np.zeros((POINTS, *problem.noise.shape))
             self.points.append((special.ndtri(u[:, :head]), z))
 
-    def _coefficients(self, self_overlap: np.ndarray, overlap: np.ndarray) -> np.ndarray:
+    def coefficients(self, self_overlap: np.ndarray, overlap: np.ndarray) -> np.ndarray:
         """w in the normals `(g*, xi)`: `w = M g* + root(self_overlap - M M^T) xi` with `M = overlap rho^(-1/2)`."""
         m = overlap @ np.linalg.pinv(self.rho_root, hermitian=True)
         rest = self_overlap - m @ np.swapaxes(m, -1, -2)
@@ -69,19 +69,19 @@ class TestRisk:
 
     def __call__(self, self_overlap: np.ndarray, overlap: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Risk `(T,)` and its standard error `(T,)` at `self_overlap (T, k, k)`, `overlap (T, k, k_star)`."""
-        coefficients = self._coefficients(self_overlap, overlap)
-        each = np.array([self._at(coefficients, g, z) for g, z in self.points])
+        at = self.coefficients(self_overlap, overlap)
+        each = np.array([self._at(at, g, z) for g, z in self.points])
         return each.mean(0), each.std(0, ddof=1) / np.sqrt(len(each))
 
     def shift(self, self_overlap: np.ndarray, overlap: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
         """The change of the risk from these overlaps to neighbouring ones, on few common points."""
         g, z = self.points[0][0][:FEW], self.points[0][1][:FEW]
-        here = self._at(self._coefficients(self_overlap, overlap), g, z)
-        return lambda q, m: self._at(self._coefficients(q, m), g, z) - here
+        here = self._at(self.coefficients(self_overlap, overlap), g, z)
+        return lambda q, m: self._at(self.coefficients(q, m), g, z) - here
 
     def curvature(self) -> float:
         """Size of `E[H]` at the start."""
         g, z = self.points[0][0][:FEW], self.points[0][1][:FEW]
-        matrix = self._coefficients(self.problem.self_overlap_start[None], self.problem.overlap_start[None])[0]
+        matrix = self.coefficients(self.problem.self_overlap_start[None], self.problem.overlap_start[None])[0]
         with jax.enable_x64(True):
             return float(_largest_curvature(self.problem.loss, self.problem.label)(matrix, self.rho_root, g, z))

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..dynamics import SGD, Dynamics, MiniBatchGD, OnlineSGD, step_at
-from ..errors import SolveError, nearest, refuse
+from ..errors import InputError, SolveError, nearest, refuse
 from ..problem import Problem, SmoothPenalty
 from ..results import Solution, Status, build_dataset, judge_growth, output_times
 from . import discrete, online
@@ -39,6 +39,10 @@ MAX_PATHS = 2**15
 REPLICATES = 8
 NEARBY = 0.1  # fraction of the horizon
 THREADS = 2
+KINKS = (
+    "`loss` must have a continuous gradient for the theory, but its gradient jumps (hinge, absolute value, relu: simulate takes them; "
+    "a smooth version such as models.pseudo_huber or softplus works)"
+)
 GROUP = 4  # replicates marched together
 
 
@@ -124,8 +128,9 @@ def solve(
     estimate = run.refine(pilot, levels, rtol)
     status = _status(estimate, rtol, ended)
     report(1.0, "done")
+    attrs = attributes(problem, dynamics, horizon, rtol, seed)
     solution = Solution(
-        build_dataset(run.outputs, estimate.curves, estimate.errors, estimate.kernels, attributes(problem, dynamics, horizon, rtol, seed)),
+        build_dataset(run.outputs, estimate.curves, estimate.errors, estimate.kernels, attrs, problem.teacher.cov),
         status,
         {
             "method": engine,
@@ -152,6 +157,8 @@ def check_theory(problem: Problem, dynamics: Dynamics) -> None:
     if isinstance(dynamics, (OnlineSGD, MiniBatchGD)) and isinstance(problem.penalty, SmoothPenalty):
         raise refuse("penalty", f"be a Ridge or None for the theory of {type(dynamics).__name__}", problem.penalty,
                      "its equations close for no other; simulate takes any")  # fmt: skip
+    if problem.kinks:
+        raise InputError(KINKS)
 
 
 def _check(problem, dynamics, horizon, rtol, seed, times, method, on_failure) -> np.ndarray:
