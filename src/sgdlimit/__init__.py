@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .compare import Comparison, compare
     from .dynamics import SGD, SME, GradientFlow, MiniBatchGD, OnlineSGD
     from .errors import InputError, SolveError
+    from .laws import LawComparison, laws
     from .problem import (
         EmpiricalTeacher,
         GaussianTeacher,
@@ -43,6 +44,7 @@ _HOME = {
     "theory": ("solve",),
     "simulate": ("simulate",),
     "compare": ("Comparison", "compare"),
+    "laws": ("LawComparison", "laws"),
     "results": ("Simulation", "Solution", "load"),
     "errors": ("InputError", "SolveError"),
 }  # fmt: skip
@@ -68,7 +70,7 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """Keeps `sgdlimit.simulate` and `sgdlimit.compare` the functions: importing the submodule of the same name would
+    """Keeps `sgdlimit.simulate`, `sgdlimit.compare` and `sgdlimit.laws` the functions: importing the submodule of the same name would
     otherwise bind the module over them, so the answer would depend on what was imported first."""
 
     def __setattr__(self, name: str, value: Any) -> None:
