@@ -88,7 +88,7 @@ def laws(theory: Solution, runs: Simulation, times: Any = None, n: int = 2000, l
 
 
 def _row(name: str, time: float, limit: np.ndarray, real: np.ndarray, allowed: float) -> LawRow:
-    ks = float(stats.ks_2samp(limit, real, method="asymp").statistic)
+    ks = float(stats.ks_2samp(limit, real, method="asymp")[0])
     distance = float(stats.wasserstein_distance(limit, real)) / (float(limit.std()) or 1.0)
     return LawRow(name, time, ks, allowed, distance, ks <= allowed)
 

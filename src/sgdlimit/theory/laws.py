@@ -37,7 +37,7 @@ FINER = 4  # cells of a path's grid for each cell of the solution's finest resol
 FEWEST_CELLS, MOST_CELLS = 64, 512
 CHUNK = 2048  # paths carried at once
 PARTICLES = 2**12  # coordinates drawn under a smooth penalty
-PARTICLE_CELLS = 64
+PARTICLE_CELLS = 32
 
 
 @dataclass(frozen=True)
@@ -246,9 +246,7 @@ def _independent(problem: Problem, dynamics: Dynamics, horizon: float, cells: in
     elif drive_of(dynamics) == "diffusion":
         diffusion = normals(cells)
     seed = np.random.SeedSequence(int(rng.integers(2**63)))
-    return Randomness(
-        normals(problem.k_star), normals(k), _noise(problem, paths, rng), normals(cells, k), jumps, diffusion, seed, horizon
-    )
+    return Randomness(normals(problem.k_star), normals(k), _noise(problem, paths, rng), normals(cells, k), jumps, diffusion, seed, horizon)
 
 
 @lru_cache(maxsize=32)
