@@ -66,6 +66,16 @@ def test_the_readme_program_runs():
     exec(compile(program, "README.md", "exec"), {})
 
 
+def test_the_guides_program_on_laws_runs(tmp_path, monkeypatch):
+    (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "guide.md").read_text(), re.S)
+    for old, new in (("horizon=6.0", "horizon=0.5"), ("rtol=0.02", "rtol=0.3"), ("n_features=2000, repeats=4", "n_features=60, repeats=2")):
+        assert old in program
+        program = program.replace(old, new)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(program, "guide.md", "exec"), {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kernels.png", "margins.png", "weights.png"]
+
+
 def test_the_guides_settings_are_a_file(tmp_path):
     (text,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "guide.md").read_text(), re.S)
     (tmp_path / "guide.toml").write_text(text)
