@@ -66,12 +66,21 @@ def test_the_readme_program_runs():
     exec(compile(program, "README.md", "exec"), {})
 
 
-def test_the_guides_programs_run():
-    (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "guide.md").read_text(), re.S)
-    for old, new in (("horizon=2.0", "horizon=0.4"), ("rtol=0.05", "rtol=0.3")):
-        assert old in program
-        program = program.replace(old, new)
-    exec(compile(program, "guide.md", "exec"), {})
+def test_the_guides_programs_run(tmp_path, monkeypatch):
+    programs = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "guide.md").read_text(), re.S)
+    smaller = {
+        "observe": (("horizon=2.0", "horizon=0.4"), ("rtol=0.05", "rtol=0.3")),
+        "laws": (("horizon=6.0", "horizon=0.5"), ("rtol=0.02", "rtol=0.3"), ("n_features=2000, repeats=4", "n_features=60, repeats=2")),
+    }
+    assert len(programs) == len(smaller)
+    monkeypatch.chdir(tmp_path)
+    for program, (name, changes) in zip(programs, smaller.items(), strict=True):
+        assert name in program
+        for old, new in changes:
+            assert old in program
+            program = program.replace(old, new)
+        exec(compile(program, f"guide.md: {name}", "exec"), {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kernels.png", "margins.png", "weights.png"]
 
 
 def test_the_guides_settings_are_a_file(tmp_path):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .compare import Comparison, compare
     from .dynamics import SGD, SME, GradientFlow, MiniBatchGD, OnlineSGD
     from .errors import InputError, SolveError
+    from .laws import LawComparison, laws
     from .observables import accuracy, observe
     from .problem import (
         EmpiricalTeacher,
@@ -45,6 +46,7 @@ _HOME = {
     "simulate": ("simulate",),
     "compare": ("Comparison", "compare"),
     "observables": ("accuracy", "observe"),
+    "laws": ("LawComparison", "laws"),
     "results": ("Simulation", "Solution", "load"),
     "errors": ("InputError", "SolveError"),
 }  # fmt: skip
@@ -70,7 +72,7 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """Keeps `sgdlimit.simulate` and `sgdlimit.compare` the functions: importing the submodule of the same name would
+    """Keeps `sgdlimit.simulate`, `sgdlimit.compare` and `sgdlimit.laws` the functions: importing the submodule of the same name would
     otherwise bind the module over them, so the answer would depend on what was imported first."""
 
     def __setattr__(self, name: str, value: Any) -> None:

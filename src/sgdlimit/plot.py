@@ -3,6 +3,8 @@
     figure = plot.curves({"SGD": (theory, runs), "gradient flow": (other, None)})
     plot.save(figure, "curves.png")
 
+`weights` and `margins` show laws, `two_time` the kernels.
+
 Matplotlib's object interface is used throughout, so nothing here opens a window or changes the user's settings.
 """
 
@@ -21,6 +23,7 @@ import numpy as np
 from .compare import entries
 from .errors import InputError, refuse
 from .files import replacing
+from .laws import DRAWN, chosen_times, drawn, signs
 from .results import CURVES, Result, Simulation, Solution
 
 if TYPE_CHECKING:
@@ -34,6 +37,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 BAND = 2.0  # standard errors in a band or a bar
 MOST_PANELS = 20
 MOST_POINTS = 14
+BINS = 50
 
 Results = Mapping[str, tuple[Solution | None, Simulation | None]]
 
@@ -191,6 +195,144 @@ def save(figure: Figure, path: str | os.PathLike[str], dpi: float = 200) -> None
     metadata = {"png": None, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
     with replacing(path) as temporary, _style():
         figure.savefig(temporary, format=kind, dpi=dpi, metadata=metadata)
+
+
+# --- laws ------------------------------------------------------------------------------------------------------------------
+
+
+def weights(theory: Solution | None, runs: Simulation | None = None, times: Any = None, n: int = DRAWN) -> Figure:
+    """The law of a weight: histograms of real runs under theory's density, a column per time and a row per student direction.
+
+    Arguments:
+        theory, runs: of one problem and dynamics, from this session; either may be None.
+        times: output times of both; by default three of those they share.
+        n: theory's paths behind its density, and at most as many of the runs.
+
+    Returns:
+        matplotlib Figure; `save` writes it.
+    """
+    at = chosen_times(theory, runs, times)
+    show = lambda paths: {"theory": paths[0]["theta"].values}
+    return _laws(theory, runs, at, n, show, r"weight $\theta{}$")
+
+
+def margins(theory: Solution | None, runs: Simulation | None = None, times: Any = None, n: int = DRAWN) -> Figure:
+    """The law of a training sample's margin `y r` (labels -1 and 1), or else of its pre-activation `r`; dashed that of a fresh
+    sample, from which it departs as training fits the noise. Arguments as for `weights`."""
+    at, found = chosen_times(theory, runs, times), []
+
+    def show(paths):
+        sign = signs(paths[1])
+        found.append(sign is not None)
+        factor = 1.0 if sign is None else sign[:, None, None]
+        return {name: factor * paths[1][key].values for name, key in (("theory", "r"), ("fresh", "w")) if key in paths[1]}
+
+    return _laws(theory, runs, at, n, show, lambda: r"margin $y \, r{}$" if all(found) else "pre-activation $r{}$")
+
+
+def two_time(solution: Solution, entry: tuple[int, int] = (0, 0)) -> Figure:
+    """Heat maps of correlation and response at two times, of one entry of their matrices; the response is zero before its kick.
+
+    Arguments:
+        solution: what `solve` returned, or a file of it.
+        entry: student directions `(student, student_)`, counted from zero.
+
+    Returns:
+        matplotlib Figure; `save` writes it.
+    """
+    ds = solution.dataset
+    if "correlation" not in ds or ds.sizes["time"] < 2:
+        raise InputError("`solution` must have two-time kernels, but has none (it must come from solve, with two times or more)")
+    if not all(0 <= i < ds.sizes["student"] for i in entry):
+        raise refuse("entry", f"be two numbers below {ds.sizes['student']}, the student directions", entry)
+    with _style():
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(6.8, 2.9))
+        figure.set_layout_engine("constrained", w_pad=0.06, h_pad=0.05, wspace=0.06)
+        times = ds["time"].values
+        index = "" if ds.sizes["student"] == 1 else f"_{{{entry[0] + 1}{entry[1] + 1}}}"
+        for axis, name, symbol in zip(figure.subplots(1, 2), ("correlation", "response"), "CR", strict=True):
+            values = ds[name].isel(student=entry[0], student_=entry[1]).values
+            if name == "response":  # nothing before the kick: drawn mirrored, so that colours meet the diagonal, and covered
+                values = np.tril(values) + np.tril(values, -1).T
+            most = float(np.abs(values).max())
+            colours = {"cmap": "RdBu_r", "vmin": -most, "vmax": most} if values.min() < -0.02 * most else {"cmap": "viridis"}
+            mesh = axis.pcolormesh(times, times, values.T, shading="gouraud", rasterized=True, **colours)
+            if name == "response":
+                axis.fill(times[[0, 0, -1]], times[[0, -1, -1]], color="white", linewidth=0)
+            axis.locator_params(nbins=5)
+            axis.set(xlabel="time $t$", ylabel="earlier time $s$" if name == "response" else "time $s$", aspect="equal")
+            axis.set_title(f"{name} ${symbol}{index}(t, s)$", fontsize=10)
+            figure.colorbar(mesh, ax=axis, shrink=0.82).outline.set_linewidth(0.6)
+    return figure
+
+
+def _laws(theory, runs, times: np.ndarray, n: int, show: Any, label: Any) -> Figure:
+    """A grid of densities; `show` picks what of the paths to draw, `(path, time, student)`, with a place for an index in `label`."""
+    limit = show(drawn(theory, times, n)) if theory is not None else {}
+    real = show(drawn(runs, times, n))["theory"] if runs is not None else None
+    label = label() if callable(label) else label
+    one = next(iter(limit.values())) if limit else real
+    assert one is not None
+    k = one.shape[2]
+    with _style():
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(2.25 * len(times) + 0.5, 1.8 * k + 0.8))
+        figure.set_layout_engine("constrained", w_pad=0.04, h_pad=0.05)
+        axes = figure.subplots(k, len(times), squeeze=False, sharex="row", sharey="row")
+        for i in range(k):
+            edges = _edges([*limit.values(), *([real] if real is not None else [])], i)
+            for j, axis in enumerate(axes[i]):
+                _densities(axis, {name: values[:, j, i] for name, values in limit.items()}, None if real is None else real[:, j, i], edges)
+                axis.set_xlabel(label.replace("{}", "" if k == 1 else f"_{i + 1}"))
+                if i == 0:
+                    axis.set_title(f"$t = {times[j]:.3g}$", fontsize=10)
+            axes[i, 0].set_ylabel("density")
+            axes[i, 0].set_ylim(bottom=0)  # when all of the row is drawn: it ends the automatic choice of the top
+        handles, names = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside upper center", ncols=3, frameon=False)
+    return figure
+
+
+def _edges(drawn: list[np.ndarray], student: int) -> np.ndarray:
+    """Bins that hold all but a few in a thousand of all times, and are narrow against the narrowest law."""
+    values = np.concatenate([one[:, :, student].ravel() for one in drawn])
+    low, high = np.quantile(values, [0.001, 0.999])
+    margin = 0.06 * (high - low) or 0.5
+    inner = min(np.diff(np.quantile(one[:, j, student], [0.25, 0.75]))[0] for one in drawn for j in range(one.shape[1]))
+    bins = int(np.clip(5 * (high - low) / max(inner, 1e-12), BINS, 3 * BINS))
+    return np.linspace(low - margin, high + margin, bins + 1)
+
+
+def _densities(axis: Axes, limit: Mapping[str, np.ndarray], real: np.ndarray | None, edges: np.ndarray) -> None:
+    if real is not None:
+        # Densities of all that was drawn, what lies outside the bins included.
+        share = np.histogram(real, edges)[0] / (len(real) * np.diff(edges))
+        axis.stairs(share, edges, fill=True, color=COLOURS[0], alpha=0.3, linewidth=0, label="real runs")
+    places = np.linspace(edges[0], edges[-1], 401)
+    looks = {"theory": {"color": COLOURS[1], "linewidth": 1.4}, "fresh": {"color": "0.35", "linewidth": 1.0, "dashes": DASHES[1]}}
+    for name, values in limit.items():
+        axis.plot(places, _density(values, places), label={"fresh": "theory, fresh sample"}.get(name, name), **looks[name])
+    axis.set_xlim(edges[0], edges[-1])
+
+
+def _density(values: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Kernel density estimate with Abramson's local widths, narrow at a peak and wide in the tails; a third wider than Silverman's
+    rule, for a smooth line: the local widths take most of the bias away."""
+    from scipy.stats import gaussian_kde, iqr
+
+    spread = float(values.std())
+    if spread == 0.0:
+        return np.full(len(places), np.nan)  # all of it at one point
+    inner = float(iqr(values)) / 1.34
+    width = 1.2 * (min(spread, inner) if inner > 1e-3 * spread else spread) * len(values) ** -0.2
+    pilot = np.interp(values, places, gaussian_kde(values, width / spread)(places))
+    pilot = np.maximum(pilot, 1e-3 * pilot.max())
+    widths = width * np.sqrt(np.exp(np.log(pilot).mean()) / pilot)
+    kernels = np.exp(-0.5 * ((places[:, None] - values) / widths) ** 2) / widths
+    return kernels.mean(1) / np.sqrt(2.0 * np.pi)
 
 
 @contextmanager

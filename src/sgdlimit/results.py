@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -17,7 +17,7 @@ import numpy as np
 import xarray as xr
 
 from .derived import DERIVED, DERIVED_NAMES, derive
-from .errors import InputError
+from .errors import InputError, refuse
 from .files import replacing
 
 CURVES: dict[str, tuple[str, ...]] = {
@@ -38,6 +38,16 @@ LONG_NAMES = {
     "correlation": "correlation E[theta_t theta_s^T]",
     "response": "response of theta_t to a kick at s",
 } | DERIVED_NAMES
+
+PATHS: dict[str, tuple[str, ...]] = {
+    "r": ("path", "time", "student"),
+    "w": ("path", "time", "student"),
+    "r_star": ("path", "teacher"),
+    "theta": ("path", "time", "student"),
+    "theta_star": ("path", "teacher"),
+    "repeat": ("path",),
+}
+PATHS_KEPT = 20_000  # samples, and coordinates, of a simulation
 
 StatusCode = Literal["done", "inaccurate", "diverged"]
 
@@ -84,6 +94,10 @@ class Result:
         dataset.attrs = attrs
         return cls(dataset, status, diagnostics)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Another process gets what a file holds: functions do not travel."""
+        return {**self.__dict__, "law": None}
+
     def __str__(self) -> str:
         settings = self.dataset.attrs.get("dynamics", "")
         return f"{type(self).__name__}({settings}): {self.status}"
@@ -92,12 +106,88 @@ class Result:
 @dataclass(frozen=True)
 class Solution(Result):
     """Limit curves: `.dataset` with `<name>_se` covering sampling and discretisation together, `.status` in words,
-    `.diagnostics` (nodes, samples, replicates, the error's split, seconds)."""
+    `.diagnostics` (nodes, samples, replicates, the error's split, seconds).
+
+    A solution fresh from `solve` also draws paths from the limit's laws. That takes the user's functions, which no file holds
+    and no other process gets: one that was loaded or sent has the curves alone.
+    """
+
+    law: Any = field(default=None, repr=False, compare=False)  # theory.laws.Law
+
+    def sample_paths(self, n: int, seed: int = 0) -> xr.Dataset:
+        """`n` independent paths of a training sample at the output times, eq. (1) of THEORY.
+
+        Arguments:
+            n: number of paths.
+            seed: the same seed gives the same paths.
+
+        Returns:
+            Dataset of pre-activations `r (path, time, student)`; `w` likewise, the same path without the training on this
+            sample (a fresh sample's pre-activations); the teacher's `r_star (path, teacher)`; labels `y (path, ...)`.
+
+        Raises:
+            InputError: `n` is no whole number, or the solution comes from a file.
+        """
+        return self._law().samples(self.dataset, _count("n", n), _count("seed", seed, 0))
+
+    def coordinate_paths(self, n: int, seed: int = 0) -> xr.Dataset:
+        """`n` paths of a coordinate, a row of the weights, at the output times, eq. (2) of THEORY.
+
+        Under a ridge they are independent, and Gaussian given the teacher's row. Under a smooth penalty they are drawn from 4096
+        coordinates, followed once more for this; beyond some thousand they repeat.
+
+        Returns:
+            Dataset of `theta (path, time, student)` and `theta_star (path, teacher)`.
+
+        Raises:
+            InputError: `n` is no whole number, or the solution comes from a file.
+        """
+        return self._law().coordinates(self.dataset, _count("n", n), _count("seed", seed, 0))
+
+    def _law(self) -> Any:
+        if self.law is None:
+            raise InputError("`solution` must come from solve in this session for paths, but has its curves alone (solve again)")
+        return self.law
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Paths of some samples and coordinates of real runs: what `Simulation` draws from."""
+
+    samples: xr.Dataset
+    coordinates: xr.Dataset
 
 
 @dataclass(frozen=True)
 class Simulation(Result):
-    """Real runs at finite size: means over repeats and their standard errors."""
+    """Real runs at finite size: means over repeats and their standard errors.
+
+    One fresh from `simulate` also has the paths of samples and coordinates chosen at random, together at most `PATHS_KEPT` of each over
+    all repeats. They are not in its file.
+    """
+
+    law: Kept | None = field(default=None, repr=False, compare=False)
+
+    def sample_paths(self, n: int, seed: int = 0) -> xr.Dataset:
+        """`n` of the training samples kept, of all repeats together: `r (path, time, student)`, `r_star (path, teacher)`,
+        `y (path, ...)`, and which `repeat (path)` they are of. Of `OnlineSGD`, which sees a sample once, they are fresh samples.
+
+        Raises:
+            InputError: more than are kept are asked for, or the simulation comes from a file.
+        """
+        return self._chosen("samples", n, seed)
+
+    def coordinate_paths(self, n: int, seed: int = 0) -> xr.Dataset:
+        """`n` of the coordinates kept: `theta (path, time, student)`, `theta_star (path, teacher)`, `repeat (path)`; as `sample_paths`."""
+        return self._chosen("coordinates", n, seed)
+
+    def _chosen(self, what: str, n: int, seed: int) -> xr.Dataset:
+        if self.law is None:
+            raise InputError("`runs` must come from simulate in this session for paths, but has its curves alone (simulate again)")
+        kept = getattr(self.law, what)
+        if _count("n", n) > kept.sizes["path"]:
+            raise refuse("n", f"be at most {kept.sizes['path']}, the {what} kept", n, "more features or repeats give more")
+        return kept.isel(path=np.random.default_rng(_count("seed", seed, 0)).permutation(kept.sizes["path"])[:n])
 
 
 def load(path: str | os.PathLike[str]) -> Solution | Simulation:
@@ -154,6 +244,24 @@ def build_dataset(
     if kernels:
         coords["time_"] = ("time_", np.asarray(times, dtype=float), {"long_name": "earlier time s"})
     return xr.Dataset(data, coords, dict(attrs or {}))
+
+
+def path_dataset(times: np.ndarray, values: Mapping[str, np.ndarray], y: Any = None) -> xr.Dataset:
+    """The one schema of paths: `values` by their names in `PATHS`, and labels `y`, samples first (`y0, y1, ...` if it has parts)."""
+    import jax
+
+    data: dict[str, Any] = {name: (PATHS[name], value) for name, value in values.items()}
+    parts = jax.tree.leaves(y)
+    for i, part in enumerate(parts):
+        part = np.asarray(part)
+        data["y" if len(parts) == 1 else f"y{i}"] = (("path", *(f"label_{j}" for j in range(part.ndim - 1))), part)
+    return xr.Dataset(data, {"time": ("time", np.asarray(times, dtype=float), {"long_name": "time t"})})
+
+
+def _count(name: str, value: Any, least: int = 1) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise refuse(name, f"be a whole number, at least {least}", value)
+    return int(value)
 
 
 def judge_growth(times: np.ndarray, test_risk: np.ndarray) -> Status | None:

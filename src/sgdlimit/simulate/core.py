@@ -12,12 +12,13 @@ import numpy as np
 from ..dynamics import SGD, SME, Dynamics, GradientFlow, MiniBatchGD, OnlineSGD, check_schedule
 from ..errors import InputError, refuse
 from ..problem import Problem
-from ..results import CURVES, Simulation, Status, build_dataset, judge_growth, output_times
+from ..results import CURVES, PATHS_KEPT, Simulation, Status, build_dataset, judge_growth, output_times
 from .data import allocate, check_design, check_memory, draw, n_samples
 from .flow import FlowPath
 from .mini_batch import MiniBatchPath
 from .observe import TEST_POINTS, TestSet, chunk_length, overlaps, train_risk
 from .online import OnlinePath
+from .paths import Keeper
 from .sgd import SGDPath
 from .sme import SMEPath
 
@@ -66,7 +67,8 @@ def simulate(
         the weights, label noise included, by quasi-random integration), each a mean over repeats with the standard error of
         that mean in `<name>_se` (zero at the start for the overlaps, which are imposed). `status.code` is "diverged" when a run
         blows up (curves end before that time) or the test risk keeps growing. `diagnostics`: wall and CPU seconds (of this
-        process), steps per run, the estimate of memory in bytes, and for SME the internal step.
+        process), steps per run, the estimate of memory in bytes, and for SME the internal step. `sample_paths` and
+        `coordinate_paths` have some of the runs' samples and weights, at most 20000 of each over all repeats.
 
     Raises:
         InputError: a field is out of range, or the data do not fit into memory.
@@ -75,7 +77,8 @@ def simulate(
     times, n, memory, path = plan(problem, dynamics, horizon, n_features, batch_size, repeats, design, seed, times)
     # Doubles for the weights; the CPU, because a step is too small for a GPU to be faster.
     with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]), np.errstate(all="ignore"):
-        curves, ended = _repeats(problem, path, times, n, n_features, repeats, design, seed, progress)
+        keeper = Keeper(problem, design, int(repeats), int(seed), path.fresh)
+        curves, ended = _repeats(problem, path, times, n, n_features, repeats, design, seed, progress, keeper)
     times, curves, status = _judge(times, curves, ended)
     means = {name: values.mean(axis=0) for name, values in curves.items()}
     errors = {name: values.std(axis=0, ddof=1) / np.sqrt(repeats) for name, values in curves.items()}
@@ -96,7 +99,7 @@ def simulate(
     }
     diagnostics = {"wall_seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu, "memory_bytes": memory}
     dataset = build_dataset(times, means, errors, attrs=attrs, teacher_cov=problem.teacher.cov, repeats=curves)
-    return Simulation(dataset, status, diagnostics | path.diagnostics)
+    return Simulation(dataset, status, diagnostics | path.diagnostics, keeper.kept(times))
 
 
 def plan(
@@ -142,13 +145,13 @@ def _integer(name: str, value: Any, least: int, fix: str = "") -> None:
 
 def _memory(problem: Problem, n: int, d: int, times: int) -> int:
     """Bytes at the peak: the rows; per sample a label, its noise and pre-activations in double precision with what the risk's
-    compiled loops keep of them; the weights at all output times; the test points."""
+    compiled loops keep of them; the weights at all output times; the test points; paths kept of samples and coordinates."""
     per_sample = 32 * (problem.k * chunk_length(n, problem.k, times) + problem.k_star + problem.noise_size + 2)
     test = 32 * TEST_POINTS * (problem.k + problem.k_star + problem.noise_size)
-    return int(4 * n * d + per_sample * n + 12 * times * problem.k * d + test)
+    return int(4 * n * d + per_sample * n + 12 * times * problem.k * d + test + 16 * times * problem.k * min(n + d, 2 * PATHS_KEPT))
 
 
-def _repeats(problem, path, times, n, d, repeats, design, seed, progress) -> tuple[dict[str, np.ndarray], float | None]:
+def _repeats(problem, path, times, n, d, repeats, design, seed, progress, keeper) -> tuple[dict[str, np.ndarray], float | None]:
     """Curves `(repeat, time, ...)` up to the last output time that every repeat reached, and when the first one diverged."""
     scale = float(np.trace(problem.self_overlap_start) + np.trace(problem.teacher.cov)) or 1.0
     rows, test = allocate(n, d), TestSet(problem)
@@ -177,6 +180,7 @@ def _repeats(problem, path, times, n, d, repeats, design, seed, progress) -> tup
         values = (self_overlap, overlap, risk if path.fresh else train_risk(problem, data, thetas), risk)
         for name, value in zip(CURVES, values, strict=True):
             each[name].append(value)
+        keeper.add(data, thetas)
     if not kept:
         raise InputError(f"`times` must start before the training diverges at t = {ended:.3g}, but starts at {times[0]:g} (0 always works)")
     return {name: np.stack([value[:kept] for value in values]) for name, values in each.items()}, ended

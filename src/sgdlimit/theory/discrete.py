@@ -35,6 +35,7 @@ from ..problem import Problem, root
 from ..results import Solution
 from .draws import TINY
 from .gaussian import GrowingFactor
+from .laws import StepLaw
 from .outcome import MAX_REPLICATES, Replicated, largest_size, more_points, solution, spread
 from .risk import TestRisk
 
@@ -97,6 +98,7 @@ def solve(
         wanted = more_points(paths, error, rtol, most)
         stuck = wanted <= paths and (replicates == MAX_REPLICATES or found.ended is not None)
         if error <= rtol or stuck:
+            found.law = _law(problem, dynamics, clock, marched)
             return solution(found, problem, dynamics, horizon, rtol, seed, "discrete steps", began)
         if wanted > paths:
             paths, stage, marched = wanted, stage + 1, []
@@ -246,3 +248,12 @@ def _estimate(problem: Problem, clock: Clock, outputs: np.ndarray, marched: list
         "response": np.mean([one.R[np.ix_(which, which)] for one in marched], 0),
     }
     return Replicated(outputs, curves, errors, kernels, {"steps": reached}, ended)
+
+
+def _law(problem: Problem, dynamics: MiniBatchGD, clock: Clock, marched: list[Marched]) -> StepLaw:
+    """The mean kernels after every step that all replicates reached."""
+    reached = min(len(one.train) for one in marched)
+    weights = [one.L[:reached] for one in marched]
+    C = np.mean([np.einsum("sim,tjm->stij", L, L, optimize=True) for L in weights], 0)
+    overlap = np.mean([L[:, :, : problem.k_star] @ root(problem.teacher.cov) for L in weights], 0)
+    return StepLaw(problem, dynamics, clock, C, np.mean([one.R[:reached, :reached] for one in marched], 0), overlap)

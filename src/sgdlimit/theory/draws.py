@@ -82,7 +82,7 @@ def draw(problem: Problem, dynamics: Dynamics, horizon: float, cells: int, paths
     noise = problem.noise_from_uniform(points[:, k_star + k : head]) if n_noise else np.zeros((paths, *problem.noise.shape))
     jumps = diffusion = None
     if mass is not None:
-        jumps = _jumps(points[:, event_columns], mass, np.random.default_rng(bridge_seed.spawn(1)[0]))
+        jumps = poisson_jumps(points[:, event_columns], mass, np.random.default_rng(bridge_seed.spawn(1)[0]))
     elif n_events:
         diffusion = special.ndtri(points[:, event_columns])
     return Randomness(
@@ -105,7 +105,7 @@ def _interleave(head: int, events: int, normals: int) -> tuple[np.ndarray, np.nd
     return head + place[:events], head + place[events:]
 
 
-def _jumps(points: np.ndarray, mass: tuple[np.ndarray, np.ndarray], rng: np.random.Generator) -> Jumps:
+def poisson_jumps(points: np.ndarray, mass: tuple[np.ndarray, np.ndarray], rng: np.random.Generator) -> Jumps:
     """Poisson jump times: the first coordinate gives their number, the others their places."""
     times, cumulated = mass
     number = stats.poisson.ppf(points[:, 0], cumulated[-1]).astype(int)

@@ -52,8 +52,7 @@ class PathEngine:
 
     def __init__(self, problem: Problem, dynamics: Dynamics, horizon: float):
         self.problem, self.dynamics, self.horizon = problem, dynamics, horizon
-        drive = {SGD: "jump", SME: "diffusion", GradientFlow: "flow"}[type(dynamics)]
-        self.program = _sample_program(problem.loss, problem.label, drive)
+        self.program = _sample_program(problem.loss, problem.label, drive_of(dynamics))
 
     @property
     def natural(self) -> bool:
@@ -96,6 +95,11 @@ def draw_all(engine: Engine, cells: int, paths: int, seed: np.random.SeedSequenc
 
 Engine = EventEngine | PathEngine
 ENGINES: dict[str, type[EventEngine] | type[PathEngine]] = {"events": EventEngine, "paths": PathEngine}
+
+
+def drive_of(dynamics: Dynamics) -> str:
+    """How events kick a sample, a `drive` of `sample.path_functions`."""
+    return {SGD: "jump", SME: "diffusion", GradientFlow: "flow"}[type(dynamics)]
 
 
 def choose(problem: Problem, dynamics: Dynamics, horizon: float, method: str) -> tuple[str, str]:

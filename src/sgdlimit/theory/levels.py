@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import jax
 import numpy as np
-from scipy.interpolate import RectBivariateSpline, make_interp_spline
+from scipy.interpolate import make_interp_spline
 
 from ..dynamics import step_at
 from ..problem import root
@@ -91,28 +91,14 @@ def kernels_at(level: Level, times: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _triangle_at(nodes: np.ndarray, kernel: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """A kernel known for `s <= t` at other times: smooth there but kinked on the diagonal, so it is continued smoothly a
-    few nodes beyond before the spline."""
-    n, k = len(nodes), kernel.shape[-1]
-    smooth = np.where(np.tril(np.ones((n, n), bool))[:, :, None, None], kernel, 0.0)
-    for i in range(n):
-        for j in range(i + 1, n):
-            if j > i + 3:
-                smooth[i, j] = smooth[i, i + 3]
-            elif i >= 3:
-                smooth[i, j] = _continue(nodes[i - 3 : i + 1], smooth[i, i - 3 : i + 1], nodes[j])
-            else:  # too early to continue in s: continue in t
-                later = slice(j, min(j + 4, n))
-                smooth[i, j] = _continue(nodes[later], smooth[later, j], nodes[i])
-    degree = min(3, n - 1)
-    out = np.empty((len(times), len(times), k, k))
-    for a in range(k):
-        for b in range(k):
-            out[:, :, a, b] = RectBivariateSpline(nodes, nodes, smooth[:, :, a, b], kx=degree, ky=degree)(times, times)
+    """A kernel known for `s <= t` at other times: smooth there but kinked on the diagonal, so it is interpolated in `s` along each row
+    and then in `t` at fixed `s/t`, which never crosses the diagonal and leaves it the spline of its own nodes."""
+    spline = lambda x, y: make_interp_spline(x, y, k=min(3, len(x) - 1))
+    weights = spline(nodes, np.eye(len(nodes)))(times)  # of each row at each time
+    part = np.where(times[:, None] > 0, np.minimum(times, times[:, None]) / np.where(times > 0, times, 1.0)[:, None], 1.0)
+    out = np.zeros((len(times), len(times), *kernel.shape[2:]))
+    out += weights[:, 0, None, None, None] * kernel[0, 0]
+    for i in range(1, len(nodes)):
+        met = np.abs(weights[:, i]) > 1e-12
+        out[met] += weights[met, i, None, None, None] * spline(nodes[: i + 1], kernel[i, : i + 1])(part[met] * nodes[i])
     return out
-
-
-def _continue(x: np.ndarray, y: np.ndarray, at: float) -> np.ndarray:
-    """The polynomial through `y (n, ...)` at `x (n,)`, evaluated at one more place."""
-    weights = [np.prod([(at - x[m]) / (x[i] - x[m]) for m in range(len(x)) if m != i]) for i in range(len(x))]
-    return np.tensordot(weights, y, 1)

@@ -34,6 +34,7 @@ from ..errors import InputError
 from ..problem import Problem, root
 from ..results import Solution
 from .draws import TINY
+from .laws import Law
 from .outcome import Replicated, largest_size, more_points, solution, spread
 
 FEWEST, MOST = 2**12, 2**18  # points of a scrambling; compiling for more takes longer than the fewest take to run
@@ -54,6 +55,7 @@ def solve(problem: Problem, dynamics: OnlineSGD, horizon: float, rtol: float, se
         report(0.0, f"{points} points")
         found = _integrate(problem, dynamics, rtol, _points(problem, points, seed), outputs)
         found.effort |= {"points": points, "scramblings": SCRAMBLINGS}
+        found.law = Law(problem, dynamics)
         error = found.worst(problem)
         # Where training diverges, averages do too, and more points are of little help.
         if error <= rtol or points == MOST or found.ended is not None:

@@ -60,6 +60,7 @@ class Replicated:
         kernels: `correlation` and `response` `(T, T, k, k)`.
         effort: how much was spent, in numbers; part of the diagnostics and of the words when it was not enough.
         ended: time of divergence, if there is one.
+        law: what draws paths from the limit's laws, see `laws`.
     """
 
     times: np.ndarray
@@ -69,6 +70,7 @@ class Replicated:
     effort: dict[str, int]
     ended: float | None = None
     more: dict[str, Any] = field(default_factory=dict)
+    law: Any = None
 
     def worst(self, problem: Problem) -> float:
         """Largest error relative to its curve's scale."""
@@ -104,7 +106,7 @@ def solution(
     }
     attrs = attributes(problem, dynamics, horizon, rtol, seed)
     dataset = build_dataset(found.times, found.curves, found.errors, found.kernels, attrs, problem.teacher.cov)
-    return Solution(dataset, _status(found, error, rtol), diagnostics)
+    return Solution(dataset, _status(found, error, rtol), diagnostics, found.law)
 
 
 def _status(found: Replicated, error: float, rtol: float) -> Status:

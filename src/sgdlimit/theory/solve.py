@@ -24,6 +24,7 @@ from . import discrete, online
 from .checkpoint import Checkpoint, identify
 from .draws import spaced
 from .engines import ENGINES, choose, draw_all
+from .laws import PathLaw
 from .levels import Level, curves_at, kernels_at, mean_level, run_levels
 from .outcome import MAX_REPLICATES, attributes, diverged, keep_promise, scales, student
 from .penalised import penalty_curvature
@@ -65,6 +66,7 @@ class Estimate:
     discretisation: dict[str, np.ndarray]
     scales: dict[str, float]
     kernels: dict[str, np.ndarray] = field(default_factory=dict)
+    law: PathLaw | None = None
 
     @property
     def errors(self) -> dict[str, np.ndarray]:
@@ -146,6 +148,7 @@ def solve(
             "wall_seconds": time.perf_counter() - began[0],
             "cpu_seconds": time.process_time() - began[1],
         },
+        estimate.law,
     )
     return keep_promise(solution, on_failure)
 
@@ -266,6 +269,7 @@ class _Run:
             else:
                 break
         estimate.kernels = self._kernels(levels)
+        estimate.law = PathLaw(self.problem, self.dynamics, *(mean_level([one[i] for one in levels]) for i in range(2)))
         return estimate
 
     def _first_cells(self) -> int:
