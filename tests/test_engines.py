@@ -1,0 +1,39 @@
+"""Two ways to carry samples, from jump to jump and from node to node, are two witnesses of one limit; and the choice between them."""
+
+import numpy as np
+import pytest
+
+import sgdlimit as sl
+from problems import CASES, CURVES
+
+
+@pytest.mark.parametrize(("problem", "horizon"), [("tanh_regression", 3.0), ("committee", 2.0)])
+def test_events_and_paths_agree(problem, horizon):
+    # Independent seeds; 4 joint standard errors at each of some 60 to 150 strongly correlated points: one false alarm in about 1000 runs.
+    case = CASES[problem]
+    found = [
+        sl.solve(case.build(), sl.SGD(case.step), horizon, rtol=0.01, seed=seed, method=method, times=np.linspace(0.0, horizon, 13))
+        for seed, method in ((1, "events"), (2, "paths"))
+    ]
+    assert [solution.diagnostics["method"] for solution in found] == ["events", "paths"]
+    a, b = (solution.dataset for solution in found)
+    for curve in CURVES:
+        joint = np.hypot(a[curve + "_se"].values, b[curve + "_se"].values)
+        gap = np.abs(a[curve].values - b[curve].values)
+        assert (gap <= 4 * joint + 1e-9).all(), f"{curve}: {np.max(gap / (joint + 1e-12)):.1f} joint standard errors"
+
+
+def test_the_choice_is_told_with_its_reason():
+    case = CASES["tanh_regression"]
+    few = sl.solve(case.build(), sl.SGD(case.step), 0.5, rtol=0.3).diagnostics
+    many = sl.solve(case.build(), sl.SGD(0.05), 0.5, rtol=0.3).diagnostics
+    flow = sl.solve(case.build(), sl.GradientFlow(), 0.5, rtol=0.3).diagnostics
+    assert (few["method"], many["method"], flow["method"]) == ("events", "paths", "paths")
+    assert "few enough" in few["method_why"]
+    assert "too many" in many["method_why"]
+    assert "no jumps" in flow["method_why"]
+
+
+def test_events_need_jumps():
+    with pytest.raises(sl.InputError, match="`method` must be 'auto' or 'paths'"):
+        sl.solve(CASES["tanh_regression"].build(), sl.GradientFlow(), 1.0, method="events")
