@@ -22,7 +22,6 @@ from .particles import Particles, draw_particles
 from .sample import Draws, SampleProgram
 
 FOLLOWED = 6  # jumps times student directions up to which a path is worth conditioning on all its jumps: the work is quadratic
-MANY = 4.0  # epochs a cell above which kicks are many enough for their own second moments to be the better estimate
 
 
 class EventEngine:
@@ -35,6 +34,11 @@ class EventEngine:
         assert isinstance(dynamics, SGD)
         self.problem, self.dynamics, self.horizon = problem, dynamics, horizon
         self.program = _event_program(problem.loss, problem.label)
+
+    def path_bytes(self, cells: int) -> int:
+        """Memory of one path with all that belongs to it, without what a cell takes for a moment."""
+        jumps = jump_intensity(self.problem, self.dynamics, self.horizon)[1][-1]
+        return int(16 * (self.problem.k * (jumps + 5.0 * np.sqrt(jumps) + 2.0)) ** 2)
 
     def draw(self, cells: int, paths: int, seed: np.random.SeedSequence) -> History:
         """One replicate's random numbers; they do not depend on the grid."""
@@ -58,6 +62,9 @@ class PathEngine:
     def natural(self) -> bool:
         """Whether the noise's covariance is best estimated from the kicks themselves: smooth ones."""
         return isinstance(self.dynamics, GradientFlow)
+
+    def path_bytes(self, cells: int) -> int:
+        return 8 * (self.problem.k * (cells + 4)) ** 2
 
     def draw(self, cells: int, paths: int, seed: np.random.SeedSequence) -> Randomness:
         return draw(self.problem, self.dynamics, self.horizon, cells, paths, seed)

@@ -45,6 +45,8 @@ KINKS = (
     "a smooth version such as models.pseudo_huber or softplus works)"
 )
 GROUP = 4  # replicates marched together
+MEMORY = 3 * 2**30  # bytes that all paths marched at a time may take
+MOMENTS = 4  # what a cell takes for a moment, and copies, relative to what paths keep
 
 
 @dataclass(frozen=True)
@@ -225,7 +227,7 @@ class _Run:
     def pilot(self) -> tuple[Estimate, list[list[Level]], float | None]:
         """A cheap first estimate, with its replicates, on enough cells for the march to be stable, and the time of divergence
         if there is one."""
-        plan = Plan(self._first_cells(), 1024, 4)
+        plan = self._affordable(Plan(self._first_cells(), 1024, 4), 4)
         ended = None
         while True:
             self.report(0.0, f"pilot with {plan.cells} cells")
@@ -235,7 +237,7 @@ class _Run:
                 estimate = self._estimate(plan, levels)
                 if estimate.worst(estimate.discretisation) < 0.25 or plan.cells >= MAX_CELLS:
                     return estimate, levels, ended
-                plan = replace(plan, cells=2 * plan.cells)
+                plan = self._affordable(replace(plan, cells=2 * plan.cells), 4)
             elif plan.cells < 32:
                 plan = replace(plan, cells=2 * plan.cells)  # the cells may be too wide for the march
             elif reached == 0.0:
@@ -263,7 +265,8 @@ class _Run:
             if estimate.worst(estimate.discretisation) > 0.7 * rtol:
                 if plan.cells >= MAX_CELLS:
                     break
-                plan, stage, levels = replace(plan, cells=self._wider(plan.cells, 1.4)), stage + 1, []
+                wider = replace(plan, cells=self._wider(plan.cells, 1.4))
+                plan, stage, levels = self._affordable(wider, MAX_REPLICATES), stage + 1, []
             elif plan.replicates < MAX_REPLICATES:
                 plan = replace(plan, replicates=2 * plan.replicates)
             else:
@@ -286,7 +289,15 @@ class _Run:
         spread = pilot.worst(pilot.sampling) / student(pilot.plan.replicates) * np.sqrt(pilot.plan.replicates / REPLICATES)
         short = spread * student(REPLICATES) / (0.7 * rtol)
         paths = pilot.plan.paths * 2.0 ** np.ceil(np.log2(max(short, 1.0)) / 0.6)
-        return Plan(cells, int(min(paths, MAX_PATHS)), REPLICATES)
+        return self._affordable(Plan(cells, int(min(paths, MAX_PATHS)), REPLICATES), MAX_REPLICATES)
+
+    def _affordable(self, plan: Plan, replicates: int) -> Plan:
+        """The plan within `MEMORY`: fewer paths each, and for that more replicates, up to so many."""
+        each = ENGINES[self.method](self.problem, self.dynamics, self.horizon).path_bytes(plan.cells)
+        most = 2 ** int(np.log2(max(MEMORY / (each * GROUP * THREADS * MOMENTS), 64)))
+        if plan.paths <= most:
+            return plan
+        return replace(plan, paths=most, replicates=min(plan.replicates * plan.paths // most, replicates))
 
     @staticmethod
     def _wider(cells: int, factor: float) -> int:
