@@ -37,3 +37,17 @@ def test_the_choice_is_told_with_its_reason():
 def test_events_need_jumps():
     with pytest.raises(sl.InputError, match="`method` must be 'auto' or 'paths'"):
         sl.solve(CASES["tanh_regression"].build(), sl.GradientFlow(), 1.0, method="events")
+
+
+@pytest.mark.parametrize("method", ["events", "paths"])
+def test_a_seed_gives_its_numbers(method):
+    # Another seed: 4 joint standard errors at each of 21 strongly correlated points.
+    case = CASES["tanh_regression"]
+    solve = lambda seed: sl.solve(case.build(), sl.SGD(case.step), 1.0, rtol=0.05, seed=seed, method=method, times=np.linspace(0.0, 1.0, 6))
+    first, again, other = (solve(seed).dataset for seed in (3, 3, 4))
+    for curve in CURVES:
+        np.testing.assert_array_equal(first[curve].values, again[curve].values)
+        np.testing.assert_array_equal(first[curve + "_se"].values, again[curve + "_se"].values)
+        gap, joint = np.abs(first[curve] - other[curve]).values, np.hypot(first[curve + "_se"].values, other[curve + "_se"].values)
+        assert gap.max() > 0.0
+        assert (gap <= 4 * joint + 1e-9).all()
