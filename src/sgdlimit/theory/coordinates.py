@@ -50,6 +50,7 @@ class RidgeCoordinates:
     """
 
     def __init__(self, problem: Problem, replicates: int, cells: int, balanced: bool):
+        """`balanced` scales the Gram matrix to `q`; a smooth flow keeps its own diagonal, whose order is better."""
         k, k_star = problem.k, problem.k_star
         self.ridge = problem.ridge
         self.spread = root(problem.init.cov)
