@@ -9,7 +9,8 @@ Between nodes `w` is the linear interpolation of its node values plus a Brownian
 at `u` is interpolated in triangles, so its feedback is a deposit on the two nodes beside it, and a path's cost does
 not depend on how many jumps it has had.
 
-Layout: paths last. `i, j, m` student rows, `a` nodes, `x` directions of the response, `p` paths.
+Layout: paths last. `i, j, m` student rows, `a` nodes, `x` directions of the response, `p` paths. The response is told by the
+first `Q` paths only.
 """
 
 from __future__ import annotations
@@ -24,6 +25,12 @@ from jax import lax
 Array = Any
 
 BLOCK = 4  # nodes whose deposits are summed in one sweep over the paths
+SHARE, LEAST = 4, 256  # one path in so many, at least so many, tells the response
+
+
+def followed(paths: int) -> int:
+    """How many of the paths carry their response: it takes most of the work, and its average fluctuates little."""
+    return max(paths // SHARE, min(paths, LEAST))
 
 
 class Draws(NamedTuple):
@@ -72,8 +79,8 @@ class Paths(NamedTuple):
     kicks: Array  # (N, k, P): total kick in each cell
     deposit: Array  # (A, k, P): kicks shared between the nodes beside them; A is N + 1 padded to whole blocks
     memory: Array  # (k, P): feedback at the present node
-    tangent_deposit: Array  # (A, k, X, k, P)
-    tangent_memory: Array  # (k, X, k, P)
+    tangent_deposit: Array  # (A, k, X, k, Q): of the first Q paths
+    tangent_memory: Array  # (k, X, k, Q)
 
 
 class Arrival(NamedTuple):
@@ -178,7 +185,7 @@ def _feedback(row: Array, deposit: Array, upto: Array) -> Array:
 def cross_cell(
     kick: Callable[..., Kick], paths: Paths, draws: Draws, cell: Cell, node: Array, slots: Array, step: Array
 ) -> tuple[Arrival, Array, Array]:
-    """Carry every path from `node` to the next; also `r (k, P)` and `chi (k, X, k, P)` there."""
+    """Carry every path from `node` to the next; also `r (k, P)` and `chi (k, X, k, Q)` there."""
     at = lambda array, i: lax.dynamic_index_in_dim(array, i, 0, False)
     padding = paths.deposit.shape[0] - cell.response.shape[0]
     known = jnp.arange(cell.response.shape[0]) <= node
@@ -198,13 +205,17 @@ def cross_cell(
         w_now = w_now + (x - place) / left * (w - w_now)
         w_now = w_now + jnp.sqrt(jnp.maximum((x - place) * (1.0 - x) / left, 0.0)) * times(cell.spread, normal)
         r = w_now - (1.0 - x) * paths.memory - x * memory - s0 - times(slope, x * s0 - s1)
-        chi = (1.0 - x) * behind + x * ahead - t0 - times(slope, x * t0 - t1)
+        chi = (1.0 - few(x)) * behind + few(x) * ahead - t0 - times(slope, few(x) * t0 - t1)
         # Barriers: else the loss is evaluated anew for every direction that its slope meets.
-        g, chi = lax.optimization_barrier((kick(r, draws.y, drift, noise, step), chi))
-        push = lax.optimization_barrier(times(g.slope, chi))
-        return x, w_now, s0 + g.size, s1 + x * g.size, t0 + push, t1 + x * push
+        size = kick(r, draws.y, drift, noise, step).size
+        turn, chi = lax.optimization_barrier((kick(few(r), y_few, few(drift), few(noise), step).slope, chi))
+        push = lax.optimization_barrier(times(turn, chi))
+        return x, w_now, s0 + size, s1 + x * size, t0 + push, t1 + few(x) * push
 
     none, tangent_none = jnp.zeros_like(memory), jnp.zeros_like(tangent_memory)
+    q = tangent_memory.shape[-1]
+    few = lambda tree: jax.tree.map(lambda leaf: leaf[..., :q], tree)
+    y_few = jax.tree.map(lambda leaf: leaf[:q], draws.y)
     state = (jnp.zeros_like(w[0]), paths.w, none, none, tangent_none, tangent_none)
     _, _, s0, s1, t0, t1 = lax.fori_loop(0, slots, event, state)
     memory = memory + s0 + times(slope, s0 - s1)
@@ -218,14 +229,15 @@ def average(functions: Functions, r: Array, chi: Array, draws: Draws, kicks: Arr
     n = r.shape[-1]
     k_star = draws.gauss.shape[0] - r.shape[0] * (1 + draws.where.shape[0])
     l = functions.gradient(r, draws.y)  # noqa: E741
-    h = functions.hessian(r, draws.y)
+    q = chi.shape[-1]
+    h = functions.hessian(r[..., :q], jax.tree.map(lambda leaf: leaf[:q], draws.y))
     return Averages(
         l_gstar=jnp.einsum("ip,jp->ij", l, draws.gauss[:k_star]) / n,
         l_kicks=jnp.einsum("ip,cjp->cij", l, kicks) / n,
         l_l=jnp.einsum("ip,jp->ij", l, l) / n,
         l_r=jnp.einsum("ip,jp->ij", l, r) / n,
         h=h.mean(-1),
-        h_chi=sum(jnp.einsum("ip,xmp->xim", h[:, j], chi[j]) for j in range(len(chi))) / n,
+        h_chi=sum(jnp.einsum("ip,xmp->xim", h[:, j], chi[j]) for j in range(len(chi))) / q,
         risk=functions.loss(r, draws.y).mean(),
     )
 
@@ -245,15 +257,16 @@ class SampleProgram:
             k, x, _ = directions.shape
             cells, p = draws.where.shape[0], w.shape[-1]
             padded = -(-(cells + 1) // BLOCK) * BLOCK
+            q = followed(p)
             paths = Paths(
                 w=w,
                 kicks=jnp.zeros((cells, k, p)),
                 deposit=jnp.zeros((padded, k, p)),
                 memory=jnp.zeros((k, p)),
-                tangent_deposit=jnp.zeros((padded, k, x, k, p)),
-                tangent_memory=jnp.zeros((k, x, k, p)),
+                tangent_deposit=jnp.zeros((padded, k, x, k, q)),
+                tangent_memory=jnp.zeros((k, x, k, q)),
             )
-            chi = jnp.broadcast_to(directions[..., None], (k, x, k, p))
+            chi = jnp.broadcast_to(directions[..., None], (k, x, k, q))
             return y, paths, average(functions, w, chi, draws, paths.kicks)
 
         def cross(paths: Paths, draws: Draws, cell: Cell, node, slots, step) -> tuple[Averages, Array, Arrival]:

@@ -278,7 +278,8 @@ class _Run:
     def _first_cells(self) -> int:
         """Cells of at most a relaxation time at the start, where the fastest rate is the curvature of the loss."""
         curvature = self.test_risk.curvature() + penalty_curvature(self.problem)
-        return int(np.clip(4 * np.ceil(0.25 * self.horizon * curvature), 8, MAX_CELLS))
+        relaxations = self.horizon * curvature
+        return int(np.clip(4 * np.ceil(0.25 * relaxations), 8 if relaxations < 2 else 12, MAX_CELLS))
 
     def _plan(self, pilot: Estimate, rtol: float) -> Plan:
         """Cells from the extrapolation's order, paths from the spread over replicates, which falls like paths^-0.6."""
