@@ -15,10 +15,11 @@ from scipy import stats
 
 from ..dynamics import SGD, SME, Dynamics, GradientFlow
 from ..problem import Problem, SmoothPenalty
-from .draws import Randomness, draw, jump_intensity, lay_out
+from .draws import Randomness, draw, jump_intensity, lay_out, spaced
 from .events import EventProgram
 from .histories import History, draw_histories, lay_out_histories
 from .particles import Particles, draw_particles
+from .reshuffle import ReshuffleProgram, draw_epochs, epoch_ends, epoch_nodes, lay_out_epochs
 from .sample import Draws, SampleProgram
 
 FOLLOWED = 6  # jumps times student directions up to which a path is worth conditioning on all its jumps: the work is quadratic
@@ -29,11 +30,16 @@ class EventEngine:
 
     name = "events"
     natural = False
+    ends = np.zeros(0)  # of epochs, where curves have kinks
 
     def __init__(self, problem: Problem, dynamics: Dynamics, horizon: float):
         assert isinstance(dynamics, SGD)
         self.problem, self.dynamics, self.horizon = problem, dynamics, horizon
         self.program = _event_program(problem.loss, problem.label)
+
+    def nodes(self, cells: int) -> np.ndarray:
+        """The grid of about so many cells; every second and every fourth node is one for half and a quarter of them."""
+        return spaced(self.horizon, cells)
 
     def path_bytes(self, cells: int) -> int:
         """Memory of one path with all that belongs to it, without what a cell takes for a moment."""
@@ -49,14 +55,40 @@ class EventEngine:
         return lay_out_histories(self.dynamics, drawn, nodes, cells)
 
 
+class ReshuffleEngine(EventEngine):
+    """From jump to jump, with one jump in every epoch; see `reshuffle`."""
+
+    def __init__(self, problem: Problem, dynamics: Dynamics, horizon: float):
+        assert isinstance(dynamics, SGD)
+        self.problem, self.dynamics, self.horizon = problem, dynamics, horizon
+        self.program = _reshuffle_program(problem.loss, problem.label)
+        self.ends = epoch_ends(problem, dynamics, horizon)
+
+    def nodes(self, cells: int) -> np.ndarray:
+        return epoch_nodes(self.ends, self.horizon, cells)
+
+    def path_bytes(self, cells: int) -> int:
+        return 16 * (self.problem.k * (len(self.ends) + 1)) ** 2
+
+    def draw(self, cells: int, paths: int, seed: np.random.SeedSequence) -> History:
+        return draw_epochs(self.problem, self.dynamics, self.horizon, paths, seed)
+
+    def lay_out(self, drawn: list[History], nodes: np.ndarray, cells: int) -> tuple[Any, list]:
+        return lay_out_epochs(self.dynamics, drawn, nodes, cells, self.ends)
+
+
 class PathEngine:
     """From node to node; see `sample`."""
 
     name = "paths"
+    ends = np.zeros(0)
 
     def __init__(self, problem: Problem, dynamics: Dynamics, horizon: float):
         self.problem, self.dynamics, self.horizon = problem, dynamics, horizon
         self.program = _sample_program(problem.loss, problem.label, drive_of(dynamics))
+
+    def nodes(self, cells: int) -> np.ndarray:
+        return spaced(self.horizon, cells)
 
     @property
     def natural(self) -> bool:
@@ -104,6 +136,15 @@ Engine = EventEngine | PathEngine
 ENGINES: dict[str, type[EventEngine] | type[PathEngine]] = {"events": EventEngine, "paths": PathEngine}
 
 
+def engine_of(method: str, problem: Problem, dynamics: Dynamics, horizon: float) -> Engine:
+    """The engine of that name for a dynamics."""
+    return (ReshuffleEngine if reshuffled(dynamics) else ENGINES[method])(problem, dynamics, horizon)
+
+
+def reshuffled(dynamics: Dynamics) -> bool:
+    return isinstance(dynamics, SGD) and dynamics.sampling == "reshuffle"
+
+
 def drive_of(dynamics: Dynamics) -> str:
     """How events kick a sample, a `drive` of `sample.path_functions`."""
     return {SGD: "jump", SME: "diffusion", GradientFlow: "flow"}[type(dynamics)]
@@ -111,6 +152,9 @@ def drive_of(dynamics: Dynamics) -> str:
 
 def choose(problem: Problem, dynamics: Dynamics, horizon: float, method: str) -> tuple[str, str]:
     """The engine's name for `method`, and why."""
+    if isinstance(dynamics, SGD) and dynamics.sampling == "reshuffle":
+        number = len(epoch_ends(problem, dynamics, horizon)) + 1
+        return "events", f"one jump a path in each of {number} epochs: conditioning on all of them is exact and the cheapest"
     if method != "auto":
         return method, "asked for"
     if not isinstance(dynamics, SGD):
@@ -124,6 +168,11 @@ def choose(problem: Problem, dynamics: Dynamics, horizon: float, method: str) ->
 @lru_cache(maxsize=32)
 def _event_program(loss: Callable, label: Callable) -> EventProgram:
     return EventProgram(loss, label)
+
+
+@lru_cache(maxsize=32)
+def _reshuffle_program(loss: Callable, label: Callable) -> ReshuffleProgram:
+    return ReshuffleProgram(loss, label)
 
 
 @lru_cache(maxsize=32)

@@ -180,6 +180,10 @@ class EventProgram:
         past = self._cross(past, draws, cell, np.int32(node), span)
         return self._averages(past, draws, cell.arrived, node + 1, span.jumps), None, past
 
+    def resume(self, past: Past, draws: Histories, arrived, node: int, span: Span, before: Averages) -> Averages:
+        """The averages from which the next cell starts."""
+        return before
+
     def _averages(self, past: Past, draws: Histories, arrived, node: int, jumps: int) -> Averages:
         draws = draws._replace(path=draws.path[:, :0], jump=draws.jump[:, :0])  # whose sizes need no program of their own
         return self._average(past, draws, arrived, np.int32(node), np.int32(jumps))

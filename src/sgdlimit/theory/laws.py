@@ -24,13 +24,14 @@ from ..errors import refuse
 from ..problem import Problem, SmoothPenalty, root
 from ..results import path_dataset
 from .draws import TINY, Randomness, jump_intensity, poisson_jumps, spaced
-from .engines import Drawn, PathEngine, drive_of
+from .engines import Drawn, PathEngine, drive_of, engine_of
 from .gaussian import psd_root
-from .levels import Level, curves_at, kernels_at
+from .levels import NONE, Level, curves_at, kernels_at, resolved
 from .march import march
 from .outcome import largest_size
 from .particles import draw_particles
 from .penalised import SampledCoordinates
+from .reshuffle import epoch_ends, epoch_jumps
 from .sample import BLOCK, Cell, Draws, Paths, cross_cell, path_functions
 
 FINER = 4  # cells of a path's grid for each cell of the solution's finest resolution
@@ -159,19 +160,19 @@ class StepLaw(Law):
 
 @dataclass(frozen=True)
 class PathLaw(Law):
-    """SGD, SME and gradient flow, with mean kernels on the nodes of the finest resolution and of the next one."""
+    """SGD, SME and gradient flow, with mean kernels on the nodes of the finest resolution and of the next one; of reshuffled SGD
+    when epochs end."""
 
     fine: Level
     middle: Level
+    ends: np.ndarray
 
     def samples(self, curves: xr.Dataset, n: int, seed: int) -> xr.Dataset:
         """Carry paths over a grid finer than the solution's, its kernels extrapolated like the curves."""
-        if isinstance(self.dynamics, SGD) and self.dynamics.sampling != "replacement":
-            raise refuse("dynamics.sampling", "be 'replacement' for paths of samples", self.dynamics.sampling, "simulate has them for both")
         times = curves["time"].values
         if times[-1] == 0.0:
             return Law(self.problem, self.dynamics).samples(curves, n, seed)
-        nodes, outputs = grid(times, len(self.fine.nodes) - 1)
+        nodes, outputs = grid(times, len(self.fine.nodes) - 1, kinks=self.ends)
         carry, rng = _Carry(self, nodes), np.random.default_rng(seed)
         size = min(n, CHUNK)
         chunks = [carry(size, outputs, rng) for _ in range(-(-n // size))]
@@ -181,7 +182,8 @@ class PathLaw(Law):
 
     def kernels(self, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """`C, R (n, n, k, k)` and `Cs (n, k, k_star)` at `nodes`, with the second-order error extrapolated away."""
-        fine, middle = (kernels_at(level, nodes) | curves_at(level, nodes) for level in (self.fine, self.middle))
+        both = lambda at: resolved(at, (self.fine, self.middle), nodes, self.ends)
+        fine, middle = (kernels | curves for kernels, curves in zip(both(kernels_at), both(curves_at), strict=True))
         C, R, overlap = (fine[name] + (fine[name] - middle[name]) / 3.0 for name in ("correlation", "response", "overlap"))
         R[np.arange(len(nodes)), np.arange(len(nodes))] = np.eye(R.shape[-1])
         return C, R, overlap
@@ -189,16 +191,21 @@ class PathLaw(Law):
     def coordinates(self, curves: xr.Dataset, n: int, seed: int) -> xr.Dataset:
         if not isinstance(self.problem.penalty, SmoothPenalty):
             return super().coordinates(curves, n, seed)
-        theta, teacher, weight = _particles(self.problem, self.dynamics, curves["time"].values, len(self.fine.nodes) - 1, seed)
+        times, cells = curves["time"].values, len(self.fine.nodes) - 1
+        theta, teacher, weight = _particles(self.problem, self.dynamics, times, cells, seed, self.ends)
         drawn = np.random.default_rng(seed).choice(len(weight), n, p=weight / weight.sum())
         return path_dataset(curves["time"].values, {"theta": theta[drawn], "theta_star": teacher[drawn]})
 
 
-def grid(times: np.ndarray, cells: int, finer: int = FINER, fewest: int = FEWEST_CELLS) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes that include zero and all output `times`, and which nodes those are; between them spaced like the solution's."""
+def grid(
+    times: np.ndarray, cells: int, finer: int = FINER, fewest: int = FEWEST_CELLS, kinks: np.ndarray = NONE
+) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes that include zero, all output `times` and the `kinks` before the last, and which nodes the times are; between them
+    spaced like the solution's."""
     end = float(times[-1])
     own = spaced(end, int(np.clip(finer * cells, fewest, MOST_CELLS)))
-    fixed = np.union1d(times, [0.0])
+    near = np.abs(kinks[:, None] - times).min(1) if len(kinks) else kinks
+    fixed = np.union1d(np.append(times, kinks[(kinks < end) & (near > 1e-9 * end)]), [0.0])
     apart = np.abs(own - fixed[np.clip(np.searchsorted(fixed, own), 0, len(fixed) - 1)]) > 1e-3 * own[1]
     apart &= np.abs(own - fixed[np.clip(np.searchsorted(fixed, own) - 1, 0, None)]) > 1e-3 * own[1]
     nodes = np.union1d(fixed, own[apart])
@@ -241,8 +248,12 @@ def _independent(problem: Problem, dynamics: Dynamics, horizon: float, cells: in
     k, jumps, diffusion = problem.k, None, None
     normals = lambda *shape: rng.standard_normal((paths, *shape))
     if isinstance(dynamics, SGD):
-        mass = jump_intensity(problem, dynamics, horizon)
-        jumps = poisson_jumps(np.clip(rng.random((paths, 1)), TINY, 1.0 - TINY), mass, rng)
+        if dynamics.sampling == "reshuffle":
+            number = len(epoch_ends(problem, dynamics, horizon)) + 1
+            jumps = epoch_jumps(rng.random((paths, number)), problem, dynamics, horizon)
+        else:
+            mass = jump_intensity(problem, dynamics, horizon)
+            jumps = poisson_jumps(np.clip(rng.random((paths, 1)), TINY, 1.0 - TINY), mass, rng)
     elif drive_of(dynamics) == "diffusion":
         diffusion = normals(cells)
     seed = np.random.SeedSequence(int(rng.integers(2**63)))
@@ -280,12 +291,14 @@ def _path_program(loss: Callable, drive: str) -> Callable:
     return jax.jit(run)
 
 
-def _particles(problem: Problem, dynamics: Dynamics, times: np.ndarray, cells: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _particles(
+    problem: Problem, dynamics: Dynamics, times: np.ndarray, cells: int, seed: int, ends: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Coordinates under a smooth penalty from one more march, on a grid with the output times: `theta (P, T, k)`, teacher rows
     `(P, k_star)` and weights `(P,)`."""
-    nodes, outputs = grid(np.union1d(times, [1e-9 * times[-1] or 1e-9]) if times[-1] == 0 else times, cells, 1, PARTICLE_CELLS)
+    nodes, outputs = grid(np.union1d(times, [1e-9 * times[-1] or 1e-9]) if times[-1] == 0 else times, cells, 1, PARTICLE_CELLS, ends)
     outputs, cells, end = outputs[: len(times)], len(nodes) - 1, float(nodes[-1])
-    engine = PathEngine(problem, dynamics, end)
+    engine = engine_of("paths", problem, dynamics, end)
     seeds = np.random.SeedSequence(seed).spawn(2)
     drawn = Drawn(engine.draw(cells, 2**11, seeds[0]), draw_particles(problem, cells, PARTICLES, seeds[1]))
     draws, spans = engine.lay_out([drawn.samples], nodes, cells)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import jax
 import numpy as np
@@ -16,6 +18,9 @@ from .engines import Drawn, Engine
 from .march import Marched, march
 from .outcome import largest_size
 from .penalised import SampledCoordinates
+
+
+NONE = np.zeros(0)
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,8 @@ def run_levels(engine: Engine, drawn: list[Drawn], nodes: np.ndarray, cells: int
 
 
 def _coordinates(engine: Engine, drawn: list[Drawn], nodes: np.ndarray, cells: int) -> Coordinates:
-    particles = [lay_particles(one.particles, nodes, engine.horizon, engine.natural) for one in drawn if one.particles is not None]
+    finest = engine.nodes(cells)
+    particles = [lay_particles(one.particles, nodes, finest, engine.natural) for one in drawn if one.particles is not None]
     if particles:
         return SampledCoordinates(engine.problem, particles, cells)
     return RidgeCoordinates(engine.problem, len(drawn), cells, balanced=not engine.natural)
@@ -75,30 +81,88 @@ def _read(got: Marched, rho_root: np.ndarray) -> list[Level]:
     return [Level(got.nodes, *parts) for parts in zip(*arrays, strict=True)]
 
 
-def curves_at(level: Level, times: np.ndarray) -> dict[str, np.ndarray]:
-    """Overlaps and train risk at `times`, by cubic splines over the nodes."""
-    degree = min(3, len(level.nodes) - 1)
-    spline = lambda values: make_interp_spline(level.nodes, values, k=degree)(times)
+def curves_at(level: Level, times: np.ndarray, ends: np.ndarray = NONE) -> dict[str, np.ndarray]:
+    """Overlaps and train risk at `times`, by cubic splines over the nodes, or over those between neighbouring `ends`."""
+
+    def spline(values: np.ndarray) -> np.ndarray:
+        out = np.empty((len(times), *values.shape[1:]))
+        for piece, inside in _pieces(level.nodes, times, ends):
+            out[inside] = _spline(level.nodes[piece], values[piece])(times[inside])
+        return out
+
     return {"self_overlap": spline(level.self_overlap), "overlap": spline(level.overlap), "train_risk": spline(level.train)}
 
 
-def kernels_at(level: Level, times: np.ndarray) -> dict[str, np.ndarray]:
+def kernels_at(level: Level, times: np.ndarray, ends: np.ndarray = NONE) -> dict[str, np.ndarray]:
     """Correlation and response `(time, time_, k, k)`; the response is zero before its kick."""
     lower = np.tril(np.ones((len(times), len(times)), bool))[:, :, None, None]
-    c = _triangle_at(level.nodes, level.C, times)
-    r = _triangle_at(level.nodes, level.R, times)
+    c = _lower_at(level.nodes, level.C, times, ends)
+    r = _lower_at(level.nodes, level.R, times, ends)
     return {"correlation": np.where(lower, c, np.swapaxes(np.swapaxes(c, 0, 1), 2, 3)), "response": np.where(lower, r, 0.0)}
 
 
+def resolved(
+    at: Callable[[Level, np.ndarray, np.ndarray], dict[str, np.ndarray]], levels: Sequence[Level], times: np.ndarray, ends: np.ndarray
+) -> list[dict[str, np.ndarray]]:
+    """`curves_at` or `kernels_at` of nested resolutions, each with every second node of the one before.
+
+    Between `ends` there may be few nodes. There only the finest resolution is interpolated, and of each other one its small
+    difference from the one before, so that interpolation does not pass for an error in time that can be extrapolated.
+    """
+    if not len(ends):
+        return [at(level, times, ends) for level in levels]
+    found = [at(levels[0], times, ends)]
+    for finer, coarser in pairwise(levels):
+        apart = at(_apart(finer, coarser), times, ends)
+        found.append({name: found[-1][name] - apart[name] for name in apart})
+    return found
+
+
+def _apart(finer: Level, coarser: Level) -> Level:
+    """The difference of two resolutions on the nodes of the coarser one."""
+    n = min(len(coarser.nodes), (len(finer.nodes) + 1) // 2)
+    parts = ((getattr(finer, name), getattr(coarser, name)) for name in ("overlap", "train"))
+    squares = ((getattr(finer, name), getattr(coarser, name)) for name in ("R", "C"))
+    return Level(
+        coarser.nodes[:n],
+        *(fine[::2, ::2][:n, :n] - coarse[:n, :n] for fine, coarse in squares),
+        *(fine[::2][:n] - coarse[:n] for fine, coarse in parts),
+    )
+
+
+def _spline(x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    return make_interp_spline(x, y, k=min(3, len(x) - 1))
+
+
+def _pieces(nodes: np.ndarray, times: np.ndarray, ends: np.ndarray) -> list[tuple[slice, np.ndarray]]:
+    """The nodes between neighbouring `ends`, which are nodes, and the numbers of the `times` there."""
+    inner = [int(np.argmin(np.abs(nodes - end))) for end in ends if end < nodes[-1] - 1e-9 * nodes[-1]]
+    breaks = np.array([0, *inner, len(nodes) - 1])
+    piece = np.searchsorted(nodes[breaks[1:-1]], times)
+    return [(slice(a, b + 1), np.flatnonzero(piece == i)) for i, (a, b) in enumerate(pairwise(breaks))]
+
+
+def _lower_at(nodes: np.ndarray, kernel: np.ndarray, times: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """A kernel known for `s <= t` at other times: in triangles where both are between the same `ends`, else in rectangles."""
+    out = np.zeros((len(times), len(times), *kernel.shape[2:]))
+    pieces = _pieces(nodes, times, ends)
+    for i, (late, inside) in enumerate(pieces):
+        start = nodes[late.start]
+        out[np.ix_(inside, inside)] = _triangle_at(nodes[late] - start, kernel[late, late], times[inside] - start)
+        for early, before in pieces[:i]:
+            rows = _spline(nodes[late], kernel[late, early])(times[inside])
+            out[np.ix_(inside, before)] = np.swapaxes(_spline(nodes[early], np.swapaxes(rows, 0, 1))(times[before]), 0, 1)
+    return out
+
+
 def _triangle_at(nodes: np.ndarray, kernel: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """A kernel known for `s <= t` at other times: smooth there but kinked on the diagonal, so it is interpolated in `s` along each row
-    and then in `t` at fixed `s/t`, which never crosses the diagonal and leaves it the spline of its own nodes."""
-    spline = lambda x, y: make_interp_spline(x, y, k=min(3, len(x) - 1))
-    weights = spline(nodes, np.eye(len(nodes)))(times)  # of each row at each time
+    """A kernel known for `s <= t` from zero on at other times: smooth there but kinked on the diagonal, so it is interpolated in `s`
+    along each row and then in `t` at fixed `s/t`, which never crosses the diagonal and leaves it the spline of its own nodes."""
+    weights = _spline(nodes, np.eye(len(nodes)))(times)  # of each row at each time
     part = np.where(times[:, None] > 0, np.minimum(times, times[:, None]) / np.where(times > 0, times, 1.0)[:, None], 1.0)
     out = np.zeros((len(times), len(times), *kernel.shape[2:]))
     out += weights[:, 0, None, None, None] * kernel[0, 0]
     for i in range(1, len(nodes)):
         met = np.abs(weights[:, i]) > 1e-12
-        out[met] += weights[met, i, None, None, None] * spline(nodes[: i + 1], kernel[i, : i + 1])(part[met] * nodes[i])
+        out[met] += weights[met, i, None, None, None] * _spline(nodes[: i + 1], kernel[i, : i + 1])(part[met] * nodes[i])
     return out

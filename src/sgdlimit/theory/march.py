@@ -87,7 +87,7 @@ def march(
         # No correction more: the kernels stay those that the paths have seen, which matters more than their own order.
         coordinates.add_noise(node, row)
         paths = program.settle(paths, arrival, node)
-        before = after
+        before = program.resume(paths, draws, cell.arrived, node + 1, spans[node], after)
         L.append(coordinates.normals(node + 1))
         train.append(after.risk)
         size = np.einsum("sim,sim->s", L[-1], L[-1])

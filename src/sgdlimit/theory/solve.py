@@ -22,10 +22,9 @@ from ..problem import Problem, SmoothPenalty
 from ..results import Solution, Status, build_dataset, judge_growth, output_times
 from . import discrete, online
 from .checkpoint import Checkpoint, identify
-from .draws import spaced
-from .engines import ENGINES, choose, draw_all
+from .engines import ENGINES, Engine, choose, draw_all, engine_of, reshuffled
 from .laws import PathLaw
-from .levels import Level, curves_at, kernels_at, mean_level, run_levels
+from .levels import Level, curves_at, kernels_at, mean_level, resolved, run_levels
 from .outcome import MAX_REPLICATES, attributes, diverged, keep_promise, scales, student
 from .penalised import penalty_curvature
 from .risk import TestRisk
@@ -157,8 +156,6 @@ def solve(
 
 def check_theory(problem: Problem, dynamics: Dynamics) -> None:
     """Refuse what can be simulated but not solved."""
-    if isinstance(dynamics, SGD) and dynamics.sampling == "reshuffle":
-        raise refuse("dynamics.sampling", "be 'replacement' for the theory", dynamics.sampling, "simulate takes both")
     if isinstance(dynamics, (OnlineSGD, MiniBatchGD)) and isinstance(problem.penalty, SmoothPenalty):
         raise refuse("penalty", f"be a Ridge or None for the theory of {type(dynamics).__name__}", problem.penalty,
                      "its equations close for no other; simulate takes any")  # fmt: skip
@@ -181,6 +178,8 @@ def _check(problem, dynamics, horizon, rtol, seed, times, method, on_failure) ->
         raise refuse("method", "be " + " or ".join(map(repr, methods)), method, nearest(str(method), methods))
     if method == "events" and not isinstance(dynamics, SGD):
         raise refuse("method", "be 'auto' or 'paths' for a dynamics without jumps", method)
+    if method == "paths" and reshuffled(dynamics):
+        raise refuse("method", "be 'auto' or 'events' for a reshuffled SGD", method, "a path has few jumps, one in each epoch")
     if on_failure not in ("raise", "return"):
         raise refuse("on_failure", "be 'raise' or 'return'", on_failure, nearest(str(on_failure), ("raise", "return")))
     outputs = output_times(horizon, times)
@@ -221,6 +220,11 @@ class _Run:
         self.problem, self.dynamics, self.horizon, self.seed, self.outputs = problem, dynamics, horizon, seed, outputs
         self.method, self.report, self.checkpoint = method, report, checkpoint
         self.test_risk = TestRisk(problem, seed)
+
+    @property
+    def engine(self) -> Engine:
+        """For the horizon as it stands."""
+        return engine_of(self.method, self.problem, self.dynamics, self.horizon)
 
     # --- plans -----------------------------------------------------------------------------------------------------------
 
@@ -272,7 +276,7 @@ class _Run:
             else:
                 break
         estimate.kernels = self._kernels(levels)
-        estimate.law = PathLaw(self.problem, self.dynamics, *(mean_level([one[i] for one in levels]) for i in range(2)))
+        estimate.law = PathLaw(self.problem, self.dynamics, *(mean_level([one[i] for one in levels]) for i in range(2)), self.engine.ends)
         return estimate
 
     def _first_cells(self) -> int:
@@ -293,8 +297,9 @@ class _Run:
         return self._affordable(Plan(cells, int(min(paths, MAX_PATHS)), REPLICATES), MAX_REPLICATES)
 
     def _affordable(self, plan: Plan, replicates: int) -> Plan:
-        """The plan within `MEMORY`: fewer paths each, and for that more replicates, up to so many."""
-        each = ENGINES[self.method](self.problem, self.dynamics, self.horizon).path_bytes(plan.cells)
+        """The plan within `MEMORY`: fewer paths each, and for that more replicates, up to so many; with as many cells as a grid has."""
+        plan = replace(plan, cells=len(self.engine.nodes(plan.cells)) - 1)
+        each = self.engine.path_bytes(plan.cells)
         most = 2 ** int(np.log2(max(MEMORY / (each * GROUP * THREADS * MOMENTS), 64)))
         if plan.paths <= most:
             return plan
@@ -310,13 +315,14 @@ class _Run:
     def _replicates(self, plan: Plan, stage: int, done: int = 0) -> list[list[Level]]:
         """Replicates `done` to `plan.replicates`, each at every resolution. Their random numbers depend on seed, stage and
         number only, not on the order in which threads take them."""
-        nodes = spaced(self.horizon, plan.cells)
-        engine = ENGINES[self.method](self.problem, self.dynamics, self.horizon)
+        engine = self.engine
+        nodes = engine.nodes(plan.cells)
+        cells = len(nodes) - 1
 
         def group(indices: range) -> list[list[Level]]:
             seeds = [np.random.SeedSequence(self.seed, spawn_key=(stage, index)) for index in indices]
-            drawn = [draw_all(engine, plan.cells, plan.paths, seed) for seed in seeds]
-            resolutions = [run_levels(engine, drawn, nodes[::c], plan.cells) for c in COARSENINGS]
+            drawn = [draw_all(engine, cells, plan.paths, seed) for seed in seeds]
+            resolutions = [run_levels(engine, drawn, nodes[::c], cells) for c in COARSENINGS]
             return [list(levels) for levels in zip(*resolutions, strict=True)]
 
         work = group
@@ -335,7 +341,8 @@ class _Run:
 
     def _estimate(self, plan: Plan, replicates: list[list[Level]]) -> Estimate:
         """Mean over replicates, with the error's two parts."""
-        fine, middle, coarse = ([curves_at(levels[i], self.outputs) for levels in replicates] for i in range(3))
+        each = [resolved(curves_at, levels, self.outputs, self.engine.ends) for levels in replicates]
+        fine, middle, coarse = zip(*each, strict=True)
         stack = lambda curves, name: np.array([c[name] for c in curves])
         extrapolated, previous, gained = {}, {}, {}
         for name in fine[0]:
@@ -376,5 +383,6 @@ class _Run:
 
     def _kernels(self, replicates: list[list[Level]]) -> dict[str, np.ndarray]:
         """Two-time kernels at the output times, extrapolated like the curves."""
-        fine, middle = (kernels_at(mean_level([levels[i] for levels in replicates]), self.outputs) for i in range(2))
+        means = [mean_level([levels[i] for levels in replicates]) for i in range(2)]
+        fine, middle = resolved(kernels_at, means, self.outputs, self.engine.ends)
         return {name: fine[name] + (fine[name] - middle[name]) / 3.0 for name in fine}

@@ -1,0 +1,134 @@
+"""SGD that goes through its data in a new order every epoch: a sample jumps once in each, at a uniform time (THEORY section 2).
+
+Time is told by the *mass*, the integrated rate `int dt / (eta delta)`: it is one for an epoch, also under a schedule, and a jump is
+uniform in it. Histories, and how they are carried from jump to jump, are those of `events`; a history has exactly one jump in every
+whole epoch. What differs is what is averaged. Where a jump is forced at `t` there is no other in the epoch of `t`, so the
+averages that drive the kernels go over histories without their jump in it. Nothing in an epoch correlates with what the same epoch
+did before, and the pull has no memory of it: `K = Rl = 0` there. Risks are averages over the samples as they are, with their jump.
+
+All slopes of the kernels jump at the end of an epoch. Nodes lie on all of them, and the march has the averages of both sides there.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import special
+from scipy.stats import qmc
+
+from ..dynamics import SGD
+from ..problem import Problem
+from .draws import GRADING, TINY, Jumps, jump_intensity
+from .events import EventProgram, Histories, Past, Span, average
+from .histories import History, lay_out_histories
+from .sample import Averages, Cell, path_functions
+
+Array = Any
+
+SHORTEST = 1e-6  # part of an epoch below which what is left of the last one counts as none
+GROUP = 4  # cells of the finest resolution to one of the coarsest: an epoch has a multiple of them
+EDGE = 1e-9  # what keeps jumps off the ends of an epoch
+
+
+class EpochSpan(NamedTuple):
+    """`events.Span` of one cell, with the number of whole epochs before it, and whether one ends with it."""
+
+    first: Array
+    count: Array
+    before: Array
+    jumps: Array
+    epochs: Array
+    last: bool
+
+
+def epoch_ends(problem: Problem, dynamics: SGD, horizon: float) -> np.ndarray:
+    """When epochs end before the horizon; for a constant step these are the multiples of `step * sample_ratio`."""
+    times, mass = jump_intensity(problem, dynamics, horizon)
+    whole = int(np.ceil(mass[-1] - SHORTEST)) - 1
+    return np.interp(np.arange(1.0, whole + 1.0), mass, times)
+
+
+def epoch_nodes(ends: np.ndarray, horizon: float, cells: int) -> np.ndarray:
+    """About `cells` cells spaced like `draws.spaced`, but with nodes on all `ends`: at least four cells to an epoch, and at two and
+    at four times the spacing still so."""
+    u = np.concatenate([[0.0], (ends / horizon) ** (1.0 / GRADING), [1.0]])
+    width = np.diff(u)
+    groups = np.ones(len(width), int)
+    for _ in range(cells // GROUP - len(width)):
+        groups[np.argmax(width / groups)] += 1
+    inner = [np.linspace(a, b, GROUP * n + 1)[1:-1] for a, b, n in zip(u[:-1], u[1:], groups, strict=True)]
+    return np.union1d(horizon * np.concatenate(inner) ** GRADING, np.concatenate([[0.0], ends, [horizon]]))
+
+
+def epoch_jumps(place: np.ndarray, problem: Problem, dynamics: SGD, horizon: float) -> Jumps:
+    """Jump times from their places in their epochs, `(P, epochs)` uniform in `[0, 1]`."""
+    times, mass = jump_intensity(problem, dynamics, horizon)
+    at = np.arange(place.shape[1]) + np.clip(place, EDGE, 1.0 - EDGE)
+    return Jumps(np.where(at < mass[-1], np.interp(at, mass, times), np.inf))
+
+
+def draw_epochs(problem: Problem, dynamics: SGD, horizon: float, paths: int, seed: np.random.SeedSequence) -> History:
+    """`paths` histories (a power of two), from Sobol points in the order of time."""
+    jumps = len(epoch_ends(problem, dynamics, horizon)) + 1
+    k, k_star, n_noise = problem.k, problem.k_star, problem.noise_size
+    head = k_star + n_noise + k
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a number of points that is not a power of two
+        points = qmc.Sobol(head + jumps * (1 + k), scramble=True, rng=np.random.default_rng(seed)).random(paths)
+    points = np.clip(points, TINY, 1.0 - TINY)
+    events = points[:, head:].reshape(paths, jumps, 1 + k)
+    noise = problem.noise_from_uniform(points[:, k_star : k_star + n_noise]) if n_noise else np.zeros((paths, *problem.noise.shape))
+    return History(
+        gstar=special.ndtri(points[:, :k_star]).T,
+        noise=noise,
+        shift=points[:, k_star + n_noise : head].T,
+        normal=np.moveaxis(special.ndtri(events[:, :, 1:]), 0, 2),
+        at=epoch_jumps(events[:, :, 0], problem, dynamics, horizon).times.T,
+    )
+
+
+def lay_out_epochs(
+    dynamics: SGD, drawn: list[History], nodes: np.ndarray, cells: int, ends: np.ndarray
+) -> tuple[Histories, list[EpochSpan]]:
+    """`histories.lay_out_histories` on a grid with nodes on all `ends`."""
+    histories, spans = lay_out_histories(dynamics, drawn, nodes, cells)
+    epoch = np.searchsorted(ends, 0.5 * (nodes[1:] + nodes[:-1]))
+    last = np.diff(epoch, append=epoch[-1]) > 0
+    return histories, [EpochSpan(*span, np.int32(e), bool(is_last)) for span, e, is_last in zip(spans, epoch, last, strict=True)]
+
+
+class ReshuffleProgram(EventProgram):
+    """`EventProgram` with the averages of reshuffled SGD."""
+
+    def __init__(self, loss: Callable, label: Callable):
+        super().__init__(loss, label)
+        functions = path_functions(loss, "jump")
+
+        def averages(past: Past, draws: Histories, arrived: Array, node: Array, epochs: Array, jumps: Array) -> Averages:
+            """Averages without the jumps after the first `epochs` of a history; the risk with all, at most `jumps`."""
+            known = (jnp.arange(len(past.kick)) < epochs)[:, None, None]
+            earlier = past._replace(kick=past.kick * known, slope=past.slope * known[..., None])
+            forced = average(functions, earlier, draws, arrived, node, epochs)
+            return forced._replace(risk=average(functions, past, draws, arrived, node, jumps).risk)
+
+        self._average = jax.jit(jax.vmap(averages, in_axes=(0, 0, 0, None, None, None)))
+
+    def cross(self, past: Past, draws: Histories, cell: Cell, node: int, span: EpochSpan, step: float) -> tuple[Averages, None, Past]:
+        """As `EventProgram.cross`; the averages are those of the epoch that the cell belongs to."""
+        past = self._cross(past, draws, cell, np.int32(node), Span(*span[:4]))
+        return self._averages(past, draws, cell.arrived, node + 1, span.jumps, span.epochs), None, past
+
+    def resume(self, past: Past, draws: Histories, arrived: Array, node: int, span: EpochSpan, before: Averages) -> Averages:
+        """The averages on the other side of `node`, where the epoch of the cell behind it may have ended."""
+        if not span.last:
+            return before
+        return jax.device_get(self._averages(past, draws, arrived, node, span.jumps, span.epochs + 1))
+
+    def _averages(self, past: Past, draws: Histories, arrived, node: int, jumps: int, epochs: int = 0) -> Averages:
+        draws = draws._replace(path=draws.path[:, :0], jump=draws.jump[:, :0])
+        return self._average(past, draws, arrived, np.int32(node), np.int32(epochs), np.int32(jumps))
