@@ -185,16 +185,24 @@ class EventProgram:
         return before
 
     def _averages(self, past: Past, draws: Histories, arrived, node: int, jumps: int) -> Averages:
-        draws = draws._replace(path=draws.path[:, :0], jump=draws.jump[:, :0])  # whose sizes need no program of their own
-        return self._average(past, draws, arrived, np.int32(node), np.int32(jumps))
+        return self._average(past, bare(draws), arrived, np.int32(node), np.int32(jumps))
 
     def keep(self, past: Past) -> Past:
         """A copy for one more pass over the same cell."""
         return jax.tree.map(jnp.copy, past)
 
+    def again(self, past: Past, arrival: Past) -> Past:
+        """The past from which the second pass over a cell starts."""
+        return past
+
     def settle(self, past: Past, arrival: Past, node: int) -> Past:
         """The past at the next node after the last pass over the cell."""
         return arrival
+
+
+def bare(draws: Histories) -> Histories:
+    """Without the batches of jumps, whose sizes would need a program of their own."""
+    return draws._replace(path=draws.path[:, :0], jump=draws.jump[:, :0])
 
 
 def average(functions: Functions, past: Past, draws: Histories, arrived: Array, node, jumps) -> Averages:

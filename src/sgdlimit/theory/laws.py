@@ -20,7 +20,6 @@ import xarray as xr
 
 from ..clock import Clock
 from ..dynamics import SGD, Dynamics, step_at
-from ..errors import refuse
 from ..problem import Problem, SmoothPenalty, root
 from ..results import path_dataset
 from .draws import TINY, Randomness, jump_intensity, poisson_jumps, spaced

@@ -19,7 +19,6 @@ from .march import Marched, march
 from .outcome import largest_size
 from .penalised import SampledCoordinates
 
-
 NONE = np.zeros(0)
 
 

@@ -24,7 +24,7 @@ from scipy.stats import qmc
 from ..dynamics import SGD
 from ..problem import Problem
 from .draws import GRADING, TINY, Jumps, jump_intensity
-from .events import EventProgram, Histories, Past, Span, average
+from .events import EventProgram, Histories, Past, Span, average, bare
 from .histories import History, lay_out_histories
 from .sample import Averages, Cell, path_functions
 
@@ -109,26 +109,33 @@ class ReshuffleProgram(EventProgram):
         super().__init__(loss, label)
         functions = path_functions(loss, "jump")
 
-        def averages(past: Past, draws: Histories, arrived: Array, node: Array, epochs: Array, jumps: Array) -> Averages:
-            """Averages without the jumps after the first `epochs` of a history; the risk with all, at most `jumps`."""
+        def forced(past: Past, draws: Histories, arrived: Array, node: Array, epochs: Array) -> Averages:
+            """Averages over histories without the jumps after their first `epochs`."""
             known = (jnp.arange(len(past.kick)) < epochs)[:, None, None]
-            earlier = past._replace(kick=past.kick * known, slope=past.slope * known[..., None])
-            forced = average(functions, earlier, draws, arrived, node, epochs)
-            return forced._replace(risk=average(functions, past, draws, arrived, node, jumps).risk)
+            earlier = past._replace(kick=past.kick * known, slope=past.slope * known[: len(past.slope), :, :, None])
+            return average(functions, earlier, draws, arrived, node, epochs)
 
-        self._average = jax.jit(jax.vmap(averages, in_axes=(0, 0, 0, None, None, None)))
+        def risk(past: Past, draws: Histories, arrived: Array, node: Array, jumps: Array) -> Array:
+            return average(functions, past, draws, arrived, node, jumps).risk  # the compiler drops the rest
+
+        self._average = jax.jit(jax.vmap(forced, in_axes=(0, 0, 0, None, None)))
+        self._risk = jax.jit(jax.vmap(risk, in_axes=(0, 0, 0, None, None)))
 
     def cross(self, past: Past, draws: Histories, cell: Cell, node: int, span: EpochSpan, step: float) -> tuple[Averages, None, Past]:
-        """As `EventProgram.cross`; the averages are those of the epoch that the cell belongs to."""
+        """As `EventProgram.cross`; the averages belong to the epoch of the cell, and their risk leaves out the jumps in it."""
         past = self._cross(past, draws, cell, np.int32(node), Span(*span[:4]))
-        return self._averages(past, draws, cell.arrived, node + 1, span.jumps, span.epochs), None, past
+        return self._averages(past, draws, cell.arrived, node + 1, span.epochs), None, past
+
+    def keep(self, past: Past) -> Past:
+        return past
+
+    def again(self, past: Past, arrival: Past) -> Past:
+        """A cell's jumps are the last of their histories, so a second pass sees nothing of the first and writes over it."""
+        return arrival
 
     def resume(self, past: Past, draws: Histories, arrived: Array, node: int, span: EpochSpan, before: Averages) -> Averages:
-        """The averages on the other side of `node`, where the epoch of the cell behind it may have ended."""
-        if not span.last:
-            return before
-        return jax.device_get(self._averages(past, draws, arrived, node, span.jumps, span.epochs + 1))
-
-    def _averages(self, past: Past, draws: Histories, arrived, node: int, jumps: int, epochs: int = 0) -> Averages:
-        draws = draws._replace(path=draws.path[:, :0], jump=draws.jump[:, :0])
-        return self._average(past, draws, arrived, np.int32(node), np.int32(epochs), np.int32(jumps))
+        """Averages on the other side of `node`: where an epoch ends all its jumps are behind. The risk is that of all samples as
+        they are."""
+        if span.last:
+            return jax.device_get(self._averages(past, draws, arrived, node, span.epochs + 1))
+        return before._replace(risk=jax.device_get(self._risk(past, bare(draws), arrived, np.int32(node), np.int32(span.jumps))))

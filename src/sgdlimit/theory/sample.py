@@ -295,6 +295,7 @@ class SampleProgram:
             )
 
         self.keep = lambda paths: paths
+        self.again = lambda paths, arrival: paths
         self.resume = lambda paths, draws, arrived, node, span, before: before
         self.begin = jax.jit(jax.vmap(begin, in_axes=(0, None, 0, 0)))
         self.cross = jax.jit(jax.vmap(cross, in_axes=(0, 0, 0, None, None, None)))

@@ -27,6 +27,7 @@ from .laws import PathLaw
 from .levels import Level, curves_at, kernels_at, mean_level, resolved, run_levels
 from .outcome import MAX_REPLICATES, attributes, diverged, keep_promise, scales, student
 from .penalised import penalty_curvature
+from .reshuffle import epoch_ends
 from .risk import TestRisk
 
 Progress = Callable[[float, str], None] | None
@@ -94,14 +95,14 @@ def solve(
 
     Arguments:
         problem: what is learnt.
-        dynamics: `SGD`, `SME`, `GradientFlow`, `OnlineSGD` or `MiniBatchGD`.
+        dynamics: `SGD` with either sampling, `SME`, `GradientFlow`, `OnlineSGD` or `MiniBatchGD`.
         horizon: last time `t`; one SGD step of batch `b` advances `t` by `step * b / d`, an epoch by `step * n / d`.
         rtol: promised standard error, sampling and discretisation together, relative to each curve's scale (its largest
             absolute value over entries and times; for an overlap at least a tenth of what Cauchy-Schwarz allows).
         seed: the same seed gives the same numbers.
         times: output times in `[0, horizon]`; 41 equally spaced ones by default. `MiniBatchGD` shows the state after the nearest step.
-        method: how samples are carried: "events" (SGD only, from jump to jump), "paths" (from node to node), or "auto", which
-            chooses by cost; `diagnostics["method_why"]` says why. `OnlineSGD` and `MiniBatchGD` have one method each.
+        method: how samples are carried: "events" (SGD only, from jump to jump; the one for reshuffled data), "paths" (from node
+            to node), or "auto", which chooses by cost; `diagnostics["method_why"]` says why. `OnlineSGD` and `MiniBatchGD` have one method each.
         on_failure: what to do when `rtol` cannot be met: "raise" a `SolveError` that carries the result, or "return" it.
         progress: called with (fraction done, what is being done).
         checkpoint: a file that keeps finished replicates, made if it does not exist. The same call continues from it after a kill
@@ -163,6 +164,17 @@ def check_theory(problem: Problem, dynamics: Dynamics) -> None:
         raise InputError(KINKS)
 
 
+def check_epochs(problem: Problem, dynamics: Dynamics, horizon: float) -> None:
+    """Refuse more epochs of reshuffled data than can be followed: each takes some cells, and the work grows with their number cubed."""
+    if not reshuffled(dynamics):
+        return
+    most = MAX_CELLS // COARSENINGS[-1]
+    number = len(epoch_ends(problem, dynamics, horizon)) + 1
+    if number > most:
+        raise refuse("horizon", f"span at most {most} epochs of reshuffled data for the theory", horizon,
+                     f"it spans {number}, as an epoch lasts step * sample_ratio; simulate takes any")  # fmt: skip
+
+
 def _check(problem, dynamics, horizon, rtol, seed, times, method, on_failure) -> np.ndarray:
     if not isinstance(problem, Problem):
         raise refuse("problem", "be a sl.Problem", problem)
@@ -184,6 +196,7 @@ def _check(problem, dynamics, horizon, rtol, seed, times, method, on_failure) ->
         raise refuse("on_failure", "be 'raise' or 'return'", on_failure, nearest(str(on_failure), ("raise", "return")))
     outputs = output_times(horizon, times)
     step_at(dynamics, outputs)  # a schedule must be positive all along
+    check_epochs(problem, dynamics, float(horizon))
     return outputs
 
 
@@ -276,7 +289,8 @@ class _Run:
             else:
                 break
         estimate.kernels = self._kernels(levels)
-        estimate.law = PathLaw(self.problem, self.dynamics, *(mean_level([one[i] for one in levels]) for i in range(2)), self.engine.ends)
+        fine, middle = (mean_level([one[i] for one in levels]) for i in range(2))
+        estimate.law = PathLaw(self.problem, self.dynamics, fine, middle, self.engine.ends)
         return estimate
 
     def _first_cells(self) -> int:
