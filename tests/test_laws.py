@@ -23,6 +23,7 @@ DYNAMICS = {
     "flow": sl.GradientFlow(),
     "online": sl.OnlineSGD(1.5),
     "mini-batch": sl.MiniBatchGD(0.2, 0.5),
+    "reshuffled": sl.SGD(0.5, "reshuffle"),
 }
 
 

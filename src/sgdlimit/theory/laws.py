@@ -25,7 +25,7 @@ from ..results import path_dataset
 from .draws import TINY, Randomness, jump_intensity, poisson_jumps, spaced
 from .engines import Drawn, PathEngine, drive_of, engine_of
 from .gaussian import psd_root
-from .levels import NONE, Level, curves_at, kernels_at, resolved
+from .levels import NONE, Level, at_nodes, curves_at, kernels_at, resolved
 from .march import march
 from .outcome import largest_size
 from .particles import draw_particles
@@ -304,7 +304,7 @@ def _particles(
     rho_root, particles = root(problem.teacher.cov), drawn.particles
     assert particles is not None
     with jax.enable_x64(True), np.errstate(all="ignore"):
-        coordinates = SampledCoordinates(problem, [particles], cells)
+        coordinates = SampledCoordinates(problem, [particles], cells, at_nodes(nodes, ends))
         steps = step_at(dynamics, nodes)
         march(engine.program, coordinates, jax.device_put(draws), spans, nodes, steps, rho_root, problem.sample_ratio, engine.natural,
               largest_size(problem))  # fmt: skip

@@ -68,7 +68,7 @@ def _coordinates(engine: Engine, drawn: list[Drawn], nodes: np.ndarray, cells: i
     finest = engine.nodes(cells)
     particles = [lay_particles(one.particles, nodes, finest, engine.natural) for one in drawn if one.particles is not None]
     if particles:
-        return SampledCoordinates(engine.problem, particles, cells)
+        return SampledCoordinates(engine.problem, particles, cells, at_nodes(nodes, engine.ends))
     return RidgeCoordinates(engine.problem, len(drawn), cells, balanced=not engine.natural)
 
 
@@ -133,10 +133,15 @@ def _spline(x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     return make_interp_spline(x, y, k=min(3, len(x) - 1))
 
 
+def at_nodes(nodes: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Which nodes the `ends` before the last are, up to rounding."""
+    within = ends[ends < nodes[-1] * (1.0 - 1e-9)]
+    return np.array([np.argmin(np.abs(nodes - end)) for end in within], int)
+
+
 def _pieces(nodes: np.ndarray, times: np.ndarray, ends: np.ndarray) -> list[tuple[slice, np.ndarray]]:
     """The nodes between neighbouring `ends`, which are nodes, and the numbers of the `times` there."""
-    inner = [int(np.argmin(np.abs(nodes - end))) for end in ends if end < nodes[-1] - 1e-9 * nodes[-1]]
-    breaks = np.array([0, *inner, len(nodes) - 1])
+    breaks = np.array([0, *at_nodes(nodes, ends), len(nodes) - 1])
     piece = np.searchsorted(nodes[breaks[1:-1]], times)
     return [(slice(a, b + 1), np.flatnonzero(piece == i)) for i, (a, b) in enumerate(pairwise(breaks))]
 

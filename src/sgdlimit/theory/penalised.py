@@ -36,6 +36,7 @@ from .sample import BLOCK, Averages, _feedback, times
 
 Array = Any
 
+NO_ENDS = np.zeros(0, int)
 SUBSTEPS = 3  # Runge-Kutta steps of the penalty's flow over half a cell: stable up to 17 over the curvature for a cell
 # One particle in so many has its response followed: it is what takes memory and time, and varies little between particles.
 RESPONSE_SHARE = 4
@@ -167,12 +168,13 @@ class SampledCoordinates:
         apart: factor of the covariance of `e` at the nodes.
     """
 
-    def __init__(self, problem: Problem, particles: list[Particles], cells: int):
-        """`particles` of every replicate, with normals of as many cells as the march will cross; arrays are padded to `cells`."""
+    def __init__(self, problem: Problem, particles: list[Particles], cells: int, ends: np.ndarray = NO_ENDS):
+        """`particles` of every replicate, with normals of as many cells as the march will cross; arrays are padded to `cells`. `ends`
+        are the nodes at which an epoch ends and the next begins."""
         assert isinstance(problem.penalty, SmoothPenalty)
         self.program = _program(problem.penalty.fn)
         k, k_star, replicates = problem.k, problem.k_star, len(particles)
-        self.eye = np.eye(k)
+        self.eye, self.ends = np.eye(k), ends
         self.pulls: tuple[Pull, ...] = ()  # at both ends of the present cell,
         self.spacing = 0.0  # and its length
         self.R = np.zeros((replicates, cells + 1, cells + 1, k, k))
@@ -208,15 +210,18 @@ class SampledCoordinates:
 
     def advance(self, node: int, spacing: float, step: np.ndarray, before: Averages, after: Averages) -> None:
         """The pull over cell `node` from the averages at both ends (the first end's twice: Euler)."""
-        first = self._pull(node, before) if after is before else self.pulls[0]
-        self.pulls = first, first if after is before else self._pull(node + 1, after)
+        begun = max(self.ends[self.ends <= node], default=0)
+        first = self._pull(node, before, begun) if after is before else self.pulls[0]
+        self.pulls = first, first if after is before else self._pull(node + 1, after, begun)
         self.spacing = spacing
 
-    def _pull(self, node: int, averages: Averages) -> Pull:
+    def _pull(self, node: int, averages: Averages, begun: int) -> Pull:
         """A response that starts at a node does not see the rising half of its hat. That half holds half of the hat's integral
-        up to second order; at time zero there is none, and at the present node it is all but Gamma."""
+        up to second order; at time zero there is none, and at the present node it is all but Gamma. An epoch that has `begun` at
+        a node has no memory of itself: the falling half of that node's hat holds nothing."""
         J = averages.h_chi
         left = 0.5 * J
+        left[:, begun] = J[:, begun]
         left[:, 0] = 0.0
         left[:, node] = J[:, node] - averages.h if node else 0.0
         rows = np.zeros((len(J), self.padded, *J.shape[2:]))
