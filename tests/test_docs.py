@@ -48,7 +48,7 @@ def test_examples_are_in_order(path):
 
 
 # One of each sort: all dynamics, matrices, a plugin. The reference tests solve the problems of the others.
-@pytest.mark.parametrize("name", ["quickstart", "regimes", "committee", "own_loss", "softmax", "robust"])
+@pytest.mark.parametrize("name", ["quickstart", "regimes", "epochs", "committee", "own_loss", "softmax", "robust"])
 def test_small_examples_run(name, tmp_path):
     path = ROOT / "examples" / f"{name}.toml"
     (tmp_path / "small.toml").write_text(small(path))
