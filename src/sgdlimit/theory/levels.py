@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import jax
 import numpy as np
@@ -77,9 +78,15 @@ def _read(got: Marched, rho_root: np.ndarray) -> list[Level]:
 
 def curves_at(level: Level, times: np.ndarray) -> dict[str, np.ndarray]:
     """Overlaps and train risk at `times`, by cubic splines over the nodes."""
-    degree = min(3, len(level.nodes) - 1)
-    spline = lambda values: make_interp_spline(level.nodes, values, k=degree)(times)
+    weights = _spline(tuple(level.nodes), tuple(times))
+    spline = lambda values: np.einsum("tn,n...->t...", weights, values)
     return {"self_overlap": spline(level.self_overlap), "overlap": spline(level.overlap), "train_risk": spline(level.train)}
+
+
+@lru_cache(maxsize=8)
+def _spline(nodes: tuple[float, ...], times: tuple[float, ...]) -> np.ndarray:
+    """Weights `(T, n)` of the values at the nodes in the cubic spline at `times`; many curves share them."""
+    return make_interp_spline(nodes, np.eye(len(nodes)), k=min(3, len(nodes) - 1))(times)
 
 
 def kernels_at(level: Level, times: np.ndarray) -> dict[str, np.ndarray]:
@@ -94,7 +101,7 @@ def _triangle_at(nodes: np.ndarray, kernel: np.ndarray, times: np.ndarray) -> np
     """A kernel known for `s <= t` at other times: smooth there but kinked on the diagonal, so it is interpolated in `s` along each row
     and then in `t` at fixed `s/t`, which never crosses the diagonal and leaves it the spline of its own nodes."""
     spline = lambda x, y: make_interp_spline(x, y, k=min(3, len(x) - 1))
-    weights = spline(nodes, np.eye(len(nodes)))(times)  # of each row at each time
+    weights = _spline(tuple(nodes), tuple(times))
     part = np.where(times[:, None] > 0, np.minimum(times, times[:, None]) / np.where(times > 0, times, 1.0)[:, None], 1.0)
     out = np.zeros((len(times), len(times), *kernel.shape[2:]))
     out += weights[:, 0, None, None, None] * kernel[0, 0]

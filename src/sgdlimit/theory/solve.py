@@ -46,7 +46,6 @@ KINKS = (
 )
 GROUP = 4  # replicates marched together
 MEMORY = 3 * 2**30  # bytes that all paths marched at a time may take
-MOMENTS = 4  # what a cell takes for a moment, and copies, relative to what paths keep
 
 
 @dataclass(frozen=True)
@@ -227,7 +226,7 @@ class _Run:
     def pilot(self) -> tuple[Estimate, list[list[Level]], float | None]:
         """A cheap first estimate, with its replicates, on enough cells for the march to be stable, and the time of divergence
         if there is one."""
-        plan = self._affordable(Plan(self._first_cells(), 1024, 4), 4)
+        plan = self._affordable(Plan(self._first_cells(), ENGINES[self.method].pilot, 4), 4)
         ended = None
         while True:
             self.report(0.0, f"pilot with {plan.cells} cells")
@@ -295,7 +294,7 @@ class _Run:
     def _affordable(self, plan: Plan, replicates: int) -> Plan:
         """The plan within `MEMORY`: fewer paths each, and for that more replicates, up to so many."""
         each = ENGINES[self.method](self.problem, self.dynamics, self.horizon).path_bytes(plan.cells)
-        most = 2 ** int(np.log2(max(MEMORY / (each * GROUP * THREADS * MOMENTS), 64)))
+        most = 2 ** int(np.log2(max(MEMORY / (each * GROUP * THREADS), 64)))
         if plan.paths <= most:
             return plan
         return replace(plan, paths=most, replicates=min(plan.replicates * plan.paths // most, replicates))
