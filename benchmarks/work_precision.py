@@ -7,8 +7,8 @@ Per reference problem and dynamics, three lines of (error, CPU-seconds of one th
     simulation  the mean of `m` runs; spread, bias and cost per run are measured, error `sqrt(bias^2 + spread^2 / m)`
     plain       one call of `plain_solver.py` at several nodes and paths; error over several seeds
 Error: root mean square over 17 output times (and seeds, and matrix entries), relative to the curve's scale, in the worst of the four
-curves. Truth: the closed form for the ridge problem, else `solve` at `rtol = 1e-3` (committee: 2e-3) with another seed, held against the stored
-simulations (`truth_check`: largest distance in joint standard errors and in % of scale).
+curves. Truth: the closed form for the ridge problem, else `solve` at `rtol = 1e-3` (committee: 2e-3) with another seed, held against
+the stored simulations (`truth_check`: largest distance in joint standard errors and in % of scale).
 
 The ratios are read at an error of 0.3%:
     solve       interpolated in logarithms; "<=" if even the coarsest run is better than 0.3%

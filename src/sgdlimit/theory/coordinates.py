@@ -26,6 +26,8 @@ from ..problem import Problem, root
 from .gaussian import GrowingFactor, psd_root
 from .sample import Averages
 
+FORGOTTEN = 1e-3  # a response below this acts no more
+
 
 class Coordinates(Protocol):
     """What the march asks of the law of a coordinate; `RidgeCoordinates` says what each answer is."""
@@ -37,6 +39,7 @@ class Coordinates(Protocol):
     def add_noise(self, node: int, row: np.ndarray) -> None: ...
     def directions(self) -> np.ndarray: ...
     def forcing(self, node: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
+    def forget(self, node: int) -> int: ...
 
 
 class RidgeCoordinates:
@@ -62,6 +65,7 @@ class RidgeCoordinates:
         self.q = np.zeros((replicates, cells + 1, k, k))
         self.q[:, 0] = problem.self_overlap_start
         self.noise = GrowingFactor(replicates, cells, k)
+        self.first = 0  # the earliest node that is not forgotten
 
     def normals(self, node: int) -> np.ndarray:
         """theta at a node in independent standard normals `(g*, xi, one k-vector per cell)`: `(S, k, k_star + k + N k)`.
@@ -91,6 +95,7 @@ class RidgeCoordinates:
 
         known = slice(None), slice(0, node + 1)
         self.R[:, node + 1, : node + 1] = forward(self.R[:, node, : node + 1], self.ridge, before.h_chi[known], after.h_chi[known])
+        self.R[:, node + 1, : self.first] = 0.0
         self.R[:, node + 1, node + 1] = np.eye(self.R.shape[-1])
         self.M[:, node + 1] = forward(self.M[:, node], self.ridge, before.l_gstar, after.l_gstar)
         loss = lambda at, eta: at.l_r + np.swapaxes(at.l_r, 1, 2) - eta * at.l_l
@@ -103,6 +108,12 @@ class RidgeCoordinates:
     def directions(self) -> np.ndarray:
         """The response's directions at time zero, `(S, k, X, k)`: a unit kick of theta at node `x` moves `w_t` by `R(t, t_x)`."""
         return np.moveaxis(self.R[:, 0], 1, 2)
+
+    def forget(self, node: int) -> int:
+        """The earliest node whose kicks still act at `node`; what came before is forgotten from now on."""
+        acts = (np.abs(self.R[:, node, : node + 1]) > FORGOTTEN).any((0, 2, 3))
+        self.first = max(self.first, int(np.argmax(acts)))
+        return self.first
 
     def forcing(self, node: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """How the directions move `w` at the start and end of cell `node`, and at the next node itself."""

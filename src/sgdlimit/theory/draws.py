@@ -135,7 +135,7 @@ def lay_out(
     rng = np.random.default_rng(randomness.seed)
     if randomness.jumps is not None:
         where, noise, bridge, used = _lay_jumps(dynamics, randomness.jumps, nodes, cells, k, slots, rng)
-        return Draws(gauss, randomness.noise, where, np.zeros_like(where), noise, bridge), used
+        return Draws(gauss, randomness.noise, where, np.zeros((cells, 1, paths)), noise, bridge), used
     where = np.full((cells, 1, paths), 0.5)
     drift = np.zeros((cells, 1, paths))
     drift[: len(spacing)] = (spacing / problem.sample_ratio)[:, None, None]

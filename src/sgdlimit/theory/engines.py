@@ -21,7 +21,7 @@ from .events import EventProgram
 from .histories import History, draw_histories, lay_out_histories
 from .particles import Particles, draw_particles
 from .reshuffle import ReshuffleProgram, draw_epochs, epoch_ends, epoch_nodes, lay_out_epochs
-from .sample import Draws, SampleProgram
+from .sample import SHARE, Draws, SampleProgram
 
 FOLLOWED = 6  # jumps times student directions up to which a path is worth conditioning on all its jumps: the work is quadratic
 
@@ -32,6 +32,7 @@ class EventEngine:
     name = "events"
     natural = False
     ends = np.zeros(0)  # of epochs, where curves have kinks
+    pilot = 1024  # paths of a replicate of the first estimate
 
     def __init__(self, problem: Problem, dynamics: Dynamics, horizon: float):
         assert isinstance(dynamics, SGD)
@@ -43,9 +44,9 @@ class EventEngine:
         return spaced(self.horizon, cells)
 
     def path_bytes(self, cells: int) -> int:
-        """Memory of one path with all that belongs to it, without what a cell takes for a moment."""
+        """Memory of one path with all that belongs to it: two tables over its jumps, and copies while a cell is crossed."""
         jumps = jump_intensity(self.problem, self.dynamics, self.horizon)[1][-1]
-        return int(16 * (self.problem.k * (jumps + 5.0 * np.sqrt(jumps) + 2.0)) ** 2)
+        return int(64 * (self.problem.k * (jumps + 5.0 * np.sqrt(jumps) + 2.0)) ** 2)
 
     def draw(self, cells: int, paths: int, seed: np.random.SeedSequence) -> History:
         """One replicate's random numbers; they do not depend on the grid."""
@@ -69,7 +70,7 @@ class ReshuffleEngine(EventEngine):
         return epoch_nodes(self.ends, self.horizon, cells)
 
     def path_bytes(self, cells: int) -> int:
-        return 16 * (self.problem.k * (len(self.ends) + 1)) ** 2
+        return 64 * (self.problem.k * (len(self.ends) + 1)) ** 2
 
     def draw(self, cells: int, paths: int, seed: np.random.SeedSequence) -> History:
         return draw_epochs(self.problem, self.dynamics, self.horizon, paths, seed)
@@ -83,6 +84,7 @@ class PathEngine:
 
     name = "paths"
     ends = np.zeros(0)
+    pilot = 2048  # for the last Gaussian is sampled, too
 
     def __init__(self, problem: Problem, dynamics: Dynamics, horizon: float):
         self.problem, self.dynamics, self.horizon = problem, dynamics, horizon
@@ -97,7 +99,9 @@ class PathEngine:
         return isinstance(self.dynamics, GradientFlow)
 
     def path_bytes(self, cells: int) -> int:
-        return 8 * (self.problem.k * (cells + 4)) ** 2
+        """Its draws, as drawn, laid out and on the device; its kicks; and its share of the response of those followed."""
+        k, slots = self.problem.k, self._slots(spaced(self.horizon, cells))
+        return 8 * (3 * cells * (k + slots * (k + 2)) + 2 * cells * k + 2 * (k * (cells + 4)) ** 2 // SHARE)
 
     def draw(self, cells: int, paths: int, seed: np.random.SeedSequence) -> Randomness:
         return draw(self.problem, self.dynamics, self.horizon, cells, paths, seed)

@@ -195,7 +195,15 @@ class EventProgram:
         """The past from which the second pass over a cell starts."""
         return past
 
-    def settle(self, past: Past, arrival: Past, node: int) -> Past:
+    def reach(self, directions: int) -> int:
+        """How many nodes of the past are remembered: all."""
+        return directions
+
+    def look(self, past: Past, back: int, reach: int) -> Past:
+        """Nothing is forgotten, so memory never has to move."""
+        return past
+
+    def settle(self, past: Past, arrival: Past, node: int, first: int) -> Past:
         """The past at the next node after the last pass over the cell."""
         return arrival
 

@@ -280,7 +280,7 @@ def _path_program(loss: Callable, drive: str) -> Callable:
 
         def cross(paths, cell):
             node, normals, response, spread, slots, step = cell
-            arrival, r, _ = cross_cell(kick, paths, draws, Cell(normals, response[:-1], spread, none, none, none), node, slots, step)
+            arrival, r, _ = cross_cell(kick, paths, draws, Cell(normals, 0, response[:-1], spread, none, none, none), node, slots, step)
             deposit = paths.deposit.at[node].add(arrival.early).at[node + 1].set(arrival.late)
             return paths._replace(w=arrival.w, deposit=deposit, memory=arrival.memory), (arrival.w, r)
 

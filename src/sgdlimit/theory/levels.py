@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 import jax
@@ -86,10 +87,16 @@ def curves_at(level: Level, times: np.ndarray, ends: np.ndarray = NONE) -> dict[
     def spline(values: np.ndarray) -> np.ndarray:
         out = np.empty((len(times), *values.shape[1:]))
         for piece, inside in _pieces(level.nodes, times, ends):
-            out[inside] = _spline(level.nodes[piece], values[piece])(times[inside])
+            out[inside] = np.einsum("tn,n...->t...", _weights(tuple(level.nodes[piece]), tuple(times[inside])), values[piece])
         return out
 
     return {"self_overlap": spline(level.self_overlap), "overlap": spline(level.overlap), "train_risk": spline(level.train)}
+
+
+@lru_cache(maxsize=8)
+def _weights(nodes: tuple[float, ...], times: tuple[float, ...]) -> np.ndarray:
+    """Weights `(T, n)` of the values at the nodes in the cubic spline at `times`; many curves share them."""
+    return make_interp_spline(nodes, np.eye(len(nodes)), k=min(3, len(nodes) - 1))(times)
 
 
 def kernels_at(level: Level, times: np.ndarray, ends: np.ndarray = NONE) -> dict[str, np.ndarray]:
@@ -162,7 +169,7 @@ def _lower_at(nodes: np.ndarray, kernel: np.ndarray, times: np.ndarray, ends: np
 def _triangle_at(nodes: np.ndarray, kernel: np.ndarray, times: np.ndarray) -> np.ndarray:
     """A kernel known for `s <= t` from zero on at other times: smooth there but kinked on the diagonal, so it is interpolated in `s`
     along each row and then in `t` at fixed `s/t`, which never crosses the diagonal and leaves it the spline of its own nodes."""
-    weights = _spline(nodes, np.eye(len(nodes)))(times)  # of each row at each time
+    weights = _weights(tuple(nodes), tuple(times))  # of each row at each time
     part = np.where(times[:, None] > 0, np.minimum(times, times[:, None]) / np.where(times > 0, times, 1.0)[:, None], 1.0)
     out = np.zeros((len(times), len(times), *kernel.shape[2:]))
     out += weights[:, 0, None, None, None] * kernel[0, 0]

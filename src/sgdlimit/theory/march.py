@@ -16,7 +16,7 @@ import numpy as np
 from .coordinates import Coordinates
 from .events import EventProgram
 from .gaussian import psd_root
-from .sample import Averages, Cell, SampleProgram
+from .sample import REACH, Averages, Cell, SampleProgram
 
 
 @dataclass
@@ -46,6 +46,19 @@ def _noise_row(spacing: float, node: int, step: np.ndarray, before: Averages, af
     return np.moveaxis(row, 1, 2)
 
 
+def _window(array: np.ndarray, axis: int, first: int, size: int) -> np.ndarray:
+    """`size` entries of `axis` from `first` on, zeros beyond its end."""
+    piece = array[(slice(None),) * axis + (slice(first, first + size),)]
+    return np.pad(piece, [(0, size - n if i == axis else 0) for i, n in enumerate(piece.shape)])
+
+
+def _spread_out(piece: np.ndarray, first: int, size: int) -> np.ndarray:
+    """The inverse of `_window` along the second axis: zeros where it did not look."""
+    array = np.zeros((len(piece), size, *piece.shape[2:]))
+    array[:, first : first + piece.shape[1]] = piece[:, : size - first]
+    return array
+
+
 def march(
     program: SampleProgram | EventProgram,
     coordinates: Coordinates,
@@ -65,11 +78,20 @@ def march(
     many or smooth.
     """
     L = [coordinates.normals(0)]
-    y, paths, first = program.begin(draws, rho_root, L[0], coordinates.directions())
+    directions = coordinates.directions()
+    first, reach = 0, program.reach(directions.shape[2])  # the nodes that are remembered
+    near = lambda array, axis: _window(array, axis, first, reach)
+    whole = lambda averages: averages._replace(h_chi=_spread_out(averages.h_chi, first, directions.shape[2]))
+    y, paths, start = program.begin(draws, rho_root, L[0], near(directions, 2))
     draws = draws._replace(y=y)
-    before = jax.device_get(first)
+    before = whole(jax.device_get(start))
     train = [before.risk]
     for node in range(len(nodes) - 1):
+        if node + 2 - first > reach:
+            back, first = first, coordinates.forget(node)
+            if node + 2 - first > reach - REACH // 4:
+                reach += REACH
+            paths = program.look(paths, first - back, reach)
         spacing = nodes[node + 1] - nodes[node]
         etas = step[[node, node + 1]]
         # The first pass takes the averages to stand still and the cell's own kick to be smooth.
@@ -81,14 +103,16 @@ def march(
             coordinates.advance(node, spacing, etas, before, after)
             coordinates.add_noise(node, row)
             rate = 0.5 * (etas[0] * before.l_l + etas[1] * after.l_l)
-            cell = Cell(coordinates.normals(node + 1), coordinates.R[:, node + 1], psd_root(rate * spacing), *coordinates.forcing(node))
+            response, forcing = near(coordinates.R[:, node + 1], 1), (near(part, 2) for part in coordinates.forcing(node))
+            cell = Cell(coordinates.normals(node + 1), np.full(len(rate), first), response, psd_root(rate * spacing), *forcing)
             after, moments, arrival = program.cross(at, draws, cell, node, spans[node], etas.mean())
             at = program.again(paths, arrival)
             after, moments = jax.device_get((after, moments))
+            after = whole(after)
             row = np.moveaxis(sample_ratio * moments[:, : node + 1], 1, 2) if natural else _noise_row(spacing, node, etas, before, after)
         # No correction more: the kernels stay those that the paths have seen, which matters more than their own order.
         coordinates.add_noise(node, row)
-        paths = program.settle(paths, arrival, node)
+        paths = program.settle(paths, arrival, node, first)
         before = program.resume(paths, draws, cell.arrived, node + 1, spans[node], after)  # across the end of an epoch
         L.append(coordinates.normals(node + 1))
         train.append(before.risk)

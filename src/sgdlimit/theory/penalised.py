@@ -238,6 +238,10 @@ class SampledCoordinates:
         """The hats at time zero, `(S, k, X, k)`: a unit of direction `x` moves `w` by the hat of node `x`."""
         return self._hat(0)
 
+    def forget(self, node: int) -> int:
+        """The earliest node whose kicks still act at `node`: none is forgotten, since hats tell more than the mean response."""
+        return 0
+
     def forcing(self, node: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """How the hats move `w` at the start and end of cell `node`, and at the next node itself."""
         return self._hat(node), self._hat(node + 1), self._hat(node + 1)

@@ -25,7 +25,8 @@ from jax import lax
 Array = Any
 
 BLOCK = 4  # nodes whose deposits are summed in one sweep over the paths
-SHARE, LEAST = 4, 256  # one path in so many, at least so many, tells the response
+REACH = 64  # nodes remembered at first, and by which memory grows
+SHARE, LEAST = 8, 256  # one path in so many, at least so many, tells the response
 
 
 def followed(paths: int) -> int:
@@ -39,7 +40,7 @@ class Draws(NamedTuple):
     gauss: Array  # (k_star + k + N k, P): standard normals behind r* and w at the nodes
     y: Any  # labels, paths first
     where: Array  # (N, S, P): place of an event in its cell, in [0, 1]; 1 in an unused slot
-    drift: Array  # (N, S, P): the part of an event's `dm` that is smooth in time
+    drift: Array  # (N, 1, P): the part of an event's `dm` that is smooth in time, the same in every slot
     noise: Array  # (N, S, P): its random part; both are zero in an unused slot
     bridge: Array  # (N, S, k, P): standard normals of `w` between nodes
 
@@ -77,7 +78,7 @@ class Paths(NamedTuple):
 
     w: Array  # (k, P) at the present node
     kicks: Array  # (N, k, P): total kick in each cell
-    deposit: Array  # (A, k, P): kicks shared between the nodes beside them; A is N + 1 padded to whole blocks
+    deposit: Array  # (A, k, P): kicks shared between the nodes beside them, from the earliest remembered on; A is X in whole blocks
     memory: Array  # (k, P): feedback at the present node
     tangent_deposit: Array  # (A, k, X, k, Q): of the first Q paths
     tangent_memory: Array  # (k, X, k, Q)
@@ -96,10 +97,11 @@ class Arrival(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """What the kernels say of one cell, from `node` to the next."""
+    """What the kernels say of one cell, from `node` to the next, as far back as is remembered."""
 
     normals: Array  # (k, k_star + k + N k): w at the next node in the normals of `Draws.gauss`
-    response: Array  # (N + 1, k, k): R(next, .)
+    first: Array  # (): the earliest node that is remembered; `response` and directions begin there
+    response: Array  # (X, k, k): R(next, .)
     spread: Array  # (k, k): root of the bridge's variance over the cell
     start: Array  # (k, X, k): how each direction of the response moves w at the cell's start,
     end: Array  # (k, X, k): at its end (linear between),
@@ -186,14 +188,15 @@ def cross_cell(
     kick: Callable[..., Kick], paths: Paths, draws: Draws, cell: Cell, node: Array, slots: Array, step: Array
 ) -> tuple[Arrival, Array, Array]:
     """Carry every path from `node` to the next; also `r (k, P)` and `chi (k, X, k, Q)` there."""
+    here = node - cell.first
     at = lambda array, i: lax.dynamic_index_in_dim(array, i, 0, False)
     padding = paths.deposit.shape[0] - cell.response.shape[0]
-    known = jnp.arange(cell.response.shape[0]) <= node
+    known = jnp.arange(cell.response.shape[0]) <= here
     row = jnp.concatenate([cell.response * known[:, None, None], jnp.zeros((padding, *cell.response.shape[1:]))])
-    slope = at(row, node) - jnp.eye(row.shape[1])  # of R inside the diagonal triangle
+    slope = at(row, here) - jnp.eye(row.shape[1])  # of R inside the diagonal triangle
     w = cell.normals @ draws.gauss
-    memory = _feedback(row, paths.deposit, node)
-    tangent_memory = _feedback(row, paths.tangent_deposit, node)
+    memory = _feedback(row, paths.deposit, here)
+    tangent_memory = _feedback(row, paths.tangent_deposit, here)
     behind = cell.start[..., None] - paths.tangent_memory
     ahead = cell.end[..., None] - tangent_memory
     events = [at(array, node) for array in (draws.where, draws.drift, draws.noise, draws.bridge)]
@@ -256,7 +259,7 @@ class SampleProgram:
             w = normals @ draws.gauss
             k, x, _ = directions.shape
             cells, p = draws.where.shape[0], w.shape[-1]
-            padded = -(-(cells + 1) // BLOCK) * BLOCK
+            padded = -(-x // BLOCK) * BLOCK
             q = followed(p)
             paths = Paths(
                 w=w,
@@ -277,13 +280,14 @@ class SampleProgram:
             moments = jnp.einsum("ip,cjp->cij", kick, kicks) / kick.shape[-1]
             return average(functions, r, chi, draws, kicks), moments, arrival
 
-        def settle(paths: Paths, arrival: Arrival, node) -> Paths:
+        def settle(paths: Paths, arrival: Arrival, node, first) -> Paths:
             """Paths at the next node after the last pass over the cell."""
+            here = node - first
 
             def share(deposit, early, late):
-                early = early + lax.dynamic_index_in_dim(deposit, node, 0, False)
-                deposit = lax.dynamic_update_index_in_dim(deposit, early, node, 0)
-                return lax.dynamic_update_index_in_dim(deposit, late, node + 1, 0)
+                early = early + lax.dynamic_index_in_dim(deposit, here, 0, False)
+                deposit = lax.dynamic_update_index_in_dim(deposit, early, here, 0)
+                return lax.dynamic_update_index_in_dim(deposit, late, here + 1, 0)
 
             return Paths(
                 w=arrival.w,
@@ -294,9 +298,27 @@ class SampleProgram:
                 tangent_memory=arrival.tangent_memory,
             )
 
+        def look(paths: Paths, back: Array, reach: int) -> Paths:
+            """Remember `reach` nodes, without the first `back` of those so far."""
+
+            def shift(array, axis, size):
+                array = jnp.pad(array, [(0, max(size - n, 0) if i == axis else 0) for i, n in enumerate(array.shape)])
+                late = jnp.arange(array.shape[axis]) < array.shape[axis] - back
+                kept = jnp.where(late.reshape(-1, *[1] * (array.ndim - 1 - axis)), jnp.roll(array, -back, axis), 0.0)
+                return lax.slice_in_dim(kept, 0, size, axis=axis)
+
+            padded = -(-reach // BLOCK) * BLOCK
+            return paths._replace(
+                deposit=shift(paths.deposit, 0, padded),
+                tangent_deposit=shift(shift(paths.tangent_deposit, 0, padded), 2, reach),
+                tangent_memory=shift(paths.tangent_memory, 1, reach),
+            )
+
         self.keep = lambda paths: paths
         self.again = lambda paths, arrival: paths
         self.resume = lambda paths, draws, arrived, node, span, before: before
+        self.look = jax.jit(lambda paths, back, reach: jax.vmap(lambda one: look(one, back, reach))(paths), static_argnums=2)
+        self.reach = lambda directions: min(directions, REACH)
         self.begin = jax.jit(jax.vmap(begin, in_axes=(0, None, 0, 0)))
         self.cross = jax.jit(jax.vmap(cross, in_axes=(0, 0, 0, None, None, None)))
-        self.settle = jax.jit(jax.vmap(settle, in_axes=(0, 0, None)), donate_argnums=0)
+        self.settle = jax.jit(jax.vmap(settle, in_axes=(0, 0, None, None)), donate_argnums=0)

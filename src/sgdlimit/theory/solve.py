@@ -46,7 +46,6 @@ KINKS = (
 )
 GROUP = 4  # replicates marched together
 MEMORY = 3 * 2**30  # bytes that all paths marched at a time may take
-MOMENTS = 4  # what a cell takes for a moment, and copies, relative to what paths keep
 
 
 @dataclass(frozen=True)
@@ -245,7 +244,7 @@ class _Run:
     def pilot(self) -> tuple[Estimate, list[list[Level]], float | None]:
         """A cheap first estimate, with its replicates, on enough cells for the march to be stable, and the time of divergence
         if there is one."""
-        plan = self._affordable(Plan(self._first_cells(), 1024, 4), 4)
+        plan = self._affordable(Plan(self._first_cells(), ENGINES[self.method].pilot, 4), 4)
         ended = None
         while True:
             self.report(0.0, f"pilot with {plan.cells} cells")
@@ -315,7 +314,7 @@ class _Run:
         """The plan within `MEMORY`: fewer paths each, and for that more replicates, up to so many; with as many cells as a grid has."""
         plan = replace(plan, cells=len(self.engine.nodes(plan.cells)) - 1)
         each = self.engine.path_bytes(plan.cells)
-        most = 2 ** int(np.log2(max(MEMORY / (each * GROUP * THREADS * MOMENTS), 64)))
+        most = 2 ** int(np.log2(max(MEMORY / (each * GROUP * THREADS), 64)))
         if plan.paths <= most:
             return plan
         return replace(plan, paths=most, replicates=min(plan.replicates * plan.paths // most, replicates))
