@@ -98,7 +98,7 @@ def simulate(
         "seed": int(seed),
     }
     diagnostics = {"wall_seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu, "memory_bytes": memory}
-    dataset = build_dataset(times, means, errors, attrs=attrs, teacher_cov=problem.teacher.cov, repeats=curves)
+    dataset = build_dataset(times, means, errors, attrs=attrs, teacher_cov=problem.rho, repeats=curves)
     return Simulation(dataset, status, diagnostics | path.diagnostics, keeper.kept(times))
 
 
@@ -153,7 +153,7 @@ def _memory(problem: Problem, n: int, d: int, times: int) -> int:
 
 def _repeats(problem, path, times, n, d, repeats, design, seed, progress, keeper) -> tuple[dict[str, np.ndarray], float | None]:
     """Curves `(repeat, time, ...)` up to the last output time that every repeat reached, and when the first one diverged."""
-    scale = float(np.trace(problem.self_overlap_start) + np.trace(problem.teacher.cov)) or 1.0
+    scale = float(np.trace(problem.self_overlap_start) + np.trace(problem.rho)) or 1.0
     rows, test = allocate(n, d), TestSet(problem)
     kept, ended = len(times), None
     each: dict[str, list[np.ndarray]] = {name: [] for name in CURVES}

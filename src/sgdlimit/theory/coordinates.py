@@ -61,7 +61,7 @@ class RidgeCoordinates:
         self.R = np.zeros((replicates, cells + 1, cells + 1, k, k))
         self.R[:, 0, 0] = np.eye(k)
         self.M = np.zeros((replicates, cells + 1, k, k_star))
-        self.M[:, 0] = problem.init.overlap @ root(problem.teacher.cov)
+        self.M[:, 0] = problem.init.overlap @ root(problem.rho)
         self.q = np.zeros((replicates, cells + 1, k, k))
         self.q[:, 0] = problem.self_overlap_start
         self.noise = GrowingFactor(replicates, cells, k)

@@ -132,7 +132,7 @@ def draw(problem: Problem, dynamics: MiniBatchGD, steps: int, paths: int, seed: 
     later = u[:, head:].reshape(paths, steps, each)
     gauss = special.ndtri(np.concatenate([u[:, : k_star + k], later[:, :, :k].reshape(paths, steps * k)], 1)).T
     with jax.enable_x64(True):
-        y = jax.vmap(problem.label)(gauss[:k_star].T @ root(problem.teacher.cov), z)
+        y = jax.vmap(problem.label)(gauss[:k_star].T @ root(problem.rho), z)
     chosen = np.ones((steps, paths), bool) if dynamics.fraction == 1 else np.less(later[:, :, -1].T, dynamics.fraction)
     return Points(np.ascontiguousarray(gauss), y, chosen)
 
@@ -171,7 +171,7 @@ class _Steps:
         self.R = np.zeros((steps + 1, steps + 1, k, k))
         self.R[np.arange(steps + 1), np.arange(steps + 1)] = np.eye(k)
         self.L = np.zeros((steps + 1, k, len(points.gauss)))
-        self.L[0, :, :k_star] = problem.init.overlap @ root(problem.teacher.cov)
+        self.L[0, :, :k_star] = problem.init.overlap @ root(problem.rho)
         self.L[0, :, k_star : k_star + k] = self.spread
         self.noise = GrowingFactor(1, steps, k, PIVOT)
         self.filled = k_star + k  # normals in use; the noise takes the next one for each new direction, so the best Sobol dimensions
@@ -230,7 +230,7 @@ def _estimate(problem: Problem, clock: Clock, outputs: np.ndarray, marched: list
     weights = [one.L[which] for one in marched]
     each = {
         "self_overlap": np.array([np.einsum("tim,tjm->tij", L, L) for L in weights]),
-        "overlap": np.array([L[:, :, :k_star] @ root(problem.teacher.cov) for L in weights]),
+        "overlap": np.array([L[:, :, :k_star] @ root(problem.rho) for L in weights]),
         "train_risk": np.array([one.train[which] for one in marched]),
     }
     curves = {name: values.mean(0) for name, values in each.items()}
@@ -255,5 +255,5 @@ def _law(problem: Problem, dynamics: MiniBatchGD, clock: Clock, marched: list[Ma
     reached = min(len(one.train) for one in marched)
     weights = [one.L[:reached] for one in marched]
     C = np.mean([np.einsum("sim,tjm->stij", L, L, optimize=True) for L in weights], 0)
-    overlap = np.mean([L[:, :, : problem.k_star] @ root(problem.teacher.cov) for L in weights], 0)
+    overlap = np.mean([L[:, :, : problem.k_star] @ root(problem.rho) for L in weights], 0)
     return StepLaw(problem, dynamics, clock, C, np.mean([one.R[:reached, :reached] for one in marched], 0), overlap)

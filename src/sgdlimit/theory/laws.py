@@ -74,7 +74,7 @@ class Law:
     def coordinates(self, curves: xr.Dataset, n: int, seed: int) -> xr.Dataset:
         """`theta = Cs rho^-1 theta* + Gaussian` with the covariance that is left of `C`; `theta*` is a draw of the teacher's own law."""
         problem, rng = self.problem, np.random.default_rng(seed)
-        rho = problem.teacher.cov
+        rho = problem.rho
         process = Process.of(curves["correlation"].values, curves["overlap"].values, rho)
         teacher = problem.teacher.draw(rng, n)
         normals = rng.standard_normal((n, process.S.shape[-1]))
@@ -85,7 +85,7 @@ class Law:
     def samples(self, curves: xr.Dataset, n: int, seed: int) -> xr.Dataset:
         """One-pass training: every sample is a fresh one, `r = w`."""
         rng = np.random.default_rng(seed)
-        process = Process.of(curves["correlation"].values, curves["overlap"].values, self.problem.teacher.cov)
+        process = Process.of(curves["correlation"].values, curves["overlap"].values, self.problem.rho)
         g, r_star, y = self._labelled(n, rng)
         w = np.einsum("tim,pm->pti", process.M, g) + np.tensordot(rng.standard_normal((n, process.S.shape[-1])), process.S, (1, 2))
         return path_dataset(curves["time"].values, {"r": w, "w": w, "r_star": r_star}, y)
@@ -94,7 +94,7 @@ class Law:
         """`g* (n, k_star)`, `r* (n, k_star)` and labels of `n` samples."""
         problem = self.problem
         g = rng.standard_normal((n, problem.k_star))
-        r_star = g @ root(problem.teacher.cov)
+        r_star = g @ root(problem.rho)
         return g, r_star, jax.device_get(_labels(problem.label)(r_star, _noise(problem, n, rng)))
 
 
@@ -137,7 +137,7 @@ class StepLaw(Law):
         rng, which = np.random.default_rng(seed), self.clock.nearest(curves["time"].values)
         steps = int(which[-1])
         reached = slice(0, steps + 1)
-        process = Process.of(self.C[reached, reached], self.overlap[reached], self.problem.teacher.cov)
+        process = Process.of(self.C[reached, reached], self.overlap[reached], self.problem.rho)
         g, r_star, y = self._labelled(n, rng)
         normals = rng.standard_normal((n, process.S.shape[-1]))
         w = np.einsum("tim,pm->tpi", process.M, g) + np.moveaxis(np.tensordot(normals, process.S, (1, 2)), 1, 0)
@@ -211,7 +211,7 @@ class _Carry:
     def __init__(self, law: PathLaw, nodes: np.ndarray):
         self.law, self.nodes, problem = law, nodes, law.problem
         C, self.R, overlap = law.kernels(nodes)
-        process = Process.of(C, overlap, problem.teacher.cov)
+        process = Process.of(C, overlap, problem.rho)
         self.normals = np.concatenate([process.M, process.S], 2)
         now, after = np.arange(len(nodes) - 1), np.arange(1, len(nodes))
         cross = C[after, now]
@@ -226,7 +226,7 @@ class _Carry:
         problem, cells = self.law.problem, len(self.nodes) - 1
         randomness = _independent(problem, self.law.dynamics, float(self.nodes[-1]), cells, paths, rng)
         stacked, used = self.engine.lay_out([randomness], self.nodes, cells)
-        r_star = randomness.teacher @ root(problem.teacher.cov)
+        r_star = randomness.teacher @ root(problem.rho)
         y = jax.device_get(_labels(problem.label)(r_star, randomness.noise))
         draws = Draws(*(part[0] for part in stacked))._replace(y=y)
         with jax.enable_x64(True):
@@ -289,7 +289,7 @@ def _particles(problem: Problem, dynamics: Dynamics, times: np.ndarray, cells: i
     seeds = np.random.SeedSequence(seed).spawn(2)
     drawn = Drawn(engine.draw(cells, 2**11, seeds[0]), draw_particles(problem, cells, PARTICLES, seeds[1]))
     draws, spans = engine.lay_out([drawn.samples], nodes, cells)
-    rho_root, particles = root(problem.teacher.cov), drawn.particles
+    rho_root, particles = root(problem.rho), drawn.particles
     assert particles is not None
     with jax.enable_x64(True), np.errstate(all="ignore"):
         coordinates = SampledCoordinates(problem, [particles], cells)

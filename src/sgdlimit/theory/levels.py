@@ -43,7 +43,7 @@ def mean_level(levels: list[Level]) -> Level:
 def run_levels(engine: Engine, drawn: list[Drawn], nodes: np.ndarray, cells: int) -> list[Level]:
     """March replicates on `nodes`, whose number of cells divides the `cells` their randomness was drawn for."""
     problem = engine.problem
-    rho_root = root(problem.teacher.cov)
+    rho_root = root(problem.rho)
     draws, spans = engine.lay_out([one.samples for one in drawn], nodes, cells)
     with jax.enable_x64(True), np.errstate(all="ignore"):  # what diverges is cut off below
         got = march(

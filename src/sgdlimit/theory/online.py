@@ -79,7 +79,7 @@ def _integrate(problem: Problem, dynamics: OnlineSGD, rtol: float, points: tuple
     """Curves of all scramblings, up to where one of them diverges."""
     limit = largest_size(problem)
     etas = step_at(dynamics, np.linspace(0.0, outputs[-1], TABLE if callable(dynamics.step) else 2))
-    rho_root = root(problem.teacher.cov)
+    rho_root = root(problem.rho)
     start = problem.init.overlap @ rho_root, problem.self_overlap_start
     with jax.enable_x64(True):
         M, q, alive, R, risk = (

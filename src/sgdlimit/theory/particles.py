@@ -38,7 +38,7 @@ def draw_particles(problem: Problem, cells: int, least: int, seed: np.random.See
     points = qmc.Sobol(head + k + cells * k, rng=np.random.default_rng(seed)).random(size)
     points = np.clip(points, TINY, 1.0 - TINY)
     rows, weight = _teacher_rows(problem.teacher, points[:, :head])
-    inverse = np.linalg.pinv(root(problem.teacher.cov), rcond=1e-8, hermitian=True)
+    inverse = np.linalg.pinv(root(problem.rho), rcond=1e-8, hermitian=True)
     gstar = _whiten(rows @ inverse, weight)
     normals = special.ndtri(points[:, head:])
     normals = _whiten(normals - gstar @ (gstar.T @ (weight[:, None] * normals)), weight)

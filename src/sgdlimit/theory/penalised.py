@@ -148,7 +148,7 @@ def penalty_curvature(problem: Problem) -> float:
 
 def start_rows(problem: Problem, particles: Particles) -> np.ndarray:
     """`theta_0 (..., P, k)` of particles."""
-    known = particles.gstar @ (problem.init.overlap @ root(problem.teacher.cov)).T
+    known = particles.gstar @ (problem.init.overlap @ root(problem.rho)).T
     return known + particles.start @ root(problem.init.cov)
 
 

@@ -133,7 +133,7 @@ def solve(
     report(1.0, "done")
     attrs = attributes(problem, dynamics, horizon, rtol, seed)
     solution = Solution(
-        build_dataset(run.outputs, estimate.curves, estimate.errors, estimate.kernels, attrs, problem.teacher.cov),
+        build_dataset(run.outputs, estimate.curves, estimate.errors, estimate.kernels, attrs, problem.rho),
         status,
         {
             "method": engine,
