@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -144,7 +145,7 @@ class Spectrum:
         strength = place**-slope
         strength /= np.mean(values * strength)
         edges = _edges(int(n_features), int(size))
-        groups = [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        groups = [slice(a, b) for a, b in pairwise(edges)]
         # A group's teacher keeps its part of the pre-activation's second moment.
         teacher = [values[at] @ strength[at] / values[at].sum() for at in groups]
         return cls([values[at].mean() for at in groups], np.diff(edges) / n_features, teacher if slope else None)
@@ -221,7 +222,7 @@ def _places(count: int, ratio: float) -> np.ndarray:
         at = 0
         while at < count:
             yield at
-            at = max(at + 1, int(round((at + 1) * ratio)) - 1)
+            at = max(at + 1, round((at + 1) * ratio) - 1)
 
     return np.array([*walk(), count])
 

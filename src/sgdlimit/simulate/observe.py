@@ -56,10 +56,12 @@ def _test_risk(regress, spread, r_star, normals, labels, *, loss):
     return jax.lax.map(one, (regress, spread))
 
 
-def overlaps(thetas: np.ndarray, teacher: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`theta theta^T / d (time, k, k)` and `theta theta*^T / d (time, k, k_star)` of weights `(time, k, d)`."""
+def overlaps(thetas: np.ndarray, teacher: np.ndarray, eigenvalues: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """`theta theta^T / d (time, k, k)` and `theta theta*^T / d (time, k, k_star)` of weights `(time, k, d)`, each feature weighed by its
+    eigenvalue `(d,)`."""
     d = thetas.shape[-1]
-    return thetas @ thetas.transpose(0, 2, 1) / d, thetas @ teacher.T / d
+    weighed = thetas if eigenvalues is None else thetas * eigenvalues
+    return weighed @ thetas.transpose(0, 2, 1) / d, weighed @ teacher.T / d
 
 
 def chunk_length(n: int, k: int, times: int) -> int:

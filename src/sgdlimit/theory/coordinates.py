@@ -40,6 +40,7 @@ class Coordinates(Protocol):
     def directions(self) -> np.ndarray: ...
     def forcing(self, node: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
     def forget(self, node: int) -> int: ...
+    def roughness(self, spacing: float, gamma: np.ndarray) -> np.ndarray | float: ...
 
 
 class RidgeCoordinates:
@@ -121,3 +122,7 @@ class RidgeCoordinates:
         end = arrived.copy()
         end[:, :, node + 1] = 0.0  # that direction starts at the next node
         return start, end, arrived
+
+    def roughness(self, spacing: float, gamma: np.ndarray) -> np.ndarray | float:
+        """Variance of w inside a cell relative to a Brownian bridge of rate `eta E[l l^T]`."""
+        return 1.0

@@ -17,6 +17,7 @@ from .engines import Drawn, Engine
 from .march import Marched, march
 from .outcome import largest_size
 from .penalised import SampledCoordinates
+from .spectral import SpectralCoordinates
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ def _coordinates(engine: Engine, drawn: list[Drawn], nodes: np.ndarray, cells: i
     particles = [lay_particles(one.particles, nodes, engine.horizon, engine.natural) for one in drawn if one.particles is not None]
     if particles:
         return SampledCoordinates(engine.problem, particles, cells)
-    return RidgeCoordinates(engine.problem, len(drawn), cells, balanced=not engine.natural)
+    kind = RidgeCoordinates if engine.problem.anisotropic is None else SpectralCoordinates
+    return kind(engine.problem, len(drawn), cells, balanced=not engine.natural)
 
 
 def _read(got: Marched, rho_root: np.ndarray) -> list[Level]:

@@ -47,6 +47,7 @@ def attributes(problem: Problem, dynamics: Dynamics, horizon: float, rtol: float
         "horizon": float(horizon),
         "rtol": float(rtol),
         "seed": int(seed),
+        **({} if problem.spectrum is None else {"spectrum": repr(problem.spectrum)}),
     }
 
 

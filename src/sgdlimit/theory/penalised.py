@@ -241,6 +241,10 @@ class SampledCoordinates:
         """How the hats move `w` at the start and end of cell `node`, and at the next node itself."""
         return self._hat(node), self._hat(node + 1), self._hat(node + 1)
 
+    def roughness(self, spacing: float, gamma: np.ndarray) -> np.ndarray | float:
+        """Variance of w inside a cell relative to a Brownian bridge of rate `eta E[l l^T]`."""
+        return 1.0
+
     def _hat(self, node: int) -> np.ndarray:
         replicates, nodes, k = self.R.shape[0], self.R.shape[1], self.R.shape[-1]
         hat = np.zeros((replicates, k, nodes, k))

@@ -36,6 +36,7 @@ COARSENINGS = (1, 2, 4)  # resolutions of a replicate, as node spacings relative
 EXTRAPOLATED_GAIN = 7.0  # error of an extrapolated curve against its change from the next coarser one: third order at least
 DISCRETISATION_SHARE = 0.4  # of the tolerance
 MAX_CELLS = 512
+FASTER = 4.0  # than isotropic data, at most, a first grid supposes anisotropic ones to be: few features move faster
 MAX_PATHS = 2**15
 REPLICATES = 8
 NEARBY = 0.1  # fraction of the horizon
@@ -276,7 +277,9 @@ class _Run:
 
     def _first_cells(self) -> int:
         """Cells of at most a relaxation time at the start, where the fastest rate is the curvature of the loss."""
-        curvature = self.test_risk.curvature() + penalty_curvature(self.problem)
+        spectrum = self.problem.anisotropic
+        faster = 1.0 if spectrum is None else min(spectrum.roughness, FASTER)  # the mean rate of a pre-activation
+        curvature = self.test_risk.curvature() * faster + penalty_curvature(self.problem)
         relaxations = self.horizon * curvature
         return int(np.clip(4 * np.ceil(0.25 * relaxations), 8 if relaxations < 2 else 12, MAX_CELLS))
 
