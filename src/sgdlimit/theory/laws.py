@@ -32,12 +32,14 @@ from .outcome import largest_size
 from .particles import draw_particles
 from .penalised import SampledCoordinates
 from .sample import BLOCK, Cell, Draws, Paths, cross_cell, path_functions
+from .spectral import SpectralCoordinates
 
 FINER = 4  # cells of a path's grid for each cell of the solution's finest resolution
 FEWEST_CELLS, MOST_CELLS = 64, 512
 CHUNK = 2048  # paths carried at once
 PARTICLES = 2**12  # coordinates drawn under a smooth penalty
 PARTICLE_CELLS = 32
+CLASS_PATHS, CLASS_REPLICATES = 2**11, 4  # of the march that tells the kernels of each eigenvalue
 
 
 @dataclass(frozen=True)
@@ -72,15 +74,23 @@ class Law:
     dynamics: Dynamics
 
     def coordinates(self, curves: xr.Dataset, n: int, seed: int) -> xr.Dataset:
-        """`theta = Cs rho^-1 theta* + Gaussian` with the covariance that is left of `C`; `theta*` is a draw of the teacher's own law."""
+        """`theta = Cs rho^-1 theta* + Gaussian` with the covariance that is left of `C`; `theta*` is a draw of the teacher's own law.
+        For anisotropic data the same with kernels of each eigenvalue."""
         problem, rng = self.problem, np.random.default_rng(seed)
         rho = problem.rho
-        process = Process.of(curves["correlation"].values, curves["overlap"].values, rho)
-        teacher = problem.teacher.draw(rng, n)
-        normals = rng.standard_normal((n, process.S.shape[-1]))
-        gstar = teacher @ np.linalg.pinv(root(rho), rcond=1e-8, hermitian=True)
-        theta = np.einsum("tim,pm->pti", process.M, gstar) + np.tensordot(normals, process.S, (1, 2))
-        return path_dataset(curves["time"].values, {"theta": theta, "theta_star": teacher})
+        teacher, which = _teacher_rows(problem, n, rng)
+        if problem.anisotropic is not None:
+            theta = _of_classes(*self.classes(curves), teacher, which, rng)
+        else:
+            process = Process.of(curves["correlation"].values, curves["overlap"].values, rho)
+            normals = rng.standard_normal((n, process.S.shape[-1]))
+            gstar = teacher @ np.linalg.pinv(root(rho), rcond=1e-8, hermitian=True)
+            theta = np.einsum("tim,pm->pti", process.M, gstar) + np.tensordot(normals, process.S, (1, 2))
+        return path_dataset(curves["time"].values, {"theta": theta, "theta_star": teacher} | _eigenvalue(problem, which))
+
+    def classes(self, curves: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+        """Of every eigenvalue `B (m, T, k, k_star)`, `theta = B theta* + Gaussian`, and the Gaussian's covariance `(m, T, T, k, k)`."""
+        raise NotImplementedError
 
     def samples(self, curves: xr.Dataset, n: int, seed: int) -> xr.Dataset:
         """One-pass training: every sample is a fresh one, `r = w`."""
@@ -96,6 +106,44 @@ class Law:
         g = rng.standard_normal((n, problem.k_star))
         r_star = g @ root(problem.rho)
         return g, r_star, jax.device_get(_labels(problem.label)(r_star, _noise(problem, n, rng)))
+
+
+@dataclass(frozen=True)
+class SpectralLaw(Law):
+    """One-pass training on anisotropic data, with the kernels of every eigenvalue at the output times."""
+
+    B: np.ndarray
+    remainder: np.ndarray
+
+    def classes(self, curves: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+        return self.B, self.remainder
+
+
+def _teacher_rows(problem: Problem, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
+    """`n` rows of the teacher, and which eigenvalue each is of."""
+    rows, spectrum = problem.teacher.draw(rng, n), problem.spectrum
+    if spectrum is None:
+        return rows, None
+    which = rng.choice(len(spectrum), n, p=spectrum.weights)
+    return np.einsum("nij,nj->ni", spectrum.teacher_maps(problem.teacher.cov)[which], rows), which
+
+
+def _eigenvalue(problem: Problem, which: np.ndarray | None) -> dict[str, np.ndarray]:
+    return {} if which is None or problem.spectrum is None else {"eigenvalue": problem.spectrum.eigenvalues[which]}
+
+
+def _of_classes(
+    B: np.ndarray, remainder: np.ndarray, teacher: np.ndarray, which: np.ndarray | None, rng: np.random.Generator
+) -> np.ndarray:
+    """theta `(n, T, k)` of coordinates with `teacher (n, k_star)` rows and eigenvalues number `which (n,)`."""
+    assert which is not None
+    steps, k = B.shape[1:3]
+    theta = np.einsum("ntij,nj->nti", B[which], teacher)
+    for i in np.unique(which):
+        mine = which == i
+        spread = psd_root(remainder[i].transpose(0, 2, 1, 3).reshape(steps * k, steps * k))
+        theta[mine] += (rng.standard_normal((mine.sum(), steps * k)) @ spread).reshape(-1, steps, k)
+    return theta
 
 
 def _noise(problem: Problem, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -131,6 +179,13 @@ class StepLaw(Law):
     C: np.ndarray
     R: np.ndarray
     overlap: np.ndarray
+    by_eigenvalue: tuple[np.ndarray, np.ndarray] | None = None  # as `classes`, after every step
+
+    def classes(self, curves: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+        assert self.by_eigenvalue is not None
+        which = self.clock.nearest(curves["time"].values)
+        B, remainder = self.by_eigenvalue
+        return B[:, which], remainder[:, which][:, :, which]
 
     def samples(self, curves: xr.Dataset, n: int, seed: int) -> xr.Dataset:
         """`r_i = w_i - sum_{j < i} R(i, j+1) G_j`, step by step."""
@@ -192,6 +247,10 @@ class PathLaw(Law):
         theta, teacher, weight = _particles(self.problem, self.dynamics, curves["time"].values, len(self.fine.nodes) - 1, seed)
         drawn = np.random.default_rng(seed).choice(len(weight), n, p=weight / weight.sum())
         return path_dataset(curves["time"].values, {"theta": theta[drawn], "theta_star": teacher[drawn]})
+
+    def classes(self, curves: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+        """From one more march, on a grid with the output times."""
+        return _march_classes(self.problem, self.dynamics, curves["time"].values, len(self.fine.nodes) - 1)
 
 
 def grid(times: np.ndarray, cells: int, finer: int = FINER, fewest: int = FEWEST_CELLS) -> tuple[np.ndarray, np.ndarray]:
@@ -280,12 +339,30 @@ def _path_program(loss: Callable, drive: str) -> Callable:
     return jax.jit(run)
 
 
+def _once_more(problem: Problem, dynamics: Dynamics, times: np.ndarray, cells: int) -> tuple[np.ndarray, np.ndarray, PathEngine]:
+    """The grid of one more march, which of its nodes are the output times, and what carries samples over it."""
+    nodes, outputs = grid(np.union1d(times, [1e-9 * times[-1] or 1e-9]) if times[-1] == 0 else times, cells, 1, PARTICLE_CELLS)
+    return nodes, outputs[: len(times)], PathEngine(problem, dynamics, float(nodes[-1]))
+
+
+def _march_classes(problem: Problem, dynamics: Dynamics, times: np.ndarray, cells: int) -> tuple[np.ndarray, np.ndarray]:
+    """As `Law.classes`."""
+    nodes, outputs, engine = _once_more(problem, dynamics, times, cells)
+    cells = len(nodes) - 1
+    drawn = [engine.draw(cells, CLASS_PATHS, seed) for seed in np.random.SeedSequence(0).spawn(CLASS_REPLICATES)]
+    draws, spans = engine.lay_out(drawn, nodes, cells)
+    coordinates = SpectralCoordinates(problem, len(drawn), cells, balanced=not engine.natural)
+    with jax.enable_x64(True), np.errstate(all="ignore"):
+        march(engine.program, coordinates, jax.device_put(draws), spans, nodes, step_at(dynamics, nodes), root(problem.rho),
+              problem.sample_ratio, engine.natural, largest_size(problem))  # fmt: skip
+    return coordinates.laws(outputs)
+
+
 def _particles(problem: Problem, dynamics: Dynamics, times: np.ndarray, cells: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Coordinates under a smooth penalty from one more march, on a grid with the output times: `theta (P, T, k)`, teacher rows
     `(P, k_star)` and weights `(P,)`."""
-    nodes, outputs = grid(np.union1d(times, [1e-9 * times[-1] or 1e-9]) if times[-1] == 0 else times, cells, 1, PARTICLE_CELLS)
-    outputs, cells, end = outputs[: len(times)], len(nodes) - 1, float(nodes[-1])
-    engine = PathEngine(problem, dynamics, end)
+    nodes, outputs, engine = _once_more(problem, dynamics, times, cells)
+    cells = len(nodes) - 1
     seeds = np.random.SeedSequence(seed).spawn(2)
     drawn = Drawn(engine.draw(cells, 2**11, seeds[0]), draw_particles(problem, cells, PARTICLES, seeds[1]))
     draws, spans = engine.lay_out([drawn.samples], nodes, cells)

@@ -64,8 +64,8 @@ class SpectralCoordinates:
         self.noise = GrowingFactor(replicates, cells, k)
         self.apart = GrowingFactor(replicates, cells + 1, k)
         self.met = np.zeros((replicates, m, cells, 2))
-        # Independent normals behind theta without its teacher, times the root of `share`: xi, and one k-vector a cell.
-        self.normal_parts = np.zeros((replicates, cells + 1, k, m, k + cells * k))
+        # theta without its teacher in independent normals: xi, and one k-vector a cell.
+        self.parts = np.zeros((replicates, cells + 1, k, m, k + cells * k))
         self.before: tuple[Array, Array] = np.zeros(0), np.zeros(0)
         self._arrive(0)
 
@@ -77,7 +77,12 @@ class SpectralCoordinates:
 
     def advance(self, node: int, spacing: float, step: Array, before: Averages, after: Averages) -> None:
         """Rows `node + 1`: exponential along the rate, the rest of the bracket linear in time between its values at both ends."""
-        k, k_star, now, then = self.k, self.k_star, slice(node * self.k, (node + 1) * self.k), slice((node + 1) * self.k, (node + 2) * self.k)
+        k, k_star, now, then = (
+            self.k,
+            self.k_star,
+            slice(node * self.k, (node + 1) * self.k),
+            slice((node + 1) * self.k, (node + 2) * self.k),
+        )
         known, columns = slice(0, (node + 1) * k), slice(0, k_star + (node + 1) * k)
         predicting = after is before
         if predicting:
@@ -219,15 +224,20 @@ class SpectralCoordinates:
             want = psd_root(self.q[:, node] - taught)
             have = psd_root(np.einsum("m,smid,smjd->sij", self.weights, parts, parts, optimize=True))
             parts = (want @ np.linalg.pinv(have, rcond=1e-7, hermitian=True))[:, None] @ parts
-        here = np.swapaxes(np.sqrt(self.share)[:, None, None] * parts, 1, 2)
-        width = here.shape[-1]
-        self.normal_parts[:, node, ..., :width] = here
-        past = self.normal_parts[:, : node + 1].reshape(replicates, (node + 1) * k, -1)
-        padded = self.normal_parts[:, node].reshape(replicates, k, -1)
-        rows = (padded @ np.swapaxes(past, 1, 2)).reshape(replicates, k, node + 1, k)
+        self.parts[:, node, ..., : parts.shape[-1]] = np.swapaxes(parts, 1, 2)
+        past = self.parts[:, : node + 1].reshape(replicates, (node + 1) * k, -1)
+        weighed = (self.share[:, None] * self.parts[:, node]).reshape(replicates, k, -1)
+        rows = (weighed @ np.swapaxes(past, 1, 2)).reshape(replicates, k, node + 1, k)
         rows += np.einsum("m,smij,mjl,smapl->siap", self.share, B[:, :, node], self.moments, B, optimize=True)
         rows -= np.einsum("sij,sapj->siap", self.M[:, node], self.M[:, : node + 1])
         self.apart.extend(node, rows)
+
+    def laws(self, nodes: Array) -> tuple[Array, Array]:
+        """At these nodes the mean over replicates of `B (m, n, k, k_star)`, and the covariance of theta without its teacher
+        `(m, n, n, k, k)`."""
+        B = self.states[..., : self.k_star].reshape(len(self.R), -1, self.cells + 1, self.k, self.k_star)[:, :, nodes]
+        parts = self.parts[:, nodes]
+        return B.mean(0), np.einsum("stimd,sujmd->mtuij", parts, parts, optimize=True) / len(parts)
 
     def _hat(self, node: int) -> Array:
         hat = np.zeros((len(self.R), self.k, self.cells + 1, self.k))
