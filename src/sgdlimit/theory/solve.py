@@ -34,6 +34,8 @@ Progress = Callable[[float, str], None] | None
 
 COARSENINGS = (1, 2, 4)  # resolutions of a replicate, as node spacings relative to the finest
 EXTRAPOLATED_GAIN = 7.0  # error of an extrapolated curve against its change from the next coarser one: third order at least
+# Anisotropic data have several scales at once: the gain is smaller, and differences of resolutions cross zero more often (NEARBY).
+ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY = 2.5, 0.3
 DISCRETISATION_SHARE = 0.4  # of the tolerance
 MAX_CELLS = 512
 FASTER = 4.0  # than isotropic data, at most, a first grid supposes anisotropic ones to be: few features move faster
@@ -221,6 +223,9 @@ class _Run:
         self.problem, self.dynamics, self.horizon, self.seed, self.outputs = problem, dynamics, horizon, seed, outputs
         self.method, self.report, self.checkpoint = method, report, checkpoint
         self.test_risk = TestRisk(problem, seed)
+        self.gain, self.nearby = EXTRAPOLATED_GAIN, NEARBY
+        if problem.anisotropic is not None:
+            self.gain, self.nearby = ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY
 
     # --- plans -----------------------------------------------------------------------------------------------------------
 
@@ -351,7 +356,7 @@ class _Run:
             curves[name] = values.mean(0)
             sampling[name] = widened * values.std(0, ddof=1) / np.sqrt(len(values))
             # The coarsest grid may be too coarse to tell; what the extrapolation gained then bounds what it missed.
-            change = np.abs(curves[name] - previous[name].mean(0)) / EXTRAPOLATED_GAIN
+            change = np.abs(curves[name] - previous[name].mean(0)) / self.gain
             discretisation[name] = self._envelope(np.minimum(change, gained[name]))
         self._test_risk(extrapolated, previous, curves, sampling, discretisation, widened)
         if self.outputs[0] == 0.0:  # the overlaps are given, and a training sample is a fresh one
@@ -369,11 +374,11 @@ class _Run:
         curves["test_risk"] = mean + each.mean(0)
         sampling["test_risk"] = np.hypot(widened * each.std(0, ddof=1) / np.sqrt(len(each)), own)
         before = shift(previous["self_overlap"].mean(0), previous["overlap"].mean(0))
-        discretisation["test_risk"] = self._envelope(np.abs(before) / EXTRAPOLATED_GAIN)
+        discretisation["test_risk"] = self._envelope(np.abs(before) / self.gain)
 
     def _envelope(self, error: np.ndarray) -> np.ndarray:
         """The largest error `(T, ...)` nearby in time: differences of two resolutions cross zero where their errors do not."""
-        near = np.abs(self.outputs[:, None] - self.outputs) <= NEARBY * self.horizon
+        near = np.abs(self.outputs[:, None] - self.outputs) <= self.nearby * self.horizon
         return np.array([error[row].max(0) for row in near]) * (self.outputs > 0.0).reshape(-1, *[1] * (error.ndim - 1))
 
     def _kernels(self, replicates: list[list[Level]]) -> dict[str, np.ndarray]:
