@@ -29,7 +29,7 @@ from .gaussian import psd_root
 from .levels import Level, curves_at, kernels_at
 from .march import march
 from .outcome import largest_size
-from .particles import draw_particles
+from .particles import Particles, draw_particles
 from .penalised import SampledCoordinates
 from .sample import BLOCK, Cell, Draws, Paths, cross_cell, path_functions
 from .spectral import SpectralCoordinates
@@ -244,9 +244,12 @@ class PathLaw(Law):
     def coordinates(self, curves: xr.Dataset, n: int, seed: int) -> xr.Dataset:
         if not isinstance(self.problem.penalty, SmoothPenalty):
             return super().coordinates(curves, n, seed)
-        theta, teacher, weight = _particles(self.problem, self.dynamics, curves["time"].values, len(self.fine.nodes) - 1, seed)
-        drawn = np.random.default_rng(seed).choice(len(weight), n, p=weight / weight.sum())
-        return path_dataset(curves["time"].values, {"theta": theta[drawn], "theta_star": teacher[drawn]})
+        theta, particles = _particles(self.problem, self.dynamics, curves["time"].values, len(self.fine.nodes) - 1, seed)
+        drawn = np.random.default_rng(seed).choice(len(theta), n, p=particles.weight / particles.weight.sum())
+        values = {"theta": theta[drawn], "theta_star": (particles.gstar @ root(self.problem.rho))[drawn]}
+        if particles.eigenvalue is not None:
+            values["eigenvalue"] = particles.eigenvalue[drawn]
+        return path_dataset(curves["time"].values, values)
 
     def classes(self, curves: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
         """From one more march, on a grid with the output times."""
@@ -358,9 +361,8 @@ def _march_classes(problem: Problem, dynamics: Dynamics, times: np.ndarray, cell
     return coordinates.laws(outputs)
 
 
-def _particles(problem: Problem, dynamics: Dynamics, times: np.ndarray, cells: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Coordinates under a smooth penalty from one more march, on a grid with the output times: `theta (P, T, k)`, teacher rows
-    `(P, k_star)` and weights `(P,)`."""
+def _particles(problem: Problem, dynamics: Dynamics, times: np.ndarray, cells: int, seed: int) -> tuple[np.ndarray, Particles]:
+    """Coordinates under a smooth penalty from one more march, on a grid with the output times: `theta (P, T, k)` of the particles."""
     nodes, outputs, engine = _once_more(problem, dynamics, times, cells)
     cells = len(nodes) - 1
     seeds = np.random.SeedSequence(seed).spawn(2)
@@ -375,4 +377,4 @@ def _particles(problem: Problem, dynamics: Dynamics, times: np.ndarray, cells: i
               largest_size(problem))  # fmt: skip
         apart = np.asarray(coordinates.population.apart[0])[outputs]
     theta = np.einsum("tim,pm->pti", coordinates.M[0, outputs], particles.gstar) + np.moveaxis(apart, 2, 0)
-    return theta, particles.gstar @ rho_root, particles.weight
+    return theta, particles

@@ -284,6 +284,8 @@ class _Run:
         """Cells of at most a relaxation time at the start, where the fastest rate is the curvature of the loss."""
         spectrum = self.problem.anisotropic
         faster = 1.0 if spectrum is None else min(spectrum.roughness, FASTER)  # the mean rate of a pre-activation
+        if spectrum is not None and isinstance(self.problem.penalty, SmoothPenalty):  # particles are stepped without exponentials
+            faster = float(spectrum.eigenvalues.max())
         curvature = self.test_risk.curvature() * faster + penalty_curvature(self.problem)
         relaxations = self.horizon * curvature
         return int(np.clip(4 * np.ceil(0.25 * relaxations), 8 if relaxations < 2 else 12, MAX_CELLS))

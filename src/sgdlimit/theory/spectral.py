@@ -26,6 +26,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..problem import Problem, root
+from .coordinates import bridge_variance
 from .gaussian import GrowingFactor, psd_root
 from .sample import Averages
 
@@ -47,7 +48,7 @@ class SpectralCoordinates:
         assert spectrum is not None
         k, k_star, m = problem.k, problem.k_star, len(spectrum)
         self.k, self.k_star, self.cells, self.balanced, self.ridge = k, k_star, cells, balanced, problem.ridge
-        self.eigenvalues, self.weights = spectrum.eigenvalues, spectrum.weights
+        self.spectrum, self.eigenvalues, self.weights = spectrum, spectrum.eigenvalues, spectrum.weights
         self.share = self.weights * self.eigenvalues  # of a pre-activation's variance
         self.moments = spectrum.teacher_moments(problem.teacher.cov)
         self.spread = root(problem.init.cov)
@@ -121,11 +122,9 @@ class SpectralCoordinates:
         """How the hats move `w` at the start and end of cell `node`, and at the next node itself."""
         return self._hat(node), self._hat(node + 1), self._hat(node + 1)
 
-    def roughness(self, spacing: float, gamma: Array) -> Array:
-        """Variance `(S, 1, 1)` of w inside a cell relative to a Brownian bridge of rate `eta E[l l^T]`: `mean lambda^2`, less where an
-        eigenvalue forgets within the cell (the ratio is that of the middle of an Ornstein-Uhlenbeck bridge)."""
-        half = 0.5 * spacing * self.eigenvalues * _size(gamma)[:, None]
-        return np.sum(self.share * self.eigenvalues * np.where(half > 1e-6, np.tanh(half) / np.maximum(half, 1e-6), 1.0), 1)[:, None, None]
+    def roughness(self, spacing: float, gamma: Array) -> Array | float:
+        """Variance of w inside a cell relative to a Brownian bridge of rate `eta E[l l^T]`."""
+        return bridge_variance(self.spectrum, spacing, gamma)
 
     # --- brackets -------------------------------------------------------------------------------------------------------------
 
@@ -243,11 +242,6 @@ class SpectralCoordinates:
         hat = np.zeros((len(self.R), self.k, self.cells + 1, self.k))
         hat[:, :, node] = np.eye(self.k)
         return hat
-
-
-def _size(gamma: Array) -> Array:
-    """The mean eigenvalue `(S,)` of `Gamma (S, k, k)`, not negative."""
-    return np.maximum(np.trace(gamma, axis1=1, axis2=2) / gamma.shape[1], 0.0)
 
 
 def _meeting(x: Array, smooth: bool) -> Array:
