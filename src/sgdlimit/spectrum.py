@@ -54,7 +54,7 @@ class Spectrum:
         weights = weights / weights.sum()
         mean = float(weights @ values)
         if abs(mean - 1.0) > ROUNDED:
-            fix = "sl.Spectrum.normalised(...) divides by it; weights, step and ridge are for features of mean variance one"
+            fix = "divide them by it, as sl.Spectrum.normalised does; step, ridge and teacher are for features of mean variance one"
             raise refuse("spectrum.eigenvalues", "average to 1 with the weights", Words(f"{_short(values)} with mean {mean:.6g}"), fix)
         for name, value in (("eigenvalues", values / mean), ("weights", weights), ("teacher", _teacher(self.teacher, len(values)))):
             if value is not None:

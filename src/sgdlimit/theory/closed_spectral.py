@@ -1,8 +1,8 @@
 """The linear model on anisotropic data: curves from random-matrix theory, without the equations of a sample or of a coordinate.
 
 As for isotropic data (`closed_forms`) the flow is `theta_t = e(A) xi + h(A) theta* + f(A) X^T z / delta` with `A = X^T X / delta`,
-`e = exp(-(a + lam) t)`, `f = (1 - e)/(a + lam)`, `h = start_overlap e + f a`, and the curves are traces with the covariance `Lambda` and the
-teacher's `T`, diagonal in the same basis. All are integrals over a contour around the eigenvalues of `A`, of the resolvent
+`e = exp(-(a + lam) t)`, `f = (1 - e)/(a + lam)`, `h = start_overlap e + f a`, and the curves are traces with the covariance
+`Lambda` and the teacher's `T`, diagonal in the same basis. All are integrals over a contour around the eigenvalues of `A`, of the resolvent
 `Q(z) = (A - z)^-1`, whose limits are (Silverstein; Hachem, Loubaton and Najim, arXiv math/0507172; Couillet and Liao, *Random Matrix
 Methods for Machine Learning*, 2.4)
 
@@ -148,8 +148,8 @@ def _flow(contour: _Contour, law: Law, p: Parameters, t: Array) -> tuple[Array, 
 
 
 def _noise_kernels(contour: _Contour, law: Law, ridge: float, t: Array) -> tuple[Array, Array]:
-    """What a unit of noise adds after a time: `mean Lambda A e^{-2(A + lam)t}` to the self-overlap, `mean A^2 e^{-2(A + lam)t}` to twice the
-    train risk."""
+    """What a unit of noise adds after a time: `mean Lambda A e^{-2(A + lam)t}` to the self-overlap, `mean A^2 e^{-2(A + lam)t}` to
+    twice the train risk."""
     z = contour.z
     decay = np.exp(-2.0 * (z + ridge) * t[:, None])
     return contour.single(law.weights * law.eigenvalues, z * decay), contour.single(law.weights, z**2 * decay)

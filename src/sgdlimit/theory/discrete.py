@@ -12,8 +12,8 @@ else 0. Step `j` lasts `h_j = eta_j b delta`, and
 are exact: there is no grid in time that is not the training's own, so sampling is the only error. `C = E[theta theta^T]` is a Gram
 matrix, as in `coordinates`. Averages go over the intensity `E[m_i | past] = eta_i b` of the newest increment, not over its draw.
 
-With a spectrum (THEORY section 4) every eigenvalue has its own `R` and overlap, whose bracket is times the eigenvalue; `chi(., j)` is then that of
-a unit of theta at step `j` alone, from which the bracket of any trajectory follows.
+With a spectrum (THEORY section 4) every eigenvalue has its own `R` and overlap, whose bracket is times the eigenvalue; `chi(., j)` is
+then that of a unit of theta at step `j` alone, from which the bracket of any trajectory follows.
 
 Cost and memory of a path grow with the square of the number of steps, because `chi` is kept for every pair of steps.
 """

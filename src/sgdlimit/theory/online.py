@@ -11,8 +11,8 @@ Every sample is fresh, so a weight is hit by its noise and pulled by the mean gr
 
     dR(t,s)/dt = -(lam + Gamma_t) R(t,s),    C(t,s) = M_t M_s^T + R(t,s) (q_s - M_s M_s^T)        for s <= t.
 
-With a spectrum (THEORY section 4) each eigenvalue has its own `theta = B theta* + ...`, self-overlap and response, and a sample the means with
-weight `lambda`, `M = mean lambda B rho_lambda root(rho)^-1`:
+With a spectrum (THEORY section 4) each eigenvalue has its own `theta = B theta* + ...`, self-overlap and response, and a sample the
+means with weight `lambda`, `M = mean lambda B rho_lambda root(rho)^-1`:
 
     dB/dt = -lam B - lambda (Gamma B + Rs)                                   Rs = (E[l g*^T] - Gamma M) root(rho)^-1
     dC/dt = -2 lam C - lambda (Gamma C + Rs rho_lambda B^T + transpose) + lambda eta E[l l^T],      dR/dt = -(lam + lambda Gamma) R

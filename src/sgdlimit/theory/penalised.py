@@ -14,8 +14,8 @@ particle to a kick of its own follows with the curvature of the penalty along it
 A cell is half the exact flow of the penalty, then pull and noise by the trapezoid rule, then the other half (Strang, weak
 order two). `C` is the Gram matrix of the particles, positive semi-definite by construction.
 
-With a spectrum (THEORY section 4) a particle of eigenvalue `lambda` meets the bracket times `lambda` and the noise times its root, and counts
-`lambda` times in the averages that a sample sees.
+With a spectrum (THEORY section 4) a particle of eigenvalue `lambda` meets the bracket times `lambda` and the noise times its root, and
+counts `lambda` times in the averages that a sample sees.
 
 Every array has a leading axis of replicates; `N` cells, `N + 1` nodes; inside the program `a` nodes padded to whole
 blocks, `x` nodes at which a response starts, `p` particles last.

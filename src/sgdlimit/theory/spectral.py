@@ -8,7 +8,8 @@ A coordinate of eigenvalue `lambda` meets the square bracket of eq. (2) times `l
     d/dt R(.,s) = -lam R - lambda J[R(., s)]
     J[f](t)     = E[H_t chi_t[f]] = Gamma_t f(t) + int_0^t Rl(t,s) f(s) ds
 
-and a sample sees the means with weight `lambda`: `M = E[w g*^T]` (`r* = root(rho) g*`), `R = mean lambda R_lambda`, `C = mean lambda C_lambda`.
+and a sample sees the means with weight `lambda`: `M = E[w g*^T]` (`r* = root(rho) g*`), `R = mean lambda R_lambda`,
+`C = mean lambda C_lambda`.
 As for particles (`penalised`), the sample program is asked for `J` of the hat function of every node. Along one eigenvalue the rate
 `lam + lambda Gamma` is followed by its exponential, because the largest eigenvalues may be fast on any grid.
 
@@ -141,8 +142,7 @@ class SpectralCoordinates:
         return turn(np.exp(-x)), spacing * turn(first), spacing * turn(second), x.mean(-1)
 
     def _bracket_row(self, node: int, averages: Averages) -> tuple[Array, Array]:
-        """`J` without `Gamma` on the states as a matrix `(S, k, (node + 1) k)`, and what of it `R(., s)` does not meet, `(S, k, (node + 1) k)`:
-        a response that starts at a node misses the rising half of its hat (see `SampledCoordinates._pull`)."""
+        """`J` without `Gamma` on the states as a matrix `(S, k, (node + 1) k)`, and what of it `R(., s)` does not meet, likewise: a response that starts at a node misses the rising half of its hat (see `SampledCoordinates._pull`)."""
         replicates, k = len(self.R), self.k
         J = averages.h_chi[:, : node + 1].copy()
         left = 0.5 * J
