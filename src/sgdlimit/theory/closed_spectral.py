@@ -116,7 +116,7 @@ class _Contour:
 def _resolvent(law: Law, sample_ratio: float, z: Array) -> tuple[Array, Array]:
     """`G (N, m)` and `1 + g (N,)`, by Newton's method along the way from far above the axis, where the solution is unique."""
     g = np.zeros(len(z), complex)
-    up = np.where(z.imag >= 0, 1.0, -1.0) * 1j
+    up = np.where(np.imag(z) >= 0, 1.0, -1.0) * 1j
     for lift in [*(float(np.abs(z).max()) * 2.0 ** -np.arange(0.0, 24.0)), 0.0]:
         at = z + lift * up
         for _ in range(50):

@@ -142,7 +142,8 @@ class SpectralCoordinates:
         return turn(np.exp(-x)), spacing * turn(first), spacing * turn(second), x.mean(-1)
 
     def _bracket_row(self, node: int, averages: Averages) -> tuple[Array, Array]:
-        """`J` without `Gamma` on the states as a matrix `(S, k, (node + 1) k)`, and what of it `R(., s)` does not meet, likewise: a response that starts at a node misses the rising half of its hat (see `SampledCoordinates._pull`)."""
+        """`J` without `Gamma` on the states as a matrix `(S, k, (node + 1) k)`, and what of it `R(., s)` does not meet, likewise:
+        a response that starts at a node misses the rising half of its hat (see `SampledCoordinates._pull`)."""
         replicates, k = len(self.R), self.k
         J = averages.h_chi[:, : node + 1].copy()
         left = 0.5 * J
