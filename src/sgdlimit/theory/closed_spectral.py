@@ -20,7 +20,7 @@ import numpy as np
 
 Array = np.ndarray
 
-CONTOUR = 512  # points; errors fall geometrically with their number
+DIGITS, MOST = 14, 2048  # of the contour: its errors fall geometrically with the number of points, which is at most so many
 GRID = 2048  # intervals of the Volterra equation, whose order is raised to four by halving
 
 
@@ -70,11 +70,12 @@ def linear_spectrum(
     p = Parameters(sample_ratio, step, ridge, noise_variance, start_variance, start_overlap)
     t = np.atleast_1d(np.asarray(times, dtype=float))
     contour = _Contour(law, sample_ratio, ridge, float(t.max(initial=0.0)))
-    q, residual, m = (part for part in _flow(contour, law, p, t))
+    q, m = _flow(contour, law, p, t)
+    residual = _flow_residual(contour, law, p, t)
     if step:
         fine = np.linspace(0.0, max(float(t.max(initial=0.0)), 1e-12), GRID + 1)
         kernels = _noise_kernels(contour, law, ridge, fine)
-        driven = _flow(contour, law, p, fine)[1]
+        driven = _flow_residual(contour, law, p, fine)
         grown = [_volterra(fine[::s], driven[::s], kernels[0][::s], kernels[1][::s], step) for s in (1, 2)]
         at = [np.array([np.interp(t, fine[::s], values) for values in pair]) for s, pair in zip((1, 2), grown, strict=True)]
         added = at[0] + (at[0] - at[1]) / 3.0
@@ -84,7 +85,7 @@ def linear_spectrum(
 
 
 class _Contour:
-    """Points `z (N,)` around the eigenvalues of `A` with the weights of `1/(2 pi i)` times the integral against `-Q`, and `G (N, m)`."""
+    """Points `z (N,)` around the eigenvalues of `A` with the weights of `-1/(2 pi i)` times an integral, `G (N, m)` and `1 + g (N,)`."""
 
     def __init__(self, law: Law, sample_ratio: float, ridge: float, longest: float):
         # An ellipse around the roots of the eigenvalues, shifted: it has many points near zero, where the slow ones are. To the left of
@@ -93,10 +94,11 @@ class _Contour:
         shift = min(0.25 * top, 4.0 / max(longest, 1e-9))
         low, high = np.sqrt(shift), np.sqrt(1.1 * top + shift)
         reach = 1.0 + np.sqrt(low / (high - low))
-        circle = reach * np.exp(2j * np.pi * (np.arange(CONTOUR) + 0.5) / CONTOUR)
+        count = min(2 * int(0.5 * DIGITS * np.log(10.0) / np.log(reach)) + 64, MOST)
+        circle = reach * np.exp(2j * np.pi * (np.arange(count) + 0.5) / count)
         u = 0.5 * (high + low) + 0.25 * (high - low) * (circle + 1.0 / circle)
         self.z = u**2 - shift
-        self.weights = -2.0 * u * 0.25 * (high - low) * (circle - 1.0 / circle) / CONTOUR
+        self.weights = -2.0 * u * 0.25 * (high - low) * (circle - 1.0 / circle) / count
         self.G, self.one = _resolvent(law, sample_ratio, self.z)
         self.sample_ratio = sample_ratio
 
@@ -130,21 +132,28 @@ def _resolvent(law: Law, sample_ratio: float, z: Array) -> tuple[Array, Array]:
     return 1.0 / (law.eigenvalues / (1.0 + g)[:, None] - z[:, None]), 1.0 + g
 
 
-def _flow(contour: _Contour, law: Law, p: Parameters, t: Array) -> tuple[Array, Array, Array]:
-    """Self-overlap, twice the train risk, and overlap of the flow, `(T,)` each."""
-    z, share = contour.z, law.weights * law.eigenvalues
-    rate = z + p.ridge
+def _solutions(contour: _Contour, p: Parameters, t: Array) -> tuple[Array, Array, Array]:
+    """`e`, `f` and `h` at the points, `(T, N)` each."""
+    rate = contour.z + p.ridge
     decay = np.exp(-rate * t[:, None])
     integral = -np.expm1(-rate * t[:, None]) / rate
-    aligned = p.start_overlap * decay + integral * z
-    noise = p.noise_variance / p.sample_ratio
-    q = contour.single(share, p.start_variance * decay**2 + noise * integral**2 * z)
-    q = q + contour.double(law, law.weights * law.teacher, aligned)
-    m = contour.single(share * law.teacher, aligned)
-    fit = integral * z
+    return decay, integral, p.start_overlap * decay + integral * contour.z
+
+
+def _flow(contour: _Contour, law: Law, p: Parameters, t: Array) -> tuple[Array, Array]:
+    """Self-overlap and overlap of the flow, `(T,)` each."""
+    decay, integral, aligned = _solutions(contour, p, t)
+    share, noise = law.weights * law.eigenvalues, p.noise_variance / p.sample_ratio
+    q = contour.single(share, p.start_variance * decay**2 + noise * integral**2 * contour.z)
+    return q + contour.double(law, law.weights * law.teacher, aligned), contour.single(share * law.teacher, aligned)
+
+
+def _flow_residual(contour: _Contour, law: Law, p: Parameters, t: Array) -> Array:
+    """Twice the train risk of the flow, `(T,)`."""
+    z, (decay, integral, aligned) = contour.z, _solutions(contour, p, t)
+    fit, noise = integral * z, p.noise_variance / p.sample_ratio
     residual = contour.single(law.weights, p.start_variance * decay**2 * z + noise * (fit**2 - 2.0 * fit)) + p.noise_variance
-    residual = residual + contour.single(law.weights * law.teacher, (aligned - 1.0) ** 2 * z)
-    return q, residual, m
+    return residual + contour.single(law.weights * law.teacher, (aligned - 1.0) ** 2 * z)
 
 
 def _noise_kernels(contour: _Contour, law: Law, ridge: float, t: Array) -> tuple[Array, Array]:

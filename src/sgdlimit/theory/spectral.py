@@ -32,6 +32,7 @@ from .gaussian import GrowingFactor, psd_root
 from .sample import Averages
 
 Array = np.ndarray
+NO_ENDS = np.zeros(0, int)
 
 
 class SpectralCoordinates:
@@ -43,12 +44,14 @@ class SpectralCoordinates:
         q: the plain mean of `theta theta^T`, by its balance, `(S, N + 1, k, k)`.
     """
 
-    def __init__(self, problem: Problem, replicates: int, cells: int, balanced: bool):
-        """`balanced` scales the Gram matrix to `q`; a smooth flow keeps its own, as in `RidgeCoordinates`."""
+    def __init__(self, problem: Problem, replicates: int, cells: int, balanced: bool, ends: Array = NO_ENDS):
+        """`balanced` scales the Gram matrix to `q`; a smooth flow keeps its own, as in `RidgeCoordinates`. `ends` are nodes across which
+        samples have no memory of what came after the one before: the hat of such a node is cut in two."""
         spectrum = problem.spectrum
         assert spectrum is not None
         k, k_star, m = problem.k, problem.k_star, len(spectrum)
         self.k, self.k_star, self.cells, self.balanced, self.ridge = k, k_star, cells, balanced, problem.ridge
+        self.ends = ends
         self.spectrum, self.eigenvalues, self.weights = spectrum, spectrum.eigenvalues, spectrum.weights
         self.share = self.weights * self.eigenvalues  # of a pre-activation's variance
         self.moments = spectrum.teacher_moments(problem.teacher.cov)
@@ -88,7 +91,7 @@ class SpectralCoordinates:
         known, columns = slice(0, (node + 1) * k), slice(0, k_star + (node + 1) * k)
         predicting = after is before
         if predicting:
-            rest = self._rest(node, before)
+            rest = self._rest(node, before, self._begun(node))
             rest[..., :k_star] += self._outside(node, before.l_gstar, before.h_chi)
             self.before = self.eigenvalues[:, None, None] * rest, before.h
         rest, gamma = self.before
@@ -141,21 +144,25 @@ class SpectralCoordinates:
         turn = lambda f: (vectors[:, None] * f[:, :, None, :]) @ back
         return turn(np.exp(-x)), spacing * turn(first), spacing * turn(second), x.mean(-1)
 
-    def _bracket_row(self, node: int, averages: Averages) -> tuple[Array, Array]:
+    def _bracket_row(self, node: int, averages: Averages, begun: int) -> tuple[Array, Array]:
         """`J` without `Gamma` on the states as a matrix `(S, k, (node + 1) k)`, and what of it `R(., s)` does not meet, likewise:
         a response that starts at a node misses the rising half of its hat (see `SampledCoordinates._pull`)."""
         replicates, k = len(self.R), self.k
         J = averages.h_chi[:, : node + 1].copy()
         left = 0.5 * J
+        left[:, begun] = J[:, begun]
         left[:, 0] = 0.0
         left[:, node] = J[:, node] - averages.h if node else 0.0
         J[:, node] -= averages.h
         flat = lambda x: np.swapaxes(x, 1, 2).reshape(replicates, k, -1)
         return flat(J), flat(left)
 
-    def _rest(self, node: int, averages: Averages) -> Array:
+    def _begun(self, node: int) -> int:
+        return int(max(self.ends[self.ends <= node], default=0))
+
+    def _rest(self, node: int, averages: Averages, begun: int) -> Array:
         """The bracket at a node without `Gamma` and `Rs`, on B and R: `(S, m, k, k_star + (node + 1) k)`."""
-        J, left = self._bracket_row(node, averages)
+        J, left = self._bracket_row(node, averages, begun)
         rows = (node + 1) * self.k
         rest = J[:, None] @ self.states[:, :, :rows, : self.k_star + rows]
         rest[..., self.k_star :] -= left[:, None]
@@ -169,7 +176,7 @@ class SpectralCoordinates:
     def _correct(self, node: int, base: Array, second: Array, after: Averages, known: slice, then: slice, columns: slice) -> None:
         """Solve for row `node + 1`, whose own bracket is linear in it."""
         k, k_star = self.k, self.k_star
-        J, left = self._bracket_row(node + 1, after)
+        J, left = self._bracket_row(node + 1, after, self._begun(node))
         rest = J[:, None, :, : (node + 1) * k] @ self.states[:, :, known, columns]
         rest[..., k_star:] -= left[:, None, :, : (node + 1) * k]
         own = np.linalg.inv(np.eye(k) + second @ J[:, None, :, (node + 1) * k :])
