@@ -29,6 +29,7 @@ from .levels import Level, curves_at, kernels_at, mean_level, run_levels
 from .outcome import MAX_REPLICATES, attributes, diverged, keep_promise, scales, student
 from .penalised import penalty_curvature
 from .risk import TestRisk
+from .spectral import most_cells
 
 Progress = Callable[[float, str], None] | None
 
@@ -226,6 +227,7 @@ class _Run:
         self.gain, self.nearby = EXTRAPOLATED_GAIN, NEARBY
         if problem.anisotropic is not None:
             self.gain, self.nearby = ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY
+        self.most_cells = MAX_CELLS if problem.anisotropic is None else min(MAX_CELLS, most_cells(problem, MEMORY // (GROUP * THREADS)))
 
     # --- plans -----------------------------------------------------------------------------------------------------------
 
@@ -240,7 +242,7 @@ class _Run:
             reached = min(level.nodes[-1] for replicate in levels for level in replicate)
             if reached >= self.horizon:
                 estimate = self._estimate(plan, levels)
-                if estimate.worst(estimate.discretisation) < 0.25 or plan.cells >= MAX_CELLS:
+                if estimate.worst(estimate.discretisation) < 0.25 or plan.cells >= self.most_cells:
                     return estimate, levels, ended
                 plan = self._affordable(replace(plan, cells=2 * plan.cells), 4)
             elif plan.cells < 32:
@@ -268,7 +270,7 @@ class _Run:
             if estimate.worst(estimate.errors) <= rtol:
                 break
             if estimate.worst(estimate.discretisation) > 0.7 * rtol:
-                if plan.cells >= MAX_CELLS:
+                if plan.cells >= self.most_cells:
                     break
                 wider = replace(plan, cells=self._wider(plan.cells, 1.4))
                 plan, stage, levels = self._affordable(wider, MAX_REPLICATES), stage + 1, []
@@ -288,7 +290,7 @@ class _Run:
             faster = float(spectrum.eigenvalues.max())
         curvature = self.test_risk.curvature() * faster + penalty_curvature(self.problem)
         relaxations = self.horizon * curvature
-        return int(np.clip(4 * np.ceil(0.25 * relaxations), 8 if relaxations < 2 else 12, MAX_CELLS))
+        return int(np.clip(4 * np.ceil(0.25 * relaxations), 8 if relaxations < 2 else 12, self.most_cells))
 
     def _plan(self, pilot: Estimate, rtol: float) -> Plan:
         """Cells from the extrapolation's order, paths from the spread over replicates, which falls like paths^-0.6."""
@@ -309,10 +311,9 @@ class _Run:
             return plan
         return replace(plan, paths=most, replicates=min(plan.replicates * plan.paths // most, replicates))
 
-    @staticmethod
-    def _wider(cells: int, factor: float) -> int:
+    def _wider(self, cells: int, factor: float) -> int:
         """More cells, a multiple of four: they are halved twice."""
-        return min(4 * int(np.ceil(cells * factor / 4)), MAX_CELLS)
+        return min(4 * int(np.ceil(cells * factor / 4)), self.most_cells)
 
     # --- replicates --------------------------------------------------------------------------------------------------------
 

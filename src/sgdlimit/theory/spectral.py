@@ -252,6 +252,12 @@ class SpectralCoordinates:
         return hat
 
 
+def most_cells(problem: Problem, memory: int) -> int:
+    """How many cells the kernels of all eigenvalues of one replicate have room for in so many bytes: a multiple of four."""
+    assert problem.spectrum is not None
+    return 4 * int(max(0.25 * (memory / (16 * len(problem.spectrum))) ** 0.5 / problem.k, 4))
+
+
 def _meeting(x: Array, smooth: bool) -> Array:
     """How a noise increment spread over a cell meets the responses of the cell's two ends, `(S, m, 2)`, for the rate times the cell's
     length `x (S, m)`. It meets their mean where `x` is small. A response that falls like `e^-x` within the cell has mean
