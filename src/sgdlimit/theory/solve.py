@@ -36,7 +36,8 @@ Progress = Callable[[float, str], None] | None
 COARSENINGS = (1, 2, 4)  # resolutions of a replicate, as node spacings relative to the finest
 EXTRAPOLATED_GAIN = 7.0  # error of an extrapolated curve against its change from the next coarser one: third order at least
 # Anisotropic data have several scales at once: the gain is smaller, and differences of resolutions cross zero more often (NEARBY).
-ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY = 2.5, 0.3
+# No curve is taken to be better than this part of the worst one, for each feeds on the others.
+ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY, ANISOTROPIC_SHARED = 2.5, 0.3, 0.25
 DISCRETISATION_SHARE = 0.4  # of the tolerance
 MAX_CELLS = 512
 FASTER = 4.0  # than isotropic data, at most, a first grid supposes anisotropic ones to be: few features move faster
@@ -367,7 +368,12 @@ class _Run:
                 part["self_overlap"][0] = part["overlap"][0] = 0.0
             for part in (curves, sampling, discretisation):
                 part["train_risk"][0] = part["test_risk"][0]
-        return Estimate(plan, curves, sampling, discretisation, scales(self.problem, curves))
+        estimate = Estimate(plan, curves, sampling, discretisation, scales(self.problem, curves))
+        if self.problem.anisotropic is not None:
+            floor = ANISOTROPIC_SHARED * estimate.worst(discretisation) * (self.outputs > 0.0)
+            for name, error in discretisation.items():
+                np.maximum(error, estimate.scales[name] * floor.reshape(-1, *[1] * (error.ndim - 1)), out=error)
+        return estimate
 
     def _test_risk(self, extrapolated, previous, curves, sampling, discretisation, widened: float) -> None:
         """The test risk is a function of the overlaps, evaluated well at their mean and cheaply at each replicate's."""
