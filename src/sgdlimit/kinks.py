@@ -73,8 +73,8 @@ def _lines(problem: Problem) -> tuple[np.ndarray, ...]:
 
     rng = np.random.default_rng(0x417)
     u = rng.random((LINES, problem.noise_size)) if problem.noise_size else np.full((LINES, math.prod(problem.noise.shape)), 0.5)
-    r_star = rng.standard_normal((LINES, problem.k_star)) @ root(problem.teacher.cov).T
-    scale = np.sqrt(np.diag(problem.self_overlap_start) + np.diag(problem.teacher.cov).max() + 1.0)
+    r_star = rng.standard_normal((LINES, problem.k_star)) @ root(problem.rho).T
+    scale = np.sqrt(np.diag(problem.self_overlap_start) + np.diag(problem.rho).max() + 1.0)
     start, end = REACH * scale * rng.standard_normal((2, LINES, problem.k))
     return start, end - start, r_star, problem.noise_from_uniform(u)
 

@@ -12,6 +12,9 @@ else 0. Step `j` lasts `h_j = eta_j b delta`, and
 are exact: there is no grid in time that is not the training's own, so sampling is the only error. `C = E[theta theta^T]` is a Gram
 matrix, as in `coordinates`. Averages go over the intensity `E[m_i | past] = eta_i b` of the newest increment, not over its draw.
 
+With a spectrum (THEORY section 4) every eigenvalue has its own `R` and overlap, whose bracket is times the eigenvalue; `chi(., j)` is
+then that of a unit of theta at step `j` alone, from which the bracket of any trajectory follows.
+
 Cost and memory of a path grow with the square of the number of steps, because `chi` is kept for every pair of steps.
 """
 
@@ -68,11 +71,14 @@ class Marched:
         R: response `(n, n, k, k)`, `R(i, j)` of the weights after `i` steps to a kick after `j`.
         L: weights in independent standard normals, `(n, k, dims)`.
         train: train risk `(n,)`.
+        classes: with a spectrum `B (m, n, k, k_star)` of every eigenvalue, and theta without its teacher in independent normals
+            `(m, n, k, dims)`.
     """
 
     R: np.ndarray
     L: np.ndarray
     train: np.ndarray
+    classes: tuple[np.ndarray, np.ndarray] | None = None
 
 
 def solve(
@@ -132,7 +138,7 @@ def draw(problem: Problem, dynamics: MiniBatchGD, steps: int, paths: int, seed: 
     later = u[:, head:].reshape(paths, steps, each)
     gauss = special.ndtri(np.concatenate([u[:, : k_star + k], later[:, :, :k].reshape(paths, steps * k)], 1)).T
     with jax.enable_x64(True):
-        y = jax.vmap(problem.label)(gauss[:k_star].T @ root(problem.teacher.cov), z)
+        y = jax.vmap(problem.label)(gauss[:k_star].T @ root(problem.rho), z)
     chosen = np.ones((steps, paths), bool) if dynamics.fraction == 1 else np.less(later[:, :, -1].T, dynamics.fraction)
     return Points(np.ascontiguousarray(gauss), y, chosen)
 
@@ -146,7 +152,8 @@ def _functions(loss: Callable) -> Callable:
 
 def march(problem: Problem, fraction: float, etas: np.ndarray, points: Points) -> Marched:
     """Follow one replicate through the steps of sizes `etas (T,)`; stop early where it diverges."""
-    steps, functions, limit = _Steps(problem, fraction, etas, points), _functions(problem.loss), largest_size(problem)
+    kind = _Steps if problem.anisotropic is None else _SpectralSteps
+    steps, functions, limit = kind(problem, fraction, etas, points), _functions(problem.loss), largest_size(problem)
     train = []
     for i in range(len(etas) + 1):
         with jax.enable_x64(True):
@@ -157,7 +164,8 @@ def march(problem: Problem, fraction: float, etas: np.ndarray, points: Points) -
         if i < len(etas):
             steps.take(i, l, H)
     n = len(train)
-    return Marched(steps.R[:n, :n], steps.L[:n], np.array(train))
+    classes = (steps.B[:, :n], steps.parts[:, :n]) if isinstance(steps, _SpectralSteps) else None
+    return Marched(steps.R[:n, :n], steps.L[:n], np.array(train), classes)
 
 
 class _Steps:
@@ -171,7 +179,7 @@ class _Steps:
         self.R = np.zeros((steps + 1, steps + 1, k, k))
         self.R[np.arange(steps + 1), np.arange(steps + 1)] = np.eye(k)
         self.L = np.zeros((steps + 1, k, len(points.gauss)))
-        self.L[0, :, :k_star] = problem.init.overlap @ root(problem.teacher.cov)
+        self.L[0, :, :k_star] = problem.init.overlap @ root(problem.rho)
         self.L[0, :, k_star : k_star + k] = self.spread
         self.noise = GrowingFactor(1, steps, k, PIVOT)
         self.filled = k_star + k  # normals in use; the noise takes the next one for each new direction, so the best Sobol dimensions
@@ -191,28 +199,93 @@ class _Steps:
         """`chi(i, j)` for `j <= i`, `(k, i + 1, k, P)`."""
         k, width = self.k, len(self.etas) * self.k
         pushed = self.pushed.reshape(width, width * self.paths)[: i * k, : i * k * self.paths]
-        past = self.R[i, :i].transpose(1, 0, 2)[..., None] - (self._row(i) @ pushed).reshape(k, i, k, self.paths)
+        past = self._direct(i) - (self._row(i) @ pushed).reshape(k, i, k, self.paths)
         return np.concatenate([past, np.broadcast_to(np.eye(k)[:, None, :, None], (k, 1, k, self.paths))], 1)
+
+    def _direct(self, i: int) -> np.ndarray | float:
+        """What the directions `j < i` do to `w_i`, `(k, i, k, 1)`."""
+        return self.R[i, :i].transpose(1, 0, 2)[..., None]
 
     def take(self, i: int, l: np.ndarray, H: np.ndarray) -> None:  # noqa: E741
         """Step `i`, from gradients `l (k, P)` and second derivatives `H (k, k, P)` at its start."""
-        k, k_star, mean, eta = self.k, self.k_star, self.means[i], self.etas[i]
-        keep = 1.0 - mean * self.ridge  # the step's length is `mean`
+        k, mean, eta = self.k, self.means[i], self.etas[i]
         chi = self._chi(i)
         h_chi = np.stack([sum(H[a, c] * chi[c] for c in range(k)) for a in range(k)])
-        self.R[i + 1, : i + 1] = keep * self.R[i, : i + 1] - mean * h_chi.mean(-1).transpose(1, 0, 2)
-        self.L[i + 1, :, :k_star] = keep * self.L[i, :, :k_star] - mean * (l @ self.points.gauss[:k_star].T) / self.paths
         row = np.zeros((1, k, i + 1, k))
         row[0, :, :i] = mean * (l @ self.kicks[:i].reshape(i * k, self.paths).T).reshape(k, i, k) / self.paths
         row[0, :, i] = mean * eta * (l @ l.T) / self.paths
         self.noise.extend(i, row)
         self.kicks[i] = eta * self.points.chosen[i] * l
         self.pushed[i, :, : i + 1] = eta * self.points.chosen[i] * h_chi
-        factor = self.noise.factor[0, : i + 1, :, : i + 1].reshape((i + 1) * k, (i + 1) * k)
-        factor = factor[:, self.noise.live[0, : i + 1].ravel()]
+        self._arrive(i, h_chi.mean(-1), (l @ self.points.gauss[: self.k_star].T) / self.paths)
+
+    def _noise_factor(self, i: int) -> np.ndarray:
+        """Of the noise of steps up to `i`, without directions that it does not have."""
+        size = (i + 1) * self.k
+        return self.noise.factor[0, : i + 1, :, : i + 1].reshape(size, size)[:, self.noise.live[0, : i + 1].ravel()]
+
+    def _arrive(self, i: int, h_chi: np.ndarray, l_gstar: np.ndarray) -> None:
+        """Kernels after step `i`, from `E[H chi] (k, i + 1, k)` and `E[l g*^T]`."""
+        k, k_star, mean, factor = self.k, self.k_star, self.means[i], self._noise_factor(i)
+        keep = 1.0 - mean * self.ridge  # the step's length is `mean`
+        self.R[i + 1, : i + 1] = keep * self.R[i, : i + 1] - mean * h_chi.transpose(1, 0, 2)
+        self.L[i + 1, :, :k_star] = keep * self.L[i, :, :k_star] - mean * l_gstar
         self.filled = k_star + k + factor.shape[1]
         self.L[i + 1, :, k_star : k_star + k] = self.R[i + 1, 0] @ self.spread
         self.L[i + 1, :, k_star + k : self.filled] = self._row(i + 1) @ factor
+
+
+class _SpectralSteps(_Steps):
+    """The same for anisotropic data; `states` and the rest as in `spectral.SpectralCoordinates`, with a leading axis of eigenvalues."""
+
+    def __init__(self, problem: Problem, fraction: float, etas: np.ndarray, points: Points):
+        super().__init__(problem, fraction, etas, points)
+        spectrum, k, k_star, steps = problem.spectrum, self.k, self.k_star, len(etas)
+        assert spectrum is not None
+        self.eigenvalues, self.share = spectrum.eigenvalues, spectrum.weights * spectrum.eigenvalues
+        self.moments = spectrum.teacher_moments(problem.teacher.cov)
+        self.inverse = np.linalg.pinv(root(problem.rho), rcond=1e-8, hermitian=True)
+        self.B = np.zeros((len(spectrum), steps + 1, k, k_star))
+        self.B[:, 0] = problem.init.overlap
+        self.responses = np.zeros((len(spectrum), steps + 1, k, steps + 1, k))
+        self.parts = np.zeros((len(spectrum), steps + 1, k, k + steps * k))  # theta without its teacher in independent normals
+        self.apart = GrowingFactor(1, steps + 1, k, PIVOT)
+        self._enter(0)
+
+    def _direct(self, i: int) -> np.ndarray | float:
+        return 0.0
+
+    def _arrive(self, i: int, h_chi: np.ndarray, l_gstar: np.ndarray) -> None:
+        mean = self.means[i]
+        keep, pull = 1.0 - mean * self.ridge, mean * self.eigenvalues
+        J = h_chi.transpose(1, 0, 2)[: i + 1]
+        outside = (l_gstar - np.einsum("jab,jbc->ac", J, self.L[: i + 1, :, : self.k_star])) @ self.inverse
+        on_teacher = np.einsum("jab,mjbc->mac", J, self.B[:, : i + 1]) + outside
+        on_response = np.einsum("jab,mjbsc->masc", J, self.responses[:, : i + 1, :, : i + 1], optimize=True)
+        self.B[:, i + 1] = keep * self.B[:, i] - pull[:, None, None] * on_teacher
+        self.responses[:, i + 1, :, : i + 1] = keep * self.responses[:, i, :, : i + 1] - pull[:, None, None, None] * on_response
+        self._enter(i + 1)
+
+    def _enter(self, i: int) -> None:
+        """R, and w in independent normals, after `i` steps."""
+        k, k_star, m = self.k, self.k_star, len(self.share)
+        self.responses[:, i, :, i] = np.eye(k)
+        self.R[i, : i + 1] = np.einsum("m,masb->sab", self.share, self.responses[:, i, :, : i + 1])
+        self.L[i, :, :k_star] = np.einsum("m,mac,mcd->ad", self.share, self.B[:, i], self.moments) @ self.inverse
+        self.parts[:, i, :, :k] = self.responses[:, i, :, 0] @ self.spread
+        if i:
+            factor = self._noise_factor(i - 1)
+            row = self.responses[:, i, :, 1 : i + 1].reshape(m, k, i * k)
+            self.parts[:, i, :, k : k + factor.shape[1]] = np.sqrt(self.eigenvalues)[:, None, None] * (row @ factor)
+        rows = np.einsum("m,mad,mjbd->ajb", self.share, self.parts[:, i], self.parts[:, : i + 1], optimize=True)
+        rows += np.einsum("m,mac,mcd,mjbd->ajb", self.share, self.B[:, i], self.moments, self.B[:, : i + 1], optimize=True)
+        rows -= np.einsum("ac,jbc->ajb", self.L[i, :, :k_star], self.L[: i + 1, :, :k_star])
+        self.apart.extend(i, rows[None])
+        size = (i + 1) * k
+        factor = self.apart.factor[0, i, :, : i + 1].reshape(k, size)[:, self.apart.live[0, : i + 1].ravel()]
+        self.filled = k_star + factor.shape[1]
+        self.L[i, :, k_star:] = 0.0
+        self.L[i, :, k_star : self.filled] = factor
 
 
 def _estimate(problem: Problem, clock: Clock, outputs: np.ndarray, marched: list[Marched], test_risk: TestRisk) -> Replicated:
@@ -230,7 +303,7 @@ def _estimate(problem: Problem, clock: Clock, outputs: np.ndarray, marched: list
     weights = [one.L[which] for one in marched]
     each = {
         "self_overlap": np.array([np.einsum("tim,tjm->tij", L, L) for L in weights]),
-        "overlap": np.array([L[:, :, :k_star] @ root(problem.teacher.cov) for L in weights]),
+        "overlap": np.array([L[:, :, :k_star] @ root(problem.rho) for L in weights]),
         "train_risk": np.array([one.train[which] for one in marched]),
     }
     curves = {name: values.mean(0) for name, values in each.items()}
@@ -255,5 +328,11 @@ def _law(problem: Problem, dynamics: MiniBatchGD, clock: Clock, marched: list[Ma
     reached = min(len(one.train) for one in marched)
     weights = [one.L[:reached] for one in marched]
     C = np.mean([np.einsum("sim,tjm->stij", L, L, optimize=True) for L in weights], 0)
-    overlap = np.mean([L[:, :, : problem.k_star] @ root(problem.teacher.cov) for L in weights], 0)
-    return StepLaw(problem, dynamics, clock, C, np.mean([one.R[:reached, :reached] for one in marched], 0), overlap)
+    overlap = np.mean([L[:, :, : problem.k_star] @ root(problem.rho) for L in weights], 0)
+    by_eigenvalue = None
+    classes = [one.classes for one in marched if one.classes is not None]
+    if classes:
+        parts = [part[:, :reached] for _, part in classes]
+        remainder = np.mean([np.einsum("mtid,mujd->mtuij", part, part, optimize=True) for part in parts], 0)
+        by_eigenvalue = np.mean([B[:, :reached] for B, _ in classes], 0), remainder
+    return StepLaw(problem, dynamics, clock, C, np.mean([one.R[:reached, :reached] for one in marched], 0), overlap, by_eigenvalue)

@@ -19,6 +19,7 @@ from .engines import Drawn, Engine
 from .march import Marched, march
 from .outcome import largest_size
 from .penalised import SampledCoordinates
+from .spectral import SpectralCoordinates
 
 NONE = np.zeros(0)
 
@@ -47,7 +48,7 @@ def mean_level(levels: list[Level]) -> Level:
 def run_levels(engine: Engine, drawn: list[Drawn], nodes: np.ndarray, cells: int) -> list[Level]:
     """March replicates on `nodes`, whose number of cells divides the `cells` their randomness was drawn for."""
     problem = engine.problem
-    rho_root = root(problem.teacher.cov)
+    rho_root = root(problem.rho)
     draws, spans = engine.lay_out([one.samples for one in drawn], nodes, cells)
     with jax.enable_x64(True), np.errstate(all="ignore"):  # what diverges is cut off below
         got = march(
@@ -70,7 +71,10 @@ def _coordinates(engine: Engine, drawn: list[Drawn], nodes: np.ndarray, cells: i
     particles = [lay_particles(one.particles, nodes, finest, engine.natural) for one in drawn if one.particles is not None]
     if particles:
         return SampledCoordinates(engine.problem, particles, cells, at_nodes(nodes, engine.ends))
-    return RidgeCoordinates(engine.problem, len(drawn), cells, balanced=not engine.natural)
+    balanced = not engine.natural
+    if engine.problem.anisotropic is None:
+        return RidgeCoordinates(engine.problem, len(drawn), cells, balanced)
+    return SpectralCoordinates(engine.problem, len(drawn), cells, balanced, ends=at_nodes(nodes, engine.ends))
 
 
 def _read(got: Marched, rho_root: np.ndarray) -> list[Level]:

@@ -29,13 +29,18 @@ from .outcome import MAX_REPLICATES, attributes, diverged, keep_promise, scales,
 from .penalised import penalty_curvature
 from .reshuffle import epoch_ends
 from .risk import TestRisk
+from .spectral import most_cells
 
 Progress = Callable[[float, str], None] | None
 
 COARSENINGS = (1, 2, 4)  # resolutions of a replicate, as node spacings relative to the finest
 EXTRAPOLATED_GAIN = 7.0  # error of an extrapolated curve against its change from the next coarser one: third order at least
+# Anisotropic data have several scales at once: the gain is smaller, and differences of resolutions cross zero more often (NEARBY).
+# No curve is taken to be better than this part of the worst one, for each feeds on the others.
+ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY, ANISOTROPIC_SHARED = 2.5, 0.3, 0.25
 DISCRETISATION_SHARE = 0.4  # of the tolerance
 MAX_CELLS = 512
+FASTER = 4.0  # than isotropic data, at most, a first grid supposes anisotropic ones to be: few features move faster
 MAX_PATHS = 2**15
 REPLICATES = 8
 NEARBY = 0.1  # fraction of the horizon
@@ -134,7 +139,7 @@ def solve(
     report(1.0, "done")
     attrs = attributes(problem, dynamics, horizon, rtol, seed)
     solution = Solution(
-        build_dataset(run.outputs, estimate.curves, estimate.errors, estimate.kernels, attrs, problem.teacher.cov),
+        build_dataset(run.outputs, estimate.curves, estimate.errors, estimate.kernels, attrs, problem.rho),
         status,
         {
             "method": engine,
@@ -233,6 +238,10 @@ class _Run:
         self.problem, self.dynamics, self.horizon, self.seed, self.outputs = problem, dynamics, horizon, seed, outputs
         self.method, self.report, self.checkpoint = method, report, checkpoint
         self.test_risk = TestRisk(problem, seed)
+        self.gain, self.nearby = EXTRAPOLATED_GAIN, NEARBY
+        if problem.anisotropic is not None:
+            self.gain, self.nearby = ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY
+        self.most_cells = MAX_CELLS if problem.anisotropic is None else min(MAX_CELLS, most_cells(problem, MEMORY // (GROUP * THREADS)))
 
     @property
     def engine(self) -> Engine:
@@ -252,7 +261,7 @@ class _Run:
             reached = min(level.nodes[-1] for replicate in levels for level in replicate)
             if reached >= self.horizon:
                 estimate = self._estimate(plan, levels)
-                if estimate.worst(estimate.discretisation) < 0.25 or plan.cells >= MAX_CELLS:
+                if estimate.worst(estimate.discretisation) < 0.25 or plan.cells >= self.most_cells:
                     return estimate, levels, ended
                 plan = self._affordable(replace(plan, cells=2 * plan.cells), 4)
             elif plan.cells < 32:
@@ -280,7 +289,7 @@ class _Run:
             if estimate.worst(estimate.errors) <= rtol:
                 break
             if estimate.worst(estimate.discretisation) > 0.7 * rtol:
-                if plan.cells >= MAX_CELLS:
+                if plan.cells >= self.most_cells:
                     break
                 wider = replace(plan, cells=self._wider(plan.cells, 1.4))
                 plan, stage, levels = self._affordable(wider, MAX_REPLICATES), stage + 1, []
@@ -295,9 +304,13 @@ class _Run:
 
     def _first_cells(self) -> int:
         """Cells of at most a relaxation time at the start, where the fastest rate is the curvature of the loss."""
-        curvature = self.test_risk.curvature() + penalty_curvature(self.problem)
+        spectrum = self.problem.anisotropic
+        faster = 1.0 if spectrum is None else min(spectrum.roughness, FASTER)  # the mean rate of a pre-activation
+        if spectrum is not None and isinstance(self.problem.penalty, SmoothPenalty):  # particles are stepped without exponentials
+            faster = float(spectrum.eigenvalues.max())
+        curvature = self.test_risk.curvature() * faster + penalty_curvature(self.problem)
         relaxations = self.horizon * curvature
-        return int(np.clip(4 * np.ceil(0.25 * relaxations), 8 if relaxations < 2 else 12, MAX_CELLS))
+        return int(np.clip(4 * np.ceil(0.25 * relaxations), 8 if relaxations < 2 else 12, self.most_cells))
 
     def _plan(self, pilot: Estimate, rtol: float) -> Plan:
         """Cells from the extrapolation's order, paths from the spread over replicates, which falls like paths^-0.6."""
@@ -319,10 +332,9 @@ class _Run:
             return plan
         return replace(plan, paths=most, replicates=min(plan.replicates * plan.paths // most, replicates))
 
-    @staticmethod
-    def _wider(cells: int, factor: float) -> int:
+    def _wider(self, cells: int, factor: float) -> int:
         """More cells, a multiple of four: they are halved twice."""
-        return min(4 * int(np.ceil(cells * factor / 4)), MAX_CELLS)
+        return min(4 * int(np.ceil(cells * factor / 4)), self.most_cells)
 
     # --- replicates --------------------------------------------------------------------------------------------------------
 
@@ -370,7 +382,7 @@ class _Run:
             curves[name] = values.mean(0)
             sampling[name] = widened * values.std(0, ddof=1) / np.sqrt(len(values))
             # The coarsest grid may be too coarse to tell; what the extrapolation gained then bounds what it missed.
-            change = np.abs(curves[name] - previous[name].mean(0)) / EXTRAPOLATED_GAIN
+            change = np.abs(curves[name] - previous[name].mean(0)) / self.gain
             discretisation[name] = self._envelope(np.minimum(change, gained[name]))
         self._test_risk(extrapolated, previous, curves, sampling, discretisation, widened)
         if self.outputs[0] == 0.0:  # the overlaps are given, and a training sample is a fresh one
@@ -378,7 +390,12 @@ class _Run:
                 part["self_overlap"][0] = part["overlap"][0] = 0.0
             for part in (curves, sampling, discretisation):
                 part["train_risk"][0] = part["test_risk"][0]
-        return Estimate(plan, curves, sampling, discretisation, scales(self.problem, curves))
+        estimate = Estimate(plan, curves, sampling, discretisation, scales(self.problem, curves))
+        if self.problem.anisotropic is not None:
+            floor = ANISOTROPIC_SHARED * estimate.worst(discretisation) * (self.outputs > 0.0)
+            for name, error in discretisation.items():
+                np.maximum(error, estimate.scales[name] * floor.reshape(-1, *[1] * (error.ndim - 1)), out=error)
+        return estimate
 
     def _test_risk(self, extrapolated, previous, curves, sampling, discretisation, widened: float) -> None:
         """The test risk is a function of the overlaps, evaluated well at their mean and cheaply at each replicate's."""
@@ -388,11 +405,11 @@ class _Run:
         curves["test_risk"] = mean + each.mean(0)
         sampling["test_risk"] = np.hypot(widened * each.std(0, ddof=1) / np.sqrt(len(each)), own)
         before = shift(previous["self_overlap"].mean(0), previous["overlap"].mean(0))
-        discretisation["test_risk"] = self._envelope(np.abs(before) / EXTRAPOLATED_GAIN)
+        discretisation["test_risk"] = self._envelope(np.abs(before) / self.gain)
 
     def _envelope(self, error: np.ndarray) -> np.ndarray:
         """The largest error `(T, ...)` nearby in time: differences of two resolutions cross zero where their errors do not."""
-        near = np.abs(self.outputs[:, None] - self.outputs) <= NEARBY * self.horizon
+        near = np.abs(self.outputs[:, None] - self.outputs) <= self.nearby * self.horizon
         return np.array([error[row].max(0) for row in near]) * (self.outputs > 0.0).reshape(-1, *[1] * (error.ndim - 1))
 
     def _kernels(self, replicates: list[list[Level]]) -> dict[str, np.ndarray]:
