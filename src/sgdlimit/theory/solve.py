@@ -321,6 +321,12 @@ class _Run:
         spread = pilot.worst(pilot.sampling) / student(pilot.plan.replicates) * np.sqrt(pilot.plan.replicates / REPLICATES)
         short = spread * student(REPLICATES) / (0.7 * rtol)
         paths = pilot.plan.paths * 2.0 ** np.ceil(np.log2(max(short, 1.0)) / 0.6)
+        if cells == pilot.plan.cells:  # more replicates of the pilot's size may cost less than better ones from the start
+            more = pilot.plan.replicates
+            while more < MAX_REPLICATES and spread * student(more) * np.sqrt(REPLICATES / more) > 0.7 * rtol:
+                more *= 2
+            if more < MAX_REPLICATES and (more - pilot.plan.replicates) * pilot.plan.paths <= REPLICATES * paths:
+                return replace(pilot.plan, replicates=more)
         return self._affordable(Plan(cells, int(min(paths, MAX_PATHS)), REPLICATES), MAX_REPLICATES)
 
     def _affordable(self, plan: Plan, replicates: int) -> Plan:
