@@ -1,0 +1,142 @@
+"""Training for real: the loop that practitioners run, in PyTorch, scikit-learn or plain NumPy, all with the same start and the same steps.
+
+Weights start at zero, the intercept at the mean of the labels (the log-odds of the classes), and both are trained; the penalty is on
+the weights alone. A batch's gradient is its mean, an epoch goes through all samples once in a new order, its last batch may be short.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+from scipy.special import expit
+
+from ..errors import InputError, nearest, refuse
+
+Array = np.ndarray
+BACKENDS = ("numpy", "torch", "sklearn")
+INFINITE = 1e12  # a risk beyond is a run that has diverged
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Risks `(seeds, epochs + 1)` after each epoch, the start first; infinite where a run has diverged."""
+
+    train: Array
+    test: Array
+    backend: str
+
+
+def risk(loss: str, r: Array, y: Array) -> float:
+    """Mean loss of predictions `r` on labels `y`."""
+    if loss == "logistic":
+        return float(np.logaddexp(0.0, -y * r).mean())
+    return float(0.5 * np.mean((r - y) ** 2))
+
+
+def start_intercept(loss: str, y: Array) -> float:
+    mean = float(np.mean(y))
+    return float(np.log1p(mean) - np.log1p(-mean)) if loss == "logistic" else mean
+
+
+def pick(backend: str) -> str:
+    """The first of PyTorch and NumPy that is there, or the one asked for.
+
+    Raises:
+        InputError: the one asked for is not installed.
+    """
+    if backend == "auto":
+        return "torch" if find_spec("torch") else "numpy"
+    if backend not in BACKENDS:
+        raise refuse("backend", "be auto, numpy, torch or sklearn", backend, nearest(backend, BACKENDS))
+    if backend != "numpy" and find_spec(backend) is None:
+        name = {"torch": "PyTorch (pip install torch)", "sklearn": "scikit-learn (pip install scikit-learn)"}[backend]
+        raise InputError(f"`backend` must be one that is installed, but {name} is not (numpy always is)")
+    return backend
+
+
+def train(
+    loss: str, data: tuple[Array, Array], fresh: tuple[Array, Array], rate: float, batch_size: int, decay: float, epochs: int,
+    seeds: Any, backend: str = "numpy",
+) -> Trained:  # fmt: skip
+    """Train once per seed on `data = (X, y)` and measure after every epoch on it and on `fresh`.
+
+    `rate` is the learning rate of the mean loss, `decay` the weight decay; scikit-learn takes one sample a step, so its rate is divided by
+    the batch size, which is the same training as long as batches are small.
+    """
+    loop = {"numpy": _numpy, "torch": _torch, "sklearn": _sklearn}[backend]
+    rows = [loop(loss, data, fresh, rate, batch_size, decay, epochs, int(seed)) for seed in seeds]
+    risks = np.array(rows)
+    return Trained(risks[:, :, 0], risks[:, :, 1], backend)
+
+
+def _numpy(loss, data, fresh, rate, batch_size, decay, epochs, seed) -> list[tuple[float, float]]:
+    X, y = data
+    rng = np.random.default_rng(seed)
+    w, b = np.zeros(X.shape[1]), start_intercept(loss, y)
+    risks = [_risks(loss, data, fresh, w, b)]
+    with np.errstate(over="ignore", invalid="ignore"):
+        for _ in range(epochs):
+            order = rng.permutation(len(X))
+            shuffled, labels = X[order], y[order]
+            for at in range(0, len(X), batch_size):
+                x, t = shuffled[at : at + batch_size], labels[at : at + batch_size]
+                slope = (-t * expit(-t * (x @ w + b)) if loss == "logistic" else x @ w + b - t) * (rate / len(t))
+                w = (1.0 - rate * decay) * w - slope @ x
+                b -= slope.sum()
+            risks.append(_risks(loss, data, fresh, w, b))
+            if not risks[-1][0] < INFINITE:
+                break
+    return risks + [(np.inf, np.inf)] * (epochs + 1 - len(risks))
+
+
+def _risks(loss: str, data: tuple[Array, Array], fresh: tuple[Array, Array], w: Array, b: float) -> tuple[float, float]:
+    found = [risk(loss, X @ w + b, y) for X, y in (data, fresh)]
+    return tuple(value if np.isfinite(value) and value < INFINITE else np.inf for value in found)  # pyright: ignore[reportReturnType]
+
+
+def _torch(loss, data, fresh, rate, batch_size, decay, epochs, seed) -> list[tuple[float, float]]:
+    import torch  # pyright: ignore[reportMissingImports]
+    from torch.utils.data import DataLoader, TensorDataset  # pyright: ignore[reportMissingImports]
+
+    generator = torch.Generator().manual_seed(seed)
+    X, y = (torch.as_tensor(part, dtype=torch.float32) for part in data)
+    model = torch.nn.Linear(X.shape[1], 1)
+    with torch.no_grad():
+        model.weight.zero_()
+        model.bias.fill_(start_intercept(loss, data[1]))
+    optimizer = torch.optim.SGD([{"params": [model.weight], "weight_decay": decay}, {"params": [model.bias]}], lr=rate)
+    loader = DataLoader(TensorDataset(X, y), batch_size=batch_size, shuffle=True, generator=generator)
+    measured = lambda: _risks(loss, data, fresh, model.weight.detach().numpy()[0].astype(float), float(model.bias))
+    risks = [measured()]
+    for _ in range(epochs):
+        for x, t in loader:
+            optimizer.zero_grad()
+            r = model(x)[:, 0]
+            value = torch.nn.functional.softplus(-t * r).mean() if loss == "logistic" else 0.5 * ((r - t) ** 2).mean()
+            value.backward()
+            optimizer.step()
+        risks.append(measured())
+        if not risks[-1][0] < INFINITE:
+            break
+    return risks + [(np.inf, np.inf)] * (epochs + 1 - len(risks))
+
+
+def _sklearn(loss, data, fresh, rate, batch_size, decay, epochs, seed) -> list[tuple[float, float]]:
+    from sklearn.linear_model import SGDClassifier, SGDRegressor  # pyright: ignore[reportMissingImports]
+
+    X, y = data
+    make, name = (SGDClassifier, "log_loss") if loss == "logistic" else (SGDRegressor, "squared_error")
+    w, b = np.zeros(X.shape[1]), start_intercept(loss, y)
+    risks = [_risks(loss, data, fresh, w, b)]
+    for epoch in range(epochs):
+        model = make(loss=name, learning_rate="constant", eta0=rate / batch_size, alpha=decay, max_iter=1, tol=None, random_state=seed * 100_003 + epoch)
+        try:
+            model.fit(X, y, coef_init=w, intercept_init=b)
+        except ValueError:  # its weights have run away
+            break
+        w, b = model.coef_.ravel(), float(model.intercept_[0])
+        risks.append(_risks(loss, data, fresh, w, b))
+    return risks + [(np.inf, np.inf)] * (epochs + 1 - len(risks))
