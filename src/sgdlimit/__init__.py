@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         StudentT,
         Uniform,
     )
+    from .recommend import Recommendation, recommend
     from .results import Simulation, Solution, load
     from .simulate import simulate
     from .spectrum import Spectrum
@@ -49,6 +50,7 @@ _HOME = {
     "compare": ("Comparison", "compare"),
     "observables": ("accuracy", "observe"),
     "laws": ("LawComparison", "laws"),
+    "recommend": ("Recommendation", "recommend"),
     "results": ("Simulation", "Solution", "load"),
     "errors": ("InputError", "SolveError"),
 }  # fmt: skip
@@ -74,7 +76,7 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """Keeps `sgdlimit.simulate`, `sgdlimit.compare` and `sgdlimit.laws` the functions: importing the submodule of the same name would
+    """Keeps `sgdlimit.simulate`, `sgdlimit.compare`, `sgdlimit.laws` and `sgdlimit.recommend` the functions: importing the submodule of the same name would
     otherwise bind the module over them, so the answer would depend on what was imported first."""
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -140,6 +140,51 @@ def check(file: File, plugin: Plugin = None) -> None:
         print(f"  real runs   {spec.repeats} at d = {spec.n_features}, {memory / 2**20:.0f} MiB of memory")
 
 
+@app.command(epilog="Example: sgdlimit recommend data.csv --target price --loss squared --verify")
+@spoken
+def recommend(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="CSV, Parquet or NumPy file, a row a sample.", show_default=False)],
+    target: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column of labels.", show_default=False)] = None,
+    loss: Annotated[str, typer.Option(help="logistic for two classes, squared for numbers.")] = "logistic",
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Directory of the page and the numbers; recommend/NAME if not given.", show_default=False)
+    ] = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Also train for real on three quarters of the data, and show both.")] = False,
+    backend: Annotated[str, typer.Option(help="What trains: torch, numpy, sklearn, or auto, torch where it is installed.")] = "auto",
+    max_epochs: Annotated[int, typer.Option(help="Most passes through the data.")] = 100,
+    standardise: Annotated[bool, typer.Option("--standardise/--centre", help="Divide columns by their standard deviation, or only centre.")] = True,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+) -> None:
+    """Learning rate, batch size and stopping time for a linear model on your data, before any training, and how far to trust them."""
+    import json
+
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from . import run as runner
+    from .files import replacing
+    from .recommend import data as data_of
+    from .recommend import recommend as ask
+
+    X, y, names, label = data_of.read(data, target)
+    runner.use_compilation_cache()
+    console = Console(highlight=False)
+    columns = (TextColumn("recommend"), BarColumn(bar_width=24), TimeElapsedColumn(), TextColumn("[dim]{task.description}"))
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        bar = progress.add_task("", total=1.0)
+        told = lambda fraction, text: progress.update(bar, completed=fraction, description=text)
+        found = ask(X, y, loss, max_epochs=max_epochs, standardise=standardise, verify=verify, backend=backend, seed=seed,
+                    names=names, target=label, progress=told)  # fmt: skip
+    folder = out or Path("recommend") / data.stem
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / "numbers.json") as temporary:
+        temporary.write_text(json.dumps(found.json(), indent=1), encoding="utf-8")
+    found.save(folder / "report.html")
+    console.print(found.table())
+    console.print()
+    print(f"Report: {folder / 'report.html'}")
+
+
 @contextmanager
 def _bars(console: Console) -> Iterator[Callable[[Any, bool], Any]]:
     """A bar with the time left for each computation; one line each where there is no terminal."""

@@ -126,6 +126,10 @@ class Estimate:
         """Part of the labels' variance that is linear in the features: what the best linear predictor would explain."""
         return float(self.signal.sum() / (self.signal.sum() + self.noise))
 
+    def uncertainty(self, n: int) -> float:
+        """Relative standard error of an expected risk: of a variance measured on `n` samples, and the misfit to leave-one-out errors."""
+        return float(np.hypot(np.sqrt(2.0 / n), self.held_out_residual))
+
     @property
     def teacher(self) -> Array:
         """Factor `(m,)` of the teacher's second moment along each eigenvalue; `sum(weights * eigenvalues * teacher) = 1`."""

@@ -39,7 +39,7 @@ class LinearTwin:
     def __init__(self, estimate: Estimate, n: int, d: int, seed: int):
         shrink = min(1.0, MOST / max(n, d))
         self.n, self.d = max(round(shrink * n), 8), max(round(shrink * d), 2)
-        self.full_n = n
+        self.full_n, self.full_d = n, d
         rng = np.random.default_rng(seed)
         values, energies = spread_out(estimate, self.d)
         X = rng.standard_normal((self.n, self.d)) * np.sqrt(values)
@@ -100,7 +100,7 @@ class LinearTwin:
         """
         size = max(fraction * self.full_n, 1.0)
         keep = 1.0 - rate * (self.s + ridge)
-        kick = rate**2 * self.s * (1.0 - fraction) / size
+        kick = rate**2 * self.s * (1.0 - fraction) / size * self.full_d / self.d
         whole = self.s + ridge
         power, u = np.ones_like(self.s), np.zeros_like(self.s)
         rows: list[tuple[Array, Array]] = []
@@ -128,11 +128,8 @@ class LinearTwin:
 
 def spread_out(estimate: Estimate, d: int) -> tuple[Array, Array]:
     """`d` eigenvalues in the fractions of the estimate, and the signal along each: eigenvalues with less than a feature share one."""
-    edges = np.round(np.cumsum(estimate.weights) * d).astype(int)
-    counts = np.diff(edges, prepend=0)
+    counts = np.diff(np.round(np.cumsum(estimate.weights) * d).astype(int), prepend=0)
     values, energies = np.repeat(estimate.eigenvalues, counts), np.zeros(d)
-    start = np.repeat(edges - counts, counts)
-    del start
     carried, position = 0.0, 0
     for count, signal in zip(counts, estimate.signal, strict=True):
         if count == 0:

@@ -1,0 +1,182 @@
+"""`recommend`: from data and a loss to a step, a batch size and a stopping time, with the curves to expect and how far to trust them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError, nearest, refuse
+from . import data as data_of
+from .advise import Advice, advise
+from .data import Data
+from .estimate import Estimate, estimate
+from .predict import FEWEST_SHARE, Setting
+from .trust import Trust, assess
+from .verify import Verification
+from .verify import verify as train_and_measure
+
+LOSSES = ("squared", "logistic")
+HELD_OUT = 0.25  # of the samples, for --verify
+BAND = 2.0  # standard errors
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """What `recommend` returns; `print` shows it as text, `table()` for rich, `save(path)` writes the page and `json()` the numbers.
+
+    Attributes:
+        loss, n, d, feature_variance: of the data as trained on.
+        told: what was done to the data.
+        estimate: eigenvalues, signal and noise.
+        setting: the problem in numbers; `setting.problem()` is the `sl.Problem`.
+        advice: step, learning rates, batch sizes, epochs, curves.
+        trust: the assumptions and the verdict.
+        verification: real training, where it was asked for.
+        scale: by which risks are multiplied to be in the units of the label.
+        band: relative standard error of the expected test and train risk from what the data leave open.
+    """
+
+    loss: str
+    target: str
+    n: int
+    d: int
+    feature_variance: float
+    told: list[str]
+    notes: list[str]
+    estimate: Estimate
+    setting: Setting
+    advice: Advice
+    trust: Trust
+    verification: Verification | None
+    scale: float
+    band: float
+    seconds: dict[str, float]
+
+    @property
+    def learning_rate(self) -> float:
+        """At the recommended batch size."""
+        return next(row.learning_rate for row in self.advice.batches if row.batch_size == self.advice.batch_size)
+
+    @property
+    def expected(self) -> dict[str, Array]:
+        """Curves per epoch in the units of the label: `epoch`, and `train`, `test`, `replacement_test`, each also with `_low` and `_high`, a
+        band of two standard errors from the theory and from what the data leave open."""
+        a = self.advice
+        out: dict[str, Array] = {"epoch": a.epoch_axis}
+        for name, values, se in (
+            ("train", a.reshuffle.train, a.reshuffle.train_se),
+            ("test", a.reshuffle.test, a.reshuffle.test_se),
+            ("replacement_test", a.replacement.test, a.replacement.test_se),
+        ):
+            wide = BAND * np.hypot(se, self.band * values)
+            out |= {name: self.scale * values, f"{name}_low": self.scale * (values - wide), f"{name}_high": self.scale * (values + wide)}
+        return out
+
+    def json(self) -> dict[str, Any]:
+        """All numbers, ready for `json.dump`."""
+        from .report import numbers
+
+        return numbers(self)
+
+    def table(self) -> Any:
+        """Tables for `rich.print`."""
+        from .report import tables
+
+        return tables(self)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one self-contained HTML page."""
+        from .report import write
+
+        write(path, self)
+
+    def __str__(self) -> str:
+        from .report import sentences
+
+        return "\n".join(sentences(self))
+
+
+def recommend(
+    X: Any, y: Any, loss: str = "logistic", *, max_epochs: int = 100, standardise: bool = True, verify: bool | int = False,
+    backend: str = "auto", seed: int = 0, names: Any = None, target: str = "y", progress: Callable[[float, str], None] | None = None,
+) -> Recommendation:  # fmt: skip
+    """Learning rate for each batch size, largest useful batch, stopping epoch and expected risks for linear models on real data.
+
+    Arguments:
+        X: features `(n, d)`, an array or a table. They are standardised, and rates are for features treated so.
+        y: labels `(n,)`: two classes for "logistic", numbers for "squared". Or the name of a column of the table `X`.
+        loss: "logistic", `log(1 + exp(-y r))`, or "squared", `(r - y)^2 / 2` (half of what PyTorch's MSELoss is: halve its rates).
+            Both models have an intercept, started at the log-odds of the classes or the mean label.
+        max_epochs: most passes through the data that training may take.
+        standardise: divide columns by their standard deviation; else they are only centred.
+        verify: train for real, so many times (True is 3), on three quarters of the data, which everything is then computed for, and
+            measure on the rest.
+        backend: of that training: "torch" (with `DataLoader(shuffle=True)`), "numpy", "sklearn", or "auto": torch where it is installed.
+        seed: of everything random.
+        progress: called with (fraction done, what is being done).
+
+    Returns:
+        Recommendation.
+
+    Raises:
+        InputError: data, labels or an argument cannot be used; says why.
+    """
+    if loss not in LOSSES:
+        raise refuse("loss", "be " + " or ".join(LOSSES), loss, nearest(str(loss), LOSSES))
+    for name, value, least in (("max_epochs", max_epochs, 1), ("seed", seed, 0)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+            raise refuse(name, f"be a whole number, at least {least}", value)
+    if isinstance(y, str):
+        if not hasattr(X, "columns"):
+            raise InputError(f"`y` must be labels, but is {y!r} (the name of a column needs a table for `X`)")
+        X, y, names, target = data_of.split(X, y)
+    report = progress or (lambda fraction, text: None)
+    began = time.perf_counter(), time.process_time()
+    report(0.0, "reading the data")
+    rng = np.random.default_rng(seed)
+    data = data_of.prepare(X, y, loss == "logistic", names, target, standardise)
+    fresh: tuple[Array, Array] | None = None
+    if verify:
+        data, fresh = _hold_out(data, rng)
+    report(0.03, "estimating spectrum, signal and noise")
+    found = estimate(data.X / np.sqrt(data.feature_variance), data.y - data.y.mean(), rng)
+    if found.linear_share < FEWEST_SHARE:
+        raise InputError(f"`{target}` must depend on the features for anything to be learnt, but its linear part is {found.linear_share:.1%} of its variance")
+    setting = Setting.of(loss, found, data.n, data.d, float(data.y.mean()))
+    advice, predictor = advise(setting, int(max_epochs), data.feature_variance, int(seed), lambda f, text: report(0.05 + 0.85 * f, text))
+    trust = assess(data, found, rng)
+    verification = None
+    if fresh is not None:
+        report(0.92, "training for real")
+        repeats = 3 if verify is True else int(verify)
+        verification = train_and_measure(loss, (data.X, data.y), fresh, advice, repeats, backend, int(seed))
+    report(1.0, "done")
+    seconds = {"wall": time.perf_counter() - began[0], "cpu": time.process_time() - began[1]}
+    scale = data.label_scale**2
+    return Recommendation(
+        loss, data.target, data.n, data.d, data.feature_variance, data.told, predictor.notes, found, setting, advice, trust, verification,
+        scale, found.uncertainty(data.n), seconds,
+    )  # fmt: skip
+
+
+def _hold_out(data: Data, rng: np.random.Generator) -> tuple[Data, tuple[Array, Array]]:
+    """The data without a quarter chosen at random, and that quarter. Means and scales stay those of all, so that curves of both are alike."""
+    from dataclasses import replace
+
+    order = rng.permutation(data.n)
+    count = max(round(HELD_OUT * data.n), 5)
+    kept, out = np.sort(order[count:]), order[:count]
+    told = [*data.told, f"{count} samples chosen at random were held out; everything is for the {len(kept)} others."]
+    mean, variance = data.X[kept].mean(0), data.X[kept].std(0)
+    varies = variance > 1e-9  # a column may vary in what was held out alone
+    shift = lambda X: X[:, varies] - mean[varies]
+    label = 0.0 if data.classes else float(data.y[kept].mean())
+    kept_names = [name for name, good in zip(data.names, varies, strict=True) if good]
+    smaller = replace(data, X=shift(data.X[kept]), y=data.y[kept] - label, names=kept_names, told=told)
+    return smaller, (shift(data.X[out]), data.y[out] - label)

@@ -1,0 +1,252 @@
+"""A recommendation told: as sentences, as tables in the terminal, as numbers, and as one HTML page."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..files import replacing
+
+if TYPE_CHECKING:
+    from .api import Recommendation
+
+COLOURS = {"test": "#0072b2", "train": "#d55e00", "replacement": "#767676"}
+FONT = "ui-sans-serif, system-ui, sans-serif"
+
+
+def short(value: float) -> str:
+    return f"{value:.3g}"
+
+
+def headline(r: Recommendation) -> str:
+    """The advice in one sentence."""
+    a = r.advice
+    decay = f", weight decay {short(a.weight_decay)}" if a.weight_decay else ", no weight decay"
+    return f"Learning rate {short(r.learning_rate)} with batches of {a.batch_size}{decay}, stopped after {a.epochs} epoch{'s' if a.epochs > 1 else ''}."
+
+
+def sentences(r: Recommendation) -> list[str]:
+    """Everything that is not a table, in words."""
+    a, e = r.advice, r.expected
+    stop = int(np.flatnonzero(a.epoch_axis == min(a.epochs, a.epoch_axis[-1]))[0])
+    test, low, high = (float(e[name][stop]) for name in ("test", "test_low", "test_high"))
+    risk = "log-loss" if r.loss == "logistic" else "half squared error"
+    out = [headline(r)]
+    out.append(f"Expected test risk ({risk}) there: {test:.4g}, between {low:.4g} and {high:.4g}; train risk {float(e['train'][stop]):.4g}.")
+    out.append(f"Trust: {r.trust.reasons}")
+    out.append(
+        f"The largest useful batch is {a.largest_batch}: up to it the learning rate grows in proportion to the batch; "
+        "beyond, steps grow too long for the steepest direction, and epochs or noise grow instead."
+    )
+    limit = next(row.limit for row in a.batches if row.batch_size == a.batch_size)
+    unstable = "training diverges" if r.loss == "squared" else "training is unstable at the start"
+    out.append(f"Above a learning rate of {short(limit)} {unstable} (batches of {a.batch_size}).")
+    difference = float(a.replacement.test[stop] / a.reshuffle.test[stop] - 1.0)
+    out.append(f"Reshuffling every epoch, which is assumed here, is worth {difference:.1%} of the test risk against drawing samples with replacement.")
+    if a.weight_decay:
+        out.append(f"The weight decay lowers the best test risk by {a.ridge_gain:.1%} against early stopping alone.")
+    else:
+        out.append(
+            f"A weight decay would gain no more than {max(a.ridge_gain, 0.0):.1%} over early stopping; "
+            f"for training without stopping the best one is about {short(a.best_ridge)}."
+        )
+    if a.at_end:
+        out.append("The test risk still falls at the last epoch allowed; more epochs (--max-epochs) may gain more.")
+    return [*out, *([r.verification.sentence] if r.verification else []), *r.notes]
+
+
+def data_lines(r: Recommendation) -> list[str]:
+    e = r.estimate
+    share = "of the label's variance is linear in the features" if r.loss == "squared" else "of the labels' variance is linear in the features"
+    return [
+        f"{r.n} samples, {r.d} features: n/d = {r.n / r.d:.3g}.",
+        *r.told,
+        f"Estimated: {e.linear_share:.1%} {share}; covariance eigenvalues from {short(e.eigenvalues.min())} to {short(e.eigenvalues.max())} times their mean.",
+    ]
+
+
+def numbers(r: Recommendation) -> dict[str, Any]:
+    """All numbers as plain lists, for JSON."""
+    a, e = r.advice, r.estimate
+    listed = lambda values: [float(value) if np.isfinite(value) else None for value in np.asarray(values, dtype=float)]
+    steps, risks, stops = a.sweep
+    found: dict[str, Any] = {
+        "recommended": {
+            "learning_rate": r.learning_rate, "batch_size": a.batch_size, "epochs": a.epochs, "weight_decay": a.weight_decay, "step": a.step,
+        },
+        "data": {"target": r.target, "n": r.n, "d": r.d, "sample_ratio": r.n / r.d, "feature_variance": r.feature_variance, "told": r.told},
+        "loss": r.loss,
+        "batches": [{"batch_size": b.batch_size, "learning_rate": b.learning_rate, "limit": b.limit, "epochs": b.epochs, "useful": b.useful} for b in a.batches],
+        "largest_useful_batch": a.largest_batch,
+        "limit_step": a.limit_step,
+        "best_weight_decay_without_stopping": a.best_ridge,
+        "expected": {name: listed(values) for name, values in r.expected.items()},
+        "sweep": {"step": listed(steps), "best_test_risk": listed(r.scale * risks), "epoch": listed(stops)},
+        "estimate": {
+            "eigenvalues": listed(e.eigenvalues), "weights": listed(e.weights), "signal": listed(e.signal), "noise": e.noise,
+            "linear_share": e.linear_share, "teacher_size": r.setting.size, "intercept": r.setting.offset,
+        },
+        "trust": {"verdict": r.trust.verdict, "reasons": r.trust.reasons,
+                  "checks": [{"name": c.name, "value": c.value, "good": c.good, "care": c.care, "grade": c.grade, "text": c.text} for c in r.trust.checks]},
+        "notes": r.notes,
+        "seconds": r.seconds,
+    }  # fmt: skip
+    if r.verification:
+        v = r.verification
+        found["verification"] = {
+            "backend": v.trained.backend, "batch_size": v.batch_size, "learning_rate": v.learning_rate, "held_out": v.held_out,
+            "test": [listed(r.scale * row) for row in v.trained.test], "train": [listed(r.scale * row) for row in v.trained.train],
+            "deviation_test": v.deviation["test"], "deviation_train": v.deviation["train"], "largest_deviation_test": v.largest,
+        }  # fmt: skip
+    return found
+
+
+def shown_rows(r: Recommendation) -> list[Any]:
+    """Batch sizes worth a row: the useful ones from the recommended's neighbourhood, and the first beyond."""
+    rows = r.advice.batches
+    return [row for row in rows if row.useful or row.batch_size <= 4 * r.advice.largest_batch]
+
+
+def tables(r: Recommendation) -> Any:
+    """The same for a terminal, by rich."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    colour = {"good": "green", "care": "yellow", "bad": "red"}
+    rates = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("batch size", "learning rate", "limit", "epochs", ""):
+        rates.add_column(heading, justify="right" if heading else "left")
+    for row in shown_rows(r):
+        note = "recommended" if row.batch_size == r.advice.batch_size else "" if row.useful else "too large to be useful"
+        cells = (str(row.batch_size), short(row.learning_rate), short(row.limit), str(row.epochs), note)
+        rates.add_row(*(Text(cell) for cell in cells), style="bold" if note == "recommended" else "dim" if note else "")
+    checks = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("assumption", "value", "good", "bearable", ""):
+        checks.add_column(heading, justify="left" if heading in ("assumption", "") else "right")
+    for check in r.trust.checks:
+        sign = ">" if check.good > check.care else "<"
+        grade = Text({"good": "good", "care": "with care", "bad": "not met"}[check.grade], style=colour[check.grade])
+        checks.add_row(Text(check.name), short(check.value), f"{sign} {short(check.good)}", f"{sign} {short(check.care)}", grade)
+    first, *rest = sentences(r)
+    lines = [Text(line) for line in data_lines(r)]
+    verdict = [Text(line, style=colour[r.trust.grade]) if line.startswith("Trust:") else Text(line) for line in rest]
+    return Group(*lines, Text(), Text(first, style="bold"), Text(), rates, Text(), *verdict, Text(), checks)
+
+
+def write(path: str | os.PathLike[str], r: Recommendation) -> None:
+    """Write the page; it appears whole or not at all."""
+    text = page(r)
+    with replacing(Path(path)) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def page(r: Recommendation) -> str:
+    """The whole page as HTML; nothing on it is fetched from anywhere."""
+    from bokeh.embed import components
+    from bokeh.resources import Resources
+    from jinja2 import ChoiceLoader, Environment, PackageLoader
+    from markupsafe import Markup
+
+    from .. import __version__
+
+    script, figures = components((_curves(r), _sweep(r), _signal(r)))
+    loader = ChoiceLoader([PackageLoader("sgdlimit.recommend", "."), PackageLoader("sgdlimit.report", ".")])
+    template = Environment(loader=loader, autoescape=True).get_template("recommend.html")
+    first, *rest = sentences(r)
+    return template.render(
+        title=f"Training {r.target}: what to expect",
+        resources=Markup(Resources(mode="inline", components=["bokeh"]).render()),
+        script=Markup(script),
+        figures=[Markup(figure) for figure in figures],
+        headline=first,
+        sentences=[line for line in rest if not line.startswith("Trust:")],
+        verdict=r.trust.verdict,
+        reasons=r.trust.reasons,
+        grade=r.trust.grade,
+        checks=r.trust.checks,
+        rows=shown_rows(r),
+        batch_size=r.advice.batch_size,
+        data_lines=data_lines(r),
+        loss={"logistic": "log(1 + exp(-y r)), labels +1 and -1", "squared": "(r - y)² / 2; for a loss without the half, halve the rates"}[r.loss],
+        short=short,
+        seconds=r.seconds,
+        version=__version__,
+    )
+
+
+def _figure(x: str, y: str, **options: Any) -> Any:
+    from bokeh.plotting import figure
+
+    plot = figure(height=330, sizing_mode="stretch_width", tools="pan,box_zoom,wheel_zoom,reset,save", active_scroll=None, toolbar_location="below",
+                  x_axis_label=x, y_axis_label=y, **options)  # fmt: skip
+    plot.toolbar.logo = None
+    plot.toolbar.autohide = True
+    plot.outline_line_color = None
+    plot.background_fill_alpha = plot.border_fill_alpha = 0
+    for axis in plot.axis:
+        axis.axis_label_text_font = axis.major_label_text_font = FONT
+        axis.axis_label_text_font_style = "normal"
+        axis.minor_tick_line_color = None
+    plot.grid.grid_line_color = "#e8e8e4"
+    return plot
+
+
+def _legend(plot: Any) -> Any:
+    plot.legend.label_text_font = FONT
+    plot.legend.border_line_color = None
+    plot.legend.background_fill_alpha = 0.7
+    plot.legend.click_policy = "hide"
+    return plot
+
+
+def _curves(r: Recommendation) -> Any:
+    """Expected risks by epoch with their bands; what was measured on top."""
+    from bokeh.models import HoverTool, Span
+
+    e = r.expected
+    plot = _figure("epoch", "risk")
+    for name in ("test", "train"):
+        source = {"x": e["epoch"], "y": e[name], "low": e[f"{name}_low"], "high": e[f"{name}_high"]}
+        plot.varea("x", "low", "high", source=source, color=COLOURS[name], alpha=0.18)
+        line = plot.line("x", "y", source=source, color=COLOURS[name], width=2, legend_label=f"{name}, expected")
+        plot.add_tools(HoverTool(renderers=[line], tooltips=[("", f"{name}, expected"), ("epoch", "@x"), ("risk", "@y{0.0000}")], visible=False))
+    plot.line(e["epoch"], e["replacement_test"], color=COLOURS["replacement"], line_dash="dashed", width=1.5, legend_label="test, with replacement")
+    if r.verification:
+        for name in ("test", "train"):
+            measured = r.scale * getattr(r.verification.trained, name)[:, : len(e["epoch"])]
+            mean = np.where(np.isfinite(measured).all(0), measured.mean(0), np.nan)
+            plot.scatter(e["epoch"], mean, color=COLOURS[name], fill_color="white", size=6, legend_label=f"{name}, measured")
+    plot.add_layout(Span(location=r.advice.epochs, dimension="height", line_color="#444444", line_dash="dotted", line_width=1.5))
+    return _legend(plot)
+
+
+def _sweep(r: Recommendation) -> Any:
+    """The best test risk that each learning rate reaches, at the recommended batch size."""
+    from bokeh.models import HoverTool, Span
+
+    steps, risks, stops = r.advice.sweep
+    rate = r.learning_rate / r.advice.step
+    good = np.isfinite(risks)
+    plot = _figure(f"learning rate, batches of {r.advice.batch_size}", "best test risk within the epochs allowed", x_axis_type="log")
+    source = {"x": rate * steps[good], "y": r.scale * risks[good], "epoch": stops[good]}
+    line = plot.line("x", "y", source=source, color=COLOURS["test"], width=2)
+    points = plot.scatter("x", "y", source=source, color=COLOURS["test"], fill_color="white", size=5)
+    plot.add_tools(HoverTool(renderers=[line, points], tooltips=[("learning rate", "@x{0.00000}"), ("test risk", "@y{0.0000}"), ("at epoch", "@epoch")], visible=False))
+    plot.add_layout(Span(location=r.learning_rate, dimension="height", line_color="#444444", line_dash="dotted", line_width=1.5))
+    return plot
+
+
+def _signal(r: Recommendation) -> Any:
+    """Fractions of the features and of the labels' variance along each eigenvalue."""
+    e = r.estimate
+    total = e.signal.sum() + e.noise
+    plot = _figure("eigenvalue of the feature covariance over its mean", "share", x_axis_type="log")
+    plot.segment(e.eigenvalues, 0, e.eigenvalues, e.weights * e.eigenvalues, color=COLOURS["replacement"], line_width=2)
+    plot.scatter(e.eigenvalues, e.weights * e.eigenvalues, color=COLOURS["replacement"], size=7, legend_label="of the features' variance")
+    plot.scatter(1.03 * e.eigenvalues, e.signal / total, color=COLOURS["test"], marker="square", size=7, legend_label="of the label's variance")
+    plot.segment(1.03 * e.eigenvalues, 0, 1.03 * e.eigenvalues, e.signal / total, color=COLOURS["test"], line_width=2)
+    return _legend(plot)
