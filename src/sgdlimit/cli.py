@@ -147,12 +147,15 @@ def recommend(
     target: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column of labels.", show_default=False)] = None,
     loss: Annotated[str, typer.Option(help="logistic for two classes, squared for numbers.")] = "logistic",
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Directory of the page and the numbers; recommend/NAME if not given.", show_default=False)
+        Path | None,
+        typer.Option(metavar="DIR", help="Directory of the page and the numbers; recommend/NAME if not given.", show_default=False),
     ] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Also train for real on three quarters of the data, and show both.")] = False,
     backend: Annotated[str, typer.Option(help="What trains: torch, numpy, sklearn, or auto, torch where it is installed.")] = "auto",
     max_epochs: Annotated[int, typer.Option(help="Most passes through the data.")] = 100,
-    standardise: Annotated[bool, typer.Option("--standardise/--centre", help="Divide columns by their standard deviation, or only centre.")] = True,
+    standardise: Annotated[
+        bool, typer.Option("--standardise/--centre", help="Divide columns by their standard deviation, or only centre.")
+    ] = True,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
 ) -> None:
     """Learning rate, batch size and stopping time for a linear model on your data, before any training, and how far to trust them."""

@@ -10,7 +10,8 @@ from scipy.optimize import brentq
 
 from .estimate import ridge_error
 from .linear import Curves, LinearTwin
-from .predict import Predictor, Report, Setting
+from .predict import Curved, Report, Setting
+from .predict import predictor as build
 
 Array = np.ndarray
 
@@ -68,12 +69,12 @@ class Advice:
     at_end: bool
 
 
-def advise(setting: Setting, most_epochs: int, feature_variance: float, seed: int, report: Report) -> tuple[Advice, Predictor]:
+def advise(setting: Setting, most_epochs: int, feature_variance: float, seed: int, report: Report) -> tuple[Advice, Curved]:
     """Sweep step and time in the theory. `feature_variance` turns steps into learning rates."""
     longest = lambda step: most_epochs * step * setting.sample_ratio
     proxy = LinearTwin(setting.estimate, setting.n, setting.d, seed)
     ridge, gain, static = choose_ridge(setting, proxy, longest)
-    predictor = Predictor(setting, ridge, longest, seed, report)
+    predictor = build(setting, ridge, most_epochs, seed, report)
     report(0.95, "choosing step and batch")
     steps, risks, stops = sweep(predictor, most_epochs)
     least = float(np.nanmin(risks))
@@ -83,7 +84,9 @@ def advise(setting: Setting, most_epochs: int, feature_variance: float, seed: in
     axis = np.arange(min(max(2 * epochs, epochs + 3), most_epochs) + 1)
     ends = axis * step * setting.sample_ratio
     ends, axis = ends[ends <= predictor.times[-1] * (1 + 1e-9)], axis[ends <= predictor.times[-1] * (1 + 1e-9)]
-    at = lambda curves: Curves(axis.astype(float), *(np.interp(ends, curves.times, getattr(curves, name)) for name in ("train", "test", "train_se", "test_se")))
+    at = lambda curves: Curves(
+        axis.astype(float), *(np.interp(ends, curves.times, getattr(curves, name)) for name in ("train", "test", "train_se", "test_se"))
+    )
     advice = Advice(
         step=step,
         epochs=epochs,
@@ -123,7 +126,7 @@ def choose_ridge(setting: Setting, proxy: LinearTwin, longest: Callable[[float],
     return (best * curvature if gain[best] > RIDGE_GAIN else 0.0), gain[best], static * curvature
 
 
-def sweep(predictor: Predictor, most_epochs: int) -> tuple[Array, Array, Array]:
+def sweep(predictor: Curved, most_epochs: int) -> tuple[Array, Array, Array]:
     """Best test risk under reshuffling of each step, and the epoch where it is reached, at whole epochs."""
     steps = np.geomspace(0.01 * predictor.largest_step, predictor.largest_step, SWEEP)
     risks, stops = np.full(SWEEP, np.nan), np.full(SWEEP, np.nan)
@@ -135,7 +138,7 @@ def sweep(predictor: Predictor, most_epochs: int) -> tuple[Array, Array, Array]:
     return steps, risks, stops
 
 
-def _at_epochs(predictor: Predictor, step: float, most_epochs: int) -> Array:
+def _at_epochs(predictor: Curved, step: float, most_epochs: int) -> Array:
     """Test risk after 0, 1, 2, ... epochs, as far as the curves go."""
     epoch = step * predictor.setting.sample_ratio
     count = int(min(most_epochs, np.floor(predictor.times[-1] / epoch * (1 + 1e-9))))
@@ -143,7 +146,7 @@ def _at_epochs(predictor: Predictor, step: float, most_epochs: int) -> Array:
     return np.interp(np.arange(count + 1) * epoch, curves.times, curves.test)
 
 
-def _cheapest(predictor: Predictor, steps: Array, least: float, most_epochs: int) -> tuple[float, int]:
+def _cheapest(predictor: Curved, steps: Array, least: float, most_epochs: int) -> tuple[float, int]:
     """Fewest epochs within the tolerance of the least risk, and of the steps that do so the one that is best then."""
     best: tuple[int, float, float] | None = None
     for step in steps:
@@ -173,7 +176,7 @@ def batch_rows(setting: Setting, proxy: LinearTwin, step: float, ridge: float, e
         limit = rate_limit(proxy, setting.curvature, ridge, size, setting.n, setting.d)
         rate = min(scaled, cap, 0.5 * limit)
         later = scaled / rate
-        good = size == 1 or (scaled <= STIFF * cap and size <= 0.1 * setting.n)
+        good = bool(size == 1 or (scaled <= STIFF * cap and size <= 0.1 * setting.n))
         useful = size if good else useful
         rows.append(BatchRow(size, rate / variance, limit / variance, int(np.ceil(epochs * later - 1e-9)), good))
     return rows, useful

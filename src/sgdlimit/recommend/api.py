@@ -65,8 +65,8 @@ class Recommendation:
 
     @property
     def expected(self) -> dict[str, Array]:
-        """Curves per epoch in the units of the label: `epoch`, and `train`, `test`, `replacement_test`, each also with `_low` and `_high`, a
-        band of two standard errors from the theory and from what the data leave open."""
+        """Curves per epoch in the units of the label: `epoch`, and `train`, `test`, `replacement_test`, each also with `_low` and
+        `_high`, a band of two standard errors from the theory and from what the data leave open."""
         a = self.advice
         out: dict[str, Array] = {"epoch": a.epoch_axis}
         for name, values, se in (
@@ -147,7 +147,9 @@ def recommend(
     report(0.03, "estimating spectrum, signal and noise")
     found = estimate(data.X / np.sqrt(data.feature_variance), data.y - data.y.mean(), rng)
     if found.linear_share < FEWEST_SHARE:
-        raise InputError(f"`{target}` must depend on the features for anything to be learnt, but its linear part is {found.linear_share:.1%} of its variance")
+        raise InputError(
+            f"`{target}` must depend on the features to be learnt, but its linear part is {found.linear_share:.1%} of its variance"
+        )
     setting = Setting.of(loss, found, data.n, data.d, float(data.y.mean()))
     advice, predictor = advise(setting, int(max_epochs), data.feature_variance, int(seed), lambda f, text: report(0.05 + 0.85 * f, text))
     trust = assess(data, found, rng)
@@ -166,7 +168,7 @@ def recommend(
 
 
 def _hold_out(data: Data, rng: np.random.Generator) -> tuple[Data, tuple[Array, Array]]:
-    """The data without a quarter chosen at random, and that quarter. Means and scales stay those of all, so that curves of both are alike."""
+    """The data without a quarter chosen at random, centred anew, and that quarter."""
     from dataclasses import replace
 
     order = rng.permutation(data.n)

@@ -93,7 +93,9 @@ def read(path: str | os.PathLike[str], target: str | None) -> tuple[Any, Any, li
     except InputError:
         raise
     except ImportError:
-        raise InputError(f"`data` must be a CSV file here, but is {path.name}: Parquet needs pyarrow (pip install 'sgdlimit[recommend]')") from None
+        raise InputError(
+            f"`data` must be a CSV file here, but is {path.name}: Parquet needs pyarrow (pip install 'sgdlimit[recommend]')"
+        ) from None
     except Exception as e:
         text = str(e).strip().splitlines()
         raise InputError(f"`data` must be readable, but `{path}` is not: {text[0] if text else type(e).__name__}") from None
@@ -188,10 +190,14 @@ def prepare(X: Any, y: Any, classes: bool, names: Sequence[str] | None = None, t
     if classes:
         signs, label_names = _two_classes(labels, target)
         positive = float(np.mean(signs > 0))
-        told.append(f"{label_names[1]} is the positive class, {label_names[0]} the negative one; {positive:.1%} of the labels are positive.")
+        told.append(
+            f"{label_names[1]} is the positive class, {label_names[0]} the negative one; {positive:.1%} of the labels are positive."
+        )
         return Data(X, signs, True, names, mean, scale, 0.0, 1.0, label_names, target, standardise, told)
     values, label_mean, label_scale = _measured(labels, target)
-    told.append(f"The label was centred at {label_mean:.4g} and divided by its standard deviation {label_scale:.4g}; learning rates do not depend on it.")
+    told.append(
+        f"The label was centred at {label_mean:.4g} and divided by its standard deviation {label_scale:.4g}; rates do not depend on it."
+    )
     return Data(X, values, False, names, mean, scale, label_mean, label_scale, (), target, standardise, told)
 
 
@@ -205,7 +211,9 @@ def _numbers(X: Any, names: Sequence[str] | None, told: list[str]) -> tuple[Arra
     try:
         matrix = np.asarray(X, dtype=float)
     except (TypeError, ValueError):
-        raise refuse("X", "hold numbers", Words("an array with other things in it"), "a table may have them: its columns of words are left out") from None
+        raise refuse(
+            "X", "hold numbers", Words("an array with other things in it"), "a table may have them: its columns of words are left out"
+        ) from None
     if matrix.ndim != 2 or 0 in matrix.shape:
         raise refuse("X", "be a matrix of samples by features", Words(f"an array of shape {matrix.shape}"))
     names = [f"column {i}" for i in range(matrix.shape[1])] if names is None else [str(name) for name in names]
@@ -249,7 +257,8 @@ def _complete(X: Array, names: list[str], told: list[str]) -> tuple[Array, list[
         return X, names
     poor = missing.mean(0) > MOST_MISSING
     if poor.any():
-        told.append(f"{_columns([name for name, bad in zip(names, poor, strict=True) if bad])} missing in more than half of the samples and left out.")
+        left_out = [name for name, bad in zip(names, poor, strict=True) if bad]
+        told.append(f"{_columns(left_out)} missing in more than half of the samples and left out.")
         X, missing, names = X[:, ~poor], missing[:, ~poor], [name for name, bad in zip(names, poor, strict=True) if not bad]
         if not names:
             raise refuse("data", "have columns that are mostly there", Words("missing in more than half of the samples in every column"))
@@ -298,7 +307,12 @@ def _measured(labels: Array, target: str) -> tuple[Array, float, float]:
     try:
         values = labels.astype(float)
     except (TypeError, ValueError):
-        raise refuse(target, "hold numbers for this loss", Words(f"{_some(sorted({str(x) for x in labels.tolist()}))}"), "--loss logistic takes two classes of any kind") from None
+        raise refuse(
+            target,
+            "hold numbers for this loss",
+            Words(f"{_some(sorted({str(x) for x in labels.tolist()}))}"),
+            "--loss logistic takes two classes of any kind",
+        ) from None
     if not np.isfinite(values).all():
         raise refuse(target, "be finite", Words("infinite in some samples"))
     mean, scale = float(values.mean()), float(values.std())

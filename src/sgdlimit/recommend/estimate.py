@@ -23,7 +23,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq, nnls
+from scipy.optimize import brentq, lsq_linear, nnls
 
 Array = np.ndarray
 
@@ -32,7 +32,7 @@ SMALLEST_RIDGE = 1e-3  # relative to the mean eigenvalue: training sees no small
 SPIKES = 12  # of the largest eigenvalues, how many may be read one by one
 APART = 1.12  # where they exceed the next by so much
 GRID = 72  # candidate eigenvalues
-FEWEST_WEIGHT = 1e-7
+FEWEST_SHARE = 0.2  # of a feature: lighter eigenvalues are left out
 STRONGEST = 8.0  # standard deviation of r*, beyond which logistic labels are as good as without noise
 FOLDS = 5
 ROWS_READ = 6000
@@ -161,8 +161,8 @@ def read(seen: Resolvent) -> Estimate:
     firm = 100.0  # two things are known better than the rest: fractions sum to one, eigenvalues have this mean
     known = np.concatenate([kernel(spikes).sum(1) / seen.d, [firm * share, firm * spikes.sum() / seen.d / mean]])
     wanted = np.concatenate([np.ones(RIDGES), [firm, firm]]) - known
-    law, _ = nnls(np.vstack([kernel(grid), firm * np.ones(GRID), firm * grid / mean]), wanted)
-    atoms, weights = _merge(grid, law)
+    law = _positive(np.vstack([kernel(grid), firm * np.ones(GRID), firm * grid / mean]), wanted)
+    atoms, weights = _merge(grid, law, seen.d)
     atoms, weights = np.append(atoms, spikes[::-1]), np.append(weights * (1.0 - share), np.full(len(spikes), 1.0 / seen.d))
     misfit = gamma * (weights * atoms / (1.0 + atoms * v[:, None])).sum(1) / left - 1.0
 
@@ -173,7 +173,7 @@ def read(seen: Resolvent) -> Estimate:
     bulk = atoms[: len(atoms) - len(spikes)]
     design = np.column_stack([np.ones(RIDGES), reach(bulk)]) / level[:, None]
     rest = 1.0 - (reach(atoms[len(bulk) :]) @ alone) / level
-    found, _ = nnls(design, rest)
+    found = _positive(design, rest)
     signal_misfit = design @ found - rest
     total = seen.energies.sum() + seen.rest
     found *= max(total - alone.sum(), 0.0) / max(found.sum(), 1e-12 * total)
@@ -186,9 +186,17 @@ def read(seen: Resolvent) -> Estimate:
     )
 
 
-def _merge(grid: Array, law: Array) -> tuple[Array, Array]:
+def _positive(matrix: Array, wanted: Array) -> Array:
+    """Least squares with no negative entry."""
+    try:
+        return nnls(matrix, wanted, maxiter=30 * matrix.shape[1])[0]
+    except RuntimeError:  # it goes round in circles on nearly equal columns
+        return np.maximum(lsq_linear(matrix, wanted, (0.0, np.inf)).x, 0.0)
+
+
+def _merge(grid: Array, law: Array, d: int) -> tuple[Array, Array]:
     """Neighbouring candidates that share one eigenvalue become one, with their fractions and mean kept."""
-    kept = np.flatnonzero(law > FEWEST_WEIGHT)
+    kept = np.flatnonzero(law > FEWEST_SHARE / d)
     groups = np.split(kept, np.flatnonzero(np.diff(kept) > 1) + 1)
     weights = np.array([law[group].sum() for group in groups])
     atoms = np.array([(law[group] * grid[group]).sum() for group in groups]) / weights
@@ -205,7 +213,7 @@ def companion(atoms: Array, weights: Array, gamma: float, tau: Array) -> Array:
 
 
 def ridge_error(atoms: Array, weights: Array, signal: Array, noise: float, gamma: float, tau: Array) -> Array:
-    """Squared error on fresh samples of ridge regression with `tau`, in the limit (Hastie and others, arXiv 1903.08560, section 4), `(T,)`."""
+    """Squared error on fresh samples of ridge regression with `tau`, in the limit (Hastie and others, arXiv 1903.08560), `(T,)`."""
     v = companion(atoms, weights, gamma, tau)[:, None]
     bias = (signal / (1.0 + atoms * v) ** 2).sum(1)
     overlap = gamma * (weights * (atoms * v / (1.0 + atoms * v)) ** 2).sum(1)

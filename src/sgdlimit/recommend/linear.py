@@ -2,8 +2,9 @@
 
 The features are drawn from the estimated spectrum; everything else is averaged exactly in the eigenbasis of their covariance
 `S = X^T X / n`, where gradient flow is a set of exponentials and the noise of SGD one Volterra equation for the train risk (Paquette,
-Lee, Pedregosa and Paquette, arXiv 2102.04396; Collins-Woodfin and Paquette, arXiv 2304.06847). Sums over eigenvalues fluctuate by 1/d, so one draw is the law
-for most purposes. A spectrum over four orders of magnitude needs no nodes in time here, and batches of any size are as easy as small ones.
+Lee, Pedregosa and Paquette, arXiv 2102.04396; Collins-Woodfin and Paquette, arXiv 2304.06847). Sums over eigenvalues fluctuate by
+1/d, so one draw is the law for most purposes. A spectrum over four orders of magnitude needs no nodes in time here, and batches of
+any size are as easy as small ones.
 
 Risks are halves of squared errors, as in `models.linear_regression`; time is `t` of THEORY section 1.
 """

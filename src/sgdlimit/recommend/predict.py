@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -21,7 +21,8 @@ from ..problem import GaussianTeacher, Init, NoNoise, Normal, Problem, Ridge, Un
 from ..results import Solution
 from ..spectrum import Spectrum
 from ..theory import solve
-from .estimate import Estimate, offset_for, strength
+from .drawn import DrawnPredictor
+from .estimate import STRONGEST, Estimate, offset_for, strength
 from .linear import POINTS, Curves, LinearTwin
 
 Array = np.ndarray
@@ -31,6 +32,7 @@ RTOL = 0.05  # of the curves' scale; errors are a few times less at the times th
 STEPS = (0.1, 0.4, 1.0)  # of the sweep, times one over the mean curvature at the best time
 RESHUFFLED = (0.25, 0.7)  # of the reshuffled theory, likewise
 MOST_EPOCHS = 24  # of a reshuffled solution: its nodes follow the epochs
+LONGEST = 80.0  # horizon that is solved; nodes follow it
 FEWEST_SHARE = 1e-4  # signal below which there is nothing to learn
 
 
@@ -44,6 +46,9 @@ class Setting:
         sample_ratio: `n / d`.
         size: standard deviation of `r*`.
         offset: intercept of the teacher, which the student has too; zero for "squared".
+        positive: fraction of labels +1.
+        clusters: whether the labels are more linear in the features than any logistic law of a Gaussian score allows: they are then taken
+            as two Gaussian clouds.
     """
 
     loss: str
@@ -52,6 +57,8 @@ class Setting:
     d: int
     size: float
     offset: float
+    positive: float = 0.5
+    clusters: bool = False
 
     @classmethod
     def of(cls, loss: str, estimate: Estimate, n: int, d: int, label_mean: float = 0.0) -> Setting:
@@ -61,7 +68,7 @@ class Setting:
         for _ in range(30):  # the intercept that gives the mean label depends on the size, and the other way round
             offset = offset_for(label_mean, size)
             size = strength(estimate.linear_share, offset)
-        return cls(loss, estimate, n, d, size, offset)
+        return cls(loss, estimate, n, d, size, offset, 0.5 * (1.0 + label_mean), size >= STRONGEST)
 
     @property
     def sample_ratio(self) -> float:
@@ -93,6 +100,33 @@ def _model(loss: str, noise: float, offset: float) -> tuple[Callable, Callable, 
     return lambda r, y: jnp.logaddexp(0.0, -y * (r[0] + offset)), label, Uniform()
 
 
+class Curved(Protocol):
+    """What the advice needs of a predictor."""
+
+    setting: Setting
+    ridge: float
+    times: Array
+    largest_step: float
+    best_time: float
+    notes: list[str]
+
+    def reshuffle(self, step: float) -> Curves: ...
+    def replacement(self, step: float) -> Curves: ...
+
+
+def predictor(setting: Setting, ridge: float, most_epochs: int, seed: int, report: Report) -> Curved:
+    """Theory where it can be solved, training on drawn data where it would take too long."""
+    longest = lambda step: most_epochs * step * setting.sample_ratio
+    found = Predictor(setting, ridge, longest, seed, report)
+    horizon = found.needed()
+    if not setting.clusters and (setting.loss == "squared" or horizon <= LONGEST):
+        found.solve()
+        return found
+    why = "the classes are two clusters, which it does not know" if setting.clusters else f"it would have to be solved to t = {horizon:.0f}"
+    note = f"Curves are from training on data drawn from the estimated problem, not from the theory: {why}."
+    return DrawnPredictor(setting, ridge, most_epochs, seed, report, [note])
+
+
 class Predictor:
     """Risks at any step up to `largest_step` and any time up to `horizon`, both kinds of sampling.
 
@@ -106,12 +140,22 @@ class Predictor:
         """`longest(step)` is the time that the epochs allowed take."""
         self.setting, self.ridge, self.seed, self.report = setting, ridge, seed, report
         self.notes: list[str] = []
+        self._with_replacement: Callable[[float], Curves]
         proxy = LinearTwin(setting.estimate, setting.n, setting.d, seed)
         self.proxy = proxy
         long = np.concatenate([[0.0], np.geomspace(1e-3, 1e4, 300)])
         _, test = proxy.flow(long, ridge if setting.loss == "squared" else ridge / 0.2)
         self.linear_time = float(long[np.argmax(test <= 1.002 * test.min())])
-        self._begin(longest)
+        self.longest = longest
+
+    def needed(self) -> float:
+        """Horizon that a small step needs to reach its best risk."""
+        curvature = 1.0 if self.setting.loss == "squared" else self._mean_curvature()
+        return min(2.2 * self.linear_time / curvature, self.longest(STEPS[-1] / curvature))
+
+    def solve(self) -> None:
+        """Compute what `replacement` and `reshuffle` interpolate."""
+        self._begin(self.longest)
         self._reshuffle()
 
     # --- with replacement ----------------------------------------------------------------------------------------------------
@@ -123,11 +167,14 @@ class Predictor:
             horizon = min(3.0 * self.linear_time, longest(self.largest_step))
             self.times = np.concatenate([[0.0], np.geomspace(1e-3 * horizon, horizon, POINTS)])
             self.flow = self.proxy.flow(self.times, self.ridge)
-            self.replacement: Callable[[float], Curves] = lambda step: self.proxy.sgd(step, self.ridge, self.times, self.flow)
+            self._with_replacement = lambda step: self.proxy.sgd(step, self.ridge, self.times, self.flow)
         else:
             self._solve_sweep(longest)
         test = self.replacement(1e-3 * self.largest_step).test
         self.best_time = float(self.times[np.argmin(test)])
+
+    def replacement(self, step: float) -> Curves:
+        return self._with_replacement(step)
 
     def _solve_sweep(self, longest: Callable[[float], float]) -> None:
         """Three steps of the stochastic modified equation, again with a longer horizon where risks still fall at its end."""
@@ -135,7 +182,7 @@ class Predictor:
         self.relative = 1.0 / mean_curvature
         steps = np.array(STEPS) * self.relative
         self.largest_step = float(1.5 * steps[-1])
-        horizon = min(2.2 * self.linear_time / mean_curvature, longest(steps[-1]))
+        horizon = self.needed()
         for attempt in range(3):
             self.times = np.concatenate([[0.0], np.geomspace(2e-3 * horizon, horizon, 60)])
             solved = []
@@ -152,7 +199,7 @@ class Predictor:
             train, test = (fit[0] * step**2 + fit[1] * step + fit[2] for fit in (fits["train"], fits["test"]))
             return Curves(self.times, train, test, errors["train_se"], errors["test_se"])
 
-        self.replacement = at
+        self._with_replacement = at
 
     def _mean_curvature(self) -> float:
         """Curvature of the logistic loss on predictions as strong as the signal found: a little under 1/4."""
@@ -185,7 +232,7 @@ class Predictor:
             if epochs > MOST_EPOCHS:
                 if factor == RESHUFFLED[-1]:
                     self.notes.append(
-                        f"Reshuffling was not solved: {epochs} epochs are too many for it. Curves are those with replacement, which are a little above."
+                        f"Reshuffling was not solved: {epochs} epochs are too many. Curves are those with replacement, a little above."
                     )
                 continue
             self.report(0.6 + 0.2 * i, f"reshuffled theory at step {step:.3g}")
@@ -215,6 +262,10 @@ class Predictor:
         for which in (1, 2):
             steps = np.array([entry[0] for entry in self.log_ratios])
             logs = np.array([entry[which] for entry in self.log_ratios]) / steps[:, None]
-            slope = logs[0] if len(steps) == 1 else logs[0] + (logs[1] - logs[0]) * np.clip((step - steps[0]) / (steps[1] - steps[0]), -1.0, 1.5)
+            slope = (
+                logs[0]
+                if len(steps) == 1
+                else logs[0] + (logs[1] - logs[0]) * np.clip((step - steps[0]) / (steps[1] - steps[0]), -1.0, 1.5)
+            )
             factors.append(np.exp(np.minimum(slope * step, 0.0)))
         return Curves(base.times, base.train * factors[0], base.test * factors[1], base.train_se, base.test_se)

@@ -25,7 +25,8 @@ def headline(r: Recommendation) -> str:
     """The advice in one sentence."""
     a = r.advice
     decay = f", weight decay {short(a.weight_decay)}" if a.weight_decay else ", no weight decay"
-    return f"Learning rate {short(r.learning_rate)} with batches of {a.batch_size}{decay}, stopped after {a.epochs} epoch{'s' if a.epochs > 1 else ''}."
+    epochs = f"{a.epochs} epoch{'s' if a.epochs > 1 else ''}"
+    return f"Learning rate {short(r.learning_rate)} with batches of {a.batch_size}{decay}, stopped after {epochs}."
 
 
 def sentences(r: Recommendation) -> list[str]:
@@ -35,7 +36,9 @@ def sentences(r: Recommendation) -> list[str]:
     test, low, high = (float(e[name][stop]) for name in ("test", "test_low", "test_high"))
     risk = "log-loss" if r.loss == "logistic" else "half squared error"
     out = [headline(r)]
-    out.append(f"Expected test risk ({risk}) there: {test:.4g}, between {low:.4g} and {high:.4g}; train risk {float(e['train'][stop]):.4g}.")
+    out.append(
+        f"Expected test risk ({risk}) there: {test:.4g}, between {low:.4g} and {high:.4g}; train risk {float(e['train'][stop]):.4g}."
+    )
     out.append(f"Trust: {r.trust.reasons}")
     out.append(
         f"The largest useful batch is {a.largest_batch}: up to it the learning rate grows in proportion to the batch; "
@@ -45,7 +48,9 @@ def sentences(r: Recommendation) -> list[str]:
     unstable = "training diverges" if r.loss == "squared" else "training is unstable at the start"
     out.append(f"Above a learning rate of {short(limit)} {unstable} (batches of {a.batch_size}).")
     difference = float(a.replacement.test[stop] / a.reshuffle.test[stop] - 1.0)
-    out.append(f"Reshuffling every epoch, which is assumed here, is worth {difference:.1%} of the test risk against drawing samples with replacement.")
+    out.append(
+        f"Reshuffling every epoch, as is assumed here, is worth {difference:.1%} of the test risk against sampling with replacement."
+    )
     if a.weight_decay:
         out.append(f"The weight decay lowers the best test risk by {a.ridge_gain:.1%} against early stopping alone.")
     else:
@@ -60,11 +65,14 @@ def sentences(r: Recommendation) -> list[str]:
 
 def data_lines(r: Recommendation) -> list[str]:
     e = r.estimate
-    share = "of the label's variance is linear in the features" if r.loss == "squared" else "of the labels' variance is linear in the features"
+    share = (
+        "of the label's variance is linear in the features" if r.loss == "squared" else "of the labels' variance is linear in the features"
+    )
     return [
         f"{r.n} samples, {r.d} features: n/d = {r.n / r.d:.3g}.",
         *r.told,
-        f"Estimated: {e.linear_share:.1%} {share}; covariance eigenvalues from {short(e.eigenvalues.min())} to {short(e.eigenvalues.max())} times their mean.",
+        f"Estimated: {e.linear_share:.1%} {share}; covariance eigenvalues from {short(e.eigenvalues.min())} to "
+        f"{short(e.eigenvalues.max())} times their mean.",
     ]
 
 
@@ -79,7 +87,7 @@ def numbers(r: Recommendation) -> dict[str, Any]:
         },
         "data": {"target": r.target, "n": r.n, "d": r.d, "sample_ratio": r.n / r.d, "feature_variance": r.feature_variance, "told": r.told},
         "loss": r.loss,
-        "batches": [{"batch_size": b.batch_size, "learning_rate": b.learning_rate, "limit": b.limit, "epochs": b.epochs, "useful": b.useful} for b in a.batches],
+        "batches": [{"batch_size": b.batch_size, "learning_rate": b.learning_rate, "limit": b.limit, "epochs": b.epochs, "useful": bool(b.useful)} for b in a.batches],
         "largest_useful_batch": a.largest_batch,
         "limit_step": a.limit_step,
         "best_weight_decay_without_stopping": a.best_ridge,
@@ -171,7 +179,9 @@ def page(r: Recommendation) -> str:
         rows=shown_rows(r),
         batch_size=r.advice.batch_size,
         data_lines=data_lines(r),
-        loss={"logistic": "log(1 + exp(-y r)), labels +1 and -1", "squared": "(r - y)² / 2; for a loss without the half, halve the rates"}[r.loss],
+        loss={"logistic": "log(1 + exp(-y r)), labels +1 and -1", "squared": "(r - y)² / 2; for a loss without the half, halve the rates"}[
+            r.loss
+        ],
         short=short,
         seconds=r.seconds,
         version=__version__,
@@ -213,8 +223,17 @@ def _curves(r: Recommendation) -> Any:
         source = {"x": e["epoch"], "y": e[name], "low": e[f"{name}_low"], "high": e[f"{name}_high"]}
         plot.varea("x", "low", "high", source=source, color=COLOURS[name], alpha=0.18)
         line = plot.line("x", "y", source=source, color=COLOURS[name], width=2, legend_label=f"{name}, expected")
-        plot.add_tools(HoverTool(renderers=[line], tooltips=[("", f"{name}, expected"), ("epoch", "@x"), ("risk", "@y{0.0000}")], visible=False))
-    plot.line(e["epoch"], e["replacement_test"], color=COLOURS["replacement"], line_dash="dashed", width=1.5, legend_label="test, with replacement")
+        plot.add_tools(
+            HoverTool(renderers=[line], tooltips=[("", f"{name}, expected"), ("epoch", "@x"), ("risk", "@y{0.0000}")], visible=False)
+        )
+    plot.line(
+        e["epoch"],
+        e["replacement_test"],
+        color=COLOURS["replacement"],
+        line_dash="dashed",
+        width=1.5,
+        legend_label="test, with replacement",
+    )
     if r.verification:
         for name in ("test", "train"):
             measured = r.scale * getattr(r.verification.trained, name)[:, : len(e["epoch"])]
@@ -235,7 +254,13 @@ def _sweep(r: Recommendation) -> Any:
     source = {"x": rate * steps[good], "y": r.scale * risks[good], "epoch": stops[good]}
     line = plot.line("x", "y", source=source, color=COLOURS["test"], width=2)
     points = plot.scatter("x", "y", source=source, color=COLOURS["test"], fill_color="white", size=5)
-    plot.add_tools(HoverTool(renderers=[line, points], tooltips=[("learning rate", "@x{0.00000}"), ("test risk", "@y{0.0000}"), ("at epoch", "@epoch")], visible=False))
+    plot.add_tools(
+        HoverTool(
+            renderers=[line, points],
+            tooltips=[("learning rate", "@x{0.00000}"), ("test risk", "@y{0.0000}"), ("at epoch", "@epoch")],
+            visible=False,
+        )
+    )
     plot.add_layout(Span(location=r.learning_rate, dimension="height", line_color="#444444", line_dash="dotted", line_width=1.5))
     return plot
 
@@ -247,6 +272,8 @@ def _signal(r: Recommendation) -> Any:
     plot = _figure("eigenvalue of the feature covariance over its mean", "share", x_axis_type="log")
     plot.segment(e.eigenvalues, 0, e.eigenvalues, e.weights * e.eigenvalues, color=COLOURS["replacement"], line_width=2)
     plot.scatter(e.eigenvalues, e.weights * e.eigenvalues, color=COLOURS["replacement"], size=7, legend_label="of the features' variance")
-    plot.scatter(1.03 * e.eigenvalues, e.signal / total, color=COLOURS["test"], marker="square", size=7, legend_label="of the label's variance")
+    plot.scatter(
+        1.03 * e.eigenvalues, e.signal / total, color=COLOURS["test"], marker="square", size=7, legend_label="of the label's variance"
+    )
     plot.segment(1.03 * e.eigenvalues, 0, 1.03 * e.eigenvalues, e.signal / total, color=COLOURS["test"], line_width=2)
     return _legend(plot)

@@ -7,6 +7,7 @@ the weights alone. A batch's gradient is its mean, an epoch goes through all sam
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -59,28 +60,29 @@ def pick(backend: str) -> str:
 
 def train(
     loss: str, data: tuple[Array, Array], fresh: tuple[Array, Array], rate: float, batch_size: int, decay: float, epochs: int,
-    seeds: Any, backend: str = "numpy",
+    seeds: Any, backend: str = "numpy", order: str = "reshuffle",
 ) -> Trained:  # fmt: skip
     """Train once per seed on `data = (X, y)` and measure after every epoch on it and on `fresh`.
 
-    `rate` is the learning rate of the mean loss, `decay` the weight decay; scikit-learn takes one sample a step, so its rate is divided by
-    the batch size, which is the same training as long as batches are small.
+    `order` is "reshuffle", or "replacement" (NumPy alone), where an epoch draws as many samples as there are. `rate` is the learning rate
+    of the mean loss, `decay` the weight decay. scikit-learn takes one sample a step, so its rate is divided by the batch size, which is
+    the same training as long as batches are small.
     """
-    loop = {"numpy": _numpy, "torch": _torch, "sklearn": _sklearn}[backend]
+    loop = {"numpy": partial(_numpy, order=order), "torch": _torch, "sklearn": _sklearn}[backend]
     rows = [loop(loss, data, fresh, rate, batch_size, decay, epochs, int(seed)) for seed in seeds]
     risks = np.array(rows)
     return Trained(risks[:, :, 0], risks[:, :, 1], backend)
 
 
-def _numpy(loss, data, fresh, rate, batch_size, decay, epochs, seed) -> list[tuple[float, float]]:
+def _numpy(loss, data, fresh, rate, batch_size, decay, epochs, seed, order="reshuffle") -> list[tuple[float, float]]:
     X, y = data
     rng = np.random.default_rng(seed)
     w, b = np.zeros(X.shape[1]), start_intercept(loss, y)
     risks = [_risks(loss, data, fresh, w, b)]
     with np.errstate(over="ignore", invalid="ignore"):
         for _ in range(epochs):
-            order = rng.permutation(len(X))
-            shuffled, labels = X[order], y[order]
+            chosen = rng.permutation(len(X)) if order == "reshuffle" else rng.integers(len(X), size=len(X))
+            shuffled, labels = X[chosen], y[chosen]
             for at in range(0, len(X), batch_size):
                 x, t = shuffled[at : at + batch_size], labels[at : at + batch_size]
                 slope = (-t * expit(-t * (x @ w + b)) if loss == "logistic" else x @ w + b - t) * (rate / len(t))
@@ -132,7 +134,15 @@ def _sklearn(loss, data, fresh, rate, batch_size, decay, epochs, seed) -> list[t
     w, b = np.zeros(X.shape[1]), start_intercept(loss, y)
     risks = [_risks(loss, data, fresh, w, b)]
     for epoch in range(epochs):
-        model = make(loss=name, learning_rate="constant", eta0=rate / batch_size, alpha=decay, max_iter=1, tol=None, random_state=seed * 100_003 + epoch)
+        model = make(
+            loss=name,
+            learning_rate="constant",
+            eta0=rate / batch_size,
+            alpha=decay,
+            max_iter=1,
+            tol=None,
+            random_state=seed * 100_003 + epoch,
+        )
         try:
             model.fit(X, y, coef_init=w, intercept_init=b)
         except ValueError:  # its weights have run away

@@ -97,7 +97,7 @@ def _ratio(ratio: float) -> Check:
 def _directions(d: int, e: Estimate) -> Check:
     value = d / float(e.weights @ e.eigenvalues**2)
     return _check(
-        "directions that matter", value, 25, 6, f"The variance is spread over about {value:.0f} directions; averages over them need a few dozen."
+        "directions that matter", value, 25, 6, f"The variance is spread over about {value:.0f} directions; averages need a few dozen."
     )
 
 
@@ -107,21 +107,21 @@ def _norms(X: Array, e: Estimate) -> Check:
     spread = float(norms.var() / norms.mean() ** 2)
     gaussian = 2.0 * float(e.weights @ e.eigenvalues**2) / X.shape[1]
     value = np.sqrt(max(spread - gaussian, 0.0))
-    return _check("row norms", value, 0.35, 1.0, f"Squared row norms vary by {value:.0%} beyond what such features would; the theory takes them as equal.")
+    return _check("row norms", value, 0.35, 1.0, f"Squared row norms vary by {value:.0%} more than such features would let them.")
 
 
 def _tails(X: Array) -> Check:
     spread = X.std(0)
     z = (X - X.mean(0)) / np.where(spread > 0, spread, 1.0)
     value = float(np.quantile((z**4).mean(0), 0.9))
-    return _check("tails", value, 10.0, 60.0, f"A tenth of the columns have a kurtosis of {value:.3g} or more (3 is Gaussian); heavy tails make single samples matter.")
+    return _check("tails", value, 10.0, 60.0, f"A tenth of the columns have a kurtosis of {value:.3g} or more (3 is Gaussian).")
 
 
 def _repeats(X: Array) -> Check:
     """Mean share of a column's commonest value: sparse features are mostly zero."""
     columns = X[:, :: max(1, X.shape[1] // 200)]
     value = float(np.mean([np.unique(column, return_counts=True)[1].max() / len(column) for column in columns.T]))
-    return _check("sparsity", value, 0.6, 0.95, f"In the mean column {value:.0%} of the entries are one and the same value; the theory takes features as dense.")
+    return _check("sparsity", value, 0.6, 0.95, f"In the mean column {value:.0%} of the entries are the same value.")
 
 
 def _spectrum(e: Estimate) -> Check:
@@ -138,6 +138,7 @@ def _linearity(data: Data, e: Estimate) -> Check:
     """Labels that are more linear in the features than any logistic law of a Gaussian prediction allows."""
     value = e.linear_share / share_at(STRONGEST, 0.0)
     return _check(
-        "classes", value, 0.97, 1.6,
-        f"The labels are {e.linear_share:.0%} linear in the features, {value:.2f} times what classes cut from a Gaussian score can be; above 1 they are two clusters.",
+        "classes", value, 0.9, 1.1,
+        f"The labels are {e.linear_share:.0%} linear in the features, {value:.2f} times what classes cut from a Gaussian score can be: "
+        "above 1 they are clusters, whose risk is small and known poorly.",
     )  # fmt: skip

@@ -33,10 +33,14 @@ class Verification:
     @property
     def sentence(self) -> str:
         test, train_ = self.deviation["test"], self.deviation["train"]
-        what = f"Trained {len(self.trained.test)} times ({self.trained.backend}, batches of {self.batch_size}), measured on {self.held_out} samples held out"
+        runs = f"{len(self.trained.test)} times ({self.trained.backend}, batches of {self.batch_size})"
+        what = f"Trained {runs}, measured on {self.held_out} samples held out"
         if not np.isfinite(self.trained.test).all():
             return f"{what}: training diverged."
-        return f"{what}: at the stopping epoch the expected test risk is {test:+.1%} off the measured mean, the train risk {train_:+.1%}; along the curve the test risk is off by at most {self.largest:.1%}."
+        return (
+            f"{what}: at the stopping epoch the expected test risk is {test:+.1%} off the measured mean, the train risk {train_:+.1%}; "
+            f"along the curve the test risk is off by at most {self.largest:.1%}."
+        )
 
 
 def verify(
