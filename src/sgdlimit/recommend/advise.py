@@ -15,7 +15,7 @@ from .predict import predictor as build
 
 Array = np.ndarray
 
-TOLERANCE = 0.005  # of the test risk: gains below are not worth an epoch
+TOLERANCE = 0.002  # of the test risk: gains below are not worth an epoch
 RIDGE_GAIN = 0.01  # by which a penalty must lower the best test risk to be recommended
 STIFF = 0.25  # rate times the largest curvature up to which batches are small: beyond, noise and epochs grow with them
 SWEEP = 40  # steps tried
@@ -178,7 +178,7 @@ def batch_rows(setting: Setting, proxy: LinearTwin, step: float, ridge: float, e
         later = scaled / rate
         good = bool(size == 1 or (scaled <= STIFF * cap and size <= 0.1 * setting.n))
         useful = size if good else useful
-        rows.append(BatchRow(size, rate / variance, limit / variance, int(np.ceil(epochs * later - 1e-9)), good))
+        rows.append(BatchRow(size, float(rate / variance), limit / variance, int(np.ceil(epochs * later - 1e-9)), good))
     return rows, useful
 
 
@@ -196,4 +196,4 @@ def rate_limit(proxy: LinearTwin, curvature: float, ridge: float, size: int, n: 
 
     if excess(top * (1 - 1e-9)) <= 0:
         return top
-    return float(brentq(excess, 1e-12 * top, top * (1 - 1e-9)))
+    return float(brentq(excess, 1e-12 * top, top * (1 - 1e-9)))  # pyright: ignore[reportArgumentType]

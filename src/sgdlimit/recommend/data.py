@@ -111,7 +111,7 @@ def _table(path: Path, reader: str) -> pd.DataFrame:
     return pd.read_csv(path, sep="\t" if tabs else ",", skipinitialspace=True)
 
 
-def split(table: pd.DataFrame, target: str | None) -> tuple[pd.DataFrame, pd.Series, list[str], str]:
+def split(table: pd.DataFrame, target: str | None) -> tuple[pd.DataFrame, Any, list[str], str]:
     """A table into features and the column of labels."""
     table = table.rename(columns=str)
     if target is None:
@@ -227,8 +227,9 @@ def _numbers(X: Any, names: Sequence[str] | None, told: list[str]) -> tuple[Arra
 
 def _numeric_columns(table: Any, told: list[str]) -> tuple[Array, list[str]]:
     """Columns of numbers, of truth values, and of numbers written as words; the others are left out by name."""
-    import pandas as pd
+    from importlib import import_module
 
+    pd: Any = import_module("pandas")
     kept, left_out = {}, []
     for i, name in enumerate(map(str, table.columns)):
         column = table.iloc[:, i]

@@ -20,6 +20,7 @@ Labels of two classes follow `P(y = 1) = 1 / (1 + exp(-(r* + b)))`. Their regres
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -203,12 +204,17 @@ def _merge(grid: Array, law: Array, d: int) -> tuple[Array, Array]:
     return atoms, weights / weights.sum()
 
 
+def _root(f: Callable[[float], float], low: float, high: float) -> float:
+    """Where `f` vanishes between two places of different sign."""
+    return float(brentq(f, low, high))  # pyright: ignore[reportArgumentType]
+
+
 def companion(atoms: Array, weights: Array, gamma: float, tau: Array) -> Array:
     """`v(tau)` of the population law: the fixed point of the first equation, `(T,)`."""
     out = []
     for one in np.asarray(tau, dtype=float):
         f = lambda u, one=one: np.exp(-u) - one - gamma * (weights * atoms / (1.0 + atoms * np.exp(u))).sum()
-        out.append(np.exp(brentq(f, -np.log(one + gamma * (weights * atoms).sum()) - 1e-9, -np.log(one) + 1e-9)))
+        out.append(np.exp(_root(f, -np.log(one + gamma * (weights * atoms).sum()) - 1e-9, -np.log(one) + 1e-9)))
     return np.array(out)
 
 
@@ -227,7 +233,7 @@ def strength(linear_share: float, offset: float = 0.0) -> float:
         return 0.0
     if share_at(STRONGEST, offset) <= linear_share:
         return STRONGEST
-    return float(brentq(lambda s: share_at(s, offset) - linear_share, 1e-6, STRONGEST))
+    return _root(lambda s: share_at(s, offset) - linear_share, 1e-6, STRONGEST)
 
 
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(201)
@@ -245,4 +251,4 @@ def offset_for(mean: float, size: float) -> float:
     """Intercept of the teacher at which labels `+1` or `-1` have this mean."""
     at = lambda b: _WEIGHTS @ np.tanh(0.5 * (size * _NODES + b)) - mean
     reach = 10.0 + 10.0 * size
-    return float(brentq(at, -reach, reach))
+    return _root(at, -reach, reach)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,11 +84,12 @@ def numbers(r: Recommendation) -> dict[str, Any]:
     steps, risks, stops = a.sweep
     found: dict[str, Any] = {
         "recommended": {
-            "learning_rate": r.learning_rate, "batch_size": a.batch_size, "epochs": a.epochs, "weight_decay": a.weight_decay, "step": a.step,
+            "learning_rate": r.learning_rate, "batch_size": a.batch_size, "epochs": a.epochs, "weight_decay": a.weight_decay,
+            "step": a.step,
         },
         "data": {"target": r.target, "n": r.n, "d": r.d, "sample_ratio": r.n / r.d, "feature_variance": r.feature_variance, "told": r.told},
         "loss": r.loss,
-        "batches": [{"batch_size": b.batch_size, "learning_rate": b.learning_rate, "limit": b.limit, "epochs": b.epochs, "useful": bool(b.useful)} for b in a.batches],
+        "batches": [asdict(row) for row in a.batches],
         "largest_useful_batch": a.largest_batch,
         "limit_step": a.limit_step,
         "best_weight_decay_without_stopping": a.best_ridge,
@@ -97,8 +99,7 @@ def numbers(r: Recommendation) -> dict[str, Any]:
             "eigenvalues": listed(e.eigenvalues), "weights": listed(e.weights), "signal": listed(e.signal), "noise": e.noise,
             "linear_share": e.linear_share, "teacher_size": r.setting.size, "intercept": r.setting.offset,
         },
-        "trust": {"verdict": r.trust.verdict, "reasons": r.trust.reasons,
-                  "checks": [{"name": c.name, "value": c.value, "good": c.good, "care": c.care, "grade": c.grade, "text": c.text} for c in r.trust.checks]},
+        "trust": {"verdict": r.trust.verdict, "reasons": r.trust.reasons, "checks": [asdict(check) for check in r.trust.checks]},
         "notes": r.notes,
         "seconds": r.seconds,
     }  # fmt: skip
@@ -191,8 +192,16 @@ def page(r: Recommendation) -> str:
 def _figure(x: str, y: str, **options: Any) -> Any:
     from bokeh.plotting import figure
 
-    plot = figure(height=330, sizing_mode="stretch_width", tools="pan,box_zoom,wheel_zoom,reset,save", active_scroll=None, toolbar_location="below",
-                  x_axis_label=x, y_axis_label=y, **options)  # fmt: skip
+    plot = figure(
+        height=330,
+        sizing_mode="stretch_width",
+        tools="pan,box_zoom,wheel_zoom,reset,save",
+        active_scroll=None,
+        toolbar_location="below",
+        x_axis_label=x,
+        y_axis_label=y,
+        **options,
+    )
     plot.toolbar.logo = None
     plot.toolbar.autohide = True
     plot.outline_line_color = None

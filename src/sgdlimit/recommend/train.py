@@ -130,7 +130,8 @@ def _sklearn(loss, data, fresh, rate, batch_size, decay, epochs, seed) -> list[t
     from sklearn.linear_model import SGDClassifier, SGDRegressor  # pyright: ignore[reportMissingImports]
 
     X, y = data
-    make, name = (SGDClassifier, "log_loss") if loss == "logistic" else (SGDRegressor, "squared_error")
+    make: Any = SGDClassifier if loss == "logistic" else SGDRegressor
+    name = "log_loss" if loss == "logistic" else "squared_error"
     w, b = np.zeros(X.shape[1]), start_intercept(loss, y)
     risks = [_risks(loss, data, fresh, w, b)]
     for epoch in range(epochs):

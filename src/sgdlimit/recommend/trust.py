@@ -66,7 +66,7 @@ class Trust:
 def assess(data: Data, estimate: Estimate, rng: np.random.Generator) -> Trust:
     """Hold every assumption against the data."""
     X = data.X if data.n <= SAMPLE else data.X[rng.choice(data.n, SAMPLE, replace=False)]
-    checks = [_features(data.d), _ratio(data.n / data.d), _directions(data.d, estimate), _norms(X, estimate), _tails(X), _repeats(X)]
+    checks = [_features(data.d), _ratio(data.n / data.d), _directions(data.d, estimate), _norms(X, estimate), _tails(X), _repeats(X), _copies(data.X)]
     checks += [_spectrum(estimate), _held_out(estimate)]
     if data.classes:
         checks.append(_linearity(data, estimate))
@@ -122,6 +122,13 @@ def _repeats(X: Array) -> Check:
     columns = X[:, :: max(1, X.shape[1] // 200)]
     value = float(np.mean([np.unique(column, return_counts=True)[1].max() / len(column) for column in columns.T]))
     return _check("sparsity", value, 0.6, 0.95, f"In the mean column {value:.0%} of the entries are the same value.")
+
+
+def _copies(X: Array) -> Check:
+    """Fraction of samples that are there more than once: held-out errors are then no errors on fresh samples."""
+    keys = np.round(X @ np.random.default_rng(0).standard_normal(X.shape[1]), 9)
+    value = 1.0 - len(np.unique(keys)) / len(keys)
+    return _check("copies", value, 0.01, 0.1, f"{value:.1%} of the samples are copies of others; the theory takes them as independent.")
 
 
 def _spectrum(e: Estimate) -> Check:

@@ -1,0 +1,341 @@
+"""Advice for real data: what is read off them, what is done to bad ones, and whether following it pays."""
+
+from __future__ import annotations
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+
+import sgdlimit as sl
+from sgdlimit.errors import InputError
+from sgdlimit.recommend.advise import rate_limit
+from sgdlimit.recommend.data import prepare, read
+from sgdlimit.recommend.estimate import Estimate, Resolvent, estimate, offset_for, ridge_error, share_at, strength
+from sgdlimit.recommend.linear import LinearTwin
+from sgdlimit.recommend.predict import Setting
+from sgdlimit.recommend.train import risk, train
+from sgdlimit.theory.closed_forms import linear_descent, linear_model
+
+
+def draw(n: int, d: int, values: np.ndarray, noise: float, seed: int, fresh: int = 0):
+    """Gaussian features with covariance `diag(values)`, mean variance one, and a linear teacher of strength one along all of them."""
+    rng = np.random.default_rng(seed)
+    values = values / values.mean()
+    X = rng.standard_normal((n + fresh, d)) * np.sqrt(values)
+    y = X @ (rng.standard_normal(d) / np.sqrt(d)) + np.sqrt(noise) * rng.standard_normal(n + fresh)
+    return X, y
+
+
+ISOTROPIC = lambda d: np.ones(d)
+POWER_LAW = lambda d: np.arange(1.0, d + 1) ** -1.0
+TWO = lambda d: np.where(np.arange(d) < d // 4, 3.0, 1 / 3)
+
+
+# --- estimates -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(1500, 500), (400, 600)])
+def test_isotropic_data_are_found_isotropic(shape):
+    """Sample eigenvalues spread over a factor of 12 or more here; the population's are one. n = 1500 leaves the noise a standard error of
+    sqrt(2 / (n - d)) = 4.5%; 15% is 3.3 of them."""
+    X, y = draw(*shape, ISOTROPIC(shape[1]), 0.25, 1)
+    found = estimate(X - X.mean(0), y - y.mean(), np.random.default_rng(0))
+    spread = found.weights @ (found.eigenvalues - 1.0) ** 2
+    assert spread < 0.01
+    assert found.spectrum_residual < 0.01
+    if shape[0] > shape[1]:
+        assert found.noise == pytest.approx(0.25, rel=0.15)
+
+
+def test_two_eigenvalues_and_their_signal_are_found():
+    X, y = draw(2000, 500, TWO(500), 0.25, 2)
+    found = estimate(X - X.mean(0), y - y.mean(), np.random.default_rng(0))
+    high = found.eigenvalues > 1.0
+    assert found.weights[high].sum() == pytest.approx(0.25, abs=0.02)
+    assert found.weights[high] @ found.eigenvalues[high] / found.weights[high].sum() == pytest.approx(3.0, rel=0.05)
+    # Signal is eigenvalue times squared weight: three quarters along the large ones. 375 and 125 weights, squared: 7% and 13%.
+    assert found.signal[high].sum() / found.signal.sum() == pytest.approx(0.75, abs=0.1)
+
+
+def test_large_eigenvalues_of_a_power_law_are_found_one_by_one():
+    values = POWER_LAW(600) / POWER_LAW(600).mean()
+    X, y = draw(1500, 600, values, 0.25, 3)
+    found = estimate(X - X.mean(0), y - y.mean(), np.random.default_rng(0))
+    # A sample eigenvalue has a relative standard error of sqrt(2/n) = 3.7%.
+    np.testing.assert_allclose(np.sort(found.eigenvalues)[::-1][:3], values[:3], rtol=0.15)
+    assert found.weights @ found.eigenvalues == pytest.approx(1.0)
+    assert found.held_out_residual < 0.03
+
+
+def test_ridge_errors_agree_with_training_on_fresh_samples():
+    X, y = draw(800 + 20000, 400, TWO(400), 0.25, 4)
+    (A, b), (B, c) = (X[:800], y[:800]), (X[800:], y[800:])
+    theta = np.linalg.solve(A.T @ A / 800 + 0.3 * np.eye(400), A.T @ b / 800)
+    measured = np.mean((B @ theta - c) ** 2)
+    values = TWO(400) / TWO(400).mean()
+    expected = ridge_error(np.array([1 / 3, 3.0]), np.array([0.75, 0.25]), values[[-1, 0]] * [0.75, 0.25], 0.25, 0.5, np.array([0.3]))[0]
+    # 20000 fresh samples and 800 labels: 1% and 5% (sqrt(2/800)) of the excess over the noise.
+    assert measured == pytest.approx(expected, rel=0.08)
+    seen = Resolvent.of(A - A.mean(0), b - b.mean())
+    assert seen.held_out(np.array([0.3]))[0] == pytest.approx(expected, rel=0.15)  # three standard errors of 800 squares
+
+
+@pytest.mark.parametrize(("size", "offset"), [(0.5, 0.0), (2.0, 0.0), (3.0, -1.0)])
+def test_strength_of_a_logistic_teacher_inverts_its_linear_share(size, offset):
+    assert strength(share_at(size, offset), offset) == pytest.approx(size, rel=1e-6)
+    mean = 2.0 * np.mean(1 / (1 + np.exp(-(size * np.random.default_rng(0).standard_normal(400_000) + offset)))) - 1.0
+    assert offset_for(mean, size) == pytest.approx(offset, abs=0.02)  # 400000 draws: 4 standard errors
+
+
+# --- least squares at finite size ----------------------------------------------------------------------------------------
+
+
+def flat(noise: float = 0.25) -> Estimate:
+    return Estimate(np.ones(1), np.ones(1), np.ones(1), noise, 0.0, 0.0, 0.0, 4.0)
+
+
+def test_drawn_features_give_the_closed_form():
+    """Sums over 600 eigenvalues fluctuate by about 1/600, tested at 0.5% of each value."""
+    twin = LinearTwin(flat(), 1200, 600, 0)
+    times = np.concatenate([[0.0], np.geomspace(1e-2, 20.0, 240)])
+    found = twin.sgd(0.7, 0.05, times, twin.flow(times, 0.05))
+    exact = linear_model(2.0, 0.7, 0.05, 0.25, 0.0, 1.0, times)
+    np.testing.assert_allclose(found.test, exact["test_risk"], rtol=5e-3)
+    np.testing.assert_allclose(found.train, exact["train_risk"], rtol=5e-3)
+    assert twin.stability_limit() == pytest.approx(2.0, rel=0.01)
+
+
+@pytest.mark.parametrize("fraction", [0.1, 1.0])
+def test_batches_give_the_closed_form(fraction):
+    twin = LinearTwin(flat(), 1200, 600, 0)
+    rate, steps = 0.2, 40
+    found = twin.batches(rate, fraction, 0.0, steps, 1)
+    exact = linear_descent(2.0, rate / (2.0 * fraction), fraction, 0.0, 0.25, 0.0, 1.0, steps)
+    np.testing.assert_allclose(found.test, exact["test_risk"], rtol=5e-3)
+    np.testing.assert_allclose(found.train, exact["train_risk"], rtol=5e-3)
+
+
+def test_above_the_limit_training_diverges_and_below_it_does_not():
+    X, y = draw(600, 300, ISOTROPIC(300), 0.25, 5)
+    twin = LinearTwin(flat(), 600, 300, 0)
+    for size in (4, 64):
+        limit = rate_limit(twin, 1.0, 0.0, size, 600, 300)
+        ends = [train("squared", (X, y), (X, y), factor * limit, size, 0.0, 60, [0], order="replacement").train[0] for factor in (0.7, 1.5)]
+        assert ends[0][-1] < ends[0][0]
+        assert ends[1][-1] > 100 * ends[1][0]
+
+
+# --- real training -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", ["squared", "logistic"])
+def test_loops_train_alike(loss):
+    """scikit-learn takes samples one by one: the same loop for batches of one, up to the order."""
+    pytest.importorskip("sklearn")
+    X, y = draw(300, 40, ISOTROPIC(40), 0.25, 6)
+    y = np.sign(y) if loss == "logistic" else y
+    ours, theirs = (train(loss, (X, y), (X, y), 0.004, 1, 0.01, 5, range(4), backend) for backend in ("numpy", "sklearn"))
+    np.testing.assert_allclose(ours.test.mean(0), theirs.test.mean(0), rtol=0.02)
+    assert ours.test[:, 0] == pytest.approx(risk(loss, np.zeros(300) + (0.0 if loss == "logistic" else y.mean()), y), rel=0.05)
+
+
+def test_a_run_away_is_infinite_not_an_error():
+    X, y = draw(100, 40, ISOTROPIC(40), 0.25, 7)
+    done = train("squared", (X, y), (X, y), 50.0, 4, 0.0, 10, [0])
+    assert np.isinf(done.test[0, -1])
+
+
+# --- the whole -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def advised():
+    """Squared loss on power-law data with its quarter held out: theory, reshuffled theory, three real trainings."""
+    X, y = draw(1600, 300, POWER_LAW(300), 0.25, 8)
+    reports: list[tuple[float, str]] = []
+    found = sl.recommend(
+        X, y, loss="squared", standardise=False, verify=True, backend="numpy", progress=lambda f, text: reports.append((f, text))
+    )
+    return X, y, found, reports
+
+
+def test_following_the_advice_is_near_the_best_of_a_grid(advised):
+    """30 points, best epoch of each chosen on the very samples that measure: 2%, and 1% for the luck of its choice."""
+    X, y, found, _ = advised
+    X, y = X - X.mean(0), (y - y.mean()) / y.std()
+    X /= np.sqrt(found.feature_variance)
+    data, fresh = (X[:1200], y[:1200]), (X[1200:], y[1200:])
+    a = found.advice
+    rate = found.learning_rate * found.feature_variance
+    ours = train("squared", data, fresh, rate, a.batch_size, a.ridge, a.epochs, range(2)).test.mean(0)[-1]
+    grid = [
+        train("squared", data, fresh, step * size / 300, size, 0.0, 30, [0]).test.min()
+        for step in np.geomspace(0.02, 1.0, 10)
+        for size in (8, 16, 32)
+    ]
+    assert ours <= 1.03 * min(grid)
+
+
+def test_expected_curves_are_measured(advised):
+    """The noise of 1200 labels is known to sqrt(2/1200) = 4%, the held-out risk of 400 to 7%: 20% is 2.5 standard errors of both."""
+    _, _, found, _ = advised
+    assert abs(found.verification.deviation["test"]) < 0.2
+    assert abs(found.verification.deviation["train"]) < 0.1
+    e = found.expected
+    assert (e["test_low"] <= e["test"]).all()
+    assert (e["test"] <= e["test_high"]).all()
+
+
+def test_rates_scale_with_the_batch_up_to_the_largest_useful_one(advised):
+    _, _, found, _ = advised
+    useful = [row for row in found.advice.batches if row.useful]
+    rates = np.array([row.learning_rate / row.batch_size for row in useful])
+    np.testing.assert_allclose(rates, rates[0])
+    assert found.advice.largest_batch == useful[-1].batch_size
+    step = sl.SGD.from_learning_rate(found.learning_rate, found.advice.batch_size, found.d, found.feature_variance).step
+    assert step == pytest.approx(found.advice.step)
+    assert all(row.learning_rate < row.limit for row in found.advice.batches)
+    assert found.advice.batches[-1].epochs >= found.advice.epochs
+
+
+def test_the_problem_behind_the_advice_is_a_problem(advised):
+    _, _, found, _ = advised
+    problem = found.setting.problem(found.advice.ridge)
+    assert isinstance(problem, sl.Problem)
+    assert problem.sample_ratio == pytest.approx(1200 / 300)
+    assert problem.spectrum.weights @ problem.spectrum.eigenvalues == pytest.approx(1.0)
+
+
+def test_progress_and_numbers_and_page(advised, tmp_path):
+    _, _, found, reports = advised
+    fractions = [fraction for fraction, _ in reports]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0
+    numbers = json.loads(json.dumps(found.json()))
+    assert numbers["recommended"]["learning_rate"] == found.learning_rate
+    assert len(numbers["verification"]["test"]) == 3
+    found.save(tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text()
+    assert "http://" not in text.split("</style>")[1].split("<script")[0]
+    for words in ("What to do", "How far to trust it", "recommended", found.trust.verdict):
+        assert words in text
+    assert "Learning rate" in str(found)
+
+
+def test_logistic_advice_with_unequal_classes():
+    """The intercept takes the classes' frequency; the start's risk is their entropy."""
+    rng = np.random.default_rng(9)
+    X = rng.standard_normal((900, 150))
+    y = np.where(rng.random(900) < 1 / (1 + np.exp(-(2.0 * X @ rng.standard_normal(150) / np.sqrt(150) + 1.5))), "yes", "no")
+    found = sl.recommend(X, y, loss="logistic", verify=1, backend="numpy", max_epochs=40)
+    assert found.setting.offset == pytest.approx(1.5, abs=0.5)
+    assert found.setting.size == pytest.approx(2.0, rel=0.25)
+    assert any("yes is the positive class" in line for line in found.told)
+    assert abs(found.verification.deviation["test"]) < 0.15
+    assert found.expected["test"][found.advice.epochs] < found.expected["test"][0]
+
+
+# --- bad data, in words --------------------------------------------------------------------------------------------------
+
+GOOD = np.random.default_rng(0).standard_normal((60, 4))
+LABELS = GOOD[:, 0] > 0
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "classes", "words"),
+    [
+        (GOOD[:15], LABELS[:15], True, "at least 20 samples"),
+        (GOOD, np.ones(60), True, "have two classes"),
+        (GOOD, np.arange(60) % 3, True, "3 different values"),
+        (GOOD, np.where(np.arange(60) == 1, 1, 0), True, "at least 5 samples of each class"),
+        (GOOD, np.full(60, 3.0), False, "must vary"),
+        (GOOD, np.array(["a", "b"] * 30), False, "must hold numbers"),
+        (np.where(GOOD > 2, np.inf, GOOD), LABELS, True, "must be finite"),
+        (np.ones((60, 3)), LABELS, True, "have a column that varies"),
+        (GOOD.astype(str).tolist() and [["a"] * 4] * 60, LABELS, True, "must hold numbers"),
+        (GOOD, LABELS[:50], True, "one label for each"),
+        (GOOD[:, 0], LABELS, True, "must be a matrix"),
+        (np.full((60, 2), np.nan), LABELS, True, "mostly there"),
+    ],
+)
+def test_data_that_cannot_be_used_are_refused_in_words(X, y, classes, words):
+    with pytest.raises(InputError, match=words):
+        prepare(X, y, classes)
+
+
+def test_data_that_can_be_mended_are_and_it_is_told():
+    pd = pytest.importorskip("pandas")
+    table = pd.DataFrame(GOOD, columns=["a", "b", "c", "d"])
+    table["copy"] = 3.0 - 2.0 * table["a"]
+    table["same"] = 7.0
+    table["words"] = ["x", "y", "z"] * 20
+    table["digits"] = [f"{value:.6f}" for value in GOOD[:, 1] ** 2]
+    table["flag"] = GOOD[:, 2] > 1
+    table.loc[3, "b"] = np.nan
+    labels = np.where(LABELS, 1.0, 0.0)
+    labels[5] = np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data = prepare(table, labels, True)
+    assert data.names == ["a", "b", "c", "d", "digits", "flag"]
+    assert data.n == 59
+    told = " ".join(data.told)
+    for words in ("1 of 60 samples have no label", "words is not numbers", "same is constant", "copy is copies", "1 missing values"):
+        assert words.replace("copy is copies", "copies of other columns") in told
+    np.testing.assert_allclose(data.X.mean(0), 0.0, atol=1e-12)
+    np.testing.assert_allclose(data.X.std(0), 1.0)
+
+
+def test_files_are_read(tmp_path):
+    pd = pytest.importorskip("pandas")
+    table = pd.DataFrame(GOOD, columns=["a", "b", "c", "d"]).assign(label=LABELS)
+    table.to_csv(tmp_path / "x.csv", index=False)
+    table.to_csv(tmp_path / "x.tsv", index=False, sep="\t")
+    np.savez(tmp_path / "x.npz", X=GOOD, label=LABELS)
+    np.save(tmp_path / "x.npy", np.column_stack([GOOD, LABELS]))
+    for name, target in (("x.csv", "label"), ("x.tsv", "label"), ("x.npz", "label"), ("x.npy", "-1")):
+        X, y, names, _ = read(tmp_path / name, target)
+        np.testing.assert_allclose(np.asarray(X, dtype=float), GOOD)
+        assert (np.asarray(y).astype(bool) == LABELS).all()
+        assert len(names) == 4
+    (tmp_path / "bad.csv").write_bytes(b"\xff\xfe\x00\x01")
+    for name, target, words in (
+        ("none.csv", "label", "does not exist"),
+        ("x.csv", "lable", "did you mean `label`"),
+        ("x.csv", None, "is missing"),
+        ("x.npy", "9", "be a column of the 5"),
+        ("x.npz", "z", "name an array"),
+        ("bad.csv", "label", "must be readable"),
+    ):
+        with pytest.raises(InputError, match=words):
+            read(tmp_path / name, target)
+    (tmp_path / "x.xls").write_text("")
+    with pytest.raises(InputError, match="save as CSV"):
+        read(tmp_path / "x.xls", "label")
+
+
+def test_arguments_are_refused_in_words():
+    for options, words in (
+        ({"loss": "hinge"}, "be squared or logistic"),
+        ({"max_epochs": 0}, "max_epochs"),
+        ({"seed": -1}, "seed"),
+        ({"verify": True, "backend": "keras"}, "backend"),
+    ):
+        with pytest.raises(InputError, match=words):
+            sl.recommend(GOOD, LABELS, **options)
+
+
+def test_labels_that_do_not_depend_on_the_features_bring_no_signal():
+    """The linear share of pure noise is at most a few standard errors, sqrt(2 d) / n = 2.5%."""
+    rng = np.random.default_rng(11)
+    X, y = rng.standard_normal((400, 50)), rng.standard_normal(400)
+    found = estimate(X - X.mean(0), y - y.mean(), rng)
+    assert found.linear_share < 0.08
+
+
+def test_setting_of_two_clusters():
+    found = Estimate(np.ones(1), np.ones(1), np.array([0.9]), 0.1, 0.0, 0.0, 0.0, 4.0)
+    assert Setting.of("logistic", found, 300, 100).clusters
+    assert not Setting.of("squared", found, 300, 100).clusters
