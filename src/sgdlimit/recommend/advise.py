@@ -115,6 +115,8 @@ def choose_ridge(setting: Setting, proxy: LinearTwin, longest: Callable[[float],
     logistic loss is less curved, so its ridge is less by the same factor.
     """
     e = setting.estimate
+    if setting.clusters:  # least squares knows nothing of them
+        return 0.0, 0.0, 0.0
     errors = ridge_error(e.eigenvalues, e.weights, e.signal, e.noise, setting.d / setting.n, RIDGES)
     curvature = 1.0 if setting.loss == "squared" else 0.2
     static = float(RIDGES[np.argmin(errors)])

@@ -54,7 +54,7 @@ def sentences(r: Recommendation) -> list[str]:
     )
     if a.weight_decay:
         out.append(f"The weight decay lowers the best test risk by {a.ridge_gain:.1%} against early stopping alone.")
-    else:
+    elif not r.setting.clusters:
         out.append(
             f"A weight decay would gain no more than {max(a.ridge_gain, 0.0):.1%} over early stopping; "
             f"for training without stopping the best one is about {short(a.best_ridge)}."

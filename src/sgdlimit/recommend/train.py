@@ -111,7 +111,7 @@ def _torch(loss, data, fresh, rate, batch_size, decay, epochs, seed) -> list[tup
         model.bias.fill_(start_intercept(loss, data[1]))
     optimizer = torch.optim.SGD([{"params": [model.weight], "weight_decay": decay}, {"params": [model.bias]}], lr=rate)
     loader = DataLoader(TensorDataset(X, y), batch_size=batch_size, shuffle=True, generator=generator)
-    measured = lambda: _risks(loss, data, fresh, model.weight.detach().numpy()[0].astype(float), float(model.bias))
+    measured = lambda: _risks(loss, data, fresh, model.weight.detach().numpy()[0].astype(float), model.bias.item())
     risks = [measured()]
     for _ in range(epochs):
         for x, t in loader:
