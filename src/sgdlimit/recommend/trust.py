@@ -66,7 +66,15 @@ class Trust:
 def assess(data: Data, estimate: Estimate, rng: np.random.Generator) -> Trust:
     """Hold every assumption against the data."""
     X = data.X if data.n <= SAMPLE else data.X[rng.choice(data.n, SAMPLE, replace=False)]
-    checks = [_features(data.d), _ratio(data.n / data.d), _directions(data.d, estimate), _norms(X, estimate), _tails(X), _repeats(X), _copies(data.X)]
+    checks = [
+        _features(data.d),
+        _ratio(data.n / data.d),
+        _directions(data.d, estimate),
+        _norms(X, estimate),
+        _tails(X),
+        _repeats(X),
+        _copies(data.X),
+    ]
     checks += [_spectrum(estimate), _held_out(estimate)]
     if data.classes:
         checks.append(_linearity(data, estimate))
