@@ -16,6 +16,7 @@ from .predict import predictor as build
 Array = np.ndarray
 
 TOLERANCE = 0.002  # of the test risk: gains below are not worth an epoch
+CLUSTERED = 0.05  # the same where classes are clusters, whose risk is small and known poorly
 RIDGE_GAIN = 0.01  # by which a penalty must lower the best test risk to be recommended
 STIFF = 0.25  # rate times the largest curvature up to which batches are small: beyond, noise and epochs grow with them
 SWEEP = 40  # steps tried
@@ -150,10 +151,11 @@ def _at_epochs(predictor: Curved, step: float, most_epochs: int) -> Array:
 
 def _cheapest(predictor: Curved, steps: Array, least: float, most_epochs: int) -> tuple[float, int]:
     """Fewest epochs within the tolerance of the least risk, and of the steps that do so the one that is best then."""
+    tolerance = CLUSTERED if predictor.setting.clusters else TOLERANCE
     best: tuple[int, float, float] | None = None
     for step in steps:
         found = _at_epochs(predictor, float(step), most_epochs)
-        good = np.flatnonzero(found[1:] <= (1.0 + TOLERANCE) * least)
+        good = np.flatnonzero(found[1:] <= (1.0 + tolerance) * least)
         if len(good):
             epochs = int(good[0]) + 1
             candidate = (epochs, float(found[epochs]), float(step))
