@@ -49,11 +49,15 @@ def _noise_row(spacing: float, node: int, step: np.ndarray, before: Averages, af
 def _window(array: np.ndarray, axis: int, first: int, size: int) -> np.ndarray:
     """`size` entries of `axis` from `first` on, zeros beyond its end."""
     piece = array[(slice(None),) * axis + (slice(first, first + size),)]
+    if piece.shape[axis] == size:
+        return piece
     return np.pad(piece, [(0, size - n if i == axis else 0) for i, n in enumerate(piece.shape)])
 
 
 def _spread_out(piece: np.ndarray, first: int, size: int) -> np.ndarray:
     """The inverse of `_window` along the second axis: zeros where it did not look."""
+    if piece.shape[1] == size:
+        return piece
     array = np.zeros((len(piece), size, *piece.shape[2:]))
     array[:, first : first + piece.shape[1]] = piece[:, : size - first]
     return array

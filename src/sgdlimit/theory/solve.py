@@ -321,6 +321,9 @@ class _Run:
         spread = pilot.worst(pilot.sampling) / student(pilot.plan.replicates) * np.sqrt(pilot.plan.replicates / REPLICATES)
         short = spread * student(REPLICATES) / (0.7 * rtol)
         paths = pilot.plan.paths * 2.0 ** np.ceil(np.log2(max(short, 1.0)) / 0.6)
+        more = 2 * pilot.plan.replicates  # more of the pilot's kind are cheaper than better ones from the start
+        if cells == pilot.plan.cells and spread * student(more) * np.sqrt(REPLICATES / more) <= 0.7 * rtol:
+            return replace(pilot.plan, replicates=more)
         return self._affordable(Plan(cells, int(min(paths, MAX_PATHS)), REPLICATES), MAX_REPLICATES)
 
     def _affordable(self, plan: Plan, replicates: int) -> Plan:
