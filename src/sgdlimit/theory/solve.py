@@ -7,6 +7,7 @@ replicates is the sampling error.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -29,6 +30,7 @@ from .outcome import MAX_REPLICATES, attributes, diverged, keep_promise, scales,
 from .penalised import penalty_curvature
 from .reshuffle import epoch_ends
 from .risk import TestRisk
+from .shapes import roomy
 from .spectral import most_cells
 
 Progress = Callable[[float, str], None] | None
@@ -310,7 +312,7 @@ class _Run:
             faster = float(spectrum.eigenvalues.max())
         curvature = self.test_risk.curvature() * faster + penalty_curvature(self.problem)
         relaxations = self.horizon * curvature
-        return int(np.clip(4 * np.ceil(0.25 * relaxations), 8 if relaxations < 2 else 12, self.most_cells))
+        return int(np.clip(4 * roomy(math.ceil(0.25 * relaxations), 4), 8 if relaxations < 2 else 12, self.most_cells))
 
     def _plan(self, pilot: Estimate, rtol: float) -> Plan:
         """Cells from the extrapolation's order, paths from the spread over replicates, which falls like paths^-0.6."""
@@ -340,7 +342,7 @@ class _Run:
 
     def _wider(self, cells: int, factor: float) -> int:
         """More cells, a multiple of four: they are halved twice."""
-        return min(4 * int(np.ceil(cells * factor / 4)), self.most_cells)
+        return min(4 * roomy(math.ceil(cells * factor / 4), 4), self.most_cells)
 
     # --- replicates --------------------------------------------------------------------------------------------------------
 
