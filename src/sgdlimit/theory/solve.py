@@ -46,7 +46,7 @@ FASTER = 4.0  # than isotropic data, at most, a first grid supposes anisotropic 
 MAX_PATHS = 2**15
 REPLICATES = 8
 NEARBY = 0.1  # fraction of the horizon
-THREADS = 2
+THREADS = 2  # SGDLIMIT_THREADS sets another number; results do not depend on it
 KINKS = (
     "`loss` must have a continuous gradient for the theory, but its gradient jumps (hinge, absolute value, relu: simulate takes them; "
     "a smooth version such as models.pseudo_huber or softplus works)"
@@ -223,6 +223,12 @@ def _status(estimate: Estimate, rtol: float, ended: float | None) -> Status:
     return grown or Status("done", f"done: the largest error is {error:.2%} of its curve's scale, rtol = {rtol:g} is met")
 
 
+def _threads() -> int:
+    """How many groups of replicates are marched at a time: a worker of many takes one, or they would wait for each other."""
+    asked = os.environ.get("SGDLIMIT_THREADS", "")
+    return int(asked) if asked.isdecimal() and int(asked) > 0 else THREADS
+
+
 class _Run:
     """One call of `solve`: what stays fixed while plans are tried."""
 
@@ -365,7 +371,7 @@ class _Run:
             work = self.checkpoint.kept(group, place, len(COARSENINGS))
         results = []
         groups = [range(a, min(a + GROUP, plan.replicates)) for a in range(done, plan.replicates, GROUP)]
-        with ThreadPoolExecutor(THREADS) as pool:
+        with ThreadPoolExecutor(_threads()) as pool:
             for index, levels in enumerate(pool.map(work, groups)):
                 results += levels
                 self.report((index + 1) / len(groups) * 0.99, f"{plan.cells} cells, {plan.paths} paths")
