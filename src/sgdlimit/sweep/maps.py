@@ -53,7 +53,7 @@ def draw_all(
 
 def phase_map(reading: Reading) -> Figure:
     """A heat map over two axes for each dynamics, with contours, on common colours. The line follows the best value for each place of
-    the horizontal axis, open where it is at the map's end; hatched is where training diverges, dots are less accurate than was asked
+    the horizontal axis, open where it is at the map's end; beyond the dashed one a risk ends above its start; hatched is where training diverges, dots are less accurate than was asked
     for, and crosses failed. Points that are no grid are drawn as such, with contours between them."""
     with _style():
         figure, axes = _panels(len(reading.panels), (2.75, 2.45), legend=True)
@@ -80,6 +80,8 @@ def _map(axis: Axes, panel: Panel, reading: Reading, norm: Any) -> Any:
     mesh = axis.pcolormesh(cell_edges(x), cell_edges(y), value, cmap=COLOUR_MAP, norm=norm, rasterized=True)
     if min(value.shape) > 1 and value.count() > 3:
         _contours(axis, x.values, y.values, value, norm)
+    if (worse := _worse(panel, reading)) is not None:
+        axis.contour(x.values, y.values, worse, levels=[0.0], colors="black", linewidths=1.2, linestyles="dashed")
     _hatched(axis, x, y, diverged)
     for code, marker in (("inaccurate", "."), ("failed", "x")):
         rows, columns = np.nonzero((panel.code == code) & (np.isfinite(panel.value) | (code == "failed")))
@@ -91,6 +93,13 @@ def _map(axis: Axes, panel: Panel, reading: Reading, norm: Any) -> Any:
         axis.scatter(x.values[~inside], at[~inside], s=14, facecolor="white", edgecolor=RIDGE, linewidths=1.0, zorder=6)
     axis.set(xlim=cell_edges(x)[[0, -1]], ylim=cell_edges(y)[[0, -1]])
     return mesh
+
+
+def _worse(panel: Panel, reading: Reading) -> Any:
+    """How much higher a risk is than at the start, if that changes its sign within the map."""
+    gain = np.ma.masked_invalid(np.where(panel.code == "diverged", np.nan, panel.value - panel.curves[..., 0]))
+    crossed = reading.grid and reading.risk and min(gain.shape) > 1 and gain.count() > 3 and gain.min() < 0 < gain.max()
+    return gain if crossed else None
 
 
 def _points(axis: Axes, panel: Panel, reading: Reading, norm: Any) -> Any:
@@ -146,7 +155,9 @@ def _norm(reading: Reading) -> Any:
 
     values = np.concatenate([panel.value[np.isfinite(panel.value) & (panel.code != "diverged")] for panel in reading.panels])
     low, high = float(values.min()), float(values.max())
-    high = min(high, float(np.median(values) + 4 * (np.quantile(values, 0.75) - low))) if high > low else low + 1e-9 + 1e-3 * abs(low)
+    high = min(high, low + 3 * (float(np.median(values)) - low)) if high > low else low
+    if high <= low:
+        high = low + 1e-9 + 1e-3 * abs(low)
     if low > 0 and high / low > WIDE:
         return LogNorm(low, high)
     return Normalize(low, high)
@@ -175,6 +186,8 @@ def _legend(figure: Figure, reading: Reading) -> None:
     handles: list[Any] = []
     if reading.grid and len(reading.axes[0].values) > 2:
         handles.append(Line2D([], [], color=RIDGE, linewidth=1.6, label=f"best {reading.axes[0].name.replace('_', ' ')}"))
+    if len(reading.axes) == 2 and any(_worse(panel, reading) is not None for panel in reading.panels):
+        handles.append(Line2D([], [], color="black", linewidth=1.2, linestyle="dashed", label="no better than the start"))
     if "diverged" in codes:
         handles.append(Patch(facecolor="0.94", edgecolor="0.6", hatch="/////", label="diverges"))
     if "inaccurate" in codes:

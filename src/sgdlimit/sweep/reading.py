@@ -57,8 +57,8 @@ class Reading:
     quantity: str  # what the value is, for a label
     curve: str  # and the curve's own name
     most: bool  # whether the largest value is the best
+    risk: bool  # whether it is a risk, which training may leave higher than it was
     held: str
-    title: str
 
 
 def read(
@@ -112,7 +112,8 @@ def read(
     else:
         quantity = f"{spoken} at {_short(clock)} {_at(times, at)[1]:.3g}" if at is not None else f"{spoken} at the end"
     most = show in BEST_IS_MOST and reach is None
-    return Reading(axes, tuple(panels), grid, times, quantity, spoken, most, ", ".join(held), ds.attrs.get("title", ""))
+    risk = show.endswith("risk") and reach is None
+    return Reading(axes, tuple(panels), grid, times, quantity, spoken, most, risk, ", ".join(held))
 
 
 def _opened(path: Path) -> xr.Dataset:
@@ -234,4 +235,4 @@ def sorted_axes(reading: Reading) -> Reading:
     panels = tuple(
         Panel(p.title, p.value[take], p.se[take], p.code[take], p.curves[take], p.curves_se[take]) for p in reading.panels
     )
-    return Reading(axes, panels, True, *(getattr(reading, name) for name in ("clock", "quantity", "curve", "most", "held", "title")))
+    return Reading(axes, panels, True, *(getattr(reading, name) for name in ("clock", "quantity", "curve", "most", "risk", "held")))

@@ -25,6 +25,7 @@ from ..theory.checkpoint import identify
 
 RIDGE = "problem.penalty.ridge"  # whatever penalty the base has, a ridge of this strength
 Values = Mapping[str, float | int]
+_MODELS: dict[Any, models.Model] = {}  # by plugin, name and parameters
 
 
 @dataclass(frozen=True)
@@ -83,14 +84,10 @@ class SettingsRecipe:
             return config.load_plugin(path)
 
     def _model(self, spec: config.ProblemSpec, module: Any) -> models.Model:
-        key = json.dumps([spec.model, spec.parameters], sort_keys=True)
-        if key not in self._models:
-            self._models[key] = config._model(spec, module)
-        return self._models[key]
-
-    @cached_property
-    def _models(self) -> dict[str, models.Model]:
-        return {}
+        key = (module, spec.model, json.dumps(spec.parameters, sort_keys=True))
+        if key not in _MODELS:
+            _MODELS[key] = config._model(spec, module)
+        return _MODELS[key]
 
 
 @dataclass(frozen=True)
@@ -196,10 +193,9 @@ def _set(raw: dict[str, Any], field: str, value: float) -> None:
 def _tables(dynamics: list[dict[str, Any]], rest: list[str], field: str) -> list[dict[str, Any]]:
     """The `[[dynamics]]` that `dynamics.step` or `dynamics.NAME.step` means."""
     named = [table for table in dynamics if len(rest) > 1 and rest[0] in (table.get("name"), table.get("kind"))]
-    having = [table for table in dynamics if rest[0] in table]
-    # A step that only varies is not in the file; every dynamics but flow has one.
-    taking = [table for table in dynamics if rest == ["step"] and table.get("kind") != "gradient_flow" and "learning_rate" not in table]
-    found = named or having or taking
+    # A step that only varies is not in the file; then a dynamics that has its own keeps it. Every one but flow needs one.
+    needs = lambda table: rest == ["step"] and table.get("kind") != "gradient_flow" and not {"step", "learning_rate"} & set(table)
+    found = named or list(filter(needs, dynamics)) or [table for table in dynamics if rest[0] in table]
     if not found:
         raise _unknown(field)
     return found

@@ -50,6 +50,7 @@ class Store:
             self._lock = _locked(self.path)
             self._probe()
         except OSError as e:
+            self.close()
             raise InputError(
                 f"`--out` must be a directory that can be written, but `{self.path}` cannot: {e.strerror or e} (choose another place)"
             ) from None
