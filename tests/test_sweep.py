@@ -115,7 +115,9 @@ def test_a_field_is_replaced_where_the_file_has_it():
     build = planned({"dynamics.sgd.step": [1.0, 2.0]}, {"dynamics": dynamics}).shared.recipe.build
     assert build({"dynamics.sgd.step": 2.0}, 1, None).dynamics == sl.SME(7.0)
     assert build({"dynamics.sgd.step": 2.0, "dynamics.other.step": 3.0}, 1, None).dynamics == sl.SME(3.0)
-    at = build({"dynamics.sgd.step": 1.0, "problem.penalty.ridge": 0.5, "problem.teacher.cov": 4.0, "problem.parameters.noise": 0.1}, 0, None)
+    at = build(
+        {"dynamics.sgd.step": 1.0, "problem.penalty.ridge": 0.5, "problem.teacher.cov": 4.0, "problem.parameters.noise": 0.1}, 0, None
+    )
     assert (at.problem.ridge, at.problem.teacher.cov.tolist()) == (0.5, [[4.0]])
 
 
@@ -139,8 +141,12 @@ def test_python_objects_take_the_same_axes():
     model = sl.models.linear_regression()
     problem = sl.Problem(model.loss, model.label, model.noise, 1.5, sl.GaussianTeacher([[2.25]]), sl.Init([[0.0]], [[1.0]]))
     given = {"problem": problem, "dynamics": {"a": sl.SGD(1.0), "flow": sl.GradientFlow()}, "run": {"horizon": 1.0}}
-    made = plan.from_base(given, {"dynamics.step": [1.0, 2.0], "problem.penalty.ridge": [0.1], "problem.init.cov": [2.0], "run.horizon": [1, 2]})
-    at = made.shared.recipe.build({"dynamics.step": 2.0, "problem.penalty.ridge": 0.1, "problem.init.cov": 2.0, "run.horizon": 2.0}, 0, None)
+    made = plan.from_base(
+        given, {"dynamics.step": [1.0, 2.0], "problem.penalty.ridge": [0.1], "problem.init.cov": [2.0], "run.horizon": [1, 2]}
+    )
+    at = made.shared.recipe.build(
+        {"dynamics.step": 2.0, "problem.penalty.ridge": 0.1, "problem.init.cov": 2.0, "run.horizon": 2.0}, 0, None
+    )
     assert (at.dynamics, at.problem.ridge, at.problem.init.cov.tolist(), at.horizon) == (sl.SGD(2.0), 0.1, [[2.0]], 2.0)
     assert at.problem.loss is model.loss
     assert made.shared.clock == "fraction"
@@ -150,27 +156,48 @@ def test_python_objects_take_the_same_axes():
 REFUSED = {
     "no axes": (({},), "`sweep.axes` must have at least one entry, but is empty"),
     "unknown field": (({"problem.sample_ration": [1.0]},), "`problem.sample_ration` must be a known setting, but is not one (did you mean"),
-    "unknown table": (({"teacher.cov": [1.0]},), "`sweep.axes` must name numeric fields of problem, dynamics, run or simulation, but is 'teacher.cov'"),
+    "unknown table": (
+        ({"teacher.cov": [1.0]},),
+        "`sweep.axes` must name numeric fields of problem, dynamics, run or simulation, but is 'teacher.cov'",
+    ),
     "words": (({"problem.model": [1.0]},), "`sweep.axes.problem.model` must name a numeric field"),
     "no numbers": (({"problem.sample_ratio": ["1"]},), "`sweep.axes.problem.sample_ratio` must be a list of numbers"),
     "twice": (({"problem.sample_ratio": [1, 1.0]},), "`sweep.axes.problem.sample_ratio` must have each value once"),
     "no points": (({"dynamics.step": {"from": 1, "to": 2}},), "`sweep.axes.dynamics.step.points` must be given, but is missing"),
     "misspelt": (({"dynamics.step": {"from": 1, "to": 2, "ponts": 3}},), "`sweep.axes.dynamics.step.ponts` must be a known setting"),
     "log of zero": (({"dynamics.step": {"from": 0, "to": 2, "points": 3, "scale": "log"}},), "must lie above zero on a logarithmic scale"),
-    "out of range": (({"problem.sample_ratio": [1.0, -1.0]},), "but at problem.sample_ratio = -1 they are not: `problem.sample_ratio` must be positive"),
-    "unequal lists": (({"dynamics.step": [1.0, 2.0], "problem.sample_ratio": [1.0]}, {}, {"design": "list"}), "must have one number of values"),
+    "out of range": (
+        ({"problem.sample_ratio": [1.0, -1.0]},),
+        "but at problem.sample_ratio = -1 they are not: `problem.sample_ratio` must be positive",
+    ),
+    "unequal lists": (
+        ({"dynamics.step": [1.0, 2.0], "problem.sample_ratio": [1.0]}, {}, {"design": "list"}),
+        "must have one number of values",
+    ),
     "points of a grid": (({"dynamics.step": [1.0]}, {}, {"points": 3}), "`sweep.points` must be left out of a grid or a list, but is 3"),
     "drawn without points": (({"dynamics.step": STEPS}, {}, {"design": "random"}), "`sweep.points` must be given for the random design"),
-    "drawn from a list": (({"dynamics.step": [1.0]}, {}, {"design": "random", "points": 2}), "must have from and to, and no points of its own"),
-    "unknown design": (({"dynamics.step": [1.0]}, {}, {"design": "sobol"}), "`sweep.design` must be one of grid, list, random, latin_hypercube"),
-    "epochs and horizon": (({"dynamics.step": [1.0]}, {}, {"epochs": 2.0}), "`sweep.epochs` must be given alone, but `run.horizon` is there too"),
+    "drawn from a list": (
+        ({"dynamics.step": [1.0]}, {}, {"design": "random", "points": 2}),
+        "must have from and to, and no points of its own",
+    ),
+    "unknown design": (
+        ({"dynamics.step": [1.0]}, {}, {"design": "sobol"}),
+        "`sweep.design` must be one of grid, list, random, latin_hypercube",
+    ),
+    "epochs and horizon": (
+        ({"dynamics.step": [1.0]}, {}, {"epochs": 2.0}),
+        "`sweep.epochs` must be given alone, but `run.horizon` is there too",
+    ),
     "epochs of flow": (
         ({"problem.sample_ratio": [1.0]}, {"dynamics": [{"kind": "gradient_flow"}], "run": {}}, {"epochs": 2.0}),
         "`sweep.epochs` must go with a dynamics that has steps",
     ),
     "nothing to do": (({"dynamics.step": [1.0]}, {}, {"theory": False}), "`sweep` must ask for theory or simulation, but asks for neither"),
     "runs of nothing": (({"dynamics.step": [1.0]}, {}, {"simulation": True}), "`simulation` must be given for real runs, but is missing"),
-    "unknown dynamics": (({"dynamics.step": [1.0]}, {}, {"theory": ["SDG"]}), "`sweep.theory` must name dynamics of the file, but is 'SDG'"),
+    "unknown dynamics": (
+        ({"dynamics.step": [1.0]}, {}, {"theory": ["SDG"]}),
+        "`sweep.theory` must name dynamics of the file, but is 'SDG'",
+    ),
 }
 
 
@@ -307,7 +334,7 @@ def test_a_read_only_store_is_told_in_words(tmp_path):
         if root:
             os.seteuid(65534)  # root may write anywhere
         for path in (tmp_path / "s.zarr", tmp_path / "empty" / "new.zarr"):
-            with pytest.raises(InputError, match="`--out` must be a directory that can be written, but .* cannot: Permission denied"):
+            with pytest.raises(InputError, match=r"`--out` must be a directory that can be written, but .* cannot: Permission denied"):
                 store.Store(path, made)
     finally:
         if root:
@@ -341,7 +368,7 @@ def test_a_full_disk_is_told_in_words(tmp_path):
 def test_no_scheduler_is_told_in_words(monkeypatch):
     monkeypatch.setattr(engine, "CONNECT", "1s")
     with (
-        pytest.raises(InputError, match="`--scheduler` must be the address of a running Dask scheduler, but is 'tcp://127.0.0.1:9'"),
+        pytest.raises(InputError, match=r"`--scheduler` must be the address of a running Dask scheduler, but is 'tcp://127.0.0.1:9'"),
         engine.cluster("tcp://127.0.0.1:9", None),
     ):
         pass
@@ -391,7 +418,9 @@ def test_a_value_is_read_at_a_time_or_where_it_is_reached(tmp_path):
     assert at.panels[0].value[2, 0] == pytest.approx(0.6)  # half way from 1 to 0.2
     reached = reading.read(path, reach=0.6)
     assert reached.panels[0].value[2, 0] == pytest.approx(0.25)
-    assert np.isnan(reached.panels[0].value[0, 2]) == (valley({"dynamics.step": 0.25, "problem.sample_ratio": 4.0}, np.array([0, 1]))[-1] > 0.6)
+    assert np.isnan(reached.panels[0].value[0, 2]) == (
+        valley({"dynamics.step": 0.25, "problem.sample_ratio": 4.0}, np.array([0, 1]))[-1] > 0.6
+    )
 
 
 def test_figures_of_every_sort(tmp_path):

@@ -157,7 +157,9 @@ def test_a_killed_command_continues(folder, whole):
 
 
 def test_workers_joined_by_address_give_the_same(folder, whole):
-    scheduler = start(folder, "scheduler", "--host", "127.0.0.1", "--port", 0, "--no-dashboard", "--scheduler-file", "file.json", module="dask")
+    scheduler = start(
+        folder, "scheduler", "--host", "127.0.0.1", "--port", 0, "--no-dashboard", "--scheduler-file", "file.json", module="dask"
+    )
     started = [scheduler]
     try:
         wait_for((folder / "file.json").exists, scheduler)

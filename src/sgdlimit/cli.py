@@ -165,7 +165,9 @@ def sweep(
     ] = None,
     scheduler: Annotated[
         str | None,
-        typer.Option(metavar="ADDRESS", help="A running Dask scheduler, such as tcp://host:8786; this machine if not given.", show_default=False),
+        typer.Option(
+            metavar="ADDRESS", help="A running Dask scheduler, such as tcp://host:8786; this machine if not given.", show_default=False
+        ),
     ] = None,
     workers: Annotated[
         int | None, typer.Option(metavar="N", help="Workers on this machine; one per core if not given.", show_default=False)

@@ -121,7 +121,9 @@ def lay(spec: SweepSpec, seed: int) -> Design:
         InputError: an axis or the design is wrong, in words.
     """
     if not spec.axes:
-        raise InputError('`sweep.axes` must have at least one entry, but is empty ("dynamics.step" = { from = 0.1, to = 3.0, points = 20 })')
+        raise InputError(
+            '`sweep.axes` must have at least one entry, but is empty ("dynamics.step" = { from = 0.1, to = 3.0, points = 20 })'
+        )
     drawn = spec.design in ("random", "latin_hypercube")
     if drawn and spec.points is None:
         raise InputError(f"`sweep.points` must be given for the {spec.design} design, but is missing (how many points to draw)")
@@ -138,7 +140,9 @@ def lay(spec: SweepSpec, seed: int) -> Design:
         ]
     if spec.design == "list" and len({len(axis.values) for axis in axes}) > 1:
         counts = ", ".join(f"{axis.name} {len(axis.values)}" for axis in axes)
-        raise InputError(f"`sweep.axes` must have one number of values for the list design, but has {counts} (a grid takes all combinations)")
+        raise InputError(
+            f"`sweep.axes` must have one number of values for the list design, but has {counts} (a grid takes all combinations)"
+        )
     design = Design(spec.design, tuple(axes))
     if design.size > MOST_POINTS:
         raise refuse("sweep.axes", f"make at most {MOST_POINTS:,} points", design.size)
@@ -172,7 +176,9 @@ def _values(field: str, entry: AxisSpec | list) -> tuple[float | int, ...]:
     if isinstance(entry, list):
         return tuple(_number(field, value) for value in entry)
     if entry.points is None:
-        raise InputError(f"`sweep.axes.{field}.points` must be given, but is missing (how many values from {entry.start:g} to {entry.to:g})")
+        raise InputError(
+            f"`sweep.axes.{field}.points` must be given, but is missing (how many values from {entry.start:g} to {entry.to:g})"
+        )
     spaced = np.geomspace if entry.scale == "log" else np.linspace
     values = tuple(_number(field, value) for value in spaced(entry.start, entry.to, entry.points).tolist())
     if len(set(values)) < len(values):
@@ -188,8 +194,10 @@ def _drawn(spec: SweepSpec, entries: dict[str, AxisSpec | list], names: dict[str
     axes = []
     for column, (field, entry) in zip(unit.T, entries.items(), strict=True):
         if isinstance(entry, list) or entry.points is not None:
-            raise refuse(f"sweep.axes.{field}", f"have from and to, and no points of its own, in the {spec.design} design", spec.axes[field])
-        low, high = (np.log([entry.start, entry.to]) if entry.scale == "log" else (entry.start, entry.to))
+            raise refuse(
+                f"sweep.axes.{field}", f"have from and to, and no points of its own, in the {spec.design} design", spec.axes[field]
+            )
+        low, high = np.log([entry.start, entry.to]) if entry.scale == "log" else (entry.start, entry.to)
         values = low + column * (high - low)
         values = np.exp(values) if entry.scale == "log" else values
         axes.append(Axis(field, names[field], tuple(_number(field, value) for value in values.tolist()), entry.scale))

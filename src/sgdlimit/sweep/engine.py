@@ -64,7 +64,9 @@ def cluster(scheduler: str | None, workers: int | None) -> Iterator[Client]:
     if workers is not None and workers < 1:
         raise refuse("--workers", "be at least 1", workers)
     if getattr(multiprocessing.current_process(), "_inheriting", False):
-        raise InputError('`sl.sweep` must be called under `if __name__ == "__main__":` in a script, but is called on import (workers import it)')
+        raise InputError(
+            '`sl.sweep` must be called under `if __name__ == "__main__":` in a script, but is called on import (workers import it)'
+        )
     dashboard = "127.0.0.1:0" if find_spec("bokeh") else None
     try:
         local = LocalCluster(
@@ -101,7 +103,13 @@ def execute(plan: Plan, store: Store, client: Client, progress: Progress) -> Tal
     progress(tally)
     values = [plan.design.at(unit.index) for unit in todo]
     futures = client.map(
-        compute, [unit.kind for unit in todo], [unit.part for unit in todo], values, packed=pack(plan.shared), versions=versions(), pure=False
+        compute,
+        [unit.kind for unit in todo],
+        [unit.part for unit in todo],
+        values,
+        packed=pack(plan.shared),
+        versions=versions(),
+        pure=False,
     )
     of = dict(zip((future.key for future in futures), todo, strict=True))
     arriving = as_completed(futures, loop=client.loop)

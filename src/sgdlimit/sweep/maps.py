@@ -24,12 +24,19 @@ WIDE = 12.0  # from this ratio on of the largest value to the least, colours are
 
 
 def draw_all(
-    store: Path, out: Path | None = None, show: str = "test_risk", at: float | None = None, reach: float | None = None, fix: Sequence[str] = ()
+    store: Path,
+    out: Path | None = None,
+    show: str = "test_risk",
+    at: float | None = None,
+    reach: float | None = None,
+    fix: Sequence[str] = (),
 ) -> list[Path]:
     """Draw what the store has and write PNG and SVG; `reading.read` says what the arguments are. Returns the files."""
     reading = sorted_axes(read(store, show, at, reach, fix))
     if not any(np.isfinite(panel.value).any() for panel in reading.panels):
-        raise InputError(f"`DIR.zarr` must have values to draw, but {reading.quantity} is nowhere in `{store}` (another --show, --at or --reach?)")
+        raise InputError(
+            f"`DIR.zarr` must have values to draw, but {reading.quantity} is nowhere in `{store}` (another --show, --at or --reach?)"
+        )
     figures = {"map": phase_map(reading)} if len(reading.axes) == 2 else {}
     if reading.grid or len(reading.axes) == 1:
         figures["sections"] = sections(reading)
@@ -52,9 +59,12 @@ def draw_all(
 
 
 def phase_map(reading: Reading) -> Figure:
-    """A heat map over two axes for each dynamics, with contours, on common colours. The line follows the best value for each place of
-    the horizontal axis, open where it is at the map's end; beyond the dashed one a risk ends above its start; hatched is where training diverges, dots are less accurate than was asked
-    for, and crosses failed. Points that are no grid are drawn as such, with contours between them."""
+    """A heat map over two axes for each dynamics, with contours, on common colours.
+
+    The line follows the best value for each place of the horizontal axis, open where it is at the map's end. Beyond the dashed one a risk
+    ends above its start; hatched is where training diverges. Dots are less accurate than was asked for, crosses failed. Points that are no
+    grid are drawn as such, with contours between them.
+    """
     with _style():
         figure, axes = _panels(len(reading.panels), (2.75, 2.45), legend=True)
         norm = _norm(reading)
@@ -245,12 +255,14 @@ def _section(axis: Axes, reading: Reading, panel: Panel, take: Any, look: dict[s
         i = int(best(Panel("", value[:, None], se[:, None], code[:, None], value, se), reading.most)[0])
         axis.scatter(x[i], value[i], s=60, marker="*", color=look["color"], edgecolor="white", linewidths=0.6, zorder=4)
     gone = code == "diverged"
-    axis.scatter(x[gone], np.full(gone.sum(), 0.985), s=12, marker="x", color=look["color"], linewidths=0.8, transform=axis.get_xaxis_transform())
+    axis.scatter(
+        x[gone], np.full(gone.sum(), 0.985), s=12, marker="x", color=look["color"], linewidths=0.8, transform=axis.get_xaxis_transform()
+    )
 
 
 def curves(reading: Reading) -> Figure:
-    """The curve over time for some values of the first axis, those that end early because training diverges marked at their last point. Of a
-    second axis the middle is shown."""
+    """The curve over time for some values of the first axis; a cross is where one ends because training diverges. Of a second axis the
+    middle is shown."""
     with _style():
         figure, axes = _panels(len(reading.panels), (2.9, 2.4), legend=True)
         middle = () if len(reading.axes) == 1 else (len(reading.axes[1].values) // 2,)

@@ -209,7 +209,9 @@ def _check(plan: Plan) -> None:
                 if plan.wanted["theory"][part]:
                     _check_theory(work, plan.parts[part])
                 if plan.wanted["simulation"][part] and number == 0:
-                    plan_simulation(work.problem, work.dynamics, work.horizon, seed=0, times=plan.shared.times(work), **(work.simulation or {}))
+                    plan_simulation(
+                        work.problem, work.dynamics, work.horizon, seed=0, times=plan.shared.times(work), **(work.simulation or {})
+                    )
         except InputError as e:
             if number == 0:
                 raise
@@ -222,5 +224,7 @@ def _check_theory(work: Work, name: str) -> None:
         check_theory(work.problem, work.dynamics)
     except InputError as e:
         if isinstance(work.dynamics, SGD) and "sampling" in str(e):
-            raise InputError(f"{e}: list the dynamics with theory in `sweep.theory`, without {name!r}, and this one in `sweep.simulation`") from None
+            raise InputError(
+                f"{e}: list the dynamics with theory in `sweep.theory`, without {name!r}, and this one in `sweep.simulation`"
+            ) from None
         raise

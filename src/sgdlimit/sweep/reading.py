@@ -61,9 +61,7 @@ class Reading:
     held: str
 
 
-def read(
-    path: Path, show: str = "test_risk", at: float | None = None, reach: float | None = None, fix: Sequence[str] = ()
-) -> Reading:
+def read(path: Path, show: str = "test_risk", at: float | None = None, reach: float | None = None, fix: Sequence[str] = ()) -> Reading:
     """Read what is there of a sweep, finished or not.
 
     Arguments:
@@ -232,7 +230,5 @@ def sorted_axes(reading: Reading) -> Reading:
     orders = [np.argsort(axis.values) for axis in reading.axes]
     axes = tuple(Axis(a.name, a.label, a.log, a.values[order]) for a, order in zip(reading.axes, orders, strict=True))
     take: Any = np.ix_(*orders)
-    panels = tuple(
-        Panel(p.title, p.value[take], p.se[take], p.code[take], p.curves[take], p.curves_se[take]) for p in reading.panels
-    )
+    panels = tuple(Panel(p.title, p.value[take], p.se[take], p.code[take], p.curves[take], p.curves_se[take]) for p in reading.panels)
     return Reading(axes, panels, True, *(getattr(reading, name) for name in ("clock", "quantity", "curve", "most", "risk", "held")))

@@ -122,7 +122,12 @@ class Store:
         group = zarr.create_group(str(new), zarr_format=2, attributes=attributes)
         for name, (dims, values, about) in self._coordinates().items():
             array = group.create_array(
-                name, shape=values.shape, dtype=values.dtype, fill_value=None, compressors=CODEC, attributes={"_ARRAY_DIMENSIONS": dims, **about}
+                name,
+                shape=values.shape,
+                dtype=values.dtype,
+                fill_value=None,
+                compressors=CODEC,
+                attributes={"_ARRAY_DIMENSIONS": dims, **about},
             )
             array[...] = values
         outer = ([len(plan.parts)] if self._parts else []) + list(design.shape)
@@ -225,7 +230,9 @@ def _locked(path: Path) -> IO[bytes] | None:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         handle.close()
-        raise InputError(f"`--out` must not be in use, but another command is filling `{path}` (wait for it, or choose another --out)") from None
+        raise InputError(
+            f"`--out` must not be in use, but another command is filling `{path}` (wait for it, or choose another --out)"
+        ) from None
     except OSError:  # a file system without locks
         pass
     return handle
