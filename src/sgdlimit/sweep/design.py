@@ -36,7 +36,7 @@ Scale = Literal["linear", "log"]
 
 class AxisSpec(Section):
     place = ("sweep", "axes")
-    model_config = ConfigDict(**Section.model_config, validate_by_name=True, validate_by_alias=True)
+    model_config = ConfigDict(populate_by_name=True)
     start: Annotated[float, Field(alias="from")]
     to: float
     points: Annotated[int, Field(ge=2)] | None = None

@@ -67,7 +67,7 @@ def cluster(scheduler: str | None, workers: int | None) -> Iterator[Client]:
         raise InputError(
             '`sl.sweep` must be called under `if __name__ == "__main__":` in a script, but is called on import (workers import it)'
         )
-    dashboard = "127.0.0.1:0" if find_spec("bokeh") else None
+    dashboard: Any = "127.0.0.1:0" if find_spec("bokeh") else None
     try:
         local = LocalCluster(
             n_workers=workers or cores(), threads_per_worker=1, host="127.0.0.1", dashboard_address=dashboard, silence_logs=logging.CRITICAL

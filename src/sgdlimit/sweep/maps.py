@@ -68,7 +68,7 @@ def phase_map(reading: Reading) -> Figure:
     with _style():
         figure, axes = _panels(len(reading.panels), (2.75, 2.45), legend=True)
         norm = _norm(reading)
-        mesh = None
+        mesh: Any = None
         for axis, panel in zip(axes, reading.panels, strict=True):
             mesh = _map(axis, panel, reading, norm) if reading.grid else _points(axis, panel, reading, norm)
             for which, one in (("x", reading.axes[1]), ("y", reading.axes[0])):
@@ -126,7 +126,7 @@ def _points(axis: Axes, panel: Panel, reading: Reading, norm: Any) -> Any:
         except (RuntimeError, ValueError):  # all on one line
             pass
     drawn = axis.scatter(x.values[known], y.values[known], c=panel.value[known], cmap=COLOUR_MAP, norm=norm, s=26, linewidths=0)
-    looks = {"diverged": {"marker": "s", "facecolor": "0.92", "edgecolor": "0.55", "hatch": "//////"}}
+    looks: dict[str, dict[str, Any]] = {"diverged": {"marker": "s", "facecolor": "0.92", "edgecolor": "0.55", "hatch": "//////"}}
     looks |= {"inaccurate": {"marker": ".", "color": "black"}, "failed": {"marker": "x", "color": "black"}}
     for code, look in looks.items():
         marked = panel.code == code
@@ -277,7 +277,7 @@ def curves(reading: Reading) -> Figure:
             axis.set(xlabel=reading.clock.label, title=panel.title)
             axis.set_ylim(*_bulk(panel, middle))
         axes[0].set_ylabel(reading.curve)
-        at = [f"{reading.axes[1].name} = {reading.axes[1].values[middle[0]]:.3g}"] if middle else []
+        at = [f"{second.name} = {second.values[i]:.3g}" for second, i in zip(reading.axes[1:], middle, strict=True)]
         _legend_lines(figure, axes, reading.axes[0], ", ".join([*at, *([reading.held] if reading.held else [])]))
     return figure
 

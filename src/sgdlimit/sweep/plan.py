@@ -128,8 +128,9 @@ def read(path: str | Path, plugin: str | Path | None = None, axes: Mapping[str, 
         return make(recipe, _section(section, axes, options), str(raw.get("title") or path.stem))
 
 
-def from_base(base: Any, axes: Mapping[str, Any], plugin: str | Path | None = None, **options: Any) -> Plan:
-    """The sweep over a base given in Python: settings as a file has them, or a problem and dynamics."""
+def from_base(base: Any, axes: Mapping[str, Any] | None, plugin: str | Path | None = None, **options: Any) -> Plan:
+    """The sweep over a base given in Python: settings as a file has them, with their own axes if none are given, or a problem and
+    dynamics."""
     if not isinstance(base, Mapping):
         raise refuse("base", "be a file, its tables as a dict, or a dict with a problem and dynamics", base)
     if isinstance(base.get("problem"), Problem):
