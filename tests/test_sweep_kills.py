@@ -1,10 +1,13 @@
-"""A sweep loses nothing: killed workers, a killed command and workers joined by address give the store of an uninterrupted sweep."""
+"""A sweep loses nothing: killed workers, command or scheduler and workers joined by address give an uninterrupted sweep's store."""
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -156,34 +159,39 @@ def test_a_killed_command_continues(folder, whole):
     assert contents(store) == contents(whole)
 
 
-def test_workers_joined_by_address_give_the_same(folder, whole):
-    scheduler = start(
-        folder, "scheduler", "--host", "127.0.0.1", "--port", 0, "--no-dashboard", "--scheduler-file", "file.json", module="dask"
-    )
-    started = [scheduler]
+def test_workers_joined_by_address_give_the_same_also_when_their_scheduler_is_killed(folder, whole):
+    store = folder / "joined.zarr"
+    with scheduler(folder, workers=1) as (process, address):
+        running = sweep(folder, store.name, "--scheduler", address)
+        wait_for(lambda: stored(store), running)
+        process.kill()
+        _, errors = running.communicate(timeout=PATIENCE)
+        assert running.returncode == 1
+        assert re.fullmatch(
+            r"sgdlimit: The scheduler is gone: \d of 6 are in the store, and the same command continues from them.\n", errors
+        )
+    before = len(stored(store))
+    assert 1 <= before < POINTS
+    with scheduler(folder, workers=2) as (_, address):
+        assert f"{before} were there already" in ended(sweep(folder, store.name, "--scheduler", address))
+    assert contents(store) == contents(whole)
+
+
+@contextmanager
+def scheduler(folder, workers):
+    """A scheduler in a process of its own with workers joined to its address."""
+    told = folder / "scheduler.json"
+    told.unlink(missing_ok=True)
+    where = ("--host", "127.0.0.1", "--port", 0, "--no-dashboard", "--scheduler-file", told)
+    started = [start(folder, "scheduler", *where, module="dask")]
     try:
-        wait_for((folder / "file.json").exists, scheduler)
-        address = wait_for_address(folder / "file.json")
-        for _ in range(2):
-            arguments = ("worker", address, "--nthreads", 1, "--no-dashboard", "--death-timeout", 60)
-            started.append(start(folder, *arguments, module="dask"))
-        running = sweep(folder, "joined.zarr", "--scheduler", address)
-        ended(running)
+        wait_for(lambda: told.exists() and told.read_text().rstrip().endswith("}"), started[0])
+        address = json.loads(told.read_text())["address"]
+        for _ in range(workers):
+            started.append(start(folder, "worker", address, "--nthreads", 1, "--no-dashboard", "--death-timeout", 60, module="dask"))
+        yield started[0], address
     finally:
         for process in started:
             process.terminate()
         for process in started:
             process.communicate(timeout=60)
-    assert contents(folder / "joined.zarr") == contents(whole)
-
-
-def wait_for_address(file):
-    import json
-
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        try:
-            return json.loads(file.read_text())["address"]
-        except ValueError:
-            time.sleep(0.05)  # half written
-    raise AssertionError("the scheduler wrote no address")

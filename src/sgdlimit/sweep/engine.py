@@ -49,7 +49,8 @@ def cluster(scheduler: str | None, workers: int | None) -> Iterator[Client]:
     """
     from distributed import Client, LocalCluster
 
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters of it is told in words
+    for name in [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "distributed"]:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # what matters of it is told in words
     if scheduler is not None:
         if workers is not None:
             raise refuse("--workers", "be left out with a scheduler", workers, "its workers are started beside it")
