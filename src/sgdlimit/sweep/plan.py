@@ -15,7 +15,6 @@ import scipy
 
 from .. import __version__
 from .. import config as files
-from ..dynamics import SGD
 from ..errors import InputError, nearest, refuse
 from ..problem import Problem
 from ..results import output_times
@@ -208,7 +207,7 @@ def _check(plan: Plan) -> None:
             for part in range(len(plan.parts)):
                 work = plan.shared.recipe.build(values, part, plan.shared.epochs)
                 if plan.wanted["theory"][part]:
-                    _check_theory(work, plan.parts[part])
+                    check_theory(work.problem, work.dynamics)
                 if plan.wanted["simulation"][part] and number == 0:
                     plan_simulation(
                         work.problem, work.dynamics, work.horizon, seed=0, times=plan.shared.times(work), **(work.simulation or {})
@@ -218,14 +217,3 @@ def _check(plan: Plan) -> None:
                 raise
             at = ", ".join(f"{field} = {value:g}" for field, value in values.items())
             raise InputError(f"`sweep.axes` must lead to settings that are in order, but at {at} they are not: {e}") from None
-
-
-def _check_theory(work: Work, name: str) -> None:
-    try:
-        check_theory(work.problem, work.dynamics)
-    except InputError as e:
-        if isinstance(work.dynamics, SGD) and "sampling" in str(e):
-            raise InputError(
-                f"{e}: list the dynamics with theory in `sweep.theory`, without {name!r}, and this one in `sweep.simulation`"
-            ) from None
-        raise
