@@ -9,6 +9,7 @@ import functools
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -120,10 +121,13 @@ def run(
 @app.command(epilog="Example: sgdlimit check examples/quickstart.toml")
 @spoken
 def check(file: File, plugin: Plugin = None) -> None:
-    """Check a settings file, and say what a run would do and take. Writes nothing."""
+    """Check a settings file, and say what a run or a sweep would do and take. Writes nothing."""
     from . import config
     from . import run as runner
 
+    if "sweep" in config.parse(file)[0]:
+        _check_sweep(file, plugin)
+        return
     job = config.read(file, plugin)
     memory = runner.check(job)
     spec = job.settings.simulation
@@ -138,6 +142,126 @@ def check(file: File, plugin: Plugin = None) -> None:
     )
     if spec is not None:
         print(f"  real runs   {spec.repeats} at d = {spec.n_features}, {memory / 2**20:.0f} MiB of memory")
+
+
+def _check_sweep(file: Path, plugin: Path | None) -> None:
+    from .sweep import plan as plans
+
+    plan = plans.read(file, plugin)
+    print(f"{file} is in order: {plan.title}")
+    for axis in plan.design.axes:
+        print(f"  {axis.name:<15} {len(axis.values)} values from {min(axis.values):g} to {max(axis.values):g}, {axis.scale}")
+    print(f"  points          {plan.design.size} ({plan.design.kind})")
+    for kind in plan.kinds:
+        print(f"  {kind:<15} {', '.join(name for name, wanted in zip(plan.parts, plan.wanted[kind], strict=True) if wanted)}")
+
+
+@app.command(epilog="Example: sgdlimit sweep examples/phase_diagram.toml --out runs/phase_diagram.zarr --workers 2")
+@spoken
+def sweep(
+    file: File,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR.zarr", help="The store of the results; runs/NAME.zarr if not given.", show_default=False)
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="A running Dask scheduler, such as tcp://host:8786; this machine if not given.", show_default=False
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", help="Workers on this machine; one per core if not given.", show_default=False)
+    ] = None,
+    plugin: Plugin = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only say where the store is.")] = False,
+) -> None:
+    """Solve or simulate at every point of the file's [sweep] and keep the curves in one Zarr store.
+
+    The store can be read while it grows. A sweep that was interrupted or killed continues with the same command, and gives the same bits.
+    """
+    from rich.console import Console
+
+    from .sweep import plan as plans
+    from .sweep.engine import cluster, execute, remaining
+    from .sweep.store import Store
+
+    plan = plans.read(file, plugin)
+    path = out or Path("runs") / f"{file.stem}.zarr"
+    store = Store(path, plan)
+    console = Console(quiet=quiet, highlight=False)
+    try:
+        tally, todo = remaining(plan, store)
+        if todo:
+            with cluster(scheduler, workers) as client:
+                if client.dashboard_link:
+                    console.print(f"Dashboard: {client.dashboard_link}", soft_wrap=True)
+                with _points(console) as progress:
+                    tally = execute(plan, store, client, progress)
+    finally:
+        store.close()
+    endings = ", ".join(f"{count} {code}" for code, count in tally.ended.most_common())
+    console.print(f"Computed {tally.ended.total()} now{f' ({endings})' if endings else ''}; {tally.before} were there already.")
+    print(f"Store: {path}")
+    if tally.lost:
+        _fail(f"{len(tally.lost)} computations are missing; the same command tries them again. {tally.lost[0]}", 1)
+
+
+@app.command(epilog="Example: sgdlimit plot runs/phase_diagram.zarr --at 10")
+@spoken
+def plot(
+    store: Annotated[Path, typer.Argument(metavar="DIR.zarr", help="The store of a sweep, finished or not.", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Directory of the figures; beside the store if not given.", show_default=False)
+    ] = None,
+    show: Annotated[str, typer.Option(metavar="NAME", help="What to draw: a curve of the store, such as train_risk.")] = "test_risk",
+    at: Annotated[
+        float | None, typer.Option(metavar="T", help="Time, or epoch, at which it is read; the last if not given.", show_default=False)
+    ] = None,
+    reach: Annotated[
+        float | None, typer.Option(metavar="VALUE", help="Draw instead when the curve first falls to this value.", show_default=False)
+    ] = None,
+    fix: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Hold an axis at its nearest value; may be repeated.", show_default=False)
+    ] = None,
+) -> None:
+    """Draw a sweep: heat maps with contours over two axes, curves over one, the best values along each, PNG and SVG.
+
+    Hatched is where training diverges, dots mark values that are not as accurate as was asked for.
+    """
+    from .sweep.maps import draw_all
+
+    for path in draw_all(store, out, show, at, reach, fix or []):
+        print(f"Figure: {path}")
+
+
+@contextmanager
+def _points(console: Console) -> Iterator[Callable[[Any], None]]:
+    """A bar with the points done, their rate and the time left; a line for every tenth where there is no terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        BarColumn(bar_width=32),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("[dim]{task.description}"),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal, speed_estimate_period=120) as bars:
+        bar, began, told = bars.add_task("", total=None, rate=""), time.monotonic(), 0
+
+        def progress(tally: Any) -> None:
+            nonlocal told
+            done = tally.ended.total()
+            rate = done / max(time.monotonic() - began, 1e-9)
+            words = ", ".join(f"{count} {code}" for code, count in tally.ended.most_common() if code != "done")
+            bars.update(bar, total=tally.total, completed=tally.stored, rate=f"{rate:.3g}/s" if done else "", description=words)
+            if not console.is_terminal and done and 10 * tally.stored // tally.total > told:
+                told = 10 * tally.stored // tally.total
+                console.print(f"{tally.stored} of {tally.total}, {rate:.3g} a second", markup=False)
+
+        yield progress
 
 
 @contextmanager
