@@ -1,0 +1,61 @@
+"""Fits and thresholds of the verdicts. Standard errors are taken as known where they come from many repeats."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+LEVEL = 0.01
+
+
+def bound(count: int, level: float = LEVEL, degrees: float = np.inf) -> float:
+    """How many standard errors chance explains, two-sided, over `count` comparisons together (Bonferroni): normal, or Student's t
+    with `degrees` of freedom."""
+    return float(stats.t.isf(level / (2 * max(count, 1)), degrees))
+
+
+def pooled(sizes: Any) -> float:
+    """Degrees of freedom of a bound that is to hold for means of these numbers of repeats: those of the fewest."""
+    return float(max(min(np.ravel(sizes)) - 1, 1))
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Weighted least squares: coefficients, their standard errors, and the misfit."""
+
+    values: np.ndarray
+    errors: np.ndarray
+    misfit: float
+    freedom: int
+
+    @property
+    def chance(self) -> float:
+        """Probability of a larger misfit if the form is right; 1 where nothing is left to fit."""
+        return float(stats.chi2.sf(self.misfit, self.freedom)) if self.freedom else 1.0
+
+
+def fit(columns: Any, y: Any, errors: Any) -> Fit:
+    """`y = columns c` with known `errors`; `columns (n, m)`."""
+    columns, y, errors = (np.asarray(x, dtype=float) for x in (columns, y, errors))
+    weighted, target = columns / errors[:, None], y / errors
+    inverse = np.linalg.pinv(weighted)
+    values = inverse @ target
+    misfit = float(((weighted @ values - target) ** 2).sum())
+    return Fit(values, np.sqrt((inverse**2).sum(1)), misfit, len(y) - columns.shape[1])
+
+
+def limit(x: Any, y: Any, errors: Any, powers: Any) -> Fit:
+    """`y = y0 + sum_j c_j x^-p_j`: its first value is `y0`, where `y` goes as `x` grows."""
+    x = np.asarray(x, dtype=float)
+    return fit(np.stack([np.ones_like(x), *(x**-p for p in powers)], 1), y, errors)
+
+
+def exponent(x: Any, y: Any, errors: Any, correction: bool = False) -> Fit:
+    """`|y| = c x^p`, or `c x^p e^(b x)` with the first correction, by the logarithms, each with the relative error; values are
+    `log c, p` (and `b`)."""
+    x, y, errors = (np.asarray(v, dtype=float) for v in (x, np.abs(y), errors))
+    columns = [np.ones_like(x), np.log(x)] + ([x] if correction else [])
+    return fit(np.stack(columns, 1), np.log(y), errors / y)
