@@ -96,8 +96,8 @@ def make(run: Path, docs: Path = DOCS):
         shutil.copy(run / name / "figure.png", pictures / f"{name}.png")
     anchor = lambda title: "".join(c for c in title.lower().replace(" ", "-") if c.isalnum() or c == "-")
     claims = "\n".join(
-        f"| [{find(name).title}](#{anchor(find(name).title)}) | {'holds' if one['holds'] else '**does not hold**'} | {one['cpu_seconds']:.0f} |"
-        for name, one in done.items()
+        f"| [{title}](#{anchor(title)}) | {'holds' if one['holds'] else '**does not hold**'} | {one['cpu_seconds']:.0f} |"
+        for title, one in ((find(name).title, one) for name, one in done.items())
     )
     head = HEAD.format(cpu=sum(one["cpu_seconds"] for one in done.values()), claims=claims)
     (docs / "gallery.md").write_text(head + "".join(section(name, one) for name, one in done.items()), encoding="utf-8")

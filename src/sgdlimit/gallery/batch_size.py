@@ -11,6 +11,7 @@ from scipy.interpolate import CubicSpline
 import sgdlimit as sl
 
 from ..problem import Problem
+from .approach import ALLOWED_BIAS
 from .claims import Check, Claim, Numbers, Progress, Verdict
 from .figures import guide, legend, logarithmic, look, panels, points
 from .measure import CURVES, LABELS, WORDS, Experiment, OneProblem, Positive, Repeats, Sizes, check_sizes, curves, grown, last
@@ -117,11 +118,11 @@ def judge(numbers: Numbers) -> Verdict:
     for alpha, theory in numbers["own"].items():
         row, beyond = numbers["runs"][alpha][-1], []
         for name in CURVES:
-            allowed = 20.0 / row["n_features"] * abs(theory[name]["value"])
+            allowed = ALLOWED_BIAS / row["n_features"] * abs(theory[name]["value"])
             gap = max(abs(row[name]["value"] - theory[name]["value"]) - allowed, 0.0)
             beyond.append(gap / np.hypot(row[name]["se"], theory[name]["se"]))
         own.append(max(beyond))
-        what = f"alpha = {alpha}: distance at the largest d from the theory of that fraction of the data, beyond a bias of 20/d, furthest"
+        what = f"alpha = {alpha}: largest d from the theory of that fraction of the data, beyond a bias of {ALLOWED_BIAS:g}/d, furthest"
         " curve"
         checks.append(Check(what, own[-1], t, "se"))
     summary = (

@@ -102,7 +102,12 @@ def judge(numbers: Numbers) -> Verdict:
                 worst = max(worst, float(np.max(np.divide(beyond, se, out=np.zeros_like(gap), where=se > 0))))
             own = max(own, worst)
             checks.append(
-                Check(f"{found['name']}: real runs of {name} from their own theory beyond a bias of 20/d, furthest curve", worst, t, "se")
+                Check(
+                    f"{found['name']}: real runs of {name} from their own theory beyond a bias of {ALLOWED_BIAS:g}/d, furthest curve",
+                    worst,
+                    t,
+                    "se",
+                )
             )
     summary = (
         f"all three differ, on every problem ({'; '.join(spoken)}), while the real runs of each stay by their own theory ({own:.1f} se)."

@@ -151,7 +151,9 @@ def judge(numbers: Numbers) -> Verdict:
             Check(f"theory of {name} from the closed form, furthest curve", furthest(numbers["exact"], parts[name]["theory"]), z, "se")
         )
         beyond = furthest(numbers["exact"], parts[name]["runs"], ALLOWED_BIAS / numbers["n_features"])
-        checks.append(Check(f"real runs of {name} from the closed form beyond a bias of 20/d, furthest curve", beyond, t, "se"))
+        checks.append(
+            Check(f"real runs of {name} from the closed form beyond a bias of {ALLOWED_BIAS:g}/d, furthest curve", beyond, t, "se")
+        )
     checks.append(Check("real runs of SGD and SME apart, furthest curve", furthest(parts["SGD"]["runs"], parts["SME"]["runs"]), t, "se"))
     z2 = bound(3)
     for law, moment in (("weight", "square"), ("residual", "mean"), ("residual", "square")):

@@ -81,12 +81,17 @@ def judge(numbers: Numbers) -> Verdict:
     for name, part in parts.items():
         if part["theory"]:
             worst = max(_beyond(part["theory"], part["runs"], curve, size, slice(None)) for curve in CURVES)
-            checks.append(Check(f"{name}: real runs from their theory beyond a bias of 20/d, furthest curve", worst, t, "se"))
+            checks.append(Check(f"{name}: real runs from their theory beyond a bias of {ALLOWED_BIAS:g}/d, furthest curve", worst, t, "se"))
             spoken.append(f"those of {name} are within {worst:.1f} se of their theory")
     first = times <= numbers["epoch"] * (1 + 1e-9)
     worst = max(_beyond(online, parts["reshuffle"]["runs"], curve, size, first) for curve in FRESH)
     checks.append(
-        Check("first epoch: reshuffled runs from one-pass theory beyond a bias of 20/d, furthest curve of a fresh sample", worst, t, "se")
+        Check(
+            f"first epoch: reshuffled runs from one-pass theory beyond a bias of {ALLOWED_BIAS:g}/d, furthest curve of a fresh sample",
+            worst,
+            t,
+            "se",
+        )
     )
     later = max(_beyond(online, parts["reshuffle"]["runs"], curve, size, ~first) for curve in FRESH)
     checks.append(Check("later epochs: reshuffled runs from one-pass theory, furthest curve of a fresh sample", later, t, "se", least=True))
