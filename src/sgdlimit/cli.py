@@ -144,7 +144,7 @@ def check(file: File, plugin: Plugin = None) -> None:
 @app.command(epilog="Example: sgdlimit gallery batch-size --fast --out gallery")
 @spoken
 def gallery(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One claim; all of them if not given.", show_default=False)] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="One claim; all of them if not given.", show_default=False)] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Directory of the pages.")] = Path("gallery"),
     fast: Annotated[bool, typer.Option("--fast", help="Smaller and less accurate: some minutes for all.")] = False,
     settings: Annotated[

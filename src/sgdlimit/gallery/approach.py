@@ -64,7 +64,7 @@ def judged(numbers: Numbers, said: Callable[[str, float, str], str]) -> Verdict:
         checks.append(Check(f"{WORDS[name]}: distance left at parameter zero", abs(far.values[0]) / far.errors[0], z, "se"))
         clear = np.abs(gap) > 3.0 * se
         if clear.sum() >= 3:
-            slope = exponent(x[clear], gap[clear], se[clear], correction=True)
+            slope = exponent(x, gap, se, correction=True)
             p, error = slope.values[1], slope.errors[1]
             checks.append(Check(f"{WORDS[name]}: distance of the exponent {p:.2f} ± {error:.2f} from 1", abs(p - 1), z * error + CURVATURE))
             spoken.append(f"{p:.2f} ± {error:.2f} ({WORDS[name]})")
@@ -89,7 +89,7 @@ def judged(numbers: Numbers, said: Callable[[str, float, str], str]) -> Verdict:
     largest = float(np.max(np.abs(gap / se)))
     law = (
         f"Theory: normal, level {LEVEL:g} over {count} comparisons (Bonferroni: {z:.2f} se), distances at the last time fitted by"
-        f" c0 + c1 x + c2 x^2 and their exponents by log c + p log x + b x, {CURVATURE:g} allowed for still higher orders."
+        f" c0 + c1 x + c2 x^2 and their exponents by c x^p e^(b x), {CURVATURE:g} allowed for still higher orders."
         f" Real runs: Student t, {numbers['repeats'] - 1} degrees of freedom ({t:.2f} se)."
     )
     return Verdict(tuple(checks), said(f"{100 * widest:.1f}%", largest, ", ".join(spoken)), law)

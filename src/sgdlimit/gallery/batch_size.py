@@ -17,6 +17,7 @@ from .figures import guide, legend, logarithmic, look, panels, points
 from .measure import CURVES, LABELS, WORDS, Experiment, OneProblem, Positive, Repeats, Sizes, check_sizes, curves, grown, last
 from .statistics import LEVEL, bound, exponent, limit, pooled
 
+LEAST = 0.01  # part of the data in a batch from which the theory of its fraction is solved: its steps are counted one by one
 CURVATURE = 0.25  # allowance for the next order, relative to the exponent
 
 
@@ -55,7 +56,7 @@ def measure(settings: Settings, tell: Progress) -> Numbers:
             lasts = e.step * problem.sample_ratio * (1 / n if alpha == 0 else _fraction(e, problem, alpha, row["n_features"]))
             row["time"] = round(end / lasts) * lasts
         found[f"{alpha:g}"] = rows
-        if alpha > 0:
+        if alpha > 0 and _fraction(e, problem, alpha, e.n_features[-1]) >= LEAST:
             tell((i + 1) * len(e.n_features) / total, f"alpha = {alpha:g}, theory of the fraction")
             own[f"{alpha:g}"] = last(sl.solve(problem, dynamics(e.n_features[-1]), end, rtol=e.rtol, seed=e.seed, times=[0.0, end]))
     return {"time": end, "fraction": e.fraction, "theory": theory, "own": own, "runs": found}
@@ -102,8 +103,7 @@ def judge(numbers: Numbers) -> Verdict:
             ((name, _deviations(numbers, alpha, name)) for name in CURVES), key=lambda x: np.sum((x[1][1] / x[1][2]) ** 2)
         )
         if float(alpha) >= 0.5 and (np.abs(gap) > 3 * se).sum() >= 3:
-            clear = np.abs(gap) > 3 * se
-            slope = exponent(n[clear], gap[clear], se[clear])
+            slope = exponent(n, gap, se)
             p, error, claimed = -slope.values[1], slope.errors[1], 1 - float(alpha)
             checks.append(
                 Check(f"alpha = {alpha}: distance of the exponent {p:.2f} ± {error:.2f} ({WORDS[name]}) from {claimed:g}", abs(p - claimed),

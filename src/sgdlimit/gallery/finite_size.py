@@ -74,8 +74,7 @@ def judge(numbers: Numbers) -> Verdict:
         )
         spoken.append(p)
         if abs(bias[0]) > CLEAR * se[0]:
-            clear = np.abs(bias) > 2.0 * se
-            slope = exponent(d[clear], bias[clear], se[clear])
+            slope = exponent(d, bias, se)
             p, error = -slope.values[1], slope.errors[1]
             checks.append(
                 Check(f"{WORDS[name]}: distance of the bias' exponent {p:.2f} ± {error:.2f} from 1", abs(p - 1), z * error + CURVATURE)
@@ -90,7 +89,7 @@ def judge(numbers: Numbers) -> Verdict:
     )
     law = (
         f"Normal, level {LEVEL:g} over {count} comparisons (Bonferroni: {z:.2f} se). Bias fitted by c0 + c1/d + c2/d^2; exponents by"
-        f" weighted least squares of the logarithms, with {CURVATURE:g} (bias) and {SPREAD_CURVATURE:g} (spread) allowed for higher"
+        f" weighted least squares of c d^-p, with {CURVATURE:g} (bias) and {SPREAD_CURVATURE:g} (spread) allowed for higher"
         f" orders in 1/d; the bias' exponent is judged where the bias is above {CLEAR:g} se at the smallest d."
     )
     return Verdict(tuple(checks), summary, law)

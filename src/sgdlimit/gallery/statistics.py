@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 
 LEVEL = 0.01
 
@@ -54,8 +54,18 @@ def limit(x: Any, y: Any, errors: Any, powers: Any) -> Fit:
 
 
 def exponent(x: Any, y: Any, errors: Any, correction: bool = False) -> Fit:
-    """`|y| = c x^p`, or `c x^p e^(b x)` with the first correction, by the logarithms, each with the relative error; values are
-    `log c, p` (and `b`)."""
-    x, y, errors = (np.asarray(v, dtype=float) for v in (x, np.abs(y), errors))
-    columns = [np.ones_like(x), np.log(x)] + ([x] if correction else [])
-    return fit(np.stack(columns, 1), np.log(y), errors / y)
+    """`y = +-c x^p`, or `+-c x^p e^(b x)` with the first correction, by weighted least squares; values are `log c, p` (and `b`), NaN where
+    the search for them fails."""
+    x, y, errors = (np.asarray(v, dtype=float) for v in (x, y, errors))
+    columns = np.stack([np.ones_like(x), np.log(x)] + ([x] if correction else []), 1)
+    sign = np.sign(y[np.argmax(np.abs(y / errors))])
+    seen = sign * y > 0.5 * errors  # for a first guess, by the logarithms
+    guess = fit(columns[seen], np.log(np.abs(y[seen])), errors[seen] / np.abs(y[seen])).values
+    try:
+        values, spread = optimize.curve_fit(
+            lambda _, *c: sign * np.exp(columns @ np.array(c)), x, y, guess, errors, absolute_sigma=True, maxfev=2000
+        )
+    except (RuntimeError, ValueError):
+        values, spread = np.full(columns.shape[1], np.nan), np.full((columns.shape[1],) * 2, np.nan)
+    misfit = float((((sign * np.exp(columns @ values) - y) / errors) ** 2).sum())
+    return Fit(values, np.sqrt(np.diag(spread)), misfit, len(y) - columns.shape[1])

@@ -96,12 +96,12 @@ def judge(numbers: Numbers) -> Verdict:
         row = max(found["laws"], key=lambda row: row["ks"] / row["allowed"])
         most = max(most, *(one["ks"] for one in found["laws"]))
         checks.append(Check(f"{design}: Kolmogorov-Smirnov distance of the law of {row['law']} from theory's", row["ks"], row["allowed"]))
-    apart, a, b, curve = max(_first_apart(numbers, a, b, name) for a, b in pairs for name in CURVES)
+    early, a, b, curve = max(_first_apart(numbers, a, b, name) for a, b in pairs for name in CURVES)
     summary = (
         "in no curve and for no design is a distance from theory, or from another design, left at infinite d (errors of that statement"
         f" at most {100 * widest:.1f}%), and the laws of weights and pre-activations at d = {numbers['law_features']} are theory's"
         f" (Kolmogorov-Smirnov distance at most {most:.3f}). At d = {next(iter(designs.values()))['runs'][0]['n_features']} they still"
-        f" differ: {curve} of {a} and {b} by {apart:.1f} se."
+        f" differ: {curve} of {a} and {b} by {early:.1f} se."
     )
     law = (
         f"Normal, level {LEVEL:g} over {count} comparisons (Bonferroni: {z:.2f} se); distances fitted by c0 + c1/d, c0 judged."
