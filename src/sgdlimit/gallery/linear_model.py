@@ -18,7 +18,7 @@ from ..problem import Problem
 from ..training import Count
 from .approach import ALLOWED_BIAS
 from .claims import Check, Claim, Numbers, Progress, Verdict
-from .figures import COLOURS, DASHES, band, legend, panels, points
+from .figures import COLOURS, DASHES, band, legend, look, panels, points
 from .figures import exact as wide
 from .measure import CURVES, Experiment, OneProblem, Positive, Repeats, differences, series
 from .statistics import LEVEL, bound, pooled
@@ -27,7 +27,7 @@ NAMES = ("SGD", "SME")
 TIMES = 9
 PLACES = 241
 CERTAIN = 1e-6  # p-value below which residual laws count as different
-BINS = 60
+BINS = 22
 
 
 class Both(Experiment):
@@ -205,15 +205,16 @@ def draw(numbers: Numbers) -> Any:
         for curve in ("test_risk", "train_risk"):
             time, value = numbers["exact"]["time"], numbers["exact"][curve]["value"]
             wide(left, time, value, "closed form" if curve == "test_risk" else None)
-            left.annotate(
-                curve.replace("_", " "), (time[-1], value[-1]), (-2, 5), textcoords="offset points", ha="right", fontsize=8.5, color="0.35"
-            )
+            at = len(time) // 3
+            left.annotate(curve.replace("_", " "), (time[at], value[at]), (5, 7), textcoords="offset points", fontsize=8.5, color="0.35")
         left.set(xlabel="time $t$", ylabel="risk")
+        marks: Any = {"linestyle": "none", "markersize": 3.6, "markerfacecolor": "white", "markeredgewidth": 0.9, "zorder": 3}
         for axis, law, label in ((middle, "weight", r"weight $\theta$"), (right, "residual", "residual $r - y$ of a training sample")):
             found = numbers["laws"][law]
             for i, name in enumerate(NAMES):
-                picture = found["pictures"][name]
-                axis.stairs(picture["histogram"], found["edges"], fill=True, color=COLOURS[i], alpha=0.2, linewidth=0)
+                picture, how = found["pictures"][name], look(i)
+                middles = 0.5 * (np.array(found["edges"])[1:] + np.array(found["edges"])[:-1])
+                axis.plot(middles, picture["histogram"], **{key: how[key] for key in ("color", "marker")}, **marks)
                 axis.plot(found["places"], picture["density"], color=COLOURS[i], dashes=DASHES[i], linewidth=1.4)
             axis.set(xlabel=label, ylabel="density")
             if law == "weight":
@@ -252,5 +253,5 @@ CLAIM = Claim(
     draw=draw,
     table=table,
     caption="(a) Risks of theory (dashes and bands), closed form (wide) and real runs (points, ±2 standard errors). (b, c) Laws at"
-    " the last time: densities of theory (lines) and histograms of real runs (shaded).",
+    " the last time: densities of theory (lines) and histograms of real runs (points).",
 )
