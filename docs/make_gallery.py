@@ -1,4 +1,4 @@
-"""Make the documentation's gallery, `gallery.md` and its pictures, from a run of it.
+"""Make the documentation's gallery, `gallery.md` and its pictures, from a run of it, and keep its numbers for the tests.
 
 sgdlimit gallery --fast --out DIR
 python docs/make_gallery.py DIR
@@ -101,6 +101,17 @@ def make(run: Path, docs: Path = DOCS):
     )
     head = HEAD.format(cpu=sum(one["cpu_seconds"] for one in done.values()), claims=claims)
     (docs / "gallery.md").write_text(head + "".join(section(name, one) for name, one in done.items()), encoding="utf-8")
+    numbers = {name: rounded(one["numbers"]) for name, one in done.items()}
+    (docs.parent / "tests" / "data" / "gallery.json").write_text(json.dumps(numbers, separators=(",", ":")) + "\n", encoding="utf-8")
+
+
+def rounded(value):
+    """Numbers to six digits."""
+    if isinstance(value, dict):
+        return {key: rounded(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [rounded(one) for one in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 if __name__ == "__main__":

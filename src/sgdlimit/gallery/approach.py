@@ -7,13 +7,11 @@ from typing import Any
 
 import numpy as np
 
-import sgdlimit as sl
-
 from ..dynamics import Dynamics
 from ..problem import Problem
 from .claims import Check, Numbers, Progress, Verdict
 from .figures import band, guide, logarithmic, panels, points
-from .measure import CURVES, LABELS, WORDS, Experiment, Repeats, series
+from .measure import CURVES, LABELS, WORDS, Experiment, Repeats, series, simulated, solved
 from .statistics import LEVEL, bound, exponent, limit, pooled
 
 CURVATURE = 0.1  # allowance for orders in the parameter beyond the correction, in the exponent
@@ -32,13 +30,11 @@ def follow(e: Real, goal: tuple[Problem, Dynamics], members: Sequence[tuple[floa
     times = np.linspace(0.0, e.horizon, 13)
     total, found = len(members) + 1, []
     tell(0.0, "goal")
-    target = sl.solve(*goal, e.horizon, rtol=e.rtol, seed=e.seed, times=times)
+    target = solved(*goal, e.horizon, rtol=e.rtol, seed=e.seed, times=times)
     for i, (parameter, problem, dynamics) in enumerate(members):
         tell((i + 1) / total, f"member {i + 1} of {len(members)}")
-        theory = sl.solve(problem, dynamics, e.horizon, rtol=e.rtol, seed=e.seed + 1 + i, times=times)
-        runs = sl.simulate(
-            problem, dynamics, e.horizon, e.n_features, repeats=e.repeats, seed=e.seed + 101 + i, times=times[[0, 3, 6, 9, 12]]
-        )
+        theory = solved(problem, dynamics, e.horizon, rtol=e.rtol, seed=e.seed + 1 + i, times=times)
+        runs = simulated(problem, dynamics, e.horizon, e.n_features, e.repeats, e.seed + 101 + i, times=times[[0, 3, 6, 9, 12]])
         found.append({"parameter": parameter, "theory": series(theory), "runs": series(runs)})
     return {"n_features": e.n_features, "repeats": e.repeats, "goal": series(target), "members": found}
 

@@ -14,7 +14,7 @@ from ..problem import Problem
 from .approach import ALLOWED_BIAS
 from .claims import Check, Claim, Numbers, Progress, Verdict
 from .figures import guide, legend, logarithmic, look, panels, points
-from .measure import CURVES, LABELS, WORDS, Experiment, OneProblem, Positive, Repeats, Sizes, check_sizes, curves, grown, last
+from .measure import CURVES, LABELS, WORDS, Experiment, OneProblem, Positive, Repeats, Sizes, check_sizes, curves, grown, last, solved
 from .statistics import LEVEL, bound, exponent, limit, pooled
 
 LEAST = 0.01  # part of the data in a batch from which the theory of its fraction is solved: its steps are counted one by one
@@ -45,7 +45,7 @@ def measure(settings: Settings, tell: Progress) -> Numbers:
     end = max(round(e.horizon / length), 1) * length
     grid = np.linspace(0.0, 1.35 * end, 28)
     tell(0.0, "theory")
-    theory = {"time": grid.tolist(), **curves(sl.solve(problem, sl.SGD(e.step), float(grid[-1]), rtol=e.rtol, seed=e.seed, times=grid))}
+    theory = {"time": grid.tolist(), **curves(solved(problem, sl.SGD(e.step), float(grid[-1]), rtol=e.rtol, seed=e.seed, times=grid))}
     total, found, own = (len(e.exponents) + 1) * len(e.n_features), {}, {}
     for i, alpha in enumerate([*e.exponents, 1.0]):
         dynamics = lambda d, alpha=alpha: sl.SGD(e.step) if alpha == 0 else sl.MiniBatchGD(e.step, _fraction(e, problem, alpha, d))
@@ -58,7 +58,7 @@ def measure(settings: Settings, tell: Progress) -> Numbers:
         found[f"{alpha:g}"] = rows
         if alpha > 0 and _fraction(e, problem, alpha, e.n_features[-1]) >= LEAST:
             tell((i + 1) * len(e.n_features) / total, f"alpha = {alpha:g}, theory of the fraction")
-            own[f"{alpha:g}"] = last(sl.solve(problem, dynamics(e.n_features[-1]), end, rtol=e.rtol, seed=e.seed, times=[0.0, end]))
+            own[f"{alpha:g}"] = last(solved(problem, dynamics(e.n_features[-1]), end, rtol=e.rtol, seed=e.seed, times=[0.0, end]))
     return {"time": end, "fraction": e.fraction, "theory": theory, "own": own, "runs": found}
 
 

@@ -15,7 +15,7 @@ from ..sections import Section, within
 from .approach import ALLOWED_BIAS
 from .claims import Check, Claim, Numbers, Progress, Verdict
 from .figures import band, legend, panels, points
-from .measure import CURVES, LABELS, WORDS, Positive, Repeats, build, differences, series
+from .measure import CURVES, LABELS, WORDS, Positive, Repeats, build, differences, series, simulated, solved
 from .statistics import LEVEL, bound, pooled
 
 NAMES = ("SGD", "SME", "gradient flow")
@@ -56,9 +56,9 @@ def measure(settings: Settings, tell: Progress) -> Numbers:
         parts = {}
         for j, (name, dynamics) in enumerate(zip(NAMES, (sl.SGD(one.step), sl.SME(one.step), sl.GradientFlow()), strict=True)):
             tell(done / total, f"{one.name}, {name}, theory")
-            theory = sl.solve(problem, dynamics, one.horizon, rtol=e.rtol, seed=e.seed + j, times=times)
+            theory = solved(problem, dynamics, one.horizon, rtol=e.rtol, seed=e.seed + j, times=times)
             tell((done + 1) / total, f"{one.name}, {name}, real runs")
-            runs = sl.simulate(problem, dynamics, one.horizon, e.n_features, repeats=e.repeats, seed=e.seed + 10 * i + j, times=times)
+            runs = simulated(problem, dynamics, one.horizon, e.n_features, e.repeats, e.seed + 10 * i + j, times=times)
             parts[name] = {"theory": series(theory), "runs": series(runs)}
             done += 2
         found.append({"name": one.name, "step": one.step, "dynamics": parts})

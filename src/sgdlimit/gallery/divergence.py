@@ -15,7 +15,7 @@ from ..sections import Section
 from ..theory.closed_forms import linear_model, stability_limit
 from .claims import Check, Claim, Numbers, Progress, Verdict
 from .figures import band, exact, guide, panels, points
-from .measure import Positive, Repeats, series
+from .measure import Positive, Repeats, series, solved
 from .statistics import LEVEL, bound, fit, pooled
 
 # Allowance for finite size in the critical step, relative and over d: with E|x|^4 = 1 + 2/d for Gaussian rows it is 2/d lower.
@@ -79,7 +79,7 @@ def measure(settings: Settings, tell: Progress) -> Numbers:
         step = part * stability_limit(e.sample_ratio, ridge)
         times = np.linspace(0.0, e.end, 13)
         tell(done / total, f"training at {part:g} of the limit")
-        theory = sl.solve(problem, sl.SGD(step), e.end, rtol=e.rtol, seed=e.seed, times=times, on_failure="return")
+        theory = solved(problem, sl.SGD(step), e.end, rtol=e.rtol, seed=e.seed, times=times)
         runs = sl.simulate(problem, sl.SGD(step), e.end, e.n_features, repeats=e.repeats, seed=e.seed + 51 + i, times=times)
         closed = linear_model(e.sample_ratio, step, ridge, e.noise**2, 1.0, 1.0, times)["train_risk"].tolist()
         trainings.append(

@@ -10,12 +10,12 @@ import sgdlimit as sl
 
 from .claims import Check, Claim, Numbers, Progress, Verdict
 from .figures import guide, legend, logarithmic, panels, points
-from .measure import CURVES, LABELS, WORDS, Experiment, OneProblem, Positive, Repeats, Sizes, check_sizes, grown, last
+from .measure import CURVES, LABELS, WORDS, Experiment, OneProblem, Positive, Repeats, Sizes, check_sizes, grown, last, solved
 from .statistics import LEVEL, bound, exponent, limit
 
 CLEAR = 6.0  # standard errors of the bias at the smallest size from which its exponent is judged
 CURVATURE = 0.15  # allowance for the next order in 1/d, in the exponent of the bias
-SPREAD_CURVATURE = 0.05
+SPREAD_CURVATURE = 0.02
 
 
 class Sized(Experiment):
@@ -36,7 +36,7 @@ def measure(settings: Settings, tell: Progress) -> Numbers:
     problem, e = settings.build(), settings.experiment
     dynamics = sl.SGD(e.step)
     tell(0.0, "theory")
-    theory = sl.solve(problem, dynamics, e.horizon, rtol=e.rtol, seed=e.seed, times=[0.0, e.horizon])
+    theory = solved(problem, dynamics, e.horizon, rtol=e.rtol, seed=e.seed, times=[0.0, e.horizon])
     sizes = len(e.n_features)
     rows = grown(
         problem,
@@ -67,12 +67,16 @@ def judge(numbers: Numbers) -> Verdict:
         far = limit(d, bias, se, (1.0, 2.0))
         checks.append(Check(f"{WORDS[name]}: bias left at infinite d", abs(far.values[0]) / far.errors[0], z, "se"))
         repeats = np.array([row["repeats"] for row in numbers["runs"]])
-        slope = exponent(d, spread, spread / np.sqrt(2.0 * (repeats - 1)))
-        p, error = -slope.values[1], slope.errors[1]
+        slope = exponent(1.0 / d, spread, spread / np.sqrt(2.0 * (repeats - 1)), correction=True)
+        p, error = slope.values[1], slope.errors[1]
         checks.append(
-            Check(f"{WORDS[name]}: distance of the spread's exponent {p:.3f} from 1/2", abs(p - 0.5), z * error + SPREAD_CURVATURE)
+            Check(
+                f"{WORDS[name]}: distance of the spread's exponent {p:.3f} ± {error:.3f} from 1/2",
+                abs(p - 0.5),
+                z * error + SPREAD_CURVATURE,
+            )
         )
-        spoken.append(p)
+        spoken.append((p, error))
         if abs(bias[0]) > CLEAR * se[0]:
             slope = exponent(d, bias, se)
             p, error = -slope.values[1], slope.errors[1]
@@ -84,13 +88,13 @@ def judge(numbers: Numbers) -> Verdict:
         checks.append(Check("curves with a bias clear enough for an exponent", 0, 1, least=True))
     summary = (
         f"no bias is left at infinite d in any of {len(CURVES)} curves; the spread of one run falls with exponents"
-        f" {min(spoken):.3f} to {max(spoken):.3f} (1/2 is claimed), and the bias, where it is clear, with"
+        f" {', '.join(f'{p:.2f} ± {error:.2f}' for p, error in spoken)} (1/2 is claimed), and the bias, where it is clear, with"
         f" {', '.join(check.what.split('exponent ')[1].split(' from')[0] for check in biases)} (1 is claimed)."
     )
     law = (
         f"Normal, level {LEVEL:g} over {count} comparisons (Bonferroni: {z:.2f} se). Bias fitted by c0 + c1/d + c2/d^2; exponents by"
-        f" weighted least squares of c d^-p, with {CURVATURE:g} (bias) and {SPREAD_CURVATURE:g} (spread) allowed for higher"
-        f" orders in 1/d; the bias' exponent is judged where the bias is above {CLEAR:g} se at the smallest d."
+        f" least squares of c d^-p for the bias ({CURVATURE:g} allowed for higher orders) and of c d^-p e^(b/d) for the spread"
+        f" ({SPREAD_CURVATURE:g}); the bias' exponent is judged where the bias is above {CLEAR:g} se at the smallest d."
     )
     return Verdict(tuple(checks), summary, law)
 

@@ -20,7 +20,7 @@ from .approach import ALLOWED_BIAS
 from .claims import Check, Claim, Numbers, Progress, Verdict
 from .figures import COLOURS, DASHES, band, legend, look, panels, points
 from .figures import exact as wide
-from .measure import CURVES, Experiment, OneProblem, Positive, Repeats, differences, series
+from .measure import CURVES, Experiment, OneProblem, Positive, Repeats, differences, series, simulated, solved
 from .statistics import LEVEL, bound, pooled
 
 NAMES = ("SGD", "SME")
@@ -65,9 +65,9 @@ def measure(settings: Settings, tell: Progress) -> Numbers:
     parts, drawn = {}, {}
     for i, (name, dynamics) in enumerate(zip(NAMES, (sl.SGD(e.step), sl.SME(e.step)), strict=True)):
         tell(0.25 * (2 * i), f"{name}, theory")
-        theory = sl.solve(problem, dynamics, e.horizon, rtol=e.rtol, seed=e.seed + i, times=times)
+        theory = solved(problem, dynamics, e.horizon, rtol=e.rtol, seed=e.seed + i, times=times)
         tell(0.25 * (2 * i + 1), f"{name}, real runs")
-        runs = sl.simulate(problem, dynamics, e.horizon, e.n_features, repeats=e.repeats, seed=e.seed + 10 + i, times=times)
+        runs = simulated(problem, dynamics, e.horizon, e.n_features, e.repeats, e.seed + 10 + i, times=times)
         parts[name] = {"theory": series(theory), "runs": series(runs)}
         drawn[name] = {"theory": _last(theory, e.paths, e.seed + 20 + i), "runs": _last(runs, e.law_paths, e.seed + 30 + i)}
     return {

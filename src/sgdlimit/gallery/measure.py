@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from pydantic import Field
@@ -12,7 +12,7 @@ import sgdlimit as sl
 
 from ..config import ProblemSpec, _problem
 from ..dynamics import Dynamics
-from ..errors import refuse
+from ..errors import SolveError, refuse
 from ..problem import Problem
 from ..results import Result
 from ..sections import Section
@@ -71,6 +71,26 @@ def curves(result: Result) -> dict[str, dict[str, list[float]]]:
 def series(result: Result) -> Numbers:
     """Curves with their times and how the result ended."""
     return {"time": result.dataset["time"].values.tolist(), "status": str(result.status), "code": result.status.code, **curves(result)}
+
+
+def solved(problem: Problem, dynamics: Dynamics, horizon: float, rtol: float, seed: int, times: Any) -> sl.Solution:
+    """Theory as accurate as it gets: verdicts rest on the errors it reports, whether or not they are those asked for."""
+    return _whole(sl.solve(problem, dynamics, horizon, rtol=rtol, seed=seed, times=times, on_failure="return"), times)
+
+
+def simulated(problem: Problem, dynamics: Dynamics, horizon: float, d: int, repeats: int, seed: int, times: Any) -> sl.Simulation:
+    """Real runs at all of `times`."""
+    return _whole(sl.simulate(problem, dynamics, horizon, d, repeats=repeats, seed=seed, times=times), times)
+
+
+R = TypeVar("R", bound=Result)
+
+
+def _whole(result: R, times: Any) -> R:
+    """The result, if it reached the last time: what claims compare needs all of a curve."""
+    if len(result.dataset["time"]) < len(times):
+        raise SolveError(f"The settings must describe a stable training, but {result.dataset.attrs['dynamics']} {result.status}")
+    return result
 
 
 def grown(

@@ -18,7 +18,7 @@ from .approach import ALLOWED_BIAS
 from .claims import Check, Claim, Numbers, Progress, Verdict
 from .distinct import _furthest
 from .figures import band, legend, panels, points
-from .measure import CURVES, LABELS, WORDS, OneProblem, Positive, Repeats, differences, series
+from .measure import CURVES, LABELS, WORDS, OneProblem, Positive, Repeats, differences, series, simulated, solved
 from .statistics import LEVEL, bound, pooled
 
 PER_EPOCH = 4
@@ -47,12 +47,12 @@ def measure(settings: Settings, tell: Progress) -> Numbers:
     parts: Numbers = {}
     for i, (name, dynamics) in enumerate(kinds.items()):
         tell(0.2 + 0.4 * i, f"{name}, real runs")
-        runs = sl.simulate(problem, dynamics, float(times[-1]), e.n_features, repeats=e.repeats, seed=e.seed + 1 + i, times=times)
+        runs = simulated(problem, dynamics, float(times[-1]), e.n_features, e.repeats, e.seed + 1 + i, times=times)
         parts[name] = {"theory": None, "runs": series(runs)}
         if solvable(problem, dynamics):
             tell(0.4 * i, f"{name}, theory")
-            parts[name]["theory"] = series(sl.solve(problem, dynamics, float(times[-1]), rtol=e.rtol, seed=e.seed + i, times=times))
-    once = sl.solve(problem, sl.OnlineSGD(e.step), float(times[-1]), rtol=e.rtol, seed=e.seed, times=times)
+            parts[name]["theory"] = series(solved(problem, dynamics, float(times[-1]), rtol=e.rtol, seed=e.seed + i, times=times))
+    once = solved(problem, sl.OnlineSGD(e.step), float(times[-1]), rtol=e.rtol, seed=e.seed, times=times)
     return {"epoch": epoch, "n_features": e.n_features, "repeats": e.repeats, "sampling": parts, "online": series(once)}
 
 

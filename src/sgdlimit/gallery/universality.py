@@ -13,7 +13,7 @@ import sgdlimit as sl
 from ..training import Count
 from .claims import Check, Claim, Numbers, Progress, Verdict
 from .figures import guide, legend, logarithmic, panels, points
-from .measure import CURVES, LABELS, WORDS, Experiment, OneProblem, Positive, Repeats, Sizes, check_sizes, grown, last
+from .measure import CURVES, LABELS, WORDS, Experiment, OneProblem, Positive, Repeats, Sizes, check_sizes, grown, last, solved
 from .statistics import LEVEL, bound, limit
 
 Design = Literal["gaussian", "rademacher", "uniform"]
@@ -41,7 +41,7 @@ def measure(settings: Settings, tell: Progress) -> Numbers:
     problem, e = settings.build(), settings.experiment
     dynamics, total = sl.SGD(e.step), len(e.designs) * (len(e.n_features) + 1)
     tell(0.0, "theory")
-    theory = sl.solve(problem, dynamics, e.horizon, rtol=e.rtol, seed=e.seed, times=[0.0, e.horizon])
+    theory = solved(problem, dynamics, e.horizon, rtol=e.rtol, seed=e.seed, times=[0.0, e.horizon])
     found: Numbers = {}
     for i, design in enumerate(e.designs):
         at = i * (len(e.n_features) + 1)
