@@ -126,7 +126,7 @@ def draw(numbers: Numbers) -> Any:
                 guide(axis, fine, 100 * far.values @ np.stack([np.ones_like(fine), 1 / fine]), i)
             guide(axis, [d[0] / 1.2, d[-1] * 1.2], [0, 0])
             logarithmic(axis, d)
-            axis.set(ylabel=f"{LABELS[name]} (%)")
+            axis.set(ylabel=f"{LABELS[name]} from theory (%)")
         for axis in axes[-1]:
             axis.set_xlabel("features $d$")
         legend(figure, axes[0, 0], 3)
