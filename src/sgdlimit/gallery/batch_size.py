@@ -134,8 +134,8 @@ def judge(numbers: Numbers) -> Verdict:
     )
     law = (
         f"Normal, level {LEVEL:g} over {count} comparisons (Bonferroni: {z:.2f} se); single sizes Student t with {degrees:.0f} degrees of"
-        f" freedom ({t:.2f} se). Deviations fitted by c0 + c1 n^(alpha-1), for alpha of 1/2 and more with its square; exponents by the"
-        f" logarithms, {CURVATURE:.0%} allowed for higher orders."
+        f" freedom ({t:.2f} se). Deviations fitted by c0 + c1 n^(alpha-1), for alpha of 1/2 and more with its square; exponents by"
+        f" c n^-p, {CURVATURE:.0%} allowed for higher orders."
     )
     return Verdict(tuple(checks), summary, law)
 

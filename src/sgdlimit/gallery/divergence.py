@@ -221,12 +221,9 @@ def table(numbers: Numbers) -> list[list[str]]:
     rows = [["ridge", "step", "of the limit", "growth, closed form", "growth, real runs"]]
     for found in numbers["ridges"]:
         for row in found["steps"]:
-            cells = [
-                f"{row['step']:.3f}",
-                f"{row['step'] / found['critical']:.3f}",
-                f"{row['limit_growth']:+.4f}",
-                f"{row['growth']:+.4f} ± {row['growth_se']:.4f}",
-            ]
+            growth, exact_growth = (0.0 if abs(row[key]) < 5e-5 else row[key] for key in ("growth", "limit_growth"))
+            parts = f"{row['step'] / found['critical']:.3f}", f"{exact_growth:+.4f}", f"{growth:+.4f} ± {row['growth_se']:.4f}"
+            cells = [f"{row['step']:.3f}", *parts]
             rows.append([f"{found['ridge']:g}", *cells])
     return rows
 
