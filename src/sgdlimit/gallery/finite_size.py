@@ -14,7 +14,7 @@ from .measure import CURVES, LABELS, WORDS, Experiment, OneProblem, Positive, Re
 from .statistics import LEVEL, bound, exponent, limit
 
 CLEAR = 6.0  # standard errors of the bias at the smallest size from which its exponent is judged
-CURVATURE = 0.15  # allowance for the next order in 1/d, in the exponent of the bias
+CURVATURE = 0.1  # allowance for the next order in 1/d, in the exponent of the bias
 SPREAD_CURVATURE = 0.02
 
 
