@@ -95,10 +95,9 @@ class Claim:
 
 
 # In the order of the argument: finite size first, since all others rest on it.
-NAMES = (
+CLAIMS = (
     "finite-size", "batch-size", "universality", "distinct", "linear-model", "small-step", "many-samples", "reshuffling", "divergence",
 )  # fmt: skip
-CLAIMS = NAMES
 
 
 def find(name: str) -> Claim:
@@ -107,8 +106,8 @@ def find(name: str) -> Claim:
     Raises:
         InputError: there is none.
     """
-    if name not in NAMES:
-        raise refuse("NAME", "be a claim of the gallery", name, nearest(name, NAMES))
+    if name not in CLAIMS:
+        raise refuse("NAME", "be a claim of the gallery", name, nearest(name, CLAIMS))
     return import_module(f".{name.replace('-', '_')}", __package__).CLAIM
 
 

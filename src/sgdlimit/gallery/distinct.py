@@ -15,7 +15,7 @@ from ..sections import Section, within
 from .approach import ALLOWED_BIAS
 from .claims import Check, Claim, Numbers, Progress, Verdict
 from .figures import band, legend, panels, points
-from .measure import CURVES, LABELS, WORDS, Positive, Repeats, build, differences, series, simulated, solved
+from .measure import CURVES, LABELS, WORDS, Positive, Repeats, beyond, build, differences, series, simulated, solved
 from .statistics import LEVEL, bound, pooled
 
 NAMES = ("SGD", "SME", "gradient flow")
@@ -95,11 +95,8 @@ def judge(numbers: Numbers) -> Verdict:
                 gaps[kind] = far
             spoken.append(f"{found['name']}, {a} and {b}: {gaps['theory']:.0f} se in theory, {gaps['runs']:.0f} in real runs")
         for name in NAMES:
-            worst = 0.0
-            for curve in CURVES:
-                gap, se = differences(parts[name]["theory"], parts[name]["runs"], curve)
-                beyond = np.maximum(np.abs(gap) - ALLOWED_BIAS / numbers["n_features"], 0.0)
-                worst = max(worst, float(np.max(np.divide(beyond, se, out=np.zeros_like(gap), where=se > 0))))
+            theory, runs = parts[name]["theory"], parts[name]["runs"]
+            worst = max(float(beyond(theory, runs, curve, ALLOWED_BIAS / numbers["n_features"]).max()) for curve in CURVES)
             own = max(own, worst)
             checks.append(
                 Check(

@@ -27,7 +27,7 @@ from .. import __version__
 from ..errors import InputError
 from ..files import replacing
 from ..folder import _writable
-from .claims import Check, Claim, Numbers, Plan, Progress, Verdict
+from .claims import CLAIMS, Check, Claim, Numbers, Plan, Progress, Verdict
 
 FILES = ("numbers.json", "settings.toml", "figure.svg", "figure.png", "page.html")
 
@@ -164,9 +164,7 @@ def spoken(value: float) -> str:
 
 def write_index(path: Path) -> None:
     """Links to all claims that are there, in the gallery's order."""
-    from .claims import NAMES
-
-    found = [(name, there) for name in NAMES if (there := _read(path / name)) is not None and (path / name / "page.html").exists()]
+    found = [(name, there) for name in CLAIMS if (there := _read(path / name)) is not None and (path / name / "page.html").exists()]
     rows = [{"name": name, **{key: there[key] for key in ("title", "holds", "verdict", "cpu_seconds", "fast")}} for name, there in found]
     _put(path / "index.html", _template("index.html").render(claims=rows, footer=f"sgdlimit {__version__}."))
 

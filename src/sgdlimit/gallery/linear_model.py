@@ -18,9 +18,8 @@ from ..problem import Problem
 from ..training import Count
 from .approach import ALLOWED_BIAS
 from .claims import Check, Claim, Numbers, Progress, Verdict
-from .figures import COLOURS, DASHES, band, legend, look, panels, points
-from .figures import exact as wide
-from .measure import CURVES, Experiment, OneProblem, Positive, Repeats, differences, series, simulated, solved
+from .figures import COLOURS, DASHES, band, exact, legend, look, panels, points
+from .measure import CURVES, Experiment, OneProblem, Positive, Repeats, beyond, series, simulated, solved
 from .statistics import LEVEL, bound, pooled
 
 NAMES = ("SGD", "SME")
@@ -48,7 +47,7 @@ class Settings(OneProblem):
         self.build()
 
 
-def exact(problem: Problem, spec: ProblemSpec, step: float, times: Any) -> dict[str, np.ndarray]:
+def closed_form(problem: Problem, spec: ProblemSpec, step: float, times: Any) -> dict[str, np.ndarray]:
     """The closed form of a problem whose model is `linear_regression`."""
     from ..models import linear_regression
     from ..theory.closed_forms import linear_model
@@ -61,7 +60,7 @@ def exact(problem: Problem, spec: ProblemSpec, step: float, times: Any) -> dict[
 def measure(settings: Settings, tell: Progress) -> Numbers:
     problem, e = settings.build(), settings.experiment
     times = np.linspace(0.0, e.horizon, TIMES)
-    closed = exact(problem, settings.problem, e.step, times)
+    closed = closed_form(problem, settings.problem, e.step, times)
     parts, drawn = {}, {}
     for i, (name, dynamics) in enumerate(zip(NAMES, (sl.SGD(e.step), sl.SME(e.step)), strict=True)):
         tell(0.25 * (2 * i), f"{name}, theory")
@@ -139,21 +138,14 @@ def judge(numbers: Numbers) -> Verdict:
     z, t, checks = bound(count), bound(count, degrees=pooled(numbers["repeats"])), []
 
     def furthest(one: Numbers, other: Numbers, allowed: float = 0.0) -> float:
-        worst = 0.0
-        for name in CURVES:
-            gap, se = differences(one, other, name)
-            beyond = np.maximum(np.abs(gap) - allowed, 0.0)
-            worst = max(worst, float(np.max(np.divide(beyond, se, out=np.where(beyond > 1e-9, np.inf, 0.0), where=se > 0))))
-        return worst
+        return max(float(beyond(one, other, name, allowed).max()) for name in CURVES)
 
     for name in NAMES:
         checks.append(
             Check(f"theory of {name} from the closed form, furthest curve", furthest(numbers["exact"], parts[name]["theory"]), z, "se")
         )
-        beyond = furthest(numbers["exact"], parts[name]["runs"], ALLOWED_BIAS / numbers["n_features"])
-        checks.append(
-            Check(f"real runs of {name} from the closed form beyond a bias of {ALLOWED_BIAS:g}/d, furthest curve", beyond, t, "se")
-        )
+        far = furthest(numbers["exact"], parts[name]["runs"], ALLOWED_BIAS / numbers["n_features"])
+        checks.append(Check(f"real runs of {name} from the closed form beyond a bias of {ALLOWED_BIAS:g}/d, furthest curve", far, t, "se"))
     checks.append(Check("real runs of SGD and SME apart, furthest curve", furthest(parts["SGD"]["runs"], parts["SME"]["runs"]), t, "se"))
     z2 = bound(3)
     for law, moment in (("weight", "square"), ("residual", "mean"), ("residual", "square")):
@@ -204,7 +196,7 @@ def draw(numbers: Numbers) -> Any:
                 points(left, part["runs"]["time"], part["runs"][curve]["value"], part["runs"][curve]["se"], i)
         for curve in ("test_risk", "train_risk"):
             time, value = numbers["exact"]["time"], numbers["exact"][curve]["value"]
-            wide(left, time, value, "closed form" if curve == "test_risk" else None)
+            exact(left, time, value, "closed form" if curve == "test_risk" else None)
             at = len(time) // 3
             left.annotate(curve.replace("_", " "), (time[at], value[at]), (5, 7), textcoords="offset points", fontsize=8.5, color="0.35")
         left.set(xlabel="time $t$", ylabel="risk")

@@ -133,3 +133,11 @@ def differences(theory: Numbers, real: Numbers, name: str) -> tuple[np.ndarray, 
     scale = float(np.max(np.abs(a["value"])))
     gap = (np.asarray(b["value"]) - np.asarray(a["value"])) / scale
     return gap, np.hypot(b["se"], a["se"]) / scale
+
+
+def beyond(theory: Numbers, real: Numbers, name: str, allowed: float) -> np.ndarray:
+    """How far real runs are from theory in one curve, in standard errors, beyond an `allowed` part of the theory's largest value; without
+    an error everything beyond it is infinitely far."""
+    gap, se = differences(theory, real, name)
+    rest = np.maximum(np.abs(gap) - allowed, 0.0)
+    return np.divide(rest, se, out=np.where(rest > 1e-9, np.inf, 0.0), where=se > 0)

@@ -18,7 +18,7 @@ from .approach import ALLOWED_BIAS
 from .claims import Check, Claim, Numbers, Progress, Verdict
 from .distinct import _furthest
 from .figures import band, legend, panels, points
-from .measure import CURVES, LABELS, WORDS, OneProblem, Positive, Repeats, differences, series, simulated, solved
+from .measure import CURVES, LABELS, WORDS, OneProblem, Positive, Repeats, beyond, series, simulated, solved
 from .statistics import LEVEL, bound, pooled
 
 PER_EPOCH = 4
@@ -66,7 +66,7 @@ def solvable(problem: Problem, dynamics: SGD) -> bool:
 
 
 def judge(numbers: Numbers) -> Verdict:
-    parts, online, size = numbers["sampling"], numbers["online"], numbers["n_features"]
+    parts, online, allowed = numbers["sampling"], numbers["online"], ALLOWED_BIAS / numbers["n_features"]
     times = np.array(online["time"])
     count = len(CURVES) * (len(times) - 1) * 4
     z, t = bound(count), bound(count, degrees=pooled(numbers["repeats"]))
@@ -80,11 +80,11 @@ def judge(numbers: Numbers) -> Verdict:
         spoken.append(f"their theories {far:.0f} se ({WORDS[curve]})")
     for name, part in parts.items():
         if part["theory"]:
-            worst = max(_beyond(part["theory"], part["runs"], curve, size, slice(None)) for curve in CURVES)
+            worst = max(beyond(part["theory"], part["runs"], curve, allowed).max() for curve in CURVES)
             checks.append(Check(f"{name}: real runs from their theory beyond a bias of {ALLOWED_BIAS:g}/d, furthest curve", worst, t, "se"))
             spoken.append(f"those of {name} are within {worst:.1f} se of their theory")
     first = times <= numbers["epoch"] * (1 + 1e-9)
-    worst = max(_beyond(online, parts["reshuffle"]["runs"], curve, size, first) for curve in FRESH)
+    worst = max(beyond(online, parts["reshuffle"]["runs"], curve, allowed)[first].max() for curve in FRESH)
     checks.append(
         Check(
             f"first epoch: reshuffled runs from one-pass theory beyond a bias of {ALLOWED_BIAS:g}/d, furthest curve of a fresh sample",
@@ -93,7 +93,7 @@ def judge(numbers: Numbers) -> Verdict:
             "se",
         )
     )
-    later = max(_beyond(online, parts["reshuffle"]["runs"], curve, size, ~first) for curve in FRESH)
+    later = max(beyond(online, parts["reshuffle"]["runs"], curve, allowed)[~first].max() for curve in FRESH)
     checks.append(Check("later epochs: reshuffled runs from one-pass theory, furthest curve of a fresh sample", later, t, "se", least=True))
     spoken.append(
         f"in the first epoch, where every sample is fresh, reshuffled runs are within {worst:.1f} se of one-pass theory, later"
@@ -109,13 +109,6 @@ def judge(numbers: Numbers) -> Verdict:
         f" ({t:.2f} se), theory normal ({z:.2f} se)."
     )
     return Verdict(tuple(checks), "; ".join(spoken) + ".", law)
-
-
-def _beyond(theory: Numbers, runs: Numbers, name: str, size: int, which: Any) -> float:
-    """Largest deviation of runs from a theory beyond the allowed bias, in standard errors."""
-    gap, se = differences(theory, runs, name)
-    beyond = np.maximum(np.abs(gap) - ALLOWED_BIAS / size, 0.0)
-    return float(np.max(np.divide(beyond, se, out=np.zeros_like(gap), where=se > 0)[which]))
 
 
 def draw(numbers: Numbers) -> Any:
