@@ -61,11 +61,14 @@ def exponent(x: Any, y: Any, errors: Any, correction: bool = False) -> Fit:
     sign = np.sign(y[np.argmax(np.abs(y / errors))])
     seen = sign * y > 0.5 * errors  # for a first guess, by the logarithms
     guess = fit(columns[seen], np.log(np.abs(y[seen])), errors[seen] / np.abs(y[seen])).values
+    form = lambda c: sign * np.exp(np.minimum(columns @ c, 300.0))  # a search that runs away shall end, not overflow
     try:
-        values, spread = optimize.curve_fit(
-            lambda _, *c: sign * np.exp(columns @ np.array(c)), x, y, guess, errors, absolute_sigma=True, maxfev=2000
+        found = optimize.least_squares(
+            lambda c: (form(c) - y) / errors, guess, lambda c: columns * (form(c) / errors)[:, None], method="lm"
         )
-    except (RuntimeError, ValueError):
-        values, spread = np.full(columns.shape[1], np.nan), np.full((columns.shape[1],) * 2, np.nan)
-    misfit = float((((sign * np.exp(columns @ values) - y) / errors) ** 2).sum())
-    return Fit(values, np.sqrt(np.diag(spread)), misfit, len(y) - columns.shape[1])
+        values = found.x if found.success else np.full_like(guess, np.nan)
+    except ValueError:  # it ran away to what is not finite
+        values = np.full_like(guess, np.nan)
+    slopes = columns * (form(values) / errors)[:, None]
+    spread = np.sqrt((np.linalg.pinv(slopes) ** 2).sum(1)) if np.isfinite(values).all() else values
+    return Fit(values, spread, float((((form(values) - y) / errors) ** 2).sum()), len(y) - columns.shape[1])
