@@ -63,7 +63,7 @@ def exponent(x: Any, y: Any, errors: Any, correction: bool = False) -> Fit:
     guess = fit(columns[seen], np.log(np.abs(y[seen])), errors[seen] / np.abs(y[seen])).values
     form = lambda c: sign * np.exp(np.minimum(columns @ c, 300.0))  # a search that runs away shall end, not overflow
     try:
-        found = optimize.least_squares(
+        found = optimize.least_squares(  # pyright: ignore[reportArgumentType]
             lambda c: (form(c) - y) / errors, guess, lambda c: columns * (form(c) / errors)[:, None], method="lm"
         )
         values = found.x if found.success else np.full_like(guess, np.nan)
