@@ -12,7 +12,7 @@ from scipy import stats
 import sgdlimit as sl
 
 from ..config import ProblemSpec
-from ..errors import refuse
+from ..errors import InputError, refuse
 from ..plot import _density
 from ..problem import Problem
 from ..training import Count
@@ -44,6 +44,8 @@ class Settings(OneProblem):
         spec: ProblemSpec = self.problem
         if spec.model not in ("linear_regression", "ridge_regression") or (spec.penalty is not None and spec.penalty.kind != "ridge"):
             raise refuse("problem.model", "be linear_regression, with a ridge or no penalty", spec.model, "its curves have a closed form")
+        if spec.spectrum is not None:
+            raise InputError("`problem.spectrum` must be left out, because the closed form is that of isotropic data")
         self.build()
 
 

@@ -62,13 +62,11 @@ def exponent(x: Any, y: Any, errors: Any, correction: bool = False) -> Fit:
     seen = sign * y > 0.5 * errors  # for a first guess, by the logarithms
     guess = fit(columns[seen], np.log(np.abs(y[seen])), errors[seen] / np.abs(y[seen])).values
     form = lambda c: sign * np.exp(np.minimum(columns @ c, 300.0))  # a search that runs away shall end, not overflow
+    slopes_at: Any = lambda c: columns * (form(c) / errors)[:, None]
     try:
-        found = optimize.least_squares(  # pyright: ignore[reportArgumentType]
-            lambda c: (form(c) - y) / errors, guess, lambda c: columns * (form(c) / errors)[:, None], method="lm"
-        )
+        found = optimize.least_squares(lambda c: (form(c) - y) / errors, guess, slopes_at, method="lm")
         values = found.x if found.success else np.full_like(guess, np.nan)
     except ValueError:  # it ran away to what is not finite
         values = np.full_like(guess, np.nan)
-    slopes = columns * (form(values) / errors)[:, None]
-    spread = np.sqrt((np.linalg.pinv(slopes) ** 2).sum(1)) if np.isfinite(values).all() else values
+    spread = np.sqrt((np.linalg.pinv(slopes_at(values)) ** 2).sum(1)) if np.isfinite(values).all() else values
     return Fit(values, spread, float((((form(values) - y) / errors) ** 2).sum()), len(y) - columns.shape[1])
