@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -262,6 +263,58 @@ def _points(console: Console) -> Iterator[Callable[[Any], None]]:
                 console.print(f"{tally.stored} of {tally.total}, {rate:.3g} a second", markup=False)
 
         yield progress
+
+
+@app.command(epilog="Example: sgdlimit gallery batch-size --fast --out gallery")
+@spoken
+def gallery(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="One claim; all of them if not given.", show_default=False)] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Directory of the pages.")] = Path("gallery"),
+    fast: Annotated[bool, typer.Option("--fast", help="Smaller and less accurate: some minutes for all.")] = False,
+    settings: Annotated[
+        Path | None, typer.Option(metavar="FILE.toml", help="Settings of your own for the claim NAME.", show_default=False)
+    ] = None,
+    listed: Annotated[bool, typer.Option("--list", help="Say which claims there are and stop.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Compute again what DIR has.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only say the verdicts.")] = False,
+) -> None:
+    """Show the claims of the theory: each one simulated, solved and judged, with figure, numbers and page.
+
+    What DIR has of the same settings is not computed again, so an interrupted gallery continues. Exit code 0 if all claims hold, 1 if
+    one does not.
+    """
+    from .gallery import CLAIMS, find
+
+    if listed:
+        for one in CLAIMS:
+            print(f"{one:<14}{find(one).title}")
+        return
+    if settings is not None and name is None:
+        raise InputError("`NAME` must be given with --settings, but is missing (settings belong to one claim)")
+    from rich.console import Console
+
+    from . import run as runner
+    from .gallery import claims, folder
+
+    plans = [claims.plan(one, fast, settings) for one in ([name] if name else CLAIMS)]
+    folder.check(out, plans, force)
+    runner.use_compilation_cache()
+    console = Console(quiet=quiet, highlight=False)
+    with _bars(console) as around:
+        done = folder.execute(out, plans, lambda one, finished: around(_Named(one), finished), force)
+    for finished in done:
+        print(f"{finished.claim.name}: {finished.verdict.sentence}")
+    print(f"Pages: {out / 'index.html'}")
+    failed = [finished.claim.name for finished in done if not finished.verdict.holds]
+    if failed:
+        _fail(f"{len(failed)} of {len(done)} claims do not hold: {', '.join(failed)}.", 1)
+
+
+@dataclass(frozen=True)
+class _Named:
+    """What a bar needs to know of a task."""
+
+    name: str
 
 
 @contextmanager
