@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from sgdlimit import config
+from sgdlimit.sweep import plan as plans
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.toml"))
+SWEEPS = [path for path in EXAMPLES if "[sweep]" in path.read_text()]
 
 
 def plugin_of(path):
@@ -43,8 +45,8 @@ def small(path):
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_examples_are_in_order(path):
     plugin = path.with_suffix(".py")
-    job = config.read(path, plugin if plugin.exists() else None)
-    assert job.title != path.stem
+    read = plans.read if path in SWEEPS else config.read
+    assert read(path, plugin if plugin.exists() else None).title != path.stem
 
 
 # One of each sort: all dynamics, matrices, a plugin. The reference tests solve the problems of the others.
@@ -99,12 +101,35 @@ def test_the_guides_settings_are_a_file(tmp_path):
     assert [part.slug for part in job.parts] == ["sgd", "sgd-decaying", "online-sgd", "mini-batch-gd"]
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/guide.md", "docs/power_laws.md"])
+def test_the_page_on_sweeps_runs(tmp_path):
+    page = (ROOT / "docs" / "sweeps.md").read_text()
+    (text,) = re.findall(r"```toml\n(.*?)```", page, re.S)
+    (tmp_path / "page.toml").write_text(text)
+    laid = plans.read(tmp_path / "page.toml")
+    assert (laid.design.shape, laid.kinds, laid.parts) == ((20, 5), ("theory", "simulation"), ("SGD", "gradient flow"))
+    (program,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    for old, new in (
+        ('"horizon": 4.0', '"horizon": 0.3'),
+        ('"rtol": 0.03', '"rtol": 0.3'),
+        ('"points": 4', '"points": 2'),
+        ("[1.0, 2.0]", "[1.0]"),
+        ("=2", "=1"),
+    ):
+        assert old in program
+        program = program.replace(old, new)
+    (tmp_path / "page.py").write_text(program)
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "page.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "done" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/guide.md", "docs/gallery.md", "docs/power_laws.md", "docs/sweeps.md"])
 def test_links_and_pictures_exist(name):
     page = ROOT / name
     for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
-        if "://" not in target:
-            assert (page.parent / target).exists(), target
+        if "://" not in target and not target.startswith("#"):
+            assert (page.parent / target.partition("#")[0]).exists(), target
     for path in re.findall(r"examples/\w+\.(?:toml|py)", page.read_text()):
         assert (ROOT / path).exists(), path
 

@@ -167,3 +167,60 @@ def test_accuracy_wants_classes_and_the_right_problem(solved):
     p = sl.Problem(m.loss, m.label, m.noise, 2.0, sl.GaussianTeacher(np.eye(2)), sl.Init(np.zeros((2, 2)), np.eye(2)))
     with pytest.raises(sl.InputError, match=r"`result` must be of 2 student and 2 teacher directions, but is of 1 and 1"):
         sl.observe(p, solved, jax.nn.relu)
+
+
+# --- on the training samples ---------------------------------------------------------------------------------------------
+
+
+def confident(r, r_star, y):
+    return jnp.where(y * r[0] > 1.0, 1.0, 0.0)
+
+
+def test_the_loss_observed_on_the_train_side_is_the_train_risk(solved, simulated):
+    p = sign_problem()
+    loss = lambda r, r_star, y: p.loss(r, y)
+    found = sl.observe(p, solved, loss, side="train")
+    assert float(found[0]) == pytest.approx(float(sl.observe(p, solved, loss)[0]), abs=1e-12)  # nothing is trained on yet
+    error = np.hypot(found["se"], solved.dataset["train_risk_se"])
+    assert (np.abs(found - solved.dataset["train_risk"]) < 4.0 * error + 1e-4).all()  # seeds fixed; three times
+    assert (found[-1] < sl.observe(p, solved, loss)[-1] - 5 * found["se"][-1]).all()
+    # Real runs keep all of their 600 samples: the mean is that of the risk, repeat by repeat.
+    found = sl.observe(p, simulated, loss, side="train")
+    np.testing.assert_allclose(found, simulated.dataset["train_risk"], rtol=1e-5)
+    np.testing.assert_allclose(found["se"], simulated.dataset["train_risk_se"], rtol=1e-3, atol=1e-9)
+
+
+@pytest.mark.parametrize("observable", [sl.accuracy, confident])
+def test_train_side_of_theory_and_runs_agree(solved, simulated, observable):
+    p = sign_problem()
+    limit, real = (sl.observe(p, result, observable, side="train") for result in (solved, simulated))
+    # Four repeats: Student t with 3 degrees of freedom, level 0.01 over 4 times; a bias of order 1/d. Seeds fixed.
+    assert (np.abs(limit - real) < 9.0 * np.hypot(limit["se"], real["se"]) + 2.0 / 200).all()
+    fresh = sl.observe(p, solved, observable)
+    assert float(limit[-1] - fresh[-1]) > 5 * float(np.hypot(limit["se"], fresh["se"])[-1])  # it is not the test side's number
+
+
+def test_one_pass_trains_on_fresh_samples(tmp_path):
+    p = sign_problem()
+    theory = sl.solve(p, sl.OnlineSGD(0.5), horizon=0.3, rtol=0.1, times=[0.0, 0.3])
+    np.testing.assert_array_equal(sl.observe(p, theory, sl.accuracy, side="train"), sl.observe(p, theory, sl.accuracy))
+
+
+def test_labels_of_several_parts_reach_the_observable_as_they_were():
+    m = models.logistic()
+    label = lambda r_star, z: {"sign": m.label(r_star, z), "weight": 1.0 + jnp.abs(r_star[0])}
+    loss = lambda r, y: y["weight"] * m.loss(r, y["sign"])
+    p = sl.Problem(loss, label, m.noise, 2.0, sl.GaussianTeacher([[1.0]]), sl.Init([[0.0]], [[0.5]]))
+    runs = sl.simulate(p, sl.SGD(0.3), horizon=0.2, n_features=50, repeats=2, times=[0.0, 0.2])
+    found = sl.observe(p, runs, lambda r, r_star, y: loss(r, y), side="train")
+    np.testing.assert_allclose(found, runs.dataset["train_risk"], rtol=1e-5)
+
+
+def test_the_train_side_needs_paths_and_a_known_name(solved, simulated, tmp_path):
+    p = sign_problem()
+    with pytest.raises(sl.InputError, match=r"`side` must be 'test' or 'train', but is 'tain' \(did you mean `train`\?\)"):
+        sl.observe(p, solved, sl.accuracy, side="tain")
+    for result, words in ((solved, "`solution` must come from solve"), (simulated, "`runs` must come from simulate")):
+        result.save(tmp_path / "result.nc")
+        with pytest.raises(sl.InputError, match=words):
+            sl.observe(p, sl.load(tmp_path / "result.nc"), sl.accuracy, side="train")

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .results import Simulation, Solution, load
     from .simulate import simulate
     from .spectrum import Spectrum
+    from .sweep import sweep
     from .theory import solve
 
 # Where each public name lives.
@@ -47,6 +48,7 @@ _HOME = {
     "spectrum": ("Spectrum",),
     "theory": ("solve",),
     "simulate": ("simulate",),
+    "sweep": ("sweep",),
     "compare": ("Comparison", "compare"),
     "observables": ("accuracy", "observe"),
     "laws": ("LawComparison", "laws"),
@@ -76,8 +78,8 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """Keeps `sgdlimit.simulate`, `sgdlimit.compare`, `sgdlimit.laws` and `sgdlimit.recommend` the functions: importing the submodule
-    of the same name would otherwise bind the module over them, so the answer would depend on what was imported first."""
+    """Keeps `sgdlimit.simulate`, `sgdlimit.sweep`, `sgdlimit.compare`, `sgdlimit.laws` and `sgdlimit.recommend` the functions: importing
+    the submodule of the same name would otherwise bind the module over them, so the answer would depend on what was imported first."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _NAMES and isinstance(value, ModuleType):

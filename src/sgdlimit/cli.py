@@ -9,8 +9,10 @@ import functools
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -120,10 +122,13 @@ def run(
 @app.command(epilog="Example: sgdlimit check examples/quickstart.toml")
 @spoken
 def check(file: File, plugin: Plugin = None) -> None:
-    """Check a settings file, and say what a run would do and take. Writes nothing."""
+    """Check a settings file, and say what a run or a sweep would do and take. Writes nothing."""
     from . import config
     from . import run as runner
 
+    if "sweep" in config.parse(file)[0]:
+        _check_sweep(file, plugin)
+        return
     job = config.read(file, plugin)
     memory = runner.check(job)
     spec = job.settings.simulation
@@ -186,6 +191,178 @@ def recommend(
     console.print(found.table())
     console.print()
     print(f"Report: {folder / 'report.html'}")
+
+
+def _check_sweep(file: Path, plugin: Path | None) -> None:
+    from .sweep import plan as plans
+
+    plan = plans.read(file, plugin)
+    print(f"{file} is in order: {plan.title}")
+    for axis in plan.design.axes:
+        print(f"  {axis.name:<15} {len(axis.values)} values from {min(axis.values):g} to {max(axis.values):g}, {axis.scale}")
+    print(f"  points          {plan.design.size} ({plan.design.kind})")
+    for kind in plan.kinds:
+        print(f"  {kind:<15} {', '.join(name for name, wanted in zip(plan.parts, plan.wanted[kind], strict=True) if wanted)}")
+
+
+@app.command(epilog="Example: sgdlimit sweep examples/phase_diagram.toml --out runs/phase_diagram.zarr --workers 2")
+@spoken
+def sweep(
+    file: File,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR.zarr", help="The store of the results; runs/NAME.zarr if not given.", show_default=False)
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="A running Dask scheduler, such as tcp://host:8786; this machine if not given.", show_default=False
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", help="Workers on this machine; one per core if not given.", show_default=False)
+    ] = None,
+    plugin: Plugin = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only say where the store is.")] = False,
+) -> None:
+    """Solve or simulate at every point of the file's [sweep] and keep the curves in one Zarr store.
+
+    The store can be read while it grows. A sweep that was interrupted or killed continues with the same command, and gives the same bits.
+    """
+    from rich.console import Console
+
+    from .sweep import plan as plans
+    from .sweep.engine import cluster, execute, remaining
+    from .sweep.store import Store
+
+    plan = plans.read(file, plugin)
+    path = out or Path("runs") / f"{file.stem}.zarr"
+    store = Store(path, plan)
+    console = Console(quiet=quiet, highlight=False)
+    try:
+        tally, todo = remaining(plan, store)
+        if todo:
+            with cluster(scheduler, workers) as client:
+                if client.dashboard_link:
+                    console.print(f"Dashboard: {client.dashboard_link}", soft_wrap=True)
+                with _points(console) as progress:
+                    tally = execute(plan, store, client, progress)
+    finally:
+        store.close()
+    endings = ", ".join(f"{count} {code}" for code, count in tally.ended.most_common())
+    console.print(f"Computed {tally.ended.total()} now{f' ({endings})' if endings else ''}; {tally.before} were there already.")
+    print(f"Store: {path}")
+    if tally.lost:
+        _fail(f"{len(tally.lost)} computations are missing; the same command tries them again. {tally.lost[0]}", 1)
+
+
+@app.command(epilog="Example: sgdlimit plot runs/phase_diagram.zarr --at 10")
+@spoken
+def plot(
+    store: Annotated[Path, typer.Argument(metavar="DIR.zarr", help="The store of a sweep, finished or not.", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Directory of the figures; beside the store if not given.", show_default=False)
+    ] = None,
+    show: Annotated[str, typer.Option(metavar="NAME", help="What to draw: a curve of the store, such as train_risk.")] = "test_risk",
+    at: Annotated[
+        float | None, typer.Option(metavar="T", help="Time, or epoch, at which it is read; the last if not given.", show_default=False)
+    ] = None,
+    reach: Annotated[
+        float | None, typer.Option(metavar="VALUE", help="Draw instead when the curve first falls to this value.", show_default=False)
+    ] = None,
+    fix: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Hold an axis at its nearest value; may be repeated.", show_default=False)
+    ] = None,
+) -> None:
+    """Draw a sweep: heat maps with contours over two axes, curves over one, the best values along each, PNG and SVG.
+
+    Hatched is where training diverges, dots mark values that are not as accurate as was asked for.
+    """
+    from .sweep.maps import draw_all
+
+    for path in draw_all(store, out, show, at, reach, fix or []):
+        print(f"Figure: {path}")
+
+
+@contextmanager
+def _points(console: Console) -> Iterator[Callable[[Any], None]]:
+    """A bar with the points done, their rate and the time left; a line for every tenth where there is no terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        BarColumn(bar_width=32),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("[dim]{task.description}"),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal, speed_estimate_period=120) as bars:
+        bar, began, told = bars.add_task("", total=None, rate=""), time.monotonic(), 0
+
+        def progress(tally: Any) -> None:
+            nonlocal told
+            done = tally.ended.total()
+            rate = done / max(time.monotonic() - began, 1e-9)
+            words = ", ".join(f"{count} {code}" for code, count in tally.ended.most_common() if code != "done")
+            bars.update(bar, total=tally.total, completed=tally.stored, rate=f"{rate:.3g}/s" if done else "", description=words)
+            if not console.is_terminal and done and 10 * tally.stored // tally.total > told:
+                told = 10 * tally.stored // tally.total
+                console.print(f"{tally.stored} of {tally.total}, {rate:.3g} a second", markup=False)
+
+        yield progress
+
+
+@app.command(epilog="Example: sgdlimit gallery batch-size --fast --out gallery")
+@spoken
+def gallery(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="One claim; all of them if not given.", show_default=False)] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Directory of the pages.")] = Path("gallery"),
+    fast: Annotated[bool, typer.Option("--fast", help="Smaller and less accurate: some minutes for all.")] = False,
+    settings: Annotated[
+        Path | None, typer.Option(metavar="FILE.toml", help="Settings of your own for the claim NAME.", show_default=False)
+    ] = None,
+    listed: Annotated[bool, typer.Option("--list", help="Say which claims there are and stop.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Compute again what DIR has.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only say the verdicts.")] = False,
+) -> None:
+    """Show the claims of the theory: each one simulated, solved and judged, with figure, numbers and page.
+
+    What DIR has of the same settings is not computed again, so an interrupted gallery continues. Exit code 0 if all claims hold, 1 if
+    one does not.
+    """
+    from .gallery import CLAIMS, find
+
+    if listed:
+        for one in CLAIMS:
+            print(f"{one:<14}{find(one).title}")
+        return
+    if settings is not None and name is None:
+        raise InputError("`NAME` must be given with --settings, but is missing (settings belong to one claim)")
+    from rich.console import Console
+
+    from . import run as runner
+    from .gallery import claims, folder
+
+    plans = [claims.plan(one, fast, settings) for one in ([name] if name else CLAIMS)]
+    folder.check(out, plans, force)
+    runner.use_compilation_cache()
+    console = Console(quiet=quiet, highlight=False)
+    with _bars(console) as around:
+        done = folder.execute(out, plans, lambda one, finished: around(_Named(one), finished), force)
+    for finished in done:
+        print(f"{finished.claim.name}: {finished.verdict.sentence}")
+    print(f"Pages: {out / 'index.html'}")
+    failed = [finished.claim.name for finished in done if not finished.verdict.holds]
+    if failed:
+        _fail(f"{len(failed)} of {len(done)} claims do not hold: {', '.join(failed)}.", 1)
+
+
+@dataclass(frozen=True)
+class _Named:
+    """What a bar needs to know of a task."""
+
+    name: str
 
 
 @contextmanager

@@ -36,7 +36,9 @@ import json
 import sys
 import tomllib
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -119,9 +121,15 @@ class SmoothL1Spec(Section):
     width: Positive = 0.1
 
     def build(self) -> Penalty:
-        import jax.numpy as jnp
+        return _smooth_l1(self.strength, self.width)
 
-        return SmoothPenalty(lambda theta: self.strength * jnp.sum(jnp.sqrt(theta**2 + self.width**2)))
+
+@lru_cache(maxsize=32)
+def _smooth_l1(strength: float, width: float) -> SmoothPenalty:
+    """One function for equal penalties: what is compiled for it serves again."""
+    import jax.numpy as jnp
+
+    return SmoothPenalty(lambda theta: strength * jnp.sum(jnp.sqrt(theta**2 + width**2)))
 
 
 class PowerLawSpec(Section):
@@ -224,11 +232,9 @@ def read(path: str | Path, plugin: str | Path | None = None) -> Job:
     path = Path(path)
     if plugin is not None:
         plugin = Path(plugin)
-    text = _text(path, "FILE", ".toml")
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as e:
-        raise InputError(f"`{path}` must be a TOML file, but cannot be read: {e}") from None
+    raw, text = parse(path)
+    if "sweep" in raw:
+        raise InputError(f"`FILE` must be the settings of one run, but `{path}` has a [sweep] (sgdlimit sweep {path})")
     module = None if plugin is None else load_plugin(plugin)
     with placed(path, text):
         settings = _settings(raw)
@@ -242,6 +248,15 @@ def read(path: str | Path, plugin: str | Path | None = None) -> Job:
     described = {"version": __version__, "settings": settings.model_dump(), "plugin": plugin.read_text() if plugin else None}
     fingerprint = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
     return Job(settings.title or path.stem, settings, problem, parts, times, fingerprint, plugin)
+
+
+def parse(path: Path) -> tuple[dict[str, Any], str]:
+    """A TOML file's tables, unchecked, and its text."""
+    text = _text(path, "FILE", ".toml")
+    try:
+        return tomllib.loads(text), text
+    except tomllib.TOMLDecodeError as e:
+        raise InputError(f"`{path}` must be a TOML file, but cannot be read: {e}") from None
 
 
 def load_plugin(path: Path) -> Any:
@@ -289,9 +304,10 @@ def _settings(raw: dict[str, Any]) -> Settings:
         raise refusal(e) from None
 
 
-def _problem(spec: ProblemSpec, module: Any) -> Problem:
+def _problem(spec: ProblemSpec, module: Any, make: Callable[[ProblemSpec, Any], models.Model] | None = None) -> Problem:
+    """The problem; `make` may hand out models made before."""
     with within(("problem",)):
-        model = _model(spec, module)
+        model = (make or _model)(spec, module)
         with within(("penalty",)):
             penalty = model.penalty if spec.penalty is None else spec.penalty.build()
         teacher = spec.teacher.build(model.k_star)

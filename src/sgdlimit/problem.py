@@ -7,9 +7,9 @@ matrix is a second moment per feature, so it does not depend on `d`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -365,16 +365,13 @@ def _check_functions(p: Problem) -> None:
         _shapes("loss", "be differentiable twice by JAX", "", jax.hessian(p.loss), r[0], y)
         # A row of weights has its own law: with a sparse teacher and a start that copies it, some are exactly zero.
         rows = p.teacher.draw(rng, 16) @ p.init.overlap.T + rng.standard_normal((16, p.k)) @ root(p.init.cov)
-        parts = [lambda r, r_star, z, row: p.label(r_star, z)]
-        parts += [lambda r, r_star, z, row, f=f: f(r, p.label(r_star, z)) for f in (p.loss, jax.grad(p.loss), jax.hessian(p.loss))]
         if isinstance(p.penalty, SmoothPenalty):
             size = _shapes("penalty.fn", f"map a row theta ({p.k},) to a number with JAX operations", "", p.penalty.fn, r[0])
             if jnp.shape(size) != ():
                 raise refuse("penalty.fn", "return a scalar", Words(f"an array of shape {jnp.shape(size)}"), "jnp.sum(...) over the row")
-            derivatives = jax.grad(p.penalty.fn), jax.hessian(p.penalty.fn)
-            parts += [lambda r, r_star, z, row, f=f: f(row) for f in derivatives]
-        # One compiled program: building a problem costs a fraction of a second, not one compilation per operation.
-        got = jax.jit(jax.vmap(lambda *drawn: [part(*drawn) for part in parts]))(r, r_star, z, rows)
+        penalty = p.penalty.fn if isinstance(p.penalty, SmoothPenalty) else None
+        known = all(isinstance(f, Hashable) for f in (p.loss, p.label, penalty))
+        got = (_checked if known else _checked.__wrapped__)(p.loss, p.label, penalty)(r, r_star, z, rows)
     stable = "jnp.logaddexp and jax.nn.log_softmax are the stable forms"
     rounded = "sqrt(theta**2 + 0.01) rather than abs"
     for what, values, fix in zip(
@@ -392,6 +389,16 @@ def _check_functions(p: Problem) -> None:
     ):
         if not all(np.isfinite(np.asarray(leaf, dtype=float)).all() for leaf in jax.tree.leaves(values)):
             raise InputError(f"{what} NaN or infinite on draws from the starting law ({fix})")
+
+
+@lru_cache(maxsize=32)
+def _checked(loss: Callable, label: Callable, penalty: Callable | None) -> Callable:
+    """What must be finite, as one compiled program for all problems with these functions: building another one costs little."""
+    parts = [lambda r, r_star, z, row: label(r_star, z)]
+    parts += [lambda r, r_star, z, row, f=f: f(r, label(r_star, z)) for f in (loss, jax.grad(loss), jax.hessian(loss))]
+    if penalty is not None:
+        parts += [lambda r, r_star, z, row, f=f: f(row) for f in (jax.grad(penalty), jax.hessian(penalty))]
+    return jax.jit(jax.vmap(lambda *drawn: [part(*drawn) for part in parts]))
 
 
 def _shapes(name: str, must: str, fix: str, fn: Callable, *args):

@@ -182,10 +182,14 @@ class Simulation(Result):
         """`n` of the coordinates kept: `theta (path, time, student)`, `theta_star (path, teacher)`, `repeat (path)`; as `sample_paths`."""
         return self._chosen("coordinates", n, seed)
 
-    def _chosen(self, what: str, n: int, seed: int) -> xr.Dataset:
+    def kept(self, what: Literal["samples", "coordinates"]) -> xr.Dataset:
+        """All paths of one sort that are kept, see `sample_paths` and `coordinate_paths`, one repeat after the other."""
         if self.law is None:
             raise InputError("`runs` must come from simulate in this session for paths, but has its curves alone (simulate again)")
-        kept = getattr(self.law, what)
+        return getattr(self.law, what)
+
+    def _chosen(self, what: Literal["samples", "coordinates"], n: int, seed: int) -> xr.Dataset:
+        kept = self.kept(what)
         if _count("n", n) > kept.sizes["path"]:
             raise refuse("n", f"be at most {kept.sizes['path']}, the {what} kept", n, "more features or repeats give more")
         return kept.isel(path=np.random.default_rng(_count("seed", seed, 0)).permutation(kept.sizes["path"])[:n])

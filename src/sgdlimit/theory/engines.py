@@ -22,6 +22,7 @@ from .histories import History, draw_histories, lay_out_histories
 from .particles import Particles, draw_particles
 from .reshuffle import ReshuffleProgram, draw_epochs, epoch_ends, epoch_nodes, lay_out_epochs
 from .sample import SHARE, Draws, SampleProgram
+from .shapes import roomy
 
 FOLLOWED = 6  # jumps times student directions up to which a path is worth conditioning on all its jumps: the work is quadratic
 
@@ -116,11 +117,11 @@ class PathEngine:
         return draws, list(np.max([used for _, used in laid], 0))
 
     def _slots(self, nodes: np.ndarray) -> int:
-        """Room for the jumps of one path in one cell: enough that one compiled program serves all replicates."""
+        """Room for the jumps of one path in one cell: enough that one compiled program serves all replicates, and similar problems."""
         if not isinstance(self.dynamics, SGD):
             return 1
         times, mass = jump_intensity(self.problem, self.dynamics, self.horizon)
-        return int(stats.poisson.isf(1e-7, float(np.diff(np.interp(nodes, times, mass)).max()))) + 1
+        return roomy(max(int(stats.poisson.isf(1e-7, float(np.diff(np.interp(nodes, times, mass)).max()))) + 1, 4), 2)
 
 
 class Drawn(NamedTuple):

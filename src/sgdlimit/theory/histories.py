@@ -13,6 +13,7 @@ from ..dynamics import SGD, step_at
 from ..problem import Problem
 from .draws import TINY, jump_intensity
 from .events import Histories, Span
+from .shapes import roomy
 
 POINTS = 8  # of the last Gaussian, per history
 BATCH = 128  # jumps carried through together
@@ -47,12 +48,13 @@ def draw_histories(problem: Problem, dynamics: SGD, horizon: float, paths: int, 
     events = points[:, head:].reshape(paths, jumps, 1 + k)
     waited = np.cumsum(-np.log1p(-events[:, :, 0]), 1).T
     noise = problem.noise_from_uniform(points[:, k_star : k_star + n_noise]) if n_noise else np.zeros((paths, *problem.noise.shape))
+    unused = roomy(max(jumps, 4), 2) - jumps  # other numbers of jumps share the compiled program
     return History(
         gstar=special.ndtri(points[:, :k_star]).T,
         noise=noise,
         shift=points[:, k_star + n_noise : head].T,
-        normal=np.moveaxis(special.ndtri(events[:, :, 1:]), 0, 2),
-        at=np.where(waited < mass[-1], np.interp(waited, mass, times), np.inf),
+        normal=np.pad(np.moveaxis(special.ndtri(events[:, :, 1:]), 0, 2), ((0, unused), (0, 0), (0, 0))),
+        at=np.pad(np.where(waited < mass[-1], np.interp(waited, mass, times), np.inf), ((0, unused), (0, 0)), constant_values=np.inf),
     )
 
 
@@ -74,9 +76,9 @@ def lay_out_histories(dynamics: SGD, drawn: list[History], nodes: np.ndarray, ce
     counts = np.max([count for _, _, _, count in batches], 0)
     first = np.concatenate([[0], np.cumsum(counts)])
     paths = drawn[0].at.shape[1]
-    # Room to spare: other resolutions and replicates of other seeds share the compiled program.
+    # Room to spare: other resolutions, replicates of other seeds and other problems share the compiled program.
     usual = 1.3 * np.isfinite(drawn[0].at).sum() / BATCH + 4 * cells
-    room = 32 * -(-max(int(first[-1]), int(usual)) // 32)
+    room = roomy(max(int(first[-1]), int(usual), 64), 1)
     path = np.full((len(drawn), room, BATCH), paths, np.int32)
     jump = np.zeros((len(drawn), room, BATCH), np.int32)
     for s, (cell, batch, lane, _) in enumerate(batches):

@@ -7,6 +7,7 @@ replicates is the sampling error.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -29,6 +30,7 @@ from .outcome import MAX_REPLICATES, attributes, diverged, keep_promise, scales,
 from .penalised import penalty_curvature
 from .reshuffle import epoch_ends
 from .risk import TestRisk
+from .shapes import roomy
 from .spectral import most_cells
 
 Progress = Callable[[float, str], None] | None
@@ -44,7 +46,7 @@ FASTER = 4.0  # than isotropic data, at most, a first grid supposes anisotropic 
 MAX_PATHS = 2**15
 REPLICATES = 8
 NEARBY = 0.1  # fraction of the horizon
-THREADS = 2
+THREADS = 2  # SGDLIMIT_THREADS sets another number; results do not depend on it
 KINKS = (
     "`loss` must have a continuous gradient for the theory, but its gradient jumps (hinge, absolute value, relu: simulate takes them; "
     "a smooth version such as models.pseudo_huber or softplus works)"
@@ -221,6 +223,12 @@ def _status(estimate: Estimate, rtol: float, ended: float | None) -> Status:
     return grown or Status("done", f"done: the largest error is {error:.2%} of its curve's scale, rtol = {rtol:g} is met")
 
 
+def _threads() -> int:
+    """How many groups of replicates are marched at a time: a worker of many takes one, or they would wait for each other."""
+    asked = os.environ.get("SGDLIMIT_THREADS", "")
+    return int(asked) if asked.isdecimal() and int(asked) > 0 else THREADS
+
+
 class _Run:
     """One call of `solve`: what stays fixed while plans are tried."""
 
@@ -310,7 +318,7 @@ class _Run:
             faster = float(spectrum.eigenvalues.max())
         curvature = self.test_risk.curvature() * faster + penalty_curvature(self.problem)
         relaxations = self.horizon * curvature
-        return int(np.clip(4 * np.ceil(0.25 * relaxations), 8 if relaxations < 2 else 12, self.most_cells))
+        return int(np.clip(4 * roomy(math.ceil(0.25 * relaxations), 4), 8 if relaxations < 2 else 12, self.most_cells))
 
     def _plan(self, pilot: Estimate, rtol: float) -> Plan:
         """Cells from the extrapolation's order, paths from the spread over replicates, which falls like paths^-0.6."""
@@ -321,12 +329,9 @@ class _Run:
         spread = pilot.worst(pilot.sampling) / student(pilot.plan.replicates) * np.sqrt(pilot.plan.replicates / REPLICATES)
         short = spread * student(REPLICATES) / (0.7 * rtol)
         paths = pilot.plan.paths * 2.0 ** np.ceil(np.log2(max(short, 1.0)) / 0.6)
-        if cells == pilot.plan.cells:  # more replicates of the pilot's size may cost less than better ones from the start
-            more = pilot.plan.replicates
-            while more < MAX_REPLICATES and spread * student(more) * np.sqrt(REPLICATES / more) > 0.7 * rtol:
-                more *= 2
-            if more < MAX_REPLICATES and (more - pilot.plan.replicates) * pilot.plan.paths <= REPLICATES * paths:
-                return replace(pilot.plan, replicates=more)
+        more = 2 * pilot.plan.replicates  # more of the pilot's kind are cheaper than better ones from the start
+        if cells == pilot.plan.cells and spread * student(more) * np.sqrt(REPLICATES / more) <= 0.7 * rtol:
+            return replace(pilot.plan, replicates=more)
         return self._affordable(Plan(cells, int(min(paths, MAX_PATHS)), REPLICATES), MAX_REPLICATES)
 
     def _affordable(self, plan: Plan, replicates: int) -> Plan:
@@ -340,7 +345,7 @@ class _Run:
 
     def _wider(self, cells: int, factor: float) -> int:
         """More cells, a multiple of four: they are halved twice."""
-        return min(4 * int(np.ceil(cells * factor / 4)), self.most_cells)
+        return min(4 * roomy(math.ceil(cells * factor / 4), 4), self.most_cells)
 
     # --- replicates --------------------------------------------------------------------------------------------------------
 
@@ -363,7 +368,7 @@ class _Run:
             work = self.checkpoint.kept(group, place, len(COARSENINGS))
         results = []
         groups = [range(a, min(a + GROUP, plan.replicates)) for a in range(done, plan.replicates, GROUP)]
-        with ThreadPoolExecutor(THREADS) as pool:
+        with ThreadPoolExecutor(_threads()) as pool:
             for index, levels in enumerate(pool.map(work, groups)):
                 results += levels
                 self.report((index + 1) / len(groups) * 0.99, f"{plan.cells} cells, {plan.paths} paths")
