@@ -129,6 +129,8 @@ def check(file: File, plugin: Plugin = None) -> None:
     spec = job.settings.simulation
     print(f"{file} is in order: {job.title}")
     print(f"  problem     {job.settings.problem.model}, {job.problem.k} student and {job.problem.k_star} teacher direction(s)")
+    if job.problem.kinks:
+        print("  kinks       the gradient of the loss jumps; the theory follows paths on both sides of each kink")
     print(f"  dynamics    {', '.join(part.name for part in job.parts)}")
     print(
         f"  time        0 to {job.settings.run.horizon:g}, {len(job.times)} output times, errors below {job.settings.run.rtol:g} of scale"

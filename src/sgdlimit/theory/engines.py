@@ -34,7 +34,7 @@ class EventEngine:
     def __init__(self, problem: Problem, dynamics: Dynamics, horizon: float):
         assert isinstance(dynamics, SGD)
         self.problem, self.dynamics, self.horizon = problem, dynamics, horizon
-        self.program = _event_program(problem.loss, problem.label)
+        self.program = _event_program(problem.loss, problem.label, problem.kinks)
 
     def path_bytes(self, cells: int) -> int:
         """Memory of one path with all that belongs to it: two tables over its jumps, and copies while a cell is crossed."""
@@ -47,7 +47,7 @@ class EventEngine:
 
     def lay_out(self, drawn: list[History], nodes: np.ndarray, cells: int) -> tuple[Any, list]:
         """Draws of all replicates on a grid, and for each of its cells what the program needs to find its events."""
-        return lay_out_histories(self.dynamics, drawn, nodes, cells)
+        return lay_out_histories(self.problem, self.dynamics, drawn, nodes, cells)
 
 
 class PathEngine:
@@ -58,7 +58,7 @@ class PathEngine:
 
     def __init__(self, problem: Problem, dynamics: Dynamics, horizon: float):
         self.problem, self.dynamics, self.horizon = problem, dynamics, horizon
-        self.program = _sample_program(problem.loss, problem.label, drive_of(dynamics))
+        self.program = _sample_program(problem.loss, problem.label, drive_of(dynamics), problem.kinks)
 
     @property
     def natural(self) -> bool:
@@ -126,10 +126,10 @@ def choose(problem: Problem, dynamics: Dynamics, horizon: float, method: str) ->
 
 
 @lru_cache(maxsize=32)
-def _event_program(loss: Callable, label: Callable) -> EventProgram:
-    return EventProgram(loss, label)
+def _event_program(loss: Callable, label: Callable, kinks: bool) -> EventProgram:
+    return EventProgram(loss, label, kinks)
 
 
 @lru_cache(maxsize=32)
-def _sample_program(loss: Callable, label: Callable, drive: str) -> SampleProgram:
-    return SampleProgram(loss, label, drive)
+def _sample_program(loss: Callable, label: Callable, drive: str, kinks: bool) -> SampleProgram:
+    return SampleProgram(loss, label, drive, kinks)

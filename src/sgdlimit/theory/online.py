@@ -1,7 +1,8 @@
 """`OnlineSGD`: closed equations of one-pass SGD (Saad and Solla, Phys. Rev. E 52, 4225; THEORY section 3, "online limit").
 
 With `w = M g* + S xi`, `r* = root(rho) g*` and independent normals `g*, xi` (`S S^T = q - M M^T`), `Gamma = E[H]` and
-`E[l w^T] = E[l g*^T] M^T + Gamma S S^T` (Gaussian integration by parts),
+`E[l w^T] = E[l g*^T] M^T + Gamma S S^T` (Gaussian integration by parts; with kinks the same gives `Gamma S = E[l xi^T]`, which
+the mean of the second derivative is not),
 
     dM/dt = -lam M - E[l g*^T]
     dq/dt = -2 lam q - E[l w^T] - E[w l^T] + eta E[l l^T]
@@ -84,7 +85,9 @@ def _integrate(problem: Problem, dynamics: OnlineSGD, rtol: float, points: tuple
     with jax.enable_x64(True):
         M, q, alive, R, risk = (
             np.asarray(x)
-            for x in _program(problem.loss, problem.label)(*points, *start, rho_root, outputs, etas, problem.ridge, limit, TOLERANCE * rtol)
+            for x in _program(problem.loss, problem.label, problem.kinks)(
+                *points, *start, rho_root, outputs, etas, problem.ridge, limit, TOLERANCE * rtol
+            )
         )
     if not np.isfinite(risk[:, 0]).all():
         raise InputError("`loss` must have a finite mean, but its risk at the start is NaN or infinite (is the loss stable?)")
@@ -98,7 +101,8 @@ def _integrate(problem: Problem, dynamics: OnlineSGD, rtol: float, points: tuple
     M, q, R, risk = (part[:, :kept] for part in (M, q, R, risk))
     each = {"self_overlap": q, "overlap": M @ rho_root, "train_risk": risk, "test_risk": risk}
     means, errors = {n: v.mean(0) for n, v in each.items()}, {n: spread(v) for n, v in each.items()}
-    return Replicated(outputs[:kept], means, errors, _kernels(M, q, R), {}, ended)
+    more = {"kinks": "the gradient of the loss jumps: its response is E[l xi^T] S^-1"} if problem.kinks else {}
+    return Replicated(outputs[:kept], means, errors, _kernels(M, q, R), {}, ended, more)
 
 
 def _kernels(M: np.ndarray, q: np.ndarray, R: np.ndarray) -> dict[str, np.ndarray]:
@@ -127,19 +131,24 @@ def _diffrax() -> Any:
 
 
 @lru_cache(maxsize=32)
-def _program(loss: Callable, label: Callable) -> Callable:
+def _program(loss: Callable, label: Callable, kinks: bool = False) -> Callable:
     """Integrate all scramblings side by side from output time to output time; a leading axis of scramblings throughout."""
     dfx = _diffrax()
 
     def one(g, y, M, q):
-        """Averages of one scrambling: `E[l g*^T]`, `E[l l^T]`, `Gamma`, `E[L]`."""
+        """Averages of one scrambling: `E[l g*^T]`, `E[l xi^T] S^T`, `E[l l^T]`, `Gamma`, `E[L]`."""
         values, vectors = jnp.linalg.eigh(q - M @ M.T)
         spread_of_w = (vectors * jnp.sqrt(jnp.maximum(values, 0.0))) @ vectors.T
         k_star = M.shape[1]
         w = g[:, :k_star] @ M.T + g[:, k_star:] @ spread_of_w
         l = jax.vmap(jax.grad(loss))(w, y)  # noqa: E741
-        gamma = jax.vmap(jax.hessian(loss))(w, y).mean(0)
-        return l.T @ g[:, :k_star] / len(g), l.T @ l / len(g), gamma, jax.vmap(loss)(w, y).mean()
+        if kinks:
+            l_xi = l.T @ g[:, k_star:] / len(g)
+            gamma, l_rest = l_xi @ jnp.linalg.pinv(spread_of_w, hermitian=True), l_xi @ spread_of_w
+        else:
+            gamma = jax.vmap(jax.hessian(loss))(w, y).mean(0)
+            l_rest = gamma @ (q - M @ M.T)
+        return l.T @ g[:, :k_star] / len(g), l_rest, l.T @ l / len(g), gamma, jax.vmap(loss)(w, y).mean()
 
     averages = jax.vmap(one)
 
@@ -147,8 +156,8 @@ def _program(loss: Callable, label: Callable) -> Callable:
         g, y, etas, end, ridge, limit = known
         M, q, _, R = state
         eta = jnp.interp(t, jnp.linspace(0.0, end, len(etas)), etas)
-        l_g, l_l, gamma, _ = averages(g, y, M, q)
-        l_w = l_g @ jnp.swapaxes(M, 1, 2) + gamma @ (q - M @ jnp.swapaxes(M, 1, 2))
+        l_g, l_rest, l_l, gamma, _ = averages(g, y, M, q)
+        l_w = l_g @ jnp.swapaxes(M, 1, 2) + l_rest
         moved = (
             -ridge * M - l_g,
             -2.0 * ridge * q - l_w - jnp.swapaxes(l_w, 1, 2) + eta * l_l,
@@ -175,7 +184,7 @@ def _program(loss: Callable, label: Callable) -> Callable:
             )  # fmt: skip
             M, q, clock, R = (part[0] for part in solved.ys)
             q = 0.5 * (q + jnp.swapaxes(q, 1, 2))
-            return (M, q, clock), (M, q, clock, R, averages(normals, y, M, q)[3])
+            return (M, q, clock), (M, q, clock, R, averages(normals, y, M, q)[-1])
 
         before = jnp.concatenate([jnp.zeros(1), outputs[:-1]])
         _, saved = jax.lax.scan(segment, (copies(M), copies(q), jnp.zeros(len(normals))), (before, outputs))

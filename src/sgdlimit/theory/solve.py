@@ -16,12 +16,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..dynamics import SGD, Dynamics, MiniBatchGD, OnlineSGD, step_at
-from ..errors import InputError, SolveError, nearest, refuse
+from ..dynamics import SGD, SME, Dynamics, GradientFlow, MiniBatchGD, OnlineSGD, step_at
+from ..errors import SolveError, nearest, refuse
+from ..kinks import refuse_kinks
 from ..problem import Problem, SmoothPenalty
 from ..results import Solution, Status, build_dataset, judge_growth, output_times
 from . import discrete, online
 from .checkpoint import Checkpoint, identify
+from .differences import WORDS
 from .draws import spaced
 from .engines import ENGINES, choose, draw_all
 from .laws import PathLaw
@@ -40,10 +42,6 @@ MAX_PATHS = 2**15
 REPLICATES = 8
 NEARBY = 0.1  # fraction of the horizon
 THREADS = 2
-KINKS = (
-    "`loss` must have a continuous gradient for the theory, but its gradient jumps (hinge, absolute value, relu: simulate takes them; "
-    "a smooth version such as models.pseudo_huber or softplus works)"
-)
 GROUP = 4  # replicates marched together
 MEMORY = 3 * 2**30  # bytes that all paths marched at a time may take
 
@@ -148,7 +146,8 @@ def solve(
             "pilot_cells": pilot.plan.cells,
             "wall_seconds": time.perf_counter() - began[0],
             "cpu_seconds": time.process_time() - began[1],
-        },
+        }
+        | ({"kinks": WORDS} if problem.kinks else {}),
         estimate.law,
     )
     return keep_promise(solution, on_failure)
@@ -162,7 +161,7 @@ def check_theory(problem: Problem, dynamics: Dynamics) -> None:
         raise refuse("penalty", f"be a Ridge or None for the theory of {type(dynamics).__name__}", problem.penalty,
                      "its equations close for no other; simulate takes any")  # fmt: skip
     if problem.kinks:
-        raise InputError(KINKS)
+        refuse_kinks(problem, dynamics, (SME, GradientFlow))
 
 
 def _check(problem, dynamics, horizon, rtol, seed, times, method, on_failure) -> np.ndarray:
@@ -278,7 +277,8 @@ class _Run:
         """Cells of at most a relaxation time at the start, where the fastest rate is the curvature of the loss."""
         curvature = self.test_risk.curvature() + penalty_curvature(self.problem)
         relaxations = self.horizon * curvature
-        return int(np.clip(4 * np.ceil(0.25 * relaxations), 8 if relaxations < 2 else 12, MAX_CELLS))
+        few = relaxations < 2 and not self.problem.kinks  # whose curvature the second derivative does not tell
+        return int(np.clip(4 * np.ceil(0.25 * relaxations), 8 if few else 12, MAX_CELLS))
 
     def _plan(self, pilot: Estimate, rtol: float) -> Plan:
         """Cells from the extrapolation's order, paths from the spread over replicates, which falls like paths^-0.6."""
