@@ -48,7 +48,7 @@ def test_examples_are_in_order(path):
 
 
 # One of each sort: all dynamics, matrices, a plugin. The reference tests solve the problems of the others.
-@pytest.mark.parametrize("name", ["quickstart", "regimes", "committee", "own_loss", "softmax", "robust"])
+@pytest.mark.parametrize("name", ["quickstart", "regimes", "epochs", "committee", "own_loss", "softmax", "robust"])
 def test_small_examples_run(name, tmp_path):
     path = ROOT / "examples" / f"{name}.toml"
     (tmp_path / "small.toml").write_text(small(path))
@@ -69,6 +69,7 @@ def test_the_readme_program_runs():
 def test_the_guides_programs_run(tmp_path, monkeypatch):
     programs = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "guide.md").read_text(), re.S)
     smaller = {
+        "spectrum": (("horizon=3.0", "horizon=0.3"), ("rtol=0.03", "rtol=0.3"), ("n_features=1000, repeats=4", "n_features=60, repeats=2")),
         "observe": (("horizon=2.0", "horizon=0.4"), ("rtol=0.05", "rtol=0.3")),
         "laws": (("horizon=6.0", "horizon=0.5"), ("rtol=0.02", "rtol=0.3"), ("n_features=2000, repeats=4", "n_features=60, repeats=2")),
     }
@@ -83,6 +84,14 @@ def test_the_guides_programs_run(tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kernels.png", "margins.png", "weights.png"]
 
 
+def test_the_programs_of_other_pages_run(capsys):
+    (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "power_laws.md").read_text(), re.S)
+    exec(compile(program, "power_laws.md", "exec"), {})
+    in_time, in_samples = ([float(x) for x in line.split("[")[1].rstrip("]").split()] for line in capsys.readouterr().out.splitlines())
+    assert all(abs(slope + 2 / 3) < 0.03 for slope in in_time)
+    assert all(abs(slope + 1.0) < 0.05 for slope in in_samples)
+
+
 def test_the_guides_settings_are_a_file(tmp_path):
     (text,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "guide.md").read_text(), re.S)
     (tmp_path / "guide.toml").write_text(text)
@@ -90,7 +99,7 @@ def test_the_guides_settings_are_a_file(tmp_path):
     assert [part.slug for part in job.parts] == ["sgd", "sgd-decaying", "online-sgd", "mini-batch-gd"]
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/guide.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/guide.md", "docs/power_laws.md"])
 def test_links_and_pictures_exist(name):
     page = ROOT / name
     for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):

@@ -23,6 +23,7 @@ DYNAMICS = {
     "flow": sl.GradientFlow(),
     "online": sl.OnlineSGD(1.5),
     "mini-batch": sl.MiniBatchGD(0.2, 0.5),
+    "reshuffled": sl.SGD(0.5, "reshuffle"),
 }
 
 
@@ -75,8 +76,9 @@ def test_two_directions():
         ("tanh_regression", sl.SME(1.5)),
         ("tanh_regression", sl.GradientFlow()),
         ("logistic", sl.SGD(4.0)),
+        ("tanh_regression", sl.SGD(0.5, "reshuffle")),
     ],
-    ids=["sgd", "sme", "flow", "logistic"],
+    ids=["sgd", "sme", "flow", "logistic", "reshuffled"],
 )
 def test_laws_are_those_of_real_runs(name, dynamics):
     real = sl.simulate(problem(name), dynamics, TIMES[-1], n_features=2000, repeats=4, seed=3, times=TIMES)

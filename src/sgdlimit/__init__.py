@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     )
     from .results import Simulation, Solution, load
     from .simulate import simulate
+    from .spectrum import Spectrum
     from .theory import solve
 
 # Where each public name lives.
@@ -42,6 +43,7 @@ _HOME = {
         "SparseTeacher", "StudentT", "Uniform",
     ),
     "dynamics": ("SGD", "SME", "GradientFlow", "OnlineSGD", "MiniBatchGD"),
+    "spectrum": ("Spectrum",),
     "theory": ("solve",),
     "simulate": ("simulate",),
     "compare": ("Comparison", "compare"),

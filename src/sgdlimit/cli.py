@@ -129,6 +129,9 @@ def check(file: File, plugin: Plugin = None) -> None:
     spec = job.settings.simulation
     print(f"{file} is in order: {job.title}")
     print(f"  problem     {job.settings.problem.model}, {job.problem.k} student and {job.problem.k_star} teacher direction(s)")
+    if job.problem.spectrum is not None:
+        top = job.problem.spectrum.eigenvalues.max()
+        print(f"  spectrum    {len(job.problem.spectrum)} eigenvalues, the largest {top:.3g} times the mean")
     if job.problem.kinks:
         print("  kinks       the gradient of the loss jumps; the theory follows paths on both sides of each kink")
     print(f"  dynamics    {', '.join(part.name for part in job.parts)}")

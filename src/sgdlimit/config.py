@@ -10,6 +10,9 @@
     init = { overlap = 0.0, cov = 1.0 } # a number stands for that number times the identity
     penalty = { kind = "ridge", strength = 0.05 }
 
+    [problem.spectrum]                  # leave out for isotropic data; or eigenvalues, weights and teacher
+    power_law = { exponent = 1.2, teacher_exponent = 0.5, n_features = 1000 }
+
     [[dynamics]]
     kind = "sgd"
     step = 1.5                          # or learning_rate, batch_size and n_features
@@ -46,6 +49,7 @@ from .errors import InputError, Words, nearest, refuse
 from .problem import EmpiricalTeacher, GaussianTeacher, Init, Penalty, Problem, Ridge, SmoothPenalty, SparseTeacher, Teacher
 from .results import output_times
 from .sections import Section, placed, refusal, within
+from .spectrum import Spectrum
 from .training import Count, DynamicsSpec, Positive
 
 # --- what a file may say ---------------------------------------------------------------------------------------------
@@ -120,6 +124,37 @@ class SmoothL1Spec(Section):
         return SmoothPenalty(lambda theta: self.strength * jnp.sum(jnp.sqrt(theta**2 + self.width**2)))
 
 
+class PowerLawSpec(Section):
+    place = ("problem", "spectrum", "power_law")
+    exponent: Annotated[float, Field(ge=0)]
+    teacher_exponent: float = 0.0
+    n_features: Annotated[int, Field(ge=2)] = 1000
+    size: Annotated[int, Field(ge=2)] = 32
+
+
+class SpectrumSpec(Section):
+    """Either `eigenvalues` with what belongs to them, or a `power_law`."""
+
+    place = ("problem", "spectrum")
+    eigenvalues: list[float] | None = None
+    weights: list[float] | None = None
+    teacher: list[Any] | None = None
+    power_law: PowerLawSpec | None = None
+
+    def build(self) -> Spectrum:
+        with within(("spectrum",)):
+            if (self.eigenvalues is None) == (self.power_law is None):
+                both = "both are" if self.power_law else "neither is"
+                raise InputError(f"`eigenvalues` must be given, or else `power_law`, but {both} (power_law = {{ exponent = 1.2 }})")
+            if self.power_law is None:
+                return Spectrum(self.eigenvalues, self.weights, self.teacher)
+            for name in ("weights", "teacher"):
+                if (value := getattr(self, name)) is not None:
+                    raise refuse(name, "be left out with a power_law", value, "its teacher_exponent says how the teacher falls")
+            law = self.power_law
+            return Spectrum.power_law(law.exponent, law.teacher_exponent, law.n_features, law.size)
+
+
 class ProblemSpec(Section):
     place = ("problem",)
     model: str
@@ -128,6 +163,7 @@ class ProblemSpec(Section):
     teacher: Annotated[GaussianSpec | SparseSpec | EmpiricalSpec, Field(discriminator="kind")]
     init: InitSpec = InitSpec()
     penalty: Annotated[RidgeSpec | SmoothL1Spec, Field(discriminator="kind")] | None = None
+    spectrum: SpectrumSpec | None = None
 
 
 class RunSpec(Section):
@@ -269,7 +305,8 @@ def _problem(spec: ProblemSpec, module: Any) -> Problem:
                 fix = f"it has {model.k} student and {model.k_star} teacher direction(s)"
                 raise refuse(field, f"be {wanted} for the model `{spec.model}`", Words(f"of shape {shape}"), fix)
         init = Init(_times_identity(spec.init.overlap, model.k, model.k_star), _times_identity(spec.init.cov, model.k))
-        return Problem(model.loss, model.label, model.noise, spec.sample_ratio, teacher, init, penalty)
+        spectrum = None if spec.spectrum is None else spec.spectrum.build()
+        return Problem(model.loss, model.label, model.noise, spec.sample_ratio, teacher, init, penalty, spectrum)
 
 
 def _model(spec: ProblemSpec, module: Any) -> models.Model:

@@ -88,7 +88,7 @@ def least_scale(problem: Problem) -> np.ndarray:
     Zero where there is no need: where the start is spread out, or where the gradient jumps just there, for most labels (a relu
     student near zero). Else, as for hinge or absolute value, the labels spread the kink, and the teacher's scale measures it.
     """
-    scale = np.full(problem.k, np.sqrt(np.diag(problem.teacher.cov).max()))
+    scale = np.full(problem.k, np.sqrt(np.diag(problem.rho).max()))
     narrow = np.diag(problem.self_overlap_start) < (NARROW * scale) ** 2
     return np.where(narrow & (_jump_at_zero(problem) < SELDOM), SHARE * scale, 0.0)
 
@@ -104,9 +104,9 @@ def _jump_at_zero(problem: Problem) -> np.ndarray:
 
     rng = np.random.default_rng(0x418)
     u = rng.random((LABELS, problem.noise_size)) if problem.noise_size else np.full((LABELS, math.prod(problem.noise.shape)), 0.5)
-    r_star = rng.standard_normal((LABELS, problem.k_star)) @ root(problem.teacher.cov).T
+    r_star = rng.standard_normal((LABELS, problem.k_star)) @ root(problem.rho).T
     r = r_star @ problem.init.overlap.T + rng.standard_normal((LABELS, problem.k)) @ root(problem.init.cov)
-    tiny = 1e-3 * np.sqrt(np.diag(problem.teacher.cov).max()) * np.eye(problem.k)
+    tiny = 1e-3 * np.sqrt(np.diag(problem.rho).max()) * np.eye(problem.k)
     with jax.enable_x64(True):
         y = jax.vmap(problem.label)(r_star, problem.noise_from_uniform(u))
         slope = jax.jit(jax.vmap(jax.grad(problem.loss)))
@@ -132,8 +132,8 @@ def _lines(problem: Problem) -> tuple[np.ndarray, ...]:
 
     rng = np.random.default_rng(0x417)
     u = rng.random((LINES, problem.noise_size)) if problem.noise_size else np.full((LINES, math.prod(problem.noise.shape)), 0.5)
-    r_star = rng.standard_normal((LINES, problem.k_star)) @ root(problem.teacher.cov).T
-    scale = np.sqrt(np.diag(problem.self_overlap_start) + np.diag(problem.teacher.cov).max() + 1.0)
+    r_star = rng.standard_normal((LINES, problem.k_star)) @ root(problem.rho).T
+    scale = np.sqrt(np.diag(problem.self_overlap_start) + np.diag(problem.rho).max() + 1.0)
     start, end = REACH * scale * rng.standard_normal((2, LINES, problem.k))
     return start, end - start, r_star, problem.noise_from_uniform(u)
 

@@ -72,7 +72,7 @@ def observe(problem: Problem, result: Result, observable: Callable[[Any, Any, An
 def _moved(observable, points: TestRisk, q: np.ndarray, m: np.ndarray, q_se: np.ndarray, m_se: np.ndarray) -> np.ndarray:
     """How far the overlaps' errors move the average `(time,)`: each overlap is moved both ways, the larger change counts."""
     here = _average(observable, points, q, m)
-    size, size_star = (np.sqrt(np.diagonal(c, axis1=-2, axis2=-1)) for c in (q, points.problem.teacher.cov))
+    size, size_star = (np.sqrt(np.diagonal(c, axis1=-2, axis2=-1)) for c in (q, points.problem.rho))
     total = np.zeros(len(q))
 
     def add(se: np.ndarray, bound: np.ndarray, shifted: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]) -> None:

@@ -17,7 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import special
 
+from .checks import array as _array
+from .checks import number as _number
+from .checks import positive as _positive
+from .checks import psd as _psd
+from .checks import root
 from .errors import InputError, Words, refuse
+from .spectrum import Spectrum
 
 Array = Any
 
@@ -216,6 +222,8 @@ class Problem:
         teacher: law of the teacher's rows.
         init: start of the student's rows.
         penalty: `Ridge`, `SmoothPenalty` or None.
+        spectrum: `Spectrum` of data that are not isotropic, or None. Teacher, start and penalty are of the weights in the basis of its
+            eigenvectors; pre-activations and their overlaps weigh each feature by its eigenvalue.
 
     Raises:
         InputError (a ValueError): names the field, what it must be, and what it was. A loss with kinks is no error:
@@ -229,6 +237,7 @@ class Problem:
     teacher: Teacher
     init: Init
     penalty: Penalty = None
+    spectrum: Spectrum | None = None
 
     def __post_init__(self):
         for name in ("loss", "label"):
@@ -249,6 +258,11 @@ class Problem:
             raise refuse(
                 "init.overlap", f"have {self.k_star} columns, one per teacher direction", self.init.overlap.shape, "shape (k, k_star)"
             )
+        if not (self.spectrum is None or isinstance(self.spectrum, Spectrum)):
+            raise refuse("spectrum", "be sl.Spectrum(eigenvalues, weights, teacher) or None", self.spectrum)
+        if self.spectrum is not None and np.ndim(self.spectrum.teacher) == 3 and self.spectrum.teacher.shape[1] != self.k_star:
+            must = f"have matrices ({self.k_star}, {self.k_star}), as there are teacher directions"
+            raise refuse("spectrum.teacher", must, Words(f"of shape {self.spectrum.teacher.shape}"))
         _check_functions(self)
 
     @property
@@ -275,15 +289,28 @@ class Problem:
         return gradient_jumps(self)
 
     @property
+    def anisotropic(self) -> Spectrum | None:
+        """The spectrum where a sample can tell it from isotropic data."""
+        return None if self.spectrum is None or self.spectrum.isotropic else self.spectrum
+
+    @cached_property
+    def rho(self) -> np.ndarray:
+        """`E[r* r*^T] (k_star, k_star)`: the teacher's `cov`, unless a spectrum gives it a strength for each eigenvalue."""
+        if self.spectrum is None or self.spectrum.teacher is None:
+            return self.teacher.cov
+        share = self.spectrum.weights * self.spectrum.eigenvalues
+        return np.einsum("m,mij->ij", share, self.spectrum.teacher_moments(self.teacher.cov))
+
+    @property
     def self_overlap_start(self) -> np.ndarray:
-        """`E[theta_0 theta_0^T] (k, k)`."""
+        """`E[w_0 w_0^T] (k, k)`."""
         overlap = self.init.overlap
-        return overlap @ self.teacher.cov @ overlap.T + self.init.cov
+        return overlap @ self.rho @ overlap.T + self.init.cov
 
     @property
     def overlap_start(self) -> np.ndarray:
-        """`E[theta_0 theta*^T] (k, k_star)`."""
-        return self.init.overlap @ self.teacher.cov
+        """`E[w_0 r*^T] (k, k_star)`."""
+        return self.init.overlap @ self.rho
 
     def gradient(self, r, y):
         """`l(r, y) = grad_r L (k,)` for one sample."""
@@ -297,12 +324,6 @@ class Problem:
     def noise_size(self) -> int:
         """How many uniform numbers one noise draw takes."""
         return 0 if isinstance(self.noise, NoNoise) else math.prod(self.noise.shape)
-
-
-def root(cov: np.ndarray) -> np.ndarray:
-    """A symmetric square root of a positive semi-definite matrix (`root @ root.T == cov`)."""
-    values, vectors = np.linalg.eigh(cov)
-    return (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
 
 
 # --- checks ------------------------------------------------------------------------------------------------------------
@@ -320,7 +341,7 @@ def _check_functions(p: Problem) -> None:
             raise InputError(f"`noise.ppf` must {must}, but failed: {_first_line(e)}") from None
         if not np.isfinite(z).all():
             raise refuse("noise.ppf", "be finite on (0, 1)", z[~np.isfinite(z)][:3])
-        r_star = rng.standard_normal((16, p.k_star)) @ root(p.teacher.cov).T
+        r_star = rng.standard_normal((16, p.k_star)) @ root(p.rho).T
         r = rng.standard_normal((16, p.k)) @ root(p.self_overlap_start).T
         y = _shapes(
             "label",
@@ -383,46 +404,6 @@ def _shapes(name: str, must: str, fix: str, fn: Callable, *args):
 
 def _first_line(e: Exception) -> str:
     return f"{type(e).__name__}: {str(e).strip().splitlines()[0][:200] if str(e).strip() else ''}"
-
-
-def _number(name: str, value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise refuse(name, "be a number", value) from None
-    if not math.isfinite(number) or isinstance(value, bool):
-        raise refuse(name, "be a finite number", value)
-    return number
-
-
-def _positive(name: str, value: Any, fix: str = "") -> float:
-    number = _number(name, value)
-    if number <= 0:
-        raise refuse(name, "be positive", value, fix)
-    return number
-
-
-def _array(name: str, value: Any) -> np.ndarray:
-    try:
-        array = np.array(value, dtype=float)
-    except (TypeError, ValueError):
-        raise refuse(name, "be an array of numbers", value) from None
-    if not np.isfinite(array).all():
-        raise refuse(name, "be finite", value)
-    array.setflags(write=False)
-    return array
-
-
-def _psd(name: str, value: Any) -> np.ndarray:
-    cov = _array(name, value)
-    if cov.ndim != 2 or cov.shape[0] != cov.shape[1] or cov.size == 0:
-        raise refuse(name, "be a square matrix", Words(f"of shape {cov.shape}"), "[[2.25]] for one direction")
-    if not np.allclose(cov, cov.T, atol=1e-10 * (1 + np.abs(cov).max())):
-        raise refuse(name, "be symmetric", value, "it is a second moment")
-    lowest = np.linalg.eigvalsh(cov)[0]
-    if lowest < -1e-10 * (1 + np.abs(cov).max()):
-        raise refuse(name, "be positive semi-definite", value, f"its lowest eigenvalue is {lowest:.3g}")
-    return cov
 
 
 def _shape(value: Any) -> tuple[int, ...]:

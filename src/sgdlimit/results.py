@@ -45,6 +45,7 @@ PATHS: dict[str, tuple[str, ...]] = {
     "r_star": ("path", "teacher"),
     "theta": ("path", "time", "student"),
     "theta_star": ("path", "teacher"),
+    "eigenvalue": ("path",),
     "repeat": ("path",),
 }
 PATHS_KEPT = 20_000  # samples, and coordinates, of a simulation
@@ -137,7 +138,7 @@ class Solution(Result):
         coordinates, followed once more for this; beyond some thousand they repeat.
 
         Returns:
-            Dataset of `theta (path, time, student)` and `theta_star (path, teacher)`.
+            Dataset of `theta (path, time, student)` and `theta_star (path, teacher)`; with a spectrum also `eigenvalue (path)`.
 
         Raises:
             InputError: `n` is no whole number, or the solution comes from a file.

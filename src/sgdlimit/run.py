@@ -20,7 +20,7 @@ from .results import Result
 from .sections import within
 from .simulate.core import plan
 from .theory.discrete import clock_of
-from .theory.solve import check_theory
+from .theory.solve import check_epochs, check_theory
 
 Progress = Callable[[float, str], None]
 
@@ -39,6 +39,8 @@ def check(job: Job) -> int:
     """What would only come to light later: refusals of theory and simulations. Returns the bytes of memory the largest one takes."""
     for i, part in enumerate(job.parts):
         check_theory(job.problem, part.dynamics)
+        with within(("run",)):
+            check_epochs(job.problem, part.dynamics, float(job.times[-1]))
         if isinstance(part.dynamics, MiniBatchGD):
             with within(("dynamics", i)):
                 clock_of(job.problem, part.dynamics, float(job.times[-1]))

@@ -47,7 +47,8 @@ def simulate(
 
     Each repeat draws `n = round(sample_ratio * d)` rows with independent entries of mean 0 and variance `1/d`, labels, a
     teacher and a start. The second moments of teacher and start are imposed exactly on each draw, which removes a scatter of
-    order `d^(-1/2)` that the limit does not have. What remains is a bias of order `1/d` and the scatter the errors show.
+    order `d^(-1/2)` that the limit does not have. What remains is a bias of order `1/d` and the scatter the errors show. With a
+    spectrum every eigenvalue gets its whole number of features, whose entries have its variance over `d`.
 
     Arguments:
         problem, dynamics: as for `solve`.
@@ -97,9 +98,10 @@ def simulate(
         "repeats": int(repeats),
         "design": design,
         "seed": int(seed),
+        **({} if problem.spectrum is None else {"spectrum": repr(problem.spectrum)}),
     }
     diagnostics = {"wall_seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu, "memory_bytes": memory}
-    dataset = build_dataset(times, means, errors, attrs=attrs, teacher_cov=problem.teacher.cov, repeats=curves)
+    dataset = build_dataset(times, means, errors, attrs=attrs, teacher_cov=problem.rho, repeats=curves)
     return Simulation(dataset, status, diagnostics | path.diagnostics, keeper.kept(times))
 
 
@@ -131,6 +133,8 @@ def _check(problem, dynamics, horizon, n_features, batch_size, repeats, design, 
     check_schedule(dynamics, float(times[-1]))
     least = max(10, 2 * (problem.k + problem.k_star))
     _integer("n_features", n_features, least, "the limit's curves need a few hundred, better thousands")
+    if problem.spectrum is not None:
+        problem.spectrum.counts(int(n_features))
     n = n_samples(problem, n_features)
     _integer("batch_size", batch_size, 1, "1 is a single sample per step")
     if batch_size > n and isinstance(dynamics, SGD):
@@ -156,7 +160,7 @@ def _memory(problem: Problem, n: int, d: int, times: int) -> int:
 
 def _repeats(problem, path, times, n, d, repeats, design, seed, progress, keeper) -> tuple[dict[str, np.ndarray], float | None]:
     """Curves `(repeat, time, ...)` up to the last output time that every repeat reached, and when the first one diverged."""
-    scale = float(np.trace(problem.self_overlap_start) + np.trace(problem.teacher.cov)) or 1.0
+    scale = float(np.trace(problem.self_overlap_start) + np.trace(problem.rho)) or 1.0
     rows, test = allocate(n, d), TestSet(problem)
     kept, ended = len(times), None
     each: dict[str, list[np.ndarray]] = {name: [] for name in CURVES}
@@ -178,7 +182,7 @@ def _repeats(problem, path, times, n, d, repeats, design, seed, progress, keeper
         kept = len(thetas)
         if not kept:
             break
-        self_overlap, overlap = overlaps(thetas, data.teacher)
+        self_overlap, overlap = overlaps(thetas, data.teacher, data.eigenvalues)
         risk = test.risk(self_overlap, overlap)
         values = (self_overlap, overlap, risk if path.fresh else train_risk(problem, data, thetas), risk)
         for name, value in zip(CURVES, values, strict=True):

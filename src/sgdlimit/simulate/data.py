@@ -99,12 +99,14 @@ def pick(labels, i):
 
 @dataclass(frozen=True)
 class Data:
-    """Rows `(n, d)` float32, labels (n first), teacher `(k_star, d)` and start `(k, d)` in float64."""
+    """Rows `(n, d)` float32, labels (n first), teacher `(k_star, d)` and start `(k, d)` in float64, and `eigenvalues (d,)` of the
+    features where there is a spectrum: rows are scaled by their roots."""
 
     rows: Any
     labels: Any
     teacher: np.ndarray
     start: np.ndarray
+    eigenvalues: np.ndarray | None = None
 
 
 def n_samples(problem: Problem, n_features: int) -> int:
@@ -132,22 +134,77 @@ def draw(problem: Problem, design: str, rows: np.ndarray, rng: np.random.Generat
 
     The second moments of teacher and start are imposed on the draw, not only in expectation: `T^T T / d` is the
     teacher's `cov` and the start's overlaps are exactly those of the problem. The limit does not have the `O(d^{-1/2})`
-    scatter this removes, which would otherwise be the largest noise at early times.
+    scatter this removes, which would otherwise be the largest noise at early times. With a spectrum this holds of the
+    pre-activations, and of the features of one eigenvalue as far as there are enough of them.
     """
     d = rows.shape[1]
+    eigenvalues, teacher, start = _anisotropic(problem, d, rng) if problem.spectrum else (None, *_isotropic(problem, d, rng))
+    rows, labels = samples(problem, design, rows, teacher, rng, eigenvalues)
+    return Data(rows, labels, np.ascontiguousarray(teacher.T), np.ascontiguousarray(start.T), eigenvalues)
+
+
+def _isotropic(problem: Problem, d: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Teacher `(d, k_star)` and start `(d, k)`."""
     teacher = impose(problem.teacher.draw(rng, d), problem.teacher.cov, "teacher")
     start = rng.standard_normal((d, problem.k))
     start -= teacher @ np.linalg.lstsq(teacher, start, rcond=None)[0]
-    start = teacher @ problem.init.overlap.T + impose(start, problem.init.cov, "start")
-    return Data(*samples(problem, design, rows, teacher, rng), np.ascontiguousarray(teacher.T), np.ascontiguousarray(start.T))
+    return teacher, teacher @ problem.init.overlap.T + impose(start, problem.init.cov, "start")
 
 
-def samples(problem: Problem, design: str, rows: np.ndarray, teacher: np.ndarray, rng: np.random.Generator) -> tuple[Any, Any]:
+def _anisotropic(problem: Problem, d: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Eigenvalues `(d,)`, teacher `(d, k_star)` and start `(d, k)`: what is a mean over features for isotropic data is one with the
+    eigenvalues here."""
+    spectrum = problem.spectrum
+    assert spectrum is not None
+    counts = spectrum.counts(d)
+    which = np.repeat(np.arange(len(spectrum)), counts)
+    eigenvalues = spectrum.eigenvalues[which]
+    eigenvalues = eigenvalues * (d / eigenvalues.sum())  # whole numbers of features miss the mean by a little
+    moments = spectrum.teacher_moments(problem.teacher.cov)
+    teacher = np.einsum("dij,dj->di", spectrum.teacher_maps(problem.teacher.cov)[which], problem.teacher.draw(rng, d))
+    noise = rng.standard_normal((d, problem.k))
+    for i, last in enumerate(np.cumsum(counts)):
+        here = slice(last - counts[i], last)
+        teacher[here] = _near(teacher[here], moments[i])
+        noise[here] = _near(_without(noise[here], teacher[here]), np.eye(problem.k))
+    scale = np.sqrt(eigenvalues)[:, None]
+    teacher = impose(teacher, problem.rho, "teacher", scale)
+    noise = impose(_without(noise, teacher, scale), problem.init.cov, "start", scale)
+    return eigenvalues, teacher, teacher @ problem.init.overlap.T + noise
+
+
+def _near(rows: np.ndarray, cov: np.ndarray) -> np.ndarray:
+    """The rows of one eigenvalue mapped to second moment `cov`, or only to its trace where they are too few."""
+    try:
+        return impose(rows, cov, "") if len(rows) > 2 * rows.shape[1] else _sized(rows, cov)
+    except InputError:
+        return _sized(rows, cov)
+
+
+def _sized(rows: np.ndarray, cov: np.ndarray) -> np.ndarray:
+    size = np.vdot(rows, rows)
+    return rows * np.sqrt(np.trace(cov) * len(rows) / size) if size > 0 else rows
+
+
+def _without(rows: np.ndarray, teacher: np.ndarray, scale: np.ndarray | float = 1.0) -> np.ndarray:
+    """What of `rows` is not along the teacher's, if that leaves something."""
+    if len(rows) <= 2 * (rows.shape[1] + teacher.shape[1]):
+        return rows
+    return rows - teacher @ np.linalg.lstsq(scale * teacher, scale * rows, rcond=None)[0]
+
+
+def samples(
+    problem: Problem, design: str, rows: np.ndarray, teacher: np.ndarray, rng: np.random.Generator, eigenvalues: np.ndarray | None = None
+) -> tuple[Any, Any]:
     """Fill `rows` with fresh samples and label them by the teacher `(d, k_star)`."""
     size = math.prod(problem.noise.shape) if isinstance(problem.noise, NoNoise) else problem.noise_size
     z = problem.noise_from_uniform(np.maximum(rng.random((len(rows), size)), 2.0**-54))
+    scale = None if eigenvalues is None else np.sqrt(eigenvalues).astype(np.float32)
     for first in range(0, len(rows), BLOCK):
-        DESIGNS[design](rng, rows[first : first + BLOCK])
+        block = rows[first : first + BLOCK]
+        DESIGNS[design](rng, block)
+        if scale is not None:
+            block *= scale
     labels = _labels(rows @ teacher.astype(np.float32), z, label=Static(problem.label))
     # may_alias: no copy of the largest array. It is only filled again when the work on these samples is done.
     return jax.device_put(rows, may_alias=True), labels
@@ -158,13 +215,18 @@ def _labels(r_star, z, *, label):
     return jax.vmap(label)(r_star.astype(float), z)
 
 
-def impose(rows: np.ndarray, cov: np.ndarray, what: str) -> np.ndarray:
-    """Map the columns of `rows (d, m)` linearly, by the map nearest the identity, so that `rows^T rows / d == cov`. A zero
-    row stays zero, so sparse teachers stay sparse; `cov` may be singular."""
-    half = root(rows.T @ rows / len(rows))
+def impose(rows: np.ndarray, cov: np.ndarray, what: str, scale: np.ndarray | float = 1.0) -> np.ndarray:
+    """Map the columns of `rows (d, m)` linearly, by the map nearest the identity, so that `rows^T rows / d == cov`, of the rows times
+    `scale (d, 1)` if given. A zero row stays zero, so sparse teachers stay sparse; `cov` may be singular."""
+
+    def moment(x: np.ndarray) -> np.ndarray:
+        scaled = scale * x
+        return scaled.T @ scaled / len(x)
+
+    half = root(moment(rows))
     inverse = np.linalg.pinv(half, rcond=1e-7, hermitian=True)
     mapped = rows @ (inverse @ root(half @ cov @ half) @ inverse)
-    if not np.allclose(mapped.T @ mapped / len(rows), cov, atol=1e-8 * (1e-300 + np.abs(cov).max())):
+    if not np.allclose(moment(mapped), cov, atol=1e-8 * (1e-300 + np.abs(cov).max())):
         raise InputError(
             f"`n_features` must be larger: {len(rows)} rows of the {what} leave directions of its second moment empty"
             " (a sparse teacher needs several non-zero rows per direction)"

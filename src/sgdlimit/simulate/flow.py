@@ -29,7 +29,7 @@ class FlowPath:
 
     def run(self, data: Data, rng: np.random.Generator) -> Iterator[tuple[float, np.ndarray, list[int]]]:
         """Yield `(time, weights (k, d), which output times this is)` at every output time and after every step."""
-        scale = np.sqrt(np.trace(self.problem.self_overlap_start) + np.trace(self.problem.teacher.cov)) or 1.0
+        scale = np.sqrt(np.trace(self.problem.self_overlap_start) + np.trace(self.problem.rho)) or 1.0
 
         def velocity(t: float, flat: np.ndarray) -> np.ndarray:
             theta = jnp.asarray(flat.reshape(self.shape))

@@ -34,13 +34,13 @@ class TestSet:
         u = np.clip(qmc.Sobol(k_star + k + size, rng=np.random.default_rng(0)).random(TEST_POINTS), 2.0**-40, 1 - 2.0**-40)
         noise = np.full((TEST_POINTS, math.prod(problem.noise.shape)), 0.5) if isinstance(problem.noise, NoNoise) else u[:, k_star + k :]
         self.problem = problem
-        self.r_star = special.ndtri(u[:, :k_star]) @ root(problem.teacher.cov)
+        self.r_star = special.ndtri(u[:, :k_star]) @ root(problem.rho)
         self.normals = special.ndtri(u[:, k_star : k_star + k])
         self.labels = jax.jit(jax.vmap(problem.label))(self.r_star, problem.noise_from_uniform(noise))
 
     def risk(self, self_overlap: np.ndarray, overlap: np.ndarray) -> np.ndarray:
         """Test risk `(time,)` from `self_overlap (time, k, k)` and `overlap (time, k, k_star)`."""
-        regress = overlap @ np.linalg.pinv(self.problem.teacher.cov, hermitian=True)
+        regress = overlap @ np.linalg.pinv(self.problem.rho, hermitian=True)
         rest = self_overlap - regress @ overlap.transpose(0, 2, 1)
         values, vectors = np.linalg.eigh((rest + rest.transpose(0, 2, 1)) / 2)
         spread = vectors * np.sqrt(np.maximum(values, 0))[:, None, :]
@@ -56,10 +56,12 @@ def _test_risk(regress, spread, r_star, normals, labels, *, loss):
     return jax.lax.map(one, (regress, spread))
 
 
-def overlaps(thetas: np.ndarray, teacher: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`theta theta^T / d (time, k, k)` and `theta theta*^T / d (time, k, k_star)` of weights `(time, k, d)`."""
+def overlaps(thetas: np.ndarray, teacher: np.ndarray, eigenvalues: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """`theta theta^T / d (time, k, k)` and `theta theta*^T / d (time, k, k_star)` of weights `(time, k, d)`, each feature weighed by its
+    eigenvalue `(d,)`."""
     d = thetas.shape[-1]
-    return thetas @ thetas.transpose(0, 2, 1) / d, thetas @ teacher.T / d
+    weighed = thetas if eigenvalues is None else thetas * eigenvalues
+    return weighed @ thetas.transpose(0, 2, 1) / d, weighed @ teacher.T / d
 
 
 def chunk_length(n: int, k: int, times: int) -> int:

@@ -44,7 +44,7 @@ class OnlinePath:
         for stop in stops(self.outputs, capacity):
             while here < stop:
                 if used == capacity:
-                    fresh, labels = samples(self.problem, self.design, rows, teacher, rng)
+                    fresh, labels = samples(self.problem, self.design, rows, teacher, rng, data.eigenvalues)
                     data, used = replace(data, rows=fresh, labels=labels), 0
                 count = min(int(stop) - here, capacity - used)
                 sizes[:count] = self.clock.etas(here, here + count)

@@ -29,7 +29,7 @@ class Keeper:
         """The next repeat's, from its weights `(time, k, d)` at the output times it reached."""
         rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(len(self.repeats), 2)))
         if self.fresh:  # the training's own are used once and gone; the run is over, so its room is free
-            rows, labels = samples(self.problem, self.design, np.asarray(data.rows).copy(), data.teacher.T, rng)
+            rows, labels = samples(self.problem, self.design, np.asarray(data.rows).copy(), data.teacher.T, rng, data.eigenvalues)
             data = replace(data, rows=rows, labels=labels)
         rows = np.asarray(data.rows)
         some = rng.permutation(len(rows))[: self.share]
@@ -38,6 +38,8 @@ class Keeper:
         y = jax.tree.map(lambda part: np.asarray(part)[some], data.labels)
         features = rng.permutation(thetas.shape[2])[: self.share]
         coordinates = {"theta": np.moveaxis(thetas[:, :, features], 2, 0), "theta_star": data.teacher[:, features].T}
+        if data.eigenvalues is not None:
+            coordinates["eigenvalue"] = data.eigenvalues[features]
         self.repeats.append(({"r": r, "r_star": r_star}, y, coordinates))
 
     def kept(self, times: np.ndarray) -> Kept:

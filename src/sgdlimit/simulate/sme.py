@@ -76,12 +76,14 @@ class SMEPath:
 
     def _rate(self, theta, data: Data, t: float) -> float:
         """The fastest rate of the moment: largest eigenvalue of `X^T X / delta` times the curvature of the loss, the noise it
-        amplifies, and the curvature of the penalty."""
+        amplifies, and the curvature of the penalty. With a spectrum it is the mean rate at which pre-activations move: few directions are
+        faster, and a sweep is stable along them, for it takes one sample after the other."""
         loss, penalty = _curvature(
             theta, data.rows, data.labels, self.problem.ridge, loss=Static(self.problem.loss), smooth=smooth_penalty(self.problem)
         )
         eta, delta = float(step_at(self.dynamics, np.array(t))), self.problem.sample_ratio
-        return float(loss) * (1 + delta**-0.5) ** 2 + eta * float(loss) ** 2 / delta + float(penalty)
+        spread = self.problem.spectrum.roughness if self.problem.spectrum else 1.0
+        return float(loss) * spread * (1 + delta**-0.5) ** 2 + eta * float(loss) ** 2 / delta + float(penalty)
 
 
 @jax.jit

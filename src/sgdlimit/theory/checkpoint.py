@@ -178,6 +178,7 @@ def identify(
         "dynamics": _describe_dynamics(dynamics, horizon),
         "sample_ratio": repr(problem.sample_ratio),
         "teacher": _digest(type(teacher).__name__, teacher.cov, *(getattr(teacher, name, 0.0) for name in ("rows", "density"))),
+        **_describe_spectrum(problem),
         "init": _digest("", problem.init.overlap, problem.init.cov),
         **_describe_functions(problem),
     }
@@ -187,6 +188,13 @@ def _describe_dynamics(dynamics: Dynamics, horizon: float) -> str:
     if isinstance(dynamics, GradientFlow) or not callable(dynamics.step):
         return repr(dynamics)
     return _digest(type(dynamics).__name__ + getattr(dynamics, "sampling", ""), step_at(dynamics, np.linspace(0.0, horizon, 1001)))
+
+
+def _describe_spectrum(problem: Problem) -> dict[str, str]:
+    spectrum = problem.spectrum
+    if spectrum is None:
+        return {}
+    return {"spectrum": _digest("", spectrum.eigenvalues, spectrum.weights, spectrum.teacher_moments(problem.teacher.cov))}
 
 
 def _describe_functions(p: Problem) -> dict[str, str]:

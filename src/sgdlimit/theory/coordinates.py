@@ -23,6 +23,7 @@ from typing import Protocol
 import numpy as np
 
 from ..problem import Problem, root
+from ..spectrum import Spectrum
 from .gaussian import GrowingFactor, psd_root
 from .sample import Averages
 
@@ -40,6 +41,17 @@ class Coordinates(Protocol):
     def directions(self) -> np.ndarray: ...
     def forcing(self, node: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
     def forget(self, node: int) -> int: ...
+    def roughness(self, spacing: float, gamma: np.ndarray) -> np.ndarray | float: ...
+
+
+def bridge_variance(spectrum: Spectrum | None, spacing: float, gamma: np.ndarray) -> np.ndarray | float:
+    """Variance `(S, 1, 1)` of w inside a cell relative to a Brownian bridge of rate `eta E[l l^T]`: `mean lambda^2` with a spectrum, less
+    where an eigenvalue forgets within the cell (the ratio is that of the middle of an Ornstein-Uhlenbeck bridge of rate `lambda Gamma`)."""
+    if spectrum is None:
+        return 1.0
+    size = np.maximum(np.trace(gamma, axis1=1, axis2=2) / gamma.shape[1], 0.0)
+    half = np.maximum(0.5 * spacing * spectrum.eigenvalues * size[:, None], 1e-6)
+    return np.sum(spectrum.weights * spectrum.eigenvalues**2 * np.tanh(half) / half, 1)[:, None, None]
 
 
 class RidgeCoordinates:
@@ -61,7 +73,7 @@ class RidgeCoordinates:
         self.R = np.zeros((replicates, cells + 1, cells + 1, k, k))
         self.R[:, 0, 0] = np.eye(k)
         self.M = np.zeros((replicates, cells + 1, k, k_star))
-        self.M[:, 0] = problem.init.overlap @ root(problem.teacher.cov)
+        self.M[:, 0] = problem.init.overlap @ root(problem.rho)
         self.q = np.zeros((replicates, cells + 1, k, k))
         self.q[:, 0] = problem.self_overlap_start
         self.noise = GrowingFactor(replicates, cells, k)
@@ -121,3 +133,7 @@ class RidgeCoordinates:
         end = arrived.copy()
         end[:, :, node + 1] = 0.0  # that direction starts at the next node
         return start, end, arrived
+
+    def roughness(self, spacing: float, gamma: np.ndarray) -> np.ndarray | float:
+        """Variance of w inside a cell relative to a Brownian bridge of rate `eta E[l l^T]`."""
+        return 1.0

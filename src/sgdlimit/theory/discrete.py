@@ -15,6 +15,9 @@ matrix, as in `coordinates`. Averages go over the intensity `E[m_i | past] = eta
 With kinks `H chi` is the difference of `differences`, marched at two distances on the same points: their extrapolation is what is
 reported, and what it gained counts as an error.
 
+With a spectrum (THEORY section 4) every eigenvalue has its own `R` and overlap, whose bracket is times the eigenvalue; `chi(., j)` is
+then that of a unit of theta at step `j` alone, from which the bracket of any trajectory follows.
+
 Cost and memory of a path grow with the square of the number of steps, because `chi` is kept for every pair of steps.
 """
 
@@ -75,11 +78,14 @@ class Marched:
         R: response `(n, n, k, k)`, `R(i, j)` of the weights after `i` steps to a kick after `j`.
         L: weights in independent standard normals, `(n, k, dims)`.
         train: train risk `(n,)`.
+        classes: with a spectrum `B (m, n, k, k_star)` of every eigenvalue, and theta without its teacher in independent normals
+            `(m, n, k, dims)`.
     """
 
     R: np.ndarray
     L: np.ndarray
     train: np.ndarray
+    classes: tuple[np.ndarray, np.ndarray] | None = None
 
 
 def solve(
@@ -147,7 +153,7 @@ def draw(problem: Problem, dynamics: MiniBatchGD, steps: int, paths: int, seed: 
     later = u[:, head:].reshape(paths, steps, each)
     gauss = special.ndtri(np.concatenate([u[:, : k_star + k], later[:, :, :k].reshape(paths, steps * k)], 1)).T
     with jax.enable_x64(True):
-        y = jax.vmap(problem.label)(gauss[:k_star].T @ root(problem.teacher.cov), z)
+        y = jax.vmap(problem.label)(gauss[:k_star].T @ root(problem.rho), z)
     chosen = np.ones((steps, paths), bool) if dynamics.fraction == 1 else np.less(later[:, :, -1].T, dynamics.fraction)
     return Points(np.ascontiguousarray(gauss), y, chosen)
 
@@ -169,7 +175,8 @@ def _difference(loss: Callable) -> Callable:
 def march(problem: Problem, fraction: float, etas: np.ndarray, points: Points, share: float = DISTANCES[0]) -> Marched:
     """Follow one replicate through the steps of sizes `etas (T,)`; stop early where it diverges. `share` is the distance of
     the differences of a loss with kinks, in standard deviations of w."""
-    steps, functions, limit = _Steps(problem, fraction, etas, points, share), _functions(problem.loss), largest_size(problem)
+    kind = _Steps if problem.anisotropic is None else _SpectralSteps
+    steps, functions, limit = kind(problem, fraction, etas, points, share), _functions(problem.loss), largest_size(problem)
     train = []
     for i in range(len(etas) + 1):
         with jax.enable_x64(True):
@@ -181,7 +188,8 @@ def march(problem: Problem, fraction: float, etas: np.ndarray, points: Points, s
         if i < len(etas):
             steps.take(i, r, l, H)
     n = len(train)
-    return Marched(steps.R[:n, :n], steps.L[:n], np.array(train))
+    classes = (steps.B[:, :n], steps.parts[:, :n]) if isinstance(steps, _SpectralSteps) else None
+    return Marched(steps.R[:n, :n], steps.L[:n], np.array(train), classes)
 
 
 class _Steps:
@@ -195,7 +203,7 @@ class _Steps:
         self.R = np.zeros((steps + 1, steps + 1, k, k))
         self.R[np.arange(steps + 1), np.arange(steps + 1)] = np.eye(k)
         self.L = np.zeros((steps + 1, k, len(points.gauss)))
-        self.L[0, :, :k_star] = problem.init.overlap @ root(problem.teacher.cov)
+        self.L[0, :, :k_star] = problem.init.overlap @ root(problem.rho)
         self.L[0, :, k_star : k_star + k] = self.spread
         self.noise = GrowingFactor(1, steps, k, PIVOT)
         self.filled = k_star + k  # normals in use; the noise takes the next one for each new direction, so the best Sobol dimensions
@@ -204,7 +212,7 @@ class _Steps:
         if problem.kinks:
             self.unit, self.difference = np.asarray(two_sided(self.unit)), _difference(problem.loss)
         self.columns = self.unit.shape[1]
-        self.apart = np.zeros((steps, self.columns))  # distances of differences
+        self.shifts = np.zeros((steps, self.columns))  # distances of differences
         self.pushed = np.zeros((steps, k, steps, self.columns, paths))  # m_u H_u chi(u, j): u, row, j, column, path
 
     def _row(self, i: int) -> np.ndarray:
@@ -220,43 +228,108 @@ class _Steps:
         """`chi(i, j)` for `j <= i`, `(k, i + 1, k, P)`; with kinks on both sides, `2k` columns."""
         k, columns, width = self.k, self.columns, len(self.etas)
         pushed = self.pushed.reshape(width * k, width * columns * self.paths)[: i * k, : i * columns * self.paths]
-        past = (self.R[i, :i] @ self.unit).transpose(1, 0, 2)[..., None] - (self._row(i) @ pushed).reshape(k, i, columns, self.paths)
+        past = self._direct(i) - (self._row(i) @ pushed).reshape(k, i, columns, self.paths)
         return np.concatenate([past, np.broadcast_to(self.unit[:, None, :, None], (k, 1, columns, self.paths))], 1)
+
+    def _direct(self, i: int) -> np.ndarray | float:
+        """What the directions `j < i` do to `w_i`, as many columns as `chi` has, `(k, i, k, 1)`."""
+        return (self.R[i, :i] @ self.unit).transpose(1, 0, 2)[..., None]
 
     def _turned(self, i: int, r: np.ndarray, l: np.ndarray, H: np.ndarray, chi: np.ndarray) -> np.ndarray:  # noqa: E741
         """`H chi`, or the difference that stands for it."""
         if self.difference is None:
             return np.stack([sum(H[a, c] * chi[c] for c in range(self.k)) for a in range(self.k)])
-        self.apart[i] = np.asarray(signed(sizes(self.distance, self.L[i])))
+        self.shifts[i] = np.asarray(signed(sizes(self.distance, self.L[i])))
         size = (i + 1) * self.columns
         room = COLUMNS * 2 ** int(np.ceil(np.log2(max(size / COLUMNS, 1.0))))
-        padded, apart = np.zeros((self.k, room, self.paths)), np.ones(room)
-        padded[:, :size], apart[:size] = chi.reshape(self.k, size, self.paths), self.apart[: i + 1].reshape(size)
+        padded, shifts = np.zeros((self.k, room, self.paths)), np.ones(room)
+        padded[:, :size], shifts[:size] = chi.reshape(self.k, size, self.paths), self.shifts[: i + 1].reshape(size)
         with jax.enable_x64(True):
-            found = np.asarray(self.difference(r, self.points.y, l, padded, apart))
+            found = np.asarray(self.difference(r, self.points.y, l, padded, shifts))
         return found[:, :size].reshape(chi.shape)
 
     def take(self, i: int, r: np.ndarray, l: np.ndarray, H: np.ndarray) -> None:  # noqa: E741
         """Step `i`, from pre-activations `r (k, P)`, gradients `l (k, P)` and second derivatives `H (k, k, P)` at its start."""
-        k, k_star, mean, eta = self.k, self.k_star, self.means[i], self.etas[i]
-        keep = 1.0 - mean * self.ridge  # the step's length is `mean`
+        k, mean, eta = self.k, self.means[i], self.etas[i]
         chi = self._chi(i)
         h_chi = self._turned(i, r, l, H, chi)
-        turned = h_chi.mean(-1)
-        turned = turned if self.columns == k else np.asarray(middle(turned, 2))
-        self.R[i + 1, : i + 1] = keep * self.R[i, : i + 1] - mean * turned.transpose(1, 0, 2)
-        self.L[i + 1, :, :k_star] = keep * self.L[i, :, :k_star] - mean * (l @ self.points.gauss[:k_star].T) / self.paths
         row = np.zeros((1, k, i + 1, k))
         row[0, :, :i] = mean * (l @ self.kicks[:i].reshape(i * k, self.paths).T).reshape(k, i, k) / self.paths
         row[0, :, i] = mean * eta * (l @ l.T) / self.paths
         self.noise.extend(i, row)
         self.kicks[i] = eta * self.points.chosen[i] * l
         self.pushed[i, :, : i + 1] = eta * self.points.chosen[i] * h_chi
-        factor = self.noise.factor[0, : i + 1, :, : i + 1].reshape((i + 1) * k, (i + 1) * k)
-        factor = factor[:, self.noise.live[0, : i + 1].ravel()]
+        turned = h_chi.mean(-1)
+        turned = turned if self.columns == k else np.asarray(middle(turned, 2))
+        self._arrive(i, turned, (l @ self.points.gauss[: self.k_star].T) / self.paths)
+
+    def _noise_factor(self, i: int) -> np.ndarray:
+        """Of the noise of steps up to `i`, without directions that it does not have."""
+        size = (i + 1) * self.k
+        return self.noise.factor[0, : i + 1, :, : i + 1].reshape(size, size)[:, self.noise.live[0, : i + 1].ravel()]
+
+    def _arrive(self, i: int, h_chi: np.ndarray, l_gstar: np.ndarray) -> None:
+        """Kernels after step `i`, from `E[H chi] (k, i + 1, k)` and `E[l g*^T]`."""
+        k, k_star, mean, factor = self.k, self.k_star, self.means[i], self._noise_factor(i)
+        keep = 1.0 - mean * self.ridge  # the step's length is `mean`
+        self.R[i + 1, : i + 1] = keep * self.R[i, : i + 1] - mean * h_chi.transpose(1, 0, 2)
+        self.L[i + 1, :, :k_star] = keep * self.L[i, :, :k_star] - mean * l_gstar
         self.filled = k_star + k + factor.shape[1]
         self.L[i + 1, :, k_star : k_star + k] = self.R[i + 1, 0] @ self.spread
         self.L[i + 1, :, k_star + k : self.filled] = self._row(i + 1) @ factor
+
+
+class _SpectralSteps(_Steps):
+    """The same for anisotropic data; `states` and the rest as in `spectral.SpectralCoordinates`, with a leading axis of eigenvalues."""
+
+    def __init__(self, problem: Problem, fraction: float, etas: np.ndarray, points: Points, share: float = DISTANCES[0]):
+        super().__init__(problem, fraction, etas, points, share)
+        spectrum, k, k_star, steps = problem.spectrum, self.k, self.k_star, len(etas)
+        assert spectrum is not None
+        self.eigenvalues, self.share = spectrum.eigenvalues, spectrum.weights * spectrum.eigenvalues
+        self.moments = spectrum.teacher_moments(problem.teacher.cov)
+        self.inverse = np.linalg.pinv(root(problem.rho), rcond=1e-8, hermitian=True)
+        self.B = np.zeros((len(spectrum), steps + 1, k, k_star))
+        self.B[:, 0] = problem.init.overlap
+        self.responses = np.zeros((len(spectrum), steps + 1, k, steps + 1, k))
+        self.parts = np.zeros((len(spectrum), steps + 1, k, k + steps * k))  # theta without its teacher in independent normals
+        self.apart = GrowingFactor(1, steps + 1, k, PIVOT)
+        self._enter(0)
+
+    def _direct(self, i: int) -> np.ndarray | float:
+        return 0.0
+
+    def _arrive(self, i: int, h_chi: np.ndarray, l_gstar: np.ndarray) -> None:
+        mean = self.means[i]
+        keep, pull = 1.0 - mean * self.ridge, mean * self.eigenvalues
+        J = h_chi.transpose(1, 0, 2)[: i + 1]
+        outside = (l_gstar - np.einsum("jab,jbc->ac", J, self.L[: i + 1, :, : self.k_star])) @ self.inverse
+        on_teacher = np.einsum("jab,mjbc->mac", J, self.B[:, : i + 1]) + outside
+        on_response = np.einsum("jab,mjbsc->masc", J, self.responses[:, : i + 1, :, : i + 1], optimize=True)
+        self.B[:, i + 1] = keep * self.B[:, i] - pull[:, None, None] * on_teacher
+        self.responses[:, i + 1, :, : i + 1] = keep * self.responses[:, i, :, : i + 1] - pull[:, None, None, None] * on_response
+        self._enter(i + 1)
+
+    def _enter(self, i: int) -> None:
+        """R, and w in independent normals, after `i` steps."""
+        k, k_star, m = self.k, self.k_star, len(self.share)
+        self.responses[:, i, :, i] = np.eye(k)
+        self.R[i, : i + 1] = np.einsum("m,masb->sab", self.share, self.responses[:, i, :, : i + 1])
+        self.L[i, :, :k_star] = np.einsum("m,mac,mcd->ad", self.share, self.B[:, i], self.moments) @ self.inverse
+        self.parts[:, i, :, :k] = self.responses[:, i, :, 0] @ self.spread
+        if i:
+            factor = self._noise_factor(i - 1)
+            row = self.responses[:, i, :, 1 : i + 1].reshape(m, k, i * k)
+            self.parts[:, i, :, k : k + factor.shape[1]] = np.sqrt(self.eigenvalues)[:, None, None] * (row @ factor)
+        rows = np.einsum("m,mad,mjbd->ajb", self.share, self.parts[:, i], self.parts[:, : i + 1], optimize=True)
+        rows += np.einsum("m,mac,mcd,mjbd->ajb", self.share, self.B[:, i], self.moments, self.B[:, : i + 1], optimize=True)
+        rows -= np.einsum("ac,jbc->ajb", self.L[i, :, :k_star], self.L[: i + 1, :, :k_star])
+        self.apart.extend(i, rows[None])
+        size = (i + 1) * k
+        factor = self.apart.factor[0, i, :, : i + 1].reshape(k, size)[:, self.apart.live[0, : i + 1].ravel()]
+        self.filled = k_star + factor.shape[1]
+        self.L[i, :, k_star:] = 0.0
+        self.L[i, :, k_star : self.filled] = factor
 
 
 def _curves(problem: Problem, marched: list[Marched], which: np.ndarray) -> dict[str, np.ndarray]:
@@ -264,7 +337,7 @@ def _curves(problem: Problem, marched: list[Marched], which: np.ndarray) -> dict
     weights = [one.L[which] for one in marched]
     return {
         "self_overlap": np.array([np.einsum("tim,tjm->tij", L, L) for L in weights]),
-        "overlap": np.array([L[:, :, : problem.k_star] @ root(problem.teacher.cov) for L in weights]),
+        "overlap": np.array([L[:, :, : problem.k_star] @ root(problem.rho) for L in weights]),
         "train_risk": np.array([one.train[which] for one in marched]),
     }
 
@@ -314,5 +387,11 @@ def _law(problem: Problem, dynamics: MiniBatchGD, clock: Clock, marched: list[Ma
     reached = min(len(one.train) for one in marched)
     weights = [one.L[:reached] for one in marched]
     C = np.mean([np.einsum("sim,tjm->stij", L, L, optimize=True) for L in weights], 0)
-    overlap = np.mean([L[:, :, : problem.k_star] @ root(problem.teacher.cov) for L in weights], 0)
-    return StepLaw(problem, dynamics, clock, C, np.mean([one.R[:reached, :reached] for one in marched], 0), overlap)
+    overlap = np.mean([L[:, :, : problem.k_star] @ root(problem.rho) for L in weights], 0)
+    by_eigenvalue = None
+    classes = [one.classes for one in marched if one.classes is not None]
+    if classes:
+        parts = [part[:, :reached] for _, part in classes]
+        remainder = np.mean([np.einsum("mtid,mujd->mtuij", part, part, optimize=True) for part in parts], 0)
+        by_eigenvalue = np.mean([B[:, :reached] for B, _ in classes], 0), remainder
+    return StepLaw(problem, dynamics, clock, C, np.mean([one.R[:reached, :reached] for one in marched], 0), overlap, by_eigenvalue)

@@ -128,7 +128,8 @@ def lay_out(
     paths, cells, k = randomness.cells.shape
     spacing = np.diff(nodes)
     smooth = randomness.jumps is None and randomness.diffusion is None
-    normals = _merge(randomness.cells, nodes, randomness.horizon, smooth)
+    finest = spaced(randomness.horizon, cells)
+    normals = _merge(randomness.cells, nodes, finest, smooth)
     gauss = np.zeros((randomness.teacher.shape[1] + k + cells * k, paths))
     filled = np.concatenate([randomness.teacher, randomness.start, normals.reshape(paths, -1)], 1).T
     gauss[: len(filled)] = filled
@@ -144,18 +145,18 @@ def lay_out(
     bridge = np.zeros((cells, 1, k, paths))
     if randomness.diffusion is not None:
         variance = step_at(dynamics, 0.5 * (nodes[1:] + nodes[:-1])) / problem.sample_ratio * spacing
-        noise[: len(spacing), 0] = (_merge(randomness.diffusion[:, :, None], nodes, randomness.horizon)[..., 0] * np.sqrt(variance)).T
+        noise[: len(spacing), 0] = (_merge(randomness.diffusion[:, :, None], nodes, finest)[..., 0] * np.sqrt(variance)).T
         bridge[: len(spacing)] = rng.standard_normal((len(spacing), 1, k, paths))
     return Draws(gauss, randomness.noise, where, drift, noise, bridge, apart), np.ones(cells, np.int32)
 
 
-def lay_particles(particles: Particles, nodes: np.ndarray, horizon: float, smooth: bool) -> Particles:
+def lay_particles(particles: Particles, nodes: np.ndarray, finest: np.ndarray, smooth: bool) -> Particles:
     """Particles on the grid `nodes`, their noise merged like a sample's."""
-    return particles._replace(cells=_merge(particles.cells, nodes, horizon, smooth))
+    return particles._replace(cells=_merge(particles.cells, nodes, finest, smooth))
 
 
-def _merge(normals: np.ndarray, nodes: np.ndarray, horizon: float, smooth: bool = False) -> np.ndarray:
-    """Normals `(P, N, k)` of fine cells to those of the nested coarse grid `nodes`.
+def _merge(normals: np.ndarray, nodes: np.ndarray, finest: np.ndarray, smooth: bool = False) -> np.ndarray:
+    """Normals `(P, N, k)` of the cells of the grid `finest` to those of the coarse grid `nodes`, which are some of its nodes.
 
     Brownian increments add up. A smooth process has ever less new in each cell, the first ones its value and derivatives
     at the start, so there the first normals mean the same on every grid.
@@ -164,7 +165,7 @@ def _merge(normals: np.ndarray, nodes: np.ndarray, horizon: float, smooth: bool 
         return normals[:, : len(nodes) - 1]
     paths, fine, k = normals.shape
     cells = len(nodes) - 1
-    widths = np.diff(spaced(horizon, fine)).reshape(cells, fine // cells)
+    widths = np.diff(finest).reshape(cells, fine // cells)
     weights = np.sqrt(widths / widths.sum(1, keepdims=True))
     return np.einsum("pcmk,cm->pck", normals.reshape(paths, cells, fine // cells, k), weights)
 

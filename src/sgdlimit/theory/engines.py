@@ -1,14 +1,15 @@
 """Two ways to carry samples through time, under one interface: what they draw, how it is laid on a grid, what is compiled.
 
 `EventEngine` (SGD) conditions on `w` at a path's own jumps; `PathEngine` carries `w` from node to node and knows every
-dynamics. They share no sampling code, so each is a witness of the other.
+dynamics but one. They share no sampling code, so each is a witness of the other. `ReshuffleEngine` is the first of them for
+reshuffled SGD: at four cells an epoch it is the cheaper one however many epochs there are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 from scipy import stats
@@ -19,6 +20,7 @@ from .draws import Randomness, draw, jump_intensity, lay_out, spaced
 from .events import EventProgram
 from .histories import History, draw_histories, lay_out_histories
 from .particles import Particles, draw_particles
+from .reshuffle import ReshuffleProgram, draw_epochs, epoch_ends, epoch_nodes, lay_out_epochs
 from .sample import SHARE, Draws, SampleProgram
 
 FOLLOWED = 6  # jumps times student directions up to which a path is worth conditioning on all its jumps: the work is quadratic
@@ -29,6 +31,7 @@ class EventEngine:
 
     name = "events"
     natural = False
+    ends = np.zeros(0)  # of epochs, where curves have kinks
     pilot = 1024  # paths of a replicate of the first estimate
 
     def __init__(self, problem: Problem, dynamics: Dynamics, horizon: float):
@@ -36,10 +39,19 @@ class EventEngine:
         self.problem, self.dynamics, self.horizon = problem, dynamics, horizon
         self.program = _event_program(problem.loss, problem.label, problem.kinks)
 
+    def nodes(self, cells: int) -> np.ndarray:
+        """The grid of about so many cells; every second and every fourth node is one for half and a quarter of them."""
+        return spaced(self.horizon, cells)
+
     def path_bytes(self, cells: int) -> int:
         """Memory of one path with all that belongs to it: two tables over its jumps, and copies while a cell is crossed."""
         jumps = jump_intensity(self.problem, self.dynamics, self.horizon)[1][-1]
-        return int(64 * (self.problem.k * (jumps + 5.0 * np.sqrt(jumps) + 2.0)) ** 2)
+        return int(self._table_bytes * (self.problem.k * (jumps + 5.0 * np.sqrt(jumps) + 2.0)) ** 2)
+
+    @property
+    def _table_bytes(self) -> int:
+        """Of both tables and their copies for one pair of items; with kinks one of the tables has both sides."""
+        return 96 if self.problem.kinks else 64
 
     def draw(self, cells: int, paths: int, seed: np.random.SeedSequence) -> History:
         """One replicate's random numbers; they do not depend on the grid."""
@@ -50,15 +62,41 @@ class EventEngine:
         return lay_out_histories(self.problem, self.dynamics, drawn, nodes, cells)
 
 
+class ReshuffleEngine(EventEngine):
+    """From jump to jump, with one jump in every epoch; see `reshuffle`."""
+
+    def __init__(self, problem: Problem, dynamics: Dynamics, horizon: float):
+        assert isinstance(dynamics, SGD)
+        self.problem, self.dynamics, self.horizon = problem, dynamics, horizon
+        self.program = _reshuffle_program(problem.loss, problem.label, problem.kinks)
+        self.ends = epoch_ends(problem, dynamics, horizon)
+
+    def nodes(self, cells: int) -> np.ndarray:
+        return epoch_nodes(self.ends, self.horizon, cells)
+
+    def path_bytes(self, cells: int) -> int:
+        return self._table_bytes * (self.problem.k * (len(self.ends) + 1)) ** 2
+
+    def draw(self, cells: int, paths: int, seed: np.random.SeedSequence) -> History:
+        return draw_epochs(self.problem, self.dynamics, self.horizon, paths, seed)
+
+    def lay_out(self, drawn: list[History], nodes: np.ndarray, cells: int) -> tuple[Any, list]:
+        return lay_out_epochs(self.problem, self.dynamics, drawn, nodes, cells, self.ends)
+
+
 class PathEngine:
     """From node to node; see `sample`."""
 
     name = "paths"
+    ends = np.zeros(0)
     pilot = 2048  # for the last Gaussian is sampled, too
 
     def __init__(self, problem: Problem, dynamics: Dynamics, horizon: float):
         self.problem, self.dynamics, self.horizon = problem, dynamics, horizon
         self.program = _sample_program(problem.loss, problem.label, drive_of(dynamics), problem.kinks)
+
+    def nodes(self, cells: int) -> np.ndarray:
+        return spaced(self.horizon, cells)
 
     @property
     def natural(self) -> bool:
@@ -66,9 +104,11 @@ class PathEngine:
         return isinstance(self.dynamics, GradientFlow)
 
     def path_bytes(self, cells: int) -> int:
-        """Its draws, as drawn, laid out and on the device; its kicks; and its share of the response of those followed."""
+        """Its draws, as drawn, laid out and on the device; its kicks; and its share of the response of those followed: with kinks its own,
+        on both sides."""
         k, slots = self.problem.k, self._slots(spaced(self.horizon, cells))
-        return 8 * (3 * cells * (k + slots * (k + 2)) + 2 * cells * k + 2 * (k * (cells + 4)) ** 2 // SHARE)
+        response = 2 * (k * (cells + 4)) ** 2
+        return 8 * (3 * cells * (k + slots * (k + 2)) + 2 * cells * k + (2 * response if self.problem.kinks else response // SHARE))
 
     def draw(self, cells: int, paths: int, seed: np.random.SeedSequence) -> Randomness:
         return draw(self.problem, self.dynamics, self.horizon, cells, paths, seed)
@@ -108,6 +148,16 @@ Engine = EventEngine | PathEngine
 ENGINES: dict[str, type[EventEngine] | type[PathEngine]] = {"events": EventEngine, "paths": PathEngine}
 
 
+def engine_of(method: str, problem: Problem, dynamics: Dynamics, horizon: float) -> Engine:
+    """The engine of that name for a dynamics."""
+    return (ReshuffleEngine if reshuffled(dynamics) else ENGINES[method])(problem, dynamics, horizon)
+
+
+def reshuffled(dynamics: Dynamics) -> TypeGuard[SGD]:
+    """Whether samples come in a new order in every epoch."""
+    return isinstance(dynamics, SGD) and dynamics.sampling == "reshuffle"
+
+
 def drive_of(dynamics: Dynamics) -> str:
     """How events kick a sample, a `drive` of `sample.path_functions`."""
     return {SGD: "jump", SME: "diffusion", GradientFlow: "flow"}[type(dynamics)]
@@ -115,6 +165,9 @@ def drive_of(dynamics: Dynamics) -> str:
 
 def choose(problem: Problem, dynamics: Dynamics, horizon: float, method: str) -> tuple[str, str]:
     """The engine's name for `method`, and why."""
+    if reshuffled(dynamics):
+        number = len(epoch_ends(problem, dynamics, horizon)) + 1
+        return "events", f"one jump a path in each of {number} epochs: conditioning on all of them is exact and the cheapest"
     if method != "auto":
         return method, "asked for"
     if not isinstance(dynamics, SGD):
@@ -128,6 +181,11 @@ def choose(problem: Problem, dynamics: Dynamics, horizon: float, method: str) ->
 @lru_cache(maxsize=32)
 def _event_program(loss: Callable, label: Callable, kinks: bool) -> EventProgram:
     return EventProgram(loss, label, kinks)
+
+
+@lru_cache(maxsize=32)
+def _reshuffle_program(loss: Callable, label: Callable, kinks: bool) -> ReshuffleProgram:
+    return ReshuffleProgram(loss, label, kinks)
 
 
 @lru_cache(maxsize=32)

@@ -213,13 +213,20 @@ class EventProgram:
         past = self._cross(past, draws, cell, np.int32(node), span)
         return self._averages(past, draws, cell.arrived, node + 1, span.jumps), None, past
 
+    def resume(self, past: Past, draws: Histories, arrived, node: int, span: Span, before: Averages) -> Averages:
+        """The averages from which the next cell starts."""
+        return before
+
     def _averages(self, past: Past, draws: Histories, arrived, node: int, jumps: int) -> Averages:
-        draws = draws._replace(path=draws.path[:, :0], jump=draws.jump[:, :0])  # whose sizes need no program of their own
-        return self._average(past, draws, arrived, np.int32(node), np.int32(jumps))
+        return self._average(past, bare(draws), arrived, np.int32(node), np.int32(jumps))
 
     def keep(self, past: Past) -> Past:
         """A copy for one more pass over the same cell."""
         return jax.tree.map(jnp.copy, past)
+
+    def again(self, past: Past, arrival: Past) -> Past:
+        """The past from which the second pass over a cell starts."""
+        return past
 
     def reach(self, directions: int) -> int:
         """How many nodes of the past are remembered: all."""
@@ -232,6 +239,11 @@ class EventProgram:
     def settle(self, past: Past, arrival: Past, node: int, first: int) -> Past:
         """The past at the next node after the last pass over the cell."""
         return arrival
+
+
+def bare(draws: Histories) -> Histories:
+    """Without the batches of jumps, whose sizes would need a program of their own."""
+    return draws._replace(path=draws.path[:, :0], jump=draws.jump[:, :0])
 
 
 def average(functions: Functions, kinks: bool, past: Past, draws: Histories, arrived: Array, node, jumps) -> Averages:

@@ -20,24 +20,26 @@ import xarray as xr
 
 from ..clock import Clock
 from ..dynamics import SGD, Dynamics, step_at
-from ..errors import refuse
 from ..problem import Problem, SmoothPenalty, root
 from ..results import path_dataset
 from .draws import TINY, Randomness, jump_intensity, poisson_jumps, spaced
-from .engines import Drawn, PathEngine, drive_of
+from .engines import Drawn, Engine, PathEngine, drive_of, engine_of
 from .gaussian import psd_root
-from .levels import Level, curves_at, kernels_at
+from .levels import NONE, Level, at_nodes, curves_at, kernels_at, resolved
 from .march import march
 from .outcome import largest_size
-from .particles import draw_particles
+from .particles import Particles, draw_particles
 from .penalised import SampledCoordinates
+from .reshuffle import epoch_ends, epoch_jumps
 from .sample import BLOCK, Cell, Draws, Paths, cross_cell, path_functions
+from .spectral import SpectralCoordinates
 
 FINER = 4  # cells of a path's grid for each cell of the solution's finest resolution
 FEWEST_CELLS, MOST_CELLS = 64, 512
 CHUNK = 2048  # paths carried at once
 PARTICLES = 2**12  # coordinates drawn under a smooth penalty
 PARTICLE_CELLS = 32
+CLASS_PATHS, CLASS_REPLICATES = 2**11, 4  # of the march that tells the kernels of each eigenvalue
 
 
 @dataclass(frozen=True)
@@ -72,20 +74,28 @@ class Law:
     dynamics: Dynamics
 
     def coordinates(self, curves: xr.Dataset, n: int, seed: int) -> xr.Dataset:
-        """`theta = Cs rho^-1 theta* + Gaussian` with the covariance that is left of `C`; `theta*` is a draw of the teacher's own law."""
+        """`theta = Cs rho^-1 theta* + Gaussian` with the covariance that is left of `C`; `theta*` is a draw of the teacher's own law.
+        For anisotropic data the same with kernels of each eigenvalue."""
         problem, rng = self.problem, np.random.default_rng(seed)
-        rho = problem.teacher.cov
-        process = Process.of(curves["correlation"].values, curves["overlap"].values, rho)
-        teacher = problem.teacher.draw(rng, n)
-        normals = rng.standard_normal((n, process.S.shape[-1]))
-        gstar = teacher @ np.linalg.pinv(root(rho), rcond=1e-8, hermitian=True)
-        theta = np.einsum("tim,pm->pti", process.M, gstar) + np.tensordot(normals, process.S, (1, 2))
-        return path_dataset(curves["time"].values, {"theta": theta, "theta_star": teacher})
+        rho = problem.rho
+        teacher, which = _teacher_rows(problem, n, rng)
+        if problem.anisotropic is not None:
+            theta = _of_classes(*self.classes(curves), teacher, which, rng)
+        else:
+            process = Process.of(curves["correlation"].values, curves["overlap"].values, rho)
+            normals = rng.standard_normal((n, process.S.shape[-1]))
+            gstar = teacher @ np.linalg.pinv(root(rho), rcond=1e-8, hermitian=True)
+            theta = np.einsum("tim,pm->pti", process.M, gstar) + np.tensordot(normals, process.S, (1, 2))
+        return path_dataset(curves["time"].values, {"theta": theta, "theta_star": teacher} | _eigenvalue(problem, which))
+
+    def classes(self, curves: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+        """Of every eigenvalue `B (m, T, k, k_star)`, `theta = B theta* + Gaussian`, and the Gaussian's covariance `(m, T, T, k, k)`."""
+        raise NotImplementedError
 
     def samples(self, curves: xr.Dataset, n: int, seed: int) -> xr.Dataset:
         """One-pass training: every sample is a fresh one, `r = w`."""
         rng = np.random.default_rng(seed)
-        process = Process.of(curves["correlation"].values, curves["overlap"].values, self.problem.teacher.cov)
+        process = Process.of(curves["correlation"].values, curves["overlap"].values, self.problem.rho)
         g, r_star, y = self._labelled(n, rng)
         w = np.einsum("tim,pm->pti", process.M, g) + np.tensordot(rng.standard_normal((n, process.S.shape[-1])), process.S, (1, 2))
         return path_dataset(curves["time"].values, {"r": w, "w": w, "r_star": r_star}, y)
@@ -94,8 +104,46 @@ class Law:
         """`g* (n, k_star)`, `r* (n, k_star)` and labels of `n` samples."""
         problem = self.problem
         g = rng.standard_normal((n, problem.k_star))
-        r_star = g @ root(problem.teacher.cov)
+        r_star = g @ root(problem.rho)
         return g, r_star, jax.device_get(_labels(problem.label)(r_star, _noise(problem, n, rng)))
+
+
+@dataclass(frozen=True)
+class SpectralLaw(Law):
+    """One-pass training on anisotropic data, with the kernels of every eigenvalue at the output times."""
+
+    B: np.ndarray
+    remainder: np.ndarray
+
+    def classes(self, curves: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+        return self.B, self.remainder
+
+
+def _teacher_rows(problem: Problem, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
+    """`n` rows of the teacher, and which eigenvalue each is of."""
+    rows, spectrum = problem.teacher.draw(rng, n), problem.spectrum
+    if spectrum is None:
+        return rows, None
+    which = rng.choice(len(spectrum), n, p=spectrum.weights)
+    return np.einsum("nij,nj->ni", spectrum.teacher_maps(problem.teacher.cov)[which], rows), which
+
+
+def _eigenvalue(problem: Problem, which: np.ndarray | None) -> dict[str, np.ndarray]:
+    return {} if which is None or problem.spectrum is None else {"eigenvalue": problem.spectrum.eigenvalues[which]}
+
+
+def _of_classes(
+    B: np.ndarray, remainder: np.ndarray, teacher: np.ndarray, which: np.ndarray | None, rng: np.random.Generator
+) -> np.ndarray:
+    """theta `(n, T, k)` of coordinates with `teacher (n, k_star)` rows and eigenvalues number `which (n,)`."""
+    assert which is not None
+    steps, k = B.shape[1:3]
+    theta = np.einsum("ntij,nj->nti", B[which], teacher)
+    for i in np.unique(which):
+        mine = which == i
+        spread = psd_root(remainder[i].transpose(0, 2, 1, 3).reshape(steps * k, steps * k))
+        theta[mine] += (rng.standard_normal((mine.sum(), steps * k)) @ spread).reshape(-1, steps, k)
+    return theta
 
 
 def _noise(problem: Problem, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -131,13 +179,20 @@ class StepLaw(Law):
     C: np.ndarray
     R: np.ndarray
     overlap: np.ndarray
+    by_eigenvalue: tuple[np.ndarray, np.ndarray] | None = None  # as `classes`, after every step
+
+    def classes(self, curves: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+        assert self.by_eigenvalue is not None
+        which = self.clock.nearest(curves["time"].values)
+        B, remainder = self.by_eigenvalue
+        return B[:, which], remainder[:, which][:, :, which]
 
     def samples(self, curves: xr.Dataset, n: int, seed: int) -> xr.Dataset:
         """`r_i = w_i - sum_{j < i} R(i, j+1) G_j`, step by step."""
         rng, which = np.random.default_rng(seed), self.clock.nearest(curves["time"].values)
         steps = int(which[-1])
         reached = slice(0, steps + 1)
-        process = Process.of(self.C[reached, reached], self.overlap[reached], self.problem.teacher.cov)
+        process = Process.of(self.C[reached, reached], self.overlap[reached], self.problem.rho)
         g, r_star, y = self._labelled(n, rng)
         normals = rng.standard_normal((n, process.S.shape[-1]))
         w = np.einsum("tim,pm->tpi", process.M, g) + np.moveaxis(np.tensordot(normals, process.S, (1, 2)), 1, 0)
@@ -159,19 +214,19 @@ class StepLaw(Law):
 
 @dataclass(frozen=True)
 class PathLaw(Law):
-    """SGD, SME and gradient flow, with mean kernels on the nodes of the finest resolution and of the next one."""
+    """SGD, SME and gradient flow, with mean kernels on the nodes of the finest resolution and of the next one; of reshuffled SGD
+    when epochs end."""
 
     fine: Level
     middle: Level
+    ends: np.ndarray
 
     def samples(self, curves: xr.Dataset, n: int, seed: int) -> xr.Dataset:
         """Carry paths over a grid finer than the solution's, its kernels extrapolated like the curves."""
-        if isinstance(self.dynamics, SGD) and self.dynamics.sampling != "replacement":
-            raise refuse("dynamics.sampling", "be 'replacement' for paths of samples", self.dynamics.sampling, "simulate has them for both")
         times = curves["time"].values
         if times[-1] == 0.0:
             return Law(self.problem, self.dynamics).samples(curves, n, seed)
-        nodes, outputs = grid(times, len(self.fine.nodes) - 1)
+        nodes, outputs = grid(times, len(self.fine.nodes) - 1, kinks=self.ends)
         carry, rng = _Carry(self, nodes), np.random.default_rng(seed)
         size = min(n, CHUNK)
         chunks = [carry(size, outputs, rng) for _ in range(-(-n // size))]
@@ -181,7 +236,8 @@ class PathLaw(Law):
 
     def kernels(self, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """`C, R (n, n, k, k)` and `Cs (n, k, k_star)` at `nodes`, with the second-order error extrapolated away."""
-        fine, middle = (kernels_at(level, nodes) | curves_at(level, nodes) for level in (self.fine, self.middle))
+        both = lambda at: resolved(at, (self.fine, self.middle), nodes, self.ends)
+        fine, middle = (kernels | curves for kernels, curves in zip(both(kernels_at), both(curves_at), strict=True))
         C, R, overlap = (fine[name] + (fine[name] - middle[name]) / 3.0 for name in ("correlation", "response", "overlap"))
         R[np.arange(len(nodes)), np.arange(len(nodes))] = np.eye(R.shape[-1])
         return C, R, overlap
@@ -189,16 +245,28 @@ class PathLaw(Law):
     def coordinates(self, curves: xr.Dataset, n: int, seed: int) -> xr.Dataset:
         if not isinstance(self.problem.penalty, SmoothPenalty):
             return super().coordinates(curves, n, seed)
-        theta, teacher, weight = _particles(self.problem, self.dynamics, curves["time"].values, len(self.fine.nodes) - 1, seed)
-        drawn = np.random.default_rng(seed).choice(len(weight), n, p=weight / weight.sum())
-        return path_dataset(curves["time"].values, {"theta": theta[drawn], "theta_star": teacher[drawn]})
+        times, cells = curves["time"].values, len(self.fine.nodes) - 1
+        theta, particles = _particles(self.problem, self.dynamics, times, cells, seed, self.ends)
+        drawn = np.random.default_rng(seed).choice(len(theta), n, p=particles.weight / particles.weight.sum())
+        values = {"theta": theta[drawn], "theta_star": (particles.gstar @ root(self.problem.rho))[drawn]}
+        if particles.eigenvalue is not None:
+            values["eigenvalue"] = particles.eigenvalue[drawn]
+        return path_dataset(times, values)
+
+    def classes(self, curves: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+        """From one more march, on a grid with the output times."""
+        return _march_classes(self.problem, self.dynamics, curves["time"].values, len(self.fine.nodes) - 1, self.ends)
 
 
-def grid(times: np.ndarray, cells: int, finer: int = FINER, fewest: int = FEWEST_CELLS) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes that include zero and all output `times`, and which nodes those are; between them spaced like the solution's."""
+def grid(
+    times: np.ndarray, cells: int, finer: int = FINER, fewest: int = FEWEST_CELLS, kinks: np.ndarray = NONE
+) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes that include zero, all output `times` and the `kinks` before the last, and which nodes the times are; between them
+    spaced like the solution's."""
     end = float(times[-1])
     own = spaced(end, int(np.clip(finer * cells, fewest, MOST_CELLS)))
-    fixed = np.union1d(times, [0.0])
+    near = np.abs(kinks[:, None] - times).min(1) if len(kinks) else kinks
+    fixed = np.union1d(np.append(times, kinks[(kinks < end) & (near > 1e-9 * end)]), [0.0])
     apart = np.abs(own - fixed[np.clip(np.searchsorted(fixed, own), 0, len(fixed) - 1)]) > 1e-3 * own[1]
     apart &= np.abs(own - fixed[np.clip(np.searchsorted(fixed, own) - 1, 0, None)]) > 1e-3 * own[1]
     nodes = np.union1d(fixed, own[apart])
@@ -211,7 +279,7 @@ class _Carry:
     def __init__(self, law: PathLaw, nodes: np.ndarray):
         self.law, self.nodes, problem = law, nodes, law.problem
         C, self.R, overlap = law.kernels(nodes)
-        process = Process.of(C, overlap, problem.teacher.cov)
+        process = Process.of(C, overlap, problem.rho)
         self.normals = np.concatenate([process.M, process.S], 2)
         now, after = np.arange(len(nodes) - 1), np.arange(1, len(nodes))
         cross = C[after, now]
@@ -226,7 +294,7 @@ class _Carry:
         problem, cells = self.law.problem, len(self.nodes) - 1
         randomness = _independent(problem, self.law.dynamics, float(self.nodes[-1]), cells, paths, rng)
         stacked, used = self.engine.lay_out([randomness], self.nodes, cells)
-        r_star = randomness.teacher @ root(problem.teacher.cov)
+        r_star = randomness.teacher @ root(problem.rho)
         y = jax.device_get(_labels(problem.label)(r_star, randomness.noise))
         draws = Draws(*(part[0] for part in stacked))._replace(y=y)
         with jax.enable_x64(True):
@@ -241,8 +309,12 @@ def _independent(problem: Problem, dynamics: Dynamics, horizon: float, cells: in
     k, jumps, diffusion = problem.k, None, None
     normals = lambda *shape: rng.standard_normal((paths, *shape))
     if isinstance(dynamics, SGD):
-        mass = jump_intensity(problem, dynamics, horizon)
-        jumps = poisson_jumps(np.clip(rng.random((paths, 1)), TINY, 1.0 - TINY), mass, rng)
+        if dynamics.sampling == "reshuffle":
+            number = len(epoch_ends(problem, dynamics, horizon)) + 1
+            jumps = epoch_jumps(rng.random((paths, number)), problem, dynamics, horizon)
+        else:
+            mass = jump_intensity(problem, dynamics, horizon)
+            jumps = poisson_jumps(np.clip(rng.random((paths, 1)), TINY, 1.0 - TINY), mass, rng)
     elif drive_of(dynamics) == "diffusion":
         diffusion = normals(cells)
     seed = np.random.SeedSequence(int(rng.integers(2**63)))
@@ -281,22 +353,43 @@ def _path_program(loss: Callable, drive: str) -> Callable:
     return jax.jit(run)
 
 
-def _particles(problem: Problem, dynamics: Dynamics, times: np.ndarray, cells: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Coordinates under a smooth penalty from one more march, on a grid with the output times: `theta (P, T, k)`, teacher rows
-    `(P, k_star)` and weights `(P,)`."""
-    nodes, outputs = grid(np.union1d(times, [1e-9 * times[-1] or 1e-9]) if times[-1] == 0 else times, cells, 1, PARTICLE_CELLS)
-    outputs, cells, end = outputs[: len(times)], len(nodes) - 1, float(nodes[-1])
-    engine = PathEngine(problem, dynamics, end)
+def _once_more(
+    problem: Problem, dynamics: Dynamics, times: np.ndarray, cells: int, ends: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, Engine]:
+    """The grid of one more march, which of its nodes are the output times, and what carries samples over it."""
+    nodes, outputs = grid(np.union1d(times, [1e-9 * times[-1] or 1e-9]) if times[-1] == 0 else times, cells, 1, PARTICLE_CELLS, ends)
+    return nodes, outputs[: len(times)], engine_of("paths", problem, dynamics, float(nodes[-1]))
+
+
+def _march_classes(problem: Problem, dynamics: Dynamics, times: np.ndarray, cells: int, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As `Law.classes`."""
+    nodes, outputs, engine = _once_more(problem, dynamics, times, cells, ends)
+    cells = len(nodes) - 1
+    drawn: list[Any] = [engine.draw(cells, CLASS_PATHS, seed) for seed in np.random.SeedSequence(0).spawn(CLASS_REPLICATES)]
+    draws, spans = engine.lay_out(drawn, nodes, cells)
+    coordinates = SpectralCoordinates(problem, len(drawn), cells, balanced=not engine.natural, ends=at_nodes(nodes, ends))
+    with jax.enable_x64(True), np.errstate(all="ignore"):
+        march(engine.program, coordinates, jax.device_put(draws), spans, nodes, step_at(dynamics, nodes), root(problem.rho),
+              problem.sample_ratio, engine.natural, largest_size(problem))  # fmt: skip
+    return coordinates.laws(outputs)
+
+
+def _particles(
+    problem: Problem, dynamics: Dynamics, times: np.ndarray, cells: int, seed: int, ends: np.ndarray
+) -> tuple[np.ndarray, Particles]:
+    """Coordinates under a smooth penalty from one more march, on a grid with the output times: `theta (P, T, k)` of the particles."""
+    nodes, outputs, engine = _once_more(problem, dynamics, times, cells, ends)
+    cells = len(nodes) - 1
     seeds = np.random.SeedSequence(seed).spawn(2)
     drawn = Drawn(engine.draw(cells, 2**11, seeds[0]), draw_particles(problem, cells, PARTICLES, seeds[1]))
     draws, spans = engine.lay_out([drawn.samples], nodes, cells)
-    rho_root, particles = root(problem.teacher.cov), drawn.particles
+    rho_root, particles = root(problem.rho), drawn.particles
     assert particles is not None
     with jax.enable_x64(True), np.errstate(all="ignore"):
-        coordinates = SampledCoordinates(problem, [particles], cells)
+        coordinates = SampledCoordinates(problem, [particles], cells, at_nodes(nodes, ends))
         steps = step_at(dynamics, nodes)
         march(engine.program, coordinates, jax.device_put(draws), spans, nodes, steps, rho_root, problem.sample_ratio, engine.natural,
               largest_size(problem))  # fmt: skip
         apart = np.asarray(coordinates.population.apart[0])[outputs]
     theta = np.einsum("tim,pm->pti", coordinates.M[0, outputs], particles.gstar) + np.moveaxis(apart, 2, 0)
-    return theta, particles.gstar @ rho_root, particles.weight
+    return theta, particles

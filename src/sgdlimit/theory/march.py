@@ -98,22 +98,25 @@ def march(
         still = before._replace(l_kicks=before.l_kicks.copy())
         still.l_kicks[:, node] = spacing / sample_ratio * before.l_l
         after, row = before, _noise_row(spacing, node, etas, before, still)
-        for at in (program.keep(paths), paths):
+        at = program.keep(paths)
+        for _ in range(2):
             coordinates.advance(node, spacing, etas, before, after)
             coordinates.add_noise(node, row)
             rate = 0.5 * (etas[0] * before.l_l + etas[1] * after.l_l)
+            spread = psd_root(rate * spacing * coordinates.roughness(spacing, 0.5 * (before.h + after.h)))
             response, forcing = near(coordinates.R[:, node + 1], 1), (near(part, 2) for part in coordinates.forcing(node))
-            cell = Cell(coordinates.normals(node + 1), np.full(len(rate), first), response, psd_root(rate * spacing), *forcing)
+            cell = Cell(coordinates.normals(node + 1), np.full(len(rate), first), response, spread, *forcing)
             after, moments, arrival = program.cross(at, draws, cell, node, spans[node], etas.mean())
+            at = program.again(paths, arrival)
             after, moments = jax.device_get((after, moments))
             after = whole(after)
             row = np.moveaxis(sample_ratio * moments[:, : node + 1], 1, 2) if natural else _noise_row(spacing, node, etas, before, after)
         # No correction more: the kernels stay those that the paths have seen, which matters more than their own order.
         coordinates.add_noise(node, row)
         paths = program.settle(paths, arrival, node, first)
-        before = after
+        before = program.resume(paths, draws, cell.arrived, node + 1, spans[node], after)  # across the end of an epoch
         L.append(coordinates.normals(node + 1))
-        train.append(after.risk)
+        train.append(before.risk)
         size = np.einsum("sim,sim->s", L[-1], L[-1])
         if not (size < limit).all():
             break

@@ -12,6 +12,12 @@ Every sample is fresh, so a weight is hit by its noise and pulled by the mean gr
 
     dR(t,s)/dt = -(lam + Gamma_t) R(t,s),    C(t,s) = M_t M_s^T + R(t,s) (q_s - M_s M_s^T)        for s <= t.
 
+With a spectrum (THEORY section 4) each eigenvalue has its own `theta = B theta* + ...`, self-overlap and response, and a sample the
+means with weight `lambda`, `M = mean lambda B rho_lambda root(rho)^-1`:
+
+    dB/dt = -lam B - lambda (Gamma B + Rs)                                   Rs = (E[l g*^T] - Gamma M) root(rho)^-1
+    dC/dt = -2 lam C - lambda (Gamma C + Rs rho_lambda B^T + transpose) + lambda eta E[l l^T],      dR/dt = -(lam + lambda Gamma) R
+
 The averages run over scrambled Sobol points. Independent scramblings are integrated side by side, each with its own averages;
 their spread is the error. Time is integrated adaptively by diffrax, far more accurately than that.
 """
@@ -22,7 +28,7 @@ import time
 import warnings
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +41,7 @@ from ..errors import InputError
 from ..problem import Problem, root
 from ..results import Solution
 from .draws import TINY
-from .laws import Law
+from .laws import Law, SpectralLaw
 from .outcome import Replicated, largest_size, more_points, solution, spread
 
 FEWEST, MOST = 2**12, 2**18  # points of a scrambling; compiling for more takes longer than the fewest take to run
@@ -56,7 +62,6 @@ def solve(problem: Problem, dynamics: OnlineSGD, horizon: float, rtol: float, se
         report(0.0, f"{points} points")
         found = _integrate(problem, dynamics, rtol, _points(problem, points, seed), outputs)
         found.effort |= {"points": points, "scramblings": SCRAMBLINGS}
-        found.law = Law(problem, dynamics)
         error = found.worst(problem)
         # Where training diverges, averages do too, and more points are of little help.
         if error <= rtol or points == MOST or found.ended is not None:
@@ -80,14 +85,13 @@ def _integrate(problem: Problem, dynamics: OnlineSGD, rtol: float, points: tuple
     """Curves of all scramblings, up to where one of them diverges."""
     limit = largest_size(problem)
     etas = step_at(dynamics, np.linspace(0.0, outputs[-1], TABLE if callable(dynamics.step) else 2))
-    rho_root = root(problem.teacher.cov)
-    start = problem.init.overlap @ rho_root, problem.self_overlap_start
+    rho_root = root(problem.rho)
+    classes = None if problem.anisotropic is None else _classes(problem)
+    start = (problem.init.overlap @ rho_root, problem.self_overlap_start) if classes is None else _starts(problem, classes)
     with jax.enable_x64(True):
-        M, q, alive, R, risk = (
-            np.asarray(x)
-            for x in _program(problem.loss, problem.label, problem.kinks)(
-                *points, *start, rho_root, outputs, etas, problem.ridge, limit, TOLERANCE * rtol
-            )
+        program = _program(problem.loss, problem.label, problem.kinks, classes is not None)
+        state, alive, R, M, q, risk = jax.device_get(
+            program(*points, *start, rho_root, outputs, etas, problem.ridge, limit, TOLERANCE * rtol, classes)
         )
     if not np.isfinite(risk[:, 0]).all():
         raise InputError("`loss` must have a finite mean, but its risk at the start is NaN or infinite (is the loss stable?)")
@@ -102,7 +106,48 @@ def _integrate(problem: Problem, dynamics: OnlineSGD, rtol: float, points: tuple
     each = {"self_overlap": q, "overlap": M @ rho_root, "train_risk": risk, "test_risk": risk}
     means, errors = {n: v.mean(0) for n, v in each.items()}, {n: spread(v) for n, v in each.items()}
     more = {"kinks": "the gradient of the loss jumps: its response is E[l xi^T] S^-1"} if problem.kinks else {}
-    return Replicated(outputs[:kept], means, errors, _kernels(M, q, R), {}, ended, more)
+    if classes is None:
+        return Replicated(outputs[:kept], means, errors, _kernels(M, q, R), {}, ended, more, law=Law(problem, dynamics))
+    B, C = (part[:, :kept] for part in state)
+    kernels, remainder = _kernels_of_classes(B, C, R, classes)
+    return Replicated(
+        outputs[:kept], means, errors, kernels, {}, ended, more, law=SpectralLaw(problem, dynamics, np.swapaxes(B.mean(0), 0, 1), remainder)
+    )
+
+
+class Classes(NamedTuple):
+    """The eigenvalues, `m` of them."""
+
+    eigenvalues: Array  # (m, 1, 1)
+    share: Array  # (m,): of a pre-activation's variance
+    moments: Array  # (m, k_star, k_star): second moments of the teacher
+    inverse: Array  # (k_star, k_star): root(rho)^-1
+
+
+def _classes(problem: Problem) -> Classes:
+    spectrum = problem.spectrum
+    assert spectrum is not None
+    inverse = np.linalg.pinv(root(problem.rho), rcond=1e-8, hermitian=True)
+    moments = spectrum.teacher_moments(problem.teacher.cov)
+    return Classes(spectrum.eigenvalues[:, None, None], spectrum.weights * spectrum.eigenvalues, moments, inverse)
+
+
+def _starts(problem: Problem, classes: Classes) -> tuple[np.ndarray, np.ndarray]:
+    """`B (m, k, k_star)` and `C (m, k, k)` at time zero."""
+    B = np.broadcast_to(problem.init.overlap, (len(classes.share), problem.k, problem.k_star))
+    return B, B @ classes.moments @ np.swapaxes(B, 1, 2) + problem.init.cov
+
+
+def _kernels_of_classes(B: np.ndarray, C: np.ndarray, R: np.ndarray, classes: Classes) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Correlation and response of pre-activations; also the covariances `(m, T, T, k, k)` of theta without its teacher."""
+    share, half = classes.share, np.stack([root(moment) for moment in classes.moments])
+    parts, remainder = [], []
+    for i, weight in enumerate(share):
+        M, own = B[:, :, i] @ half[i], np.zeros_like(B[:, :, i] @ half[i])
+        part = _kernels(M, C[:, :, i], R[:, :, i])
+        parts.append({name: weight * kernel for name, kernel in part.items()})
+        remainder.append(_kernels(own, C[:, :, i] - M @ np.swapaxes(M, -1, -2), R[:, :, i])["correlation"])
+    return {name: np.sum([part[name] for part in parts], 0) for name in parts[0]}, np.array(remainder)
 
 
 def _kernels(M: np.ndarray, q: np.ndarray, R: np.ndarray) -> dict[str, np.ndarray]:
@@ -131,8 +176,9 @@ def _diffrax() -> Any:
 
 
 @lru_cache(maxsize=32)
-def _program(loss: Callable, label: Callable, kinks: bool = False) -> Callable:
-    """Integrate all scramblings side by side from output time to output time; a leading axis of scramblings throughout."""
+def _program(loss: Callable, label: Callable, kinks: bool, spectral: bool = False) -> Callable:
+    """Integrate all scramblings side by side from output time to output time; a leading axis of scramblings throughout. The state is
+    `M, q, R`, or with a spectrum `B, C, R` of every eigenvalue."""
     dfx = _diffrax()
 
     def one(g, y, M, q):
@@ -152,28 +198,42 @@ def _program(loss: Callable, label: Callable, kinks: bool = False) -> Callable:
 
     averages = jax.vmap(one)
 
+    def seen(first, second, classes):
+        """M and q of a pre-activation."""
+        if not spectral:
+            return first, second
+        M = jnp.einsum("m,smij,mjl->sil", classes.share, first, classes.moments) @ classes.inverse
+        return M, jnp.einsum("m,smij->sij", classes.share, second)
+
+    def plain(M, q, R, ridge, eta, l_g, l_rest, l_l, gamma, classes):
+        l_w = l_g @ jnp.swapaxes(M, 1, 2) + l_rest
+        return -ridge * M - l_g, -2.0 * ridge * q - l_w - jnp.swapaxes(l_w, 1, 2) + eta * l_l, -ridge * R - gamma @ R
+
+    def of_classes(B, C, R, ridge, eta, l_g, l_rest, l_l, gamma, classes):
+        outside = ((l_g - gamma @ seen(B, C, classes)[0]) @ classes.inverse)[:, None]
+        gamma, l_l, pull = gamma[:, None], l_l[:, None], classes.eigenvalues
+        l_w = gamma @ C + outside @ classes.moments @ jnp.swapaxes(B, 2, 3)
+        grown = -2.0 * ridge * C - pull * (l_w + jnp.swapaxes(l_w, 2, 3) - eta * l_l)
+        return -ridge * B - pull * (gamma @ B + outside), grown, -ridge * R - pull * (gamma @ R)
+
     def slope(t, state, known):
-        g, y, etas, end, ridge, limit = known
-        M, q, _, R = state
+        g, y, etas, end, ridge, limit, classes = known
+        first, second, _, R = state
+        M, q = seen(first, second, classes)
         eta = jnp.interp(t, jnp.linspace(0.0, end, len(etas)), etas)
         l_g, l_rest, l_l, gamma, _ = averages(g, y, M, q)
-        l_w = l_g @ jnp.swapaxes(M, 1, 2) + l_rest
-        moved = (
-            -ridge * M - l_g,
-            -2.0 * ridge * q - l_w - jnp.swapaxes(l_w, 1, 2) + eta * l_l,
-            jnp.ones(len(q)),
-            -ridge * R - gamma @ R,
-        )
+        moved = (of_classes if spectral else plain)(first, second, R, ridge, eta, l_g, l_rest, l_l, gamma, classes)
+        moved = (*moved[:2], jnp.ones(len(q)), moved[2])
         # A scrambling that has diverged stands still, and so does its own clock.
         alive = jnp.trace(q, axis1=1, axis2=2) < limit
         for part in moved:
             alive &= jnp.isfinite(part.reshape(len(q), -1)).all(1)
         return tuple(jnp.where(alive.reshape(-1, *[1] * (part.ndim - 1)), part, 0.0) for part in moved)
 
-    def integrate(normals, noise, M, q, rho_root, outputs, etas, ridge, limit, tolerance):
+    def integrate(normals, noise, first, second, rho_root, outputs, etas, ridge, limit, tolerance, classes):
         y = jax.vmap(jax.vmap(label))(normals[..., : len(rho_root)] @ rho_root, noise)
-        known = (normals, y, etas, outputs[-1], ridge, limit)
-        unit = jnp.broadcast_to(jnp.eye(len(q)), (len(normals), *q.shape))
+        known = (normals, y, etas, outputs[-1], ridge, limit, classes)
+        unit = jnp.broadcast_to(jnp.eye(second.shape[-1]), (len(normals), *second.shape))
         copies = lambda x: jnp.broadcast_to(x, (len(normals), *x.shape))
         controller = dfx.PIDController(rtol=tolerance, atol=tolerance * jnp.sqrt(limit / 1e3) * 1e-2)
 
@@ -182,12 +242,13 @@ def _program(loss: Callable, label: Callable, kinks: bool = False) -> Callable:
                 dfx.ODETerm(slope), dfx.Tsit5(), span[0], span[1], None, (*state, unit), known,
                 stepsize_controller=controller, saveat=dfx.SaveAt(t1=True), max_steps=MAX_STEPS, throw=False,
             )  # fmt: skip
-            M, q, clock, R = (part[0] for part in solved.ys)
-            q = 0.5 * (q + jnp.swapaxes(q, 1, 2))
-            return (M, q, clock), (M, q, clock, R, averages(normals, y, M, q)[-1])
+            first, second, clock, R = (part[0] for part in solved.ys)
+            second = 0.5 * (second + jnp.swapaxes(second, -1, -2))
+            M, q = seen(first, second, classes)
+            return (first, second, clock), ((first, second), clock, R, M, q, averages(normals, y, M, q)[-1])
 
         before = jnp.concatenate([jnp.zeros(1), outputs[:-1]])
-        _, saved = jax.lax.scan(segment, (copies(M), copies(q), jnp.zeros(len(normals))), (before, outputs))
-        return tuple(jnp.moveaxis(part, 0, 1) for part in saved)
+        _, saved = jax.lax.scan(segment, (copies(first), copies(second), jnp.zeros(len(normals))), (before, outputs))
+        return jax.tree.map(lambda part: jnp.moveaxis(part, 0, 1), saved)
 
     return jax.jit(integrate)

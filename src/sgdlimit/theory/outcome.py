@@ -29,13 +29,13 @@ def student(replicates: int) -> float:
 def scales(problem: Problem, curves: Mapping[str, np.ndarray]) -> dict[str, float]:
     """What `rtol` is relative to: the largest absolute value of each curve; for an overlap at least a tenth of its bound."""
     found = {name: max(float(np.abs(values).max()), 1e-12) for name, values in curves.items()}
-    bound = np.sqrt(found["self_overlap"] * np.diag(problem.teacher.cov).max())
+    bound = np.sqrt(found["self_overlap"] * np.diag(problem.rho).max())
     return found | {"overlap": max(found["overlap"], OVERLAP_FLOOR * float(bound), 1e-12)}
 
 
 def largest_size(problem: Problem) -> float:
     """Trace of the self-overlap at which a training counts as diverged."""
-    return DIVERGED * float(np.trace(problem.self_overlap_start) + np.trace(problem.teacher.cov))
+    return DIVERGED * float(np.trace(problem.self_overlap_start) + np.trace(problem.rho))
 
 
 def attributes(problem: Problem, dynamics: Dynamics, horizon: float, rtol: float, seed: int) -> dict[str, str | float | int]:
@@ -47,6 +47,7 @@ def attributes(problem: Problem, dynamics: Dynamics, horizon: float, rtol: float
         "horizon": float(horizon),
         "rtol": float(rtol),
         "seed": int(seed),
+        **({} if problem.spectrum is None else {"spectrum": repr(problem.spectrum)}),
     }
 
 
@@ -105,7 +106,7 @@ def solution(
         "cpu_seconds": time.process_time() - began[1],
     }
     attrs = attributes(problem, dynamics, horizon, rtol, seed)
-    dataset = build_dataset(found.times, found.curves, found.errors, found.kernels, attrs, problem.teacher.cov)
+    dataset = build_dataset(found.times, found.curves, found.errors, found.kernels, attrs, problem.rho)
     return Solution(dataset, _status(found, error, rtol), diagnostics, found.law)
 
 

@@ -14,6 +14,7 @@ from scipy import special
 from scipy.stats import qmc
 
 from ..problem import EmpiricalTeacher, Problem, SparseTeacher, Teacher, root
+from ..spectrum import Spectrum
 
 TINY = 2.0**-40  # keeps uniform numbers off 0 and 1
 SPARE = 4  # particles for each of their dimensions, at least: exact moments move every particle little
@@ -22,27 +23,45 @@ OFTEN = 0.5  # share of the particles that have a non-zero row of a sparse teach
 
 class Particles(NamedTuple):
     """`P` coordinates: `weight (P,)` sums to one, `gstar (P, k_star)` with `theta* = root(rho) g*`, `start (P, k)` and
-    `cells (P, N, k)` with second moments one."""
+    `cells (P, N, k)` with second moments one; with a spectrum the `eigenvalue (P,)` of each, which second moments then are weighed by."""
 
     weight: np.ndarray
     gstar: np.ndarray
     start: np.ndarray
     cells: np.ndarray
+    eigenvalue: np.ndarray | None = None
 
 
 def draw_particles(problem: Problem, cells: int, least: int, seed: np.random.SeedSequence) -> Particles:
     """Draw at least `least` particles for `cells` cells."""
-    k, k_star = problem.k, problem.k_star
+    k, k_star, spectrum = problem.k, problem.k_star, problem.spectrum
     head = k_star + 1
+    dims = head + k + cells * k
     size = 2 ** int(np.ceil(np.log2(max(least, SPARE * (k_star + k + cells * k)))))
-    points = qmc.Sobol(head + k + cells * k, rng=np.random.default_rng(seed)).random(size)
+    points = qmc.Sobol(dims + (spectrum is not None), rng=np.random.default_rng(seed)).random(size)
     points = np.clip(points, TINY, 1.0 - TINY)
     rows, weight = _teacher_rows(problem.teacher, points[:, :head])
-    inverse = np.linalg.pinv(root(problem.teacher.cov), rcond=1e-8, hermitian=True)
-    gstar = _whiten(rows @ inverse, weight)
-    normals = special.ndtri(points[:, head:])
-    normals = _whiten(normals - gstar @ (gstar.T @ (weight[:, None] * normals)), weight)
-    return Particles(weight, gstar, normals[:, :k], normals[:, k:].reshape(size, cells, k))
+    eigenvalue, matter = None, weight
+    if spectrum is not None:
+        which, weight = _classes(spectrum, points[:, dims], weight)
+        rows = np.einsum("pij,pj->pi", spectrum.teacher_maps(problem.teacher.cov)[which], rows)
+        eigenvalue = spectrum.eigenvalues[which]
+        matter = weight * eigenvalue
+    inverse = np.linalg.pinv(root(problem.rho), rcond=1e-8, hermitian=True)
+    gstar = _whiten(rows @ inverse, matter)
+    normals = special.ndtri(points[:, head:dims])
+    normals = _whiten(normals - gstar @ (gstar.T @ (matter[:, None] * normals)), matter)
+    return Particles(weight, gstar, normals[:, :k], normals[:, k:].reshape(size, cells, k), eigenvalue)
+
+
+def _classes(spectrum: Spectrum, place: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which eigenvalue each particle has, and its weight: one in two by what an eigenvalue's features do to pre-activations."""
+    share = 0.5 * spectrum.weights * (1.0 + spectrum.eigenvalues)
+    which = np.minimum(np.searchsorted(np.cumsum(share), place), len(spectrum) - 1)
+    total = np.zeros(len(spectrum))
+    np.add.at(total, which, weight)
+    weight = weight * (spectrum.weights / np.where(total > 0, total, 1.0))[which]
+    return which, weight / (weight @ spectrum.eigenvalues[which])
 
 
 def _teacher_rows(teacher: Teacher, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

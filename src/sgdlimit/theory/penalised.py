@@ -14,6 +14,9 @@ particle to a kick of its own follows with the curvature of the penalty along it
 A cell is half the exact flow of the penalty, then pull and noise by the trapezoid rule, then the other half (Strang, weak
 order two). `C` is the Gram matrix of the particles, positive semi-definite by construction.
 
+With a spectrum (THEORY section 4) a particle of eigenvalue `lambda` meets the bracket times `lambda` and the noise times its root, and
+counts `lambda` times in the averages that a sample sees.
+
 Every array has a leading axis of replicates; `N` cells, `N + 1` nodes; inside the program `a` nodes padded to whole
 blocks, `x` nodes at which a response starts, `p` particles last.
 """
@@ -30,12 +33,14 @@ import numpy as np
 from jax import lax
 
 from ..problem import Problem, SmoothPenalty, root
+from .coordinates import bridge_variance
 from .gaussian import GrowingFactor
 from .particles import Particles, draw_particles
 from .sample import BLOCK, Averages, _feedback, times
 
 Array = Any
 
+NO_ENDS = np.zeros(0, int)
 SUBSTEPS = 3  # Runge-Kutta steps of the penalty's flow over half a cell: stable up to 17 over the curvature for a cell
 # One particle in so many has its response followed: it is what takes memory and time, and varies little between particles.
 RESPONSE_SHARE = 4
@@ -44,12 +49,13 @@ RESPONSE_SHARE = 4
 class Population(NamedTuple):
     """The particles of one replicate."""
 
-    weight: Array  # (P,)
+    weight: Array  # (P,), in what a sample sees
     gstar: Array  # (k_star, P)
     normals: Array  # (N, k, P): behind U in each cell
     apart: Array  # (A, k, P): e at the nodes
     respond: Array  # (Q,): weights of those, the first, whose response is followed
     response: Array  # (A, k, X, k, Q) in float32: R_p(t, s), both on nodes
+    eigenvalue: Array | None  # (P,), where there is a spectrum
 
 
 class Pull(NamedTuple):
@@ -83,7 +89,11 @@ class ParticleProgram:
         def pull(population: Population, J: Array, left: Array, l_gstar: Array, node) -> Pull:
             """`J (A, k, k)` is the operator at `node` on hats, `left (k, X, k)` its part on their rising halves."""
             on_theta = _feedback(J, population.apart, node) + times(l_gstar, population.gstar)
-            return Pull(on_theta, _feedback(J, population.response, node) - left[..., None])
+            on_response = _feedback(J, population.response, node) - left[..., None]
+            if population.eigenvalue is not None:
+                on_theta = population.eigenvalue * on_theta
+                on_response = population.eigenvalue[: len(population.respond)] * on_response
+            return Pull(on_theta, on_response)
 
         def arrive(
             population: Population, M: Array, noise: Array, before: Pull, after: Pull, spacing: Array, node: Array
@@ -92,6 +102,8 @@ class ParticleProgram:
             at = lambda array, i: lax.dynamic_index_in_dim(array, i, 0, False)
             theta, turn = flow(at(population.apart, node) + times(M, population.gstar), 0.5 * spacing)
             increment = jnp.einsum("cij,cjp->ip", noise, population.normals)
+            if population.eigenvalue is not None:
+                increment = jnp.sqrt(population.eigenvalue) * increment
             theta, turn_again = flow(theta - 0.5 * spacing * (before.theta + after.theta) + increment, 0.5 * spacing)
             first = lambda jacobian: jacobian[..., : len(population.respond)]
             response = times(first(turn), at(population.response, node)) - 0.5 * spacing * (before.response + after.response)
@@ -148,7 +160,7 @@ def penalty_curvature(problem: Problem) -> float:
 
 def start_rows(problem: Problem, particles: Particles) -> np.ndarray:
     """`theta_0 (..., P, k)` of particles."""
-    known = particles.gstar @ (problem.init.overlap @ root(problem.teacher.cov)).T
+    known = particles.gstar @ (problem.init.overlap @ root(problem.rho)).T
     return known + particles.start @ root(problem.init.cov)
 
 
@@ -167,31 +179,36 @@ class SampledCoordinates:
         apart: factor of the covariance of `e` at the nodes.
     """
 
-    def __init__(self, problem: Problem, particles: list[Particles], cells: int):
-        """`particles` of every replicate, with normals of as many cells as the march will cross; arrays are padded to `cells`."""
+    def __init__(self, problem: Problem, particles: list[Particles], cells: int, ends: np.ndarray = NO_ENDS):
+        """`particles` of every replicate, with normals of as many cells as the march will cross; arrays are padded to `cells`. `ends`
+        are the nodes at which an epoch ends and the next begins."""
         assert isinstance(problem.penalty, SmoothPenalty)
         self.program = _program(problem.penalty.fn)
         k, k_star, replicates = problem.k, problem.k_star, len(particles)
-        self.eye = np.eye(k)
+        self.eye, self.ends = np.eye(k), ends
         self.pulls: tuple[Pull, ...] = ()  # at both ends of the present cell,
         self.spacing = 0.0  # and its length
         self.R = np.zeros((replicates, cells + 1, cells + 1, k, k))
         self.M = np.zeros((replicates, cells + 1, k, k_star))
         self.noise = GrowingFactor(replicates, cells, k)
         self.apart = GrowingFactor(replicates, cells + 1, k)
-        stacked = Particles(*(np.stack(parts) for parts in zip(*particles, strict=True)))
+        graded = particles[0].eigenvalue is not None
+        stacked = Particles(*(np.stack(parts) if parts[0] is not None else None for parts in zip(*particles, strict=True)))  # pyright: ignore
+        self.spectrum = problem.anisotropic
         size, crossed = stacked.cells.shape[1:3]
-        respond = stacked.weight[:, : size // RESPONSE_SHARE]
+        weight = stacked.weight * stacked.eigenvalue if graded else stacked.weight
+        respond = weight[:, : size // RESPONSE_SHARE]
         self.padded = -(-(cells + 1) // BLOCK) * BLOCK
         filled = np.zeros((replicates, cells, k, size))
         filled[:, :crossed] = np.moveaxis(stacked.cells, 1, -1)
         self.population = Population(
-            jnp.asarray(stacked.weight),
+            jnp.asarray(weight),
             jnp.asarray(np.swapaxes(stacked.gstar, 1, 2)),
             jnp.asarray(filled),
             jnp.zeros((replicates, self.padded, k, size)),
             jnp.asarray(respond / respond.sum(1, keepdims=True)),
             jnp.zeros((replicates, self.padded, k, cells + 1, k, respond.shape[1]), jnp.float32),
+            jnp.asarray(stacked.eigenvalue) if graded else None,
         )
         no_response = jnp.zeros((replicates, k, cells + 1, k, respond.shape[1]))
         self._enter(0, *self.program.average(self.population, np.swapaxes(start_rows(problem, stacked), 1, 2), no_response, 0))
@@ -208,15 +225,18 @@ class SampledCoordinates:
 
     def advance(self, node: int, spacing: float, step: np.ndarray, before: Averages, after: Averages) -> None:
         """The pull over cell `node` from the averages at both ends (the first end's twice: Euler)."""
-        first = self._pull(node, before) if after is before else self.pulls[0]
-        self.pulls = first, first if after is before else self._pull(node + 1, after)
+        begun = max(self.ends[self.ends <= node], default=0)
+        first = self._pull(node, before, begun) if after is before else self.pulls[0]
+        self.pulls = first, first if after is before else self._pull(node + 1, after, begun)
         self.spacing = spacing
 
-    def _pull(self, node: int, averages: Averages) -> Pull:
+    def _pull(self, node: int, averages: Averages, begun: int) -> Pull:
         """A response that starts at a node does not see the rising half of its hat. That half holds half of the hat's integral
-        up to second order; at time zero there is none, and at the present node it is all but Gamma."""
+        up to second order; at time zero there is none, and at the present node it is all but Gamma. An epoch that has `begun` at
+        a node has no memory of itself: the falling half of that node's hat holds nothing."""
         J = averages.h_chi
         left = 0.5 * J
+        left[:, begun] = J[:, begun]
         left[:, 0] = 0.0
         left[:, node] = J[:, node] - averages.h if node else 0.0
         rows = np.zeros((len(J), self.padded, *J.shape[2:]))
@@ -240,6 +260,10 @@ class SampledCoordinates:
     def forcing(self, node: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """How the hats move `w` at the start and end of cell `node`, and at the next node itself."""
         return self._hat(node), self._hat(node + 1), self._hat(node + 1)
+
+    def roughness(self, spacing: float, gamma: np.ndarray) -> np.ndarray | float:
+        """Variance of w inside a cell relative to a Brownian bridge of rate `eta E[l l^T]`."""
+        return bridge_variance(self.spectrum, spacing, gamma)
 
     def _hat(self, node: int) -> np.ndarray:
         replicates, nodes, k = self.R.shape[0], self.R.shape[1], self.R.shape[-1]

@@ -46,7 +46,7 @@ class TestRisk:
     __test__ = False  # not a test class
 
     def __init__(self, problem: Problem, seed: int):
-        self.problem, self.rho_root = problem, root(problem.teacher.cov)
+        self.problem, self.rho_root = problem, root(problem.rho)
         dims = problem.k_star + problem.k + problem.noise_size
         self.points = []
         for child in np.random.SeedSequence(seed, spawn_key=(0x7E57,)).spawn(RANDOMISATIONS):

@@ -193,9 +193,10 @@ def cross_cell(
     kick: Callable[..., Kick], paths: Paths, draws: Draws, cell: Cell, node: Array, slots: Array, step: Array, kinks: bool = False
 ) -> tuple[Arrival, Array, Array]:
     """Carry every path from `node` to the next; also `r (k, P)` and `chi (k, X, k, Q)` there (with `kinks` on both sides, 2k columns)."""
-    here = node - cell.first
+    here, apart = node - cell.first, paths.apart
     if kinks:
         cell = cell._replace(start=two_sided(cell.start), end=two_sided(cell.end), arrived=two_sided(cell.arrived))
+        apart = apart.at[here + 1].set(signed(sizes(draws.distance, cell.normals)))  # a hat that arrives there moves w in this cell
     at = lambda array, i: lax.dynamic_index_in_dim(array, i, 0, False)
     padding = paths.deposit.shape[0] - cell.response.shape[0]
     known = jnp.arange(cell.response.shape[0]) <= here
@@ -220,7 +221,7 @@ def cross_cell(
         size = kick(r, draws.y, drift, noise, step).size
         if kinks:
             some = lambda r: kick(r, y_few, few(drift), few(noise), step).size
-            push = difference(some, few(size), few(r), chi, paths.apart)
+            push = difference(some, few(size), few(r), chi, apart)
         else:
             turn, chi = lax.optimization_barrier((kick(few(r), y_few, few(drift), few(noise), step).slope, chi))
             push = times(turn, chi)
@@ -235,9 +236,6 @@ def cross_cell(
     _, _, s0, s1, t0, t1 = lax.fori_loop(0, slots, event, state)
     memory = memory + s0 + times(slope, s0 - s1)
     tangent_memory = tangent_memory + t0 + times(slope, t0 - t1)
-    apart = paths.apart
-    if kinks:
-        apart = apart.at[here + 1].set(signed(sizes(draws.distance, cell.normals)))
     arrival = Arrival(w, memory, tangent_memory, s0 - s1, s1, t0 - t1, t1, apart)
     return arrival, w - memory, cell.arrived[..., None] - tangent_memory
 
@@ -346,6 +344,8 @@ class SampleProgram:
             )
 
         self.keep = lambda paths: paths
+        self.again = lambda paths, arrival: paths
+        self.resume = lambda paths, draws, arrived, node, span, before: before
         self.look = jax.jit(lambda paths, back, reach: jax.vmap(lambda one: look(one, back, reach))(paths), static_argnums=2)
         self.reach = lambda directions: min(directions, REACH)
         self.begin = jax.jit(jax.vmap(begin, in_axes=(0, None, 0, 0)))

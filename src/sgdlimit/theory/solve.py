@@ -24,20 +24,25 @@ from ..results import Solution, Status, build_dataset, judge_growth, output_time
 from . import discrete, online
 from .checkpoint import Checkpoint, identify
 from .differences import WORDS
-from .draws import spaced
-from .engines import ENGINES, choose, draw_all
+from .engines import ENGINES, Engine, choose, draw_all, engine_of, reshuffled
 from .laws import PathLaw
-from .levels import Level, curves_at, kernels_at, mean_level, run_levels
+from .levels import Level, curves_at, kernels_at, mean_level, resolved, run_levels
 from .outcome import MAX_REPLICATES, attributes, diverged, keep_promise, scales, student
 from .penalised import penalty_curvature
+from .reshuffle import epoch_ends
 from .risk import TestRisk
+from .spectral import most_cells
 
 Progress = Callable[[float, str], None] | None
 
 COARSENINGS = (1, 2, 4)  # resolutions of a replicate, as node spacings relative to the finest
 EXTRAPOLATED_GAIN = 7.0  # error of an extrapolated curve against its change from the next coarser one: third order at least
+# Anisotropic data have several scales at once: the gain is smaller, and differences of resolutions cross zero more often (NEARBY).
+# No curve is taken to be better than this part of the worst one, for each feeds on the others.
+ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY, ANISOTROPIC_SHARED = 2.5, 0.3, 0.25
 DISCRETISATION_SHARE = 0.4  # of the tolerance
 MAX_CELLS = 512
+FASTER = 4.0  # than isotropic data, at most, a first grid supposes anisotropic ones to be: few features move faster
 MAX_PATHS = 2**15
 REPLICATES = 8
 NEARBY = 0.1  # fraction of the horizon
@@ -92,14 +97,15 @@ def solve(
 
     Arguments:
         problem: what is learnt.
-        dynamics: `SGD`, `SME`, `GradientFlow`, `OnlineSGD` or `MiniBatchGD`.
+        dynamics: `SGD` with either sampling, `SME`, `GradientFlow`, `OnlineSGD` or `MiniBatchGD`.
         horizon: last time `t`; one SGD step of batch `b` advances `t` by `step * b / d`, an epoch by `step * n / d`.
         rtol: promised standard error, sampling and discretisation together, relative to each curve's scale (its largest
             absolute value over entries and times; for an overlap at least a tenth of what Cauchy-Schwarz allows).
         seed: the same seed gives the same numbers.
         times: output times in `[0, horizon]`; 41 equally spaced ones by default. `MiniBatchGD` shows the state after the nearest step.
         method: how samples are carried: "events" (SGD only, from jump to jump), "paths" (from node to node), or "auto", which
-            chooses by cost; `diagnostics["method_why"]` says why. `OnlineSGD` and `MiniBatchGD` have one method each.
+            chooses by cost; `diagnostics["method_why"]` says why. Reshuffled SGD goes by "events"; `OnlineSGD` and `MiniBatchGD` have
+            one method each.
         on_failure: what to do when `rtol` cannot be met: "raise" a `SolveError` that carries the result, or "return" it.
         progress: called with (fraction done, what is being done).
         checkpoint: a file that keeps finished replicates, made if it does not exist. The same call continues from it after a kill
@@ -131,7 +137,7 @@ def solve(
     report(1.0, "done")
     attrs = attributes(problem, dynamics, horizon, rtol, seed)
     solution = Solution(
-        build_dataset(run.outputs, estimate.curves, estimate.errors, estimate.kernels, attrs, problem.teacher.cov),
+        build_dataset(run.outputs, estimate.curves, estimate.errors, estimate.kernels, attrs, problem.rho),
         status,
         {
             "method": engine,
@@ -155,13 +161,22 @@ def solve(
 
 def check_theory(problem: Problem, dynamics: Dynamics) -> None:
     """Refuse what can be simulated but not solved."""
-    if isinstance(dynamics, SGD) and dynamics.sampling == "reshuffle":
-        raise refuse("dynamics.sampling", "be 'replacement' for the theory", dynamics.sampling, "simulate takes both")
     if isinstance(dynamics, (OnlineSGD, MiniBatchGD)) and isinstance(problem.penalty, SmoothPenalty):
         raise refuse("penalty", f"be a Ridge or None for the theory of {type(dynamics).__name__}", problem.penalty,
                      "its equations close for no other; simulate takes any")  # fmt: skip
     if problem.kinks:
         refuse_kinks(problem, dynamics, (SME, GradientFlow))
+
+
+def check_epochs(problem: Problem, dynamics: Dynamics, horizon: float) -> None:
+    """Refuse more epochs of reshuffled data than can be followed: each takes some cells, and the work grows with their number cubed."""
+    if not reshuffled(dynamics):
+        return
+    most = MAX_CELLS // COARSENINGS[-1]
+    number = len(epoch_ends(problem, dynamics, horizon)) + 1
+    if number > most:
+        raise refuse("horizon", f"span at most {most} epochs of reshuffled data for the theory", horizon,
+                     f"it spans {number}, as an epoch lasts step * sample_ratio; simulate takes any")  # fmt: skip
 
 
 def _check(problem, dynamics, horizon, rtol, seed, times, method, on_failure) -> np.ndarray:
@@ -179,10 +194,13 @@ def _check(problem, dynamics, horizon, rtol, seed, times, method, on_failure) ->
         raise refuse("method", "be " + " or ".join(map(repr, methods)), method, nearest(str(method), methods))
     if method == "events" and not isinstance(dynamics, SGD):
         raise refuse("method", "be 'auto' or 'paths' for a dynamics without jumps", method)
+    if method == "paths" and reshuffled(dynamics):
+        raise refuse("method", "be 'auto' or 'events' for a reshuffled SGD", method, "a path has few jumps, one in each epoch")
     if on_failure not in ("raise", "return"):
         raise refuse("on_failure", "be 'raise' or 'return'", on_failure, nearest(str(on_failure), ("raise", "return")))
     outputs = output_times(horizon, times)
     step_at(dynamics, outputs)  # a schedule must be positive all along
+    check_epochs(problem, dynamics, float(horizon))
     return outputs
 
 
@@ -219,6 +237,15 @@ class _Run:
         self.problem, self.dynamics, self.horizon, self.seed, self.outputs = problem, dynamics, horizon, seed, outputs
         self.method, self.report, self.checkpoint = method, report, checkpoint
         self.test_risk = TestRisk(problem, seed)
+        self.gain, self.nearby = EXTRAPOLATED_GAIN, NEARBY
+        if problem.anisotropic is not None:
+            self.gain, self.nearby = ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY
+        self.most_cells = MAX_CELLS if problem.anisotropic is None else min(MAX_CELLS, most_cells(problem, MEMORY // (GROUP * THREADS)))
+
+    @property
+    def engine(self) -> Engine:
+        """For the horizon as it stands."""
+        return engine_of(self.method, self.problem, self.dynamics, self.horizon)
 
     # --- plans -----------------------------------------------------------------------------------------------------------
 
@@ -233,7 +260,7 @@ class _Run:
             reached = min(level.nodes[-1] for replicate in levels for level in replicate)
             if reached >= self.horizon:
                 estimate = self._estimate(plan, levels)
-                if estimate.worst(estimate.discretisation) < 0.25 or plan.cells >= MAX_CELLS:
+                if estimate.worst(estimate.discretisation) < 0.25 or plan.cells >= self.most_cells:
                     return estimate, levels, ended
                 plan = self._affordable(replace(plan, cells=2 * plan.cells), 4)
             elif plan.cells < 32:
@@ -261,7 +288,7 @@ class _Run:
             if estimate.worst(estimate.errors) <= rtol:
                 break
             if estimate.worst(estimate.discretisation) > 0.7 * rtol:
-                if plan.cells >= MAX_CELLS:
+                if plan.cells >= self.most_cells:
                     break
                 wider = replace(plan, cells=self._wider(plan.cells, 1.4))
                 plan, stage, levels = self._affordable(wider, MAX_REPLICATES), stage + 1, []
@@ -270,15 +297,20 @@ class _Run:
             else:
                 break
         estimate.kernels = self._kernels(levels)
-        estimate.law = PathLaw(self.problem, self.dynamics, *(mean_level([one[i] for one in levels]) for i in range(2)))
+        fine, middle = (mean_level([one[i] for one in levels]) for i in range(2))
+        estimate.law = PathLaw(self.problem, self.dynamics, fine, middle, self.engine.ends)
         return estimate
 
     def _first_cells(self) -> int:
         """Cells of at most a relaxation time at the start, where the fastest rate is the curvature of the loss."""
-        curvature = self.test_risk.curvature() + penalty_curvature(self.problem)
+        spectrum = self.problem.anisotropic
+        faster = 1.0 if spectrum is None else min(spectrum.roughness, FASTER)  # the mean rate of a pre-activation
+        if spectrum is not None and isinstance(self.problem.penalty, SmoothPenalty):  # particles are stepped without exponentials
+            faster = float(spectrum.eigenvalues.max())
+        curvature = self.test_risk.curvature() * faster + penalty_curvature(self.problem)
         relaxations = self.horizon * curvature
         few = relaxations < 2 and not self.problem.kinks  # whose curvature the second derivative does not tell
-        return int(np.clip(4 * np.ceil(0.25 * relaxations), 8 if few else 12, MAX_CELLS))
+        return int(np.clip(4 * np.ceil(0.25 * relaxations), 8 if few else 12, self.most_cells))
 
     def _plan(self, pilot: Estimate, rtol: float) -> Plan:
         """Cells from the extrapolation's order, paths from the spread over replicates, which falls like paths^-0.6."""
@@ -292,30 +324,31 @@ class _Run:
         return self._affordable(Plan(cells, int(min(paths, MAX_PATHS)), REPLICATES), MAX_REPLICATES)
 
     def _affordable(self, plan: Plan, replicates: int) -> Plan:
-        """The plan within `MEMORY`: fewer paths each, and for that more replicates, up to so many."""
-        each = ENGINES[self.method](self.problem, self.dynamics, self.horizon).path_bytes(plan.cells)
+        """The plan within `MEMORY`: fewer paths each, and for that more replicates, up to so many; with as many cells as a grid has."""
+        plan = replace(plan, cells=len(self.engine.nodes(plan.cells)) - 1)
+        each = self.engine.path_bytes(plan.cells)
         most = 2 ** int(np.log2(max(MEMORY / (each * GROUP * THREADS), 64)))
         if plan.paths <= most:
             return plan
         return replace(plan, paths=most, replicates=min(plan.replicates * plan.paths // most, replicates))
 
-    @staticmethod
-    def _wider(cells: int, factor: float) -> int:
+    def _wider(self, cells: int, factor: float) -> int:
         """More cells, a multiple of four: they are halved twice."""
-        return min(4 * int(np.ceil(cells * factor / 4)), MAX_CELLS)
+        return min(4 * int(np.ceil(cells * factor / 4)), self.most_cells)
 
     # --- replicates --------------------------------------------------------------------------------------------------------
 
     def _replicates(self, plan: Plan, stage: int, done: int = 0) -> list[list[Level]]:
         """Replicates `done` to `plan.replicates`, each at every resolution. Their random numbers depend on seed, stage and
         number only, not on the order in which threads take them."""
-        nodes = spaced(self.horizon, plan.cells)
-        engine = ENGINES[self.method](self.problem, self.dynamics, self.horizon)
+        engine = self.engine
+        nodes = engine.nodes(plan.cells)
+        cells = len(nodes) - 1
 
         def group(indices: range) -> list[list[Level]]:
             seeds = [np.random.SeedSequence(self.seed, spawn_key=(stage, index)) for index in indices]
-            drawn = [draw_all(engine, plan.cells, plan.paths, seed) for seed in seeds]
-            resolutions = [run_levels(engine, drawn, nodes[::c], plan.cells) for c in COARSENINGS]
+            drawn = [draw_all(engine, cells, plan.paths, seed) for seed in seeds]
+            resolutions = [run_levels(engine, drawn, nodes[::c], cells) for c in COARSENINGS]
             return [list(levels) for levels in zip(*resolutions, strict=True)]
 
         work = group
@@ -334,7 +367,8 @@ class _Run:
 
     def _estimate(self, plan: Plan, replicates: list[list[Level]]) -> Estimate:
         """Mean over replicates, with the error's two parts."""
-        fine, middle, coarse = ([curves_at(levels[i], self.outputs) for levels in replicates] for i in range(3))
+        each = [resolved(curves_at, levels, self.outputs, self.engine.ends) for levels in replicates]
+        fine, middle, coarse = zip(*each, strict=True)
         stack = lambda curves, name: np.array([c[name] for c in curves])
         extrapolated, previous, gained = {}, {}, {}
         for name in fine[0]:
@@ -348,7 +382,7 @@ class _Run:
             curves[name] = values.mean(0)
             sampling[name] = widened * values.std(0, ddof=1) / np.sqrt(len(values))
             # The coarsest grid may be too coarse to tell; what the extrapolation gained then bounds what it missed.
-            change = np.abs(curves[name] - previous[name].mean(0)) / EXTRAPOLATED_GAIN
+            change = np.abs(curves[name] - previous[name].mean(0)) / self.gain
             discretisation[name] = self._envelope(np.minimum(change, gained[name]))
         self._test_risk(extrapolated, previous, curves, sampling, discretisation, widened)
         if self.outputs[0] == 0.0:  # the overlaps are given, and a training sample is a fresh one
@@ -356,7 +390,12 @@ class _Run:
                 part["self_overlap"][0] = part["overlap"][0] = 0.0
             for part in (curves, sampling, discretisation):
                 part["train_risk"][0] = part["test_risk"][0]
-        return Estimate(plan, curves, sampling, discretisation, scales(self.problem, curves))
+        estimate = Estimate(plan, curves, sampling, discretisation, scales(self.problem, curves))
+        if self.problem.anisotropic is not None:
+            floor = ANISOTROPIC_SHARED * estimate.worst(discretisation) * (self.outputs > 0.0)
+            for name, error in discretisation.items():
+                np.maximum(error, estimate.scales[name] * floor.reshape(-1, *[1] * (error.ndim - 1)), out=error)
+        return estimate
 
     def _test_risk(self, extrapolated, previous, curves, sampling, discretisation, widened: float) -> None:
         """The test risk is a function of the overlaps, evaluated well at their mean and cheaply at each replicate's."""
@@ -366,14 +405,15 @@ class _Run:
         curves["test_risk"] = mean + each.mean(0)
         sampling["test_risk"] = np.hypot(widened * each.std(0, ddof=1) / np.sqrt(len(each)), own)
         before = shift(previous["self_overlap"].mean(0), previous["overlap"].mean(0))
-        discretisation["test_risk"] = self._envelope(np.abs(before) / EXTRAPOLATED_GAIN)
+        discretisation["test_risk"] = self._envelope(np.abs(before) / self.gain)
 
     def _envelope(self, error: np.ndarray) -> np.ndarray:
         """The largest error `(T, ...)` nearby in time: differences of two resolutions cross zero where their errors do not."""
-        near = np.abs(self.outputs[:, None] - self.outputs) <= NEARBY * self.horizon
+        near = np.abs(self.outputs[:, None] - self.outputs) <= self.nearby * self.horizon
         return np.array([error[row].max(0) for row in near]) * (self.outputs > 0.0).reshape(-1, *[1] * (error.ndim - 1))
 
     def _kernels(self, replicates: list[list[Level]]) -> dict[str, np.ndarray]:
         """Two-time kernels at the output times, extrapolated like the curves."""
-        fine, middle = (kernels_at(mean_level([levels[i] for levels in replicates]), self.outputs) for i in range(2))
+        means = [mean_level([levels[i] for levels in replicates]) for i in range(2)]
+        fine, middle = resolved(kernels_at, means, self.outputs, self.engine.ends)
         return {name: fine[name] + (fine[name] - middle[name]) / 3.0 for name in fine}
