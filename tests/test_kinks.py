@@ -1,5 +1,6 @@
 """A loss whose gradient jumps is told from every smooth one, however steep, and the theory sees what sits at the jump."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -216,6 +217,27 @@ def test_mini_batches_meet_real_training_only_with_the_kink(kinks):
             assert (np.abs(data[curve].values - runs[curve].values) <= allowed).all(), curve
     else:
         assert gap.max() > 0.1 * runs.self_overlap.values.max()
+
+
+RESHUFFLED, TWO = sl.SGD(1.0, sampling="reshuffle"), sl.Spectrum([0.3, 1.7])
+BEYOND = {
+    "reshuffled": (RESHUFFLED, None, [0.0, 1.0, 2.0, 3.0, 4.0]),
+    "spectrum": (sl.SGD(1.0), TWO, [0.0, 1.0, 2.0]),
+    "spectrum online": (sl.OnlineSGD(0.5), TWO, [0.0, 1.0, 2.0]),
+    "spectrum in steps": (sl.MiniBatchGD(0.4, 0.25), TWO, [0.0, 0.8, 1.6]),
+}
+
+
+@pytest.mark.parametrize("name", BEYOND)
+def test_kinks_in_epochs_and_in_anisotropic_data(name):
+    # 12 runs at d = 1000, seed 0; 3 joint standard errors and 1%. An epoch lasts 2.
+    dynamics, spectrum, times = BEYOND[name]
+    p = replace(KINKED["hinge"].build(), spectrum=spectrum)
+    runs = sl.simulate(p, dynamics, times[-1], n_features=1000, repeats=12, times=times).dataset
+    data = sl.solve(p, dynamics, times[-1], rtol=0.02, seed=1, times=times).dataset
+    for curve in CURVES:
+        allowed = 3 * np.hypot(data[curve + "_se"].values, runs[curve + "_se"].values) + 0.01 * np.abs(runs[curve].values).max()
+        assert (np.abs(data[curve].values - runs[curve].values) <= allowed).all(), curve
 
 
 @pytest.mark.parametrize("dynamics", [sl.GradientFlow(), sl.SME(0.5)])
