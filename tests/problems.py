@@ -12,6 +12,7 @@ import numpy as np
 from scipy import special
 
 import sgdlimit as sl
+from sgdlimit import models
 from sgdlimit.theory import closed_forms
 
 REFERENCE = Path(__file__).parent / "data" / "reference"
@@ -69,6 +70,21 @@ def committee() -> sl.Problem:
     )
 
 
+def hinge() -> sl.Problem:
+    """A classifier with the hinge loss: its gradient jumps at the margin."""
+    m = models.hinge(noise=0.5)
+    teacher, init = sl.GaussianTeacher(cov=[[1.0]]), sl.Init(overlap=[[0.0]], cov=[[0.5]])
+    return sl.Problem(m.loss, m.label, m.noise, sample_ratio=2.0, teacher=teacher, init=init, penalty=sl.Ridge(0.05))
+
+
+def relu_committee() -> sl.Problem:
+    """Two units with a kink at zero each."""
+    m = models.committee(weights=[1.0, -0.5], noise=0.2, activation="relu")
+    like = committee()
+    return sl.Problem(m.loss, m.label, m.noise, sample_ratio=2.0, teacher=like.teacher, init=like.init, penalty=like.penalty)
+
+
+KINKED = {"hinge": Case(hinge, 1.0, 4.0), "relu_committee": Case(relu_committee, 1.0, 4.0)}  # stored for SGD only
 CASES = {
     "tanh_regression": Case(tanh_regression, 1.5, 4.0),
     "ridge_regression": Case(ridge_regression, 0.8, 4.0),

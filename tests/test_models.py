@@ -107,6 +107,19 @@ def test_quantile_is_the_pinball_away_from_its_kink_and_its_minimum_is_the_quant
     assert abs(float(slope)) < 1e-3
 
 
+def test_the_losses_with_kinks_are_the_exact_ones():
+    r = jnp.array([0.4])
+    assert float(models.hinge().loss(r, 1.0)) == pytest.approx(0.6)
+    assert float(models.hinge().loss(r, -1.0)) == pytest.approx(1.4)
+    assert float(models.hinge().loss(jnp.array([1.2]), 1.0)) == 0.0
+    assert float(models.hinge(noise=0.5).label(jnp.array([0.3]), -0.7)) == -1.0
+    assert float(models.absolute().loss(r, 1.0)) == pytest.approx(0.6)
+    exact = models.quantile(level=0.9, width=0)
+    assert float(exact.loss(r, 1.4)) == pytest.approx(0.9)
+    assert float(exact.loss(r, -0.6)) == pytest.approx(0.1)
+    assert float(models.amplitude_retrieval(width=0).loss(-r, 1.0)) == pytest.approx(0.18)
+
+
 @pytest.mark.parametrize(
     ("name", "f"),
     [
@@ -117,6 +130,9 @@ def test_quantile_is_the_pinball_away_from_its_kink_and_its_minimum_is_the_quant
         ("gelu", lambda r: r * stats.norm.cdf(r)),
         ("silu", lambda r: r / (1 + np.exp(-r))),
         ("swish", lambda r: r / (1 + np.exp(-r))),
+        ("relu", lambda r: np.maximum(r, 0)),
+        ("leaky_relu", lambda r: np.where(np.asarray(r) > 0, r, 0.01 * np.asarray(r))),
+        ("abs", np.abs),
     ],
 )
 def test_activations_of_committees(name, f):
@@ -171,13 +187,15 @@ def test_reference_committee():
         ("committee", {"weights": 3.0}, r"`parameters.weights` must be a list of numbers, but is 3.0"),
         ("huber", {"df": 0}, r"`parameters.df` must be positive, but is 0"),
         ("quantile", {"level": 1}, r"`parameters.level` must lie in \(0, 1\), but is 1"),
-        ("quantile", {"width": 0}, r"`parameters.width` must be positive, but is 0"),
-        ("amplitude_retrieval", {"width": -1}, r"`parameters.width` must be positive, but is -1"),
+        ("quantile", {"width": -0.1}, r"`parameters.width` must not be negative, but is -0.1"),
+        ("amplitude_retrieval", {"width": -1}, r"`parameters.width` must not be negative, but is -1"),
+        ("absolute", {"df": 0}, r"`parameters.df` must be positive, but is 0"),
+        ("hinge", {"noise": -1}, r"`parameters.noise` must not be negative, but is -1"),
         ("poisson", {"most": 0}, r"`parameters.most` must be an integer of at least 1, but is 0"),
-        ("committee", {"activation": "relu"}, r"must be a known smooth activation, but is 'relu' \(a smooth one such as softplus, gelu or"),
+        ("committee", {"activation": "rellu"}, r"must be a known activation, but is 'rellu' \(did you mean `relu`\?\)"),
         ("committee", {"teacher_activation": "geluu"}, r"`parameters.teacher_activation` must be .* \(did you mean `gelu`\?\)"),
-        ("committee", {"activation": 3}, r"`parameters.activation` must be a known smooth activation, but is 3"),
-        ("committee", {"activation": ["tanh"]}, r"`parameters.activation` must be a known smooth activation, but is \['tanh'\]"),
+        ("committee", {"activation": 3}, r"`parameters.activation` must be a known activation, but is 3"),
+        ("committee", {"activation": ["tanh"]}, r"`parameters.activation` must be a known activation, but is \['tanh'\]"),
     ],
 )
 def test_wrong_names_and_parameters_get_words(name, parameters, message):

@@ -137,6 +137,8 @@ def check(file: File, plugin: Plugin = None) -> None:
     if job.problem.spectrum is not None:
         top = job.problem.spectrum.eigenvalues.max()
         print(f"  spectrum    {len(job.problem.spectrum)} eigenvalues, the largest {top:.3g} times the mean")
+    if job.problem.kinks:
+        print("  kinks       the gradient of the loss jumps; the theory follows paths on both sides of each kink")
     print(f"  dynamics    {', '.join(part.name for part in job.parts)}")
     print(
         f"  time        0 to {job.settings.run.horizon:g}, {len(job.times)} output times, errors below {job.settings.run.rtol:g} of scale"

@@ -1,9 +1,10 @@
 """Does the gradient of a loss jump? (hinge, absolute value, relu)
 
 JAX differentiates such a loss without complaint, but its second derivative misses what sits at the jump, and the limit
-equations need all of it. So lines are laid through the space of pre-activations and cut into intervals, and every interval is
-halved again and again towards where `grad(b) - grad(a)` is least explained by the second derivative times `b - a`. For a
-continuous gradient, however steep, what is left of that difference vanishes with the interval; a jump stays.
+equations need all of it: `theory.differences` has what stands in its place. Which losses need that is found here. Lines are laid
+through the space of pre-activations and cut into intervals, and every interval is halved again and again towards where
+`grad(b) - grad(a)` is least explained by the second derivative times `b - a`. For a continuous gradient, however steep, what is
+left of that difference vanishes with the interval; a jump stays.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .dynamics import SME, Dynamics, GradientFlow
+from .errors import refuse
+
 if TYPE_CHECKING:
     from .problem import Problem
 
@@ -26,6 +30,12 @@ REACH = 3.0  # lines reach this many standard deviations of start, teacher and u
 # A jump counts beyond these fractions of the gradient: where it is, typical, and largest. Below is rounding, or what no accuracy
 # of the theory resolves; where a unit saturates the gradient itself is rounding, so the largest must count, too.
 LOCAL, LARGEST = 1e-4, 1e-6
+AT_REST = {
+    GradientFlow: "its samples come to rest on the kink; SGD with a small step is near it",
+    SME: "its noise jumps at the kink, and short steps do not cure what that does to a discretisation",
+}
+LABELS = 512
+NARROW, SHARE, SELDOM = 0.1, 0.3, 0.1  # a start below, and the scale that replaces it, in units of the teacher's; a share of jumps
 
 
 class _Ends(NamedTuple):
@@ -55,6 +65,55 @@ def gradient_jumps(problem: Problem) -> bool:
         size = np.where(np.isfinite(size), size, 0.0)
         # NaN, beyond a loss's domain, compares as no jump.
         return bool((_unexplained(left, right) > LOCAL * (size + np.median(size)) + LARGEST * size.max()).any())
+
+
+def refuse_kinks(problem: Problem, dynamics: Dynamics, refused: tuple[type, ...]) -> None:
+    """Refuse a problem with kinks under one of the dynamics `refused`, or at a start from which no limit tells what it does.
+
+    In continuous time a sample can reach the kink and stay: under the flow it rests there with a gradient that is none of the
+    loss's (a Filippov solution), and the SME's noise is another one from there on, so every step in time leaves an error of the
+    order of its root. Jumps have neither.
+    """
+    if isinstance(dynamics, refused):
+        must = "be SGD, OnlineSGD or MiniBatchGD for a loss whose gradient jumps (hinge, absolute value, relu)"
+        raise refuse("dynamics", must, dynamics, f"{AT_REST[type(dynamics)]}; a smooth loss such as pseudo_huber or softplus works")
+    if stuck(problem):
+        must = "be positive where the gradient of the loss jumps at r = 0"
+        raise refuse("init.cov", must, problem.init.cov, "all samples start on the kink; 0.01 moves them off")
+
+
+def least_scale(problem: Problem) -> np.ndarray:
+    """What a standard deviation of w, zero or tiny at the start, counts for at least where differences of the gradient are taken, `(k,)`.
+
+    Zero where there is no need: where the start is spread out, or where the gradient jumps just there, for most labels (a relu
+    student near zero). Else, as for hinge or absolute value, the labels spread the kink, and the teacher's scale measures it.
+    """
+    scale = np.full(problem.k, np.sqrt(np.diag(problem.rho).max()))
+    narrow = np.diag(problem.self_overlap_start) < (NARROW * scale) ** 2
+    return np.where(narrow & (_jump_at_zero(problem) < SELDOM), SHARE * scale, 0.0)
+
+
+def stuck(problem: Problem) -> bool:
+    """Whether training starts from a single point where the gradient jumps: what it does then no limit tells."""
+    return bool(((np.diag(problem.self_overlap_start) <= 0) & (_jump_at_zero(problem) >= SELDOM)).any())
+
+
+def _jump_at_zero(problem: Problem) -> np.ndarray:
+    """Change of the gradient across `r_a = 0` at the start, relative to its size, for each row a `(k,)`, on average over labels."""
+    from .problem import root
+
+    rng = np.random.default_rng(0x418)
+    u = rng.random((LABELS, problem.noise_size)) if problem.noise_size else np.full((LABELS, math.prod(problem.noise.shape)), 0.5)
+    r_star = rng.standard_normal((LABELS, problem.k_star)) @ root(problem.rho).T
+    r = r_star @ problem.init.overlap.T + rng.standard_normal((LABELS, problem.k)) @ root(problem.init.cov)
+    tiny = 1e-3 * np.sqrt(np.diag(problem.rho).max()) * np.eye(problem.k)
+    with jax.enable_x64(True):
+        y = jax.vmap(problem.label)(r_star, problem.noise_from_uniform(u))
+        slope = jax.jit(jax.vmap(jax.grad(problem.loss)))
+        at = lambda a, side: np.asarray(slope(np.where(np.arange(problem.k) == a, side * tiny[a], r), y))
+        ends = [(at(a, 1.0), at(a, -1.0)) for a in range(problem.k)]
+    size = lambda part: np.linalg.norm(part, axis=1).mean()
+    return np.array([size(above - below) / max(size(above) + size(below), 1e-300) for above, below in ends])
 
 
 def _unexplained(left: _Ends, right: _Ends) -> np.ndarray:

@@ -151,19 +151,34 @@ pseudo_huber = huber
 @model("quantile_regression")
 def quantile(level: float = 0.5, noise: float = 0.5, df: float | None = None, width: float = 0.1) -> Model:
     """Regression to a quantile of the label: smoothed pinball loss `level u + width log(1 + exp(-u / width))` with `u = y - r`,
-    which is `level u` for `u >> width` and `-(1 - level) u` for `u << -width`; label `r* + noise z`, `z` normal, or Student t with
-    `df` degrees of freedom."""
+    which is `level u` for `u >> width` and `-(1 - level) u` for `u << -width`, and exactly these for `width = 0`; label
+    `r* + noise z`, `z` normal, or Student t with `df` degrees of freedom."""
     level = _number("parameters.level", level)
     if not 0 < level < 1:
         raise refuse("parameters.level", "lie in (0, 1)", level, "0.5 is the median, 0.9 the quantile that one label in ten exceeds")
     size, law = _noise(noise, df)
-    width = _positive("parameters.width", width, "over which the kink at r = y is rounded")
+    width = _width(width, "over which the kink at r = y is rounded; 0 leaves it")
 
     def loss(r, y):
         u = y - r[0]
-        return level * u + width * jnp.logaddexp(0.0, -u / width)
+        return level * u + (width * jnp.logaddexp(0.0, -u / width) if width > 0 else jnp.maximum(-u, 0.0))
 
     return Model(loss, lambda r_star, z: r_star[0] + size * z, law)
+
+
+def _width(value: float, fix: str) -> float:
+    width = _number("parameters.width", value)
+    if width < 0:
+        raise refuse("parameters.width", "not be negative", value, fix)
+    return width
+
+
+@model("median_regression")
+def absolute(noise: float = 0.5, df: float | None = None) -> Model:
+    """Regression to the median: loss `|r - y|`, whose gradient jumps at the label; label `r* + noise z`, `z` normal, or Student t with
+    `df` degrees of freedom."""
+    size, law = _noise(noise, df)
+    return Model(lambda r, y: jnp.abs(r[0] - y), lambda r_star, z: r_star[0] + size * z, law)
 
 
 @model()
@@ -180,13 +195,14 @@ def phase_retrieval(noise: float = 0.1) -> Model:
 def amplitude_retrieval(noise: float = 0.1, width: float = 0.1) -> Model:
     """Phase retrieval from amplitudes: loss `(sqrt(r^2 + width^2) - y)^2 / 2`, label `|r*| + noise z`, `z` normal.
 
-    `|r|` itself has a kink at zero, which the theory does not take; `width` rounds it. It bears larger steps than the intensities'.
+    `width` rounds the kink of `|r|` at zero, where it is not 0. It bears larger steps than the intensities'.
     """
     size, law = _gaussian("noise", noise)
-    width = _positive("parameters.width", width, "over which |r| is rounded at zero")
+    width = _width(width, "over which |r| is rounded at zero; 0 leaves the kink")
 
     def loss(r, y):
-        return 0.5 * (jnp.sqrt(r[0] ** 2 + width**2) - y) ** 2
+        size = jnp.sqrt(r[0] ** 2 + width**2) if width > 0 else jnp.abs(r[0])
+        return 0.5 * (size - y) ** 2
 
     return Model(loss, lambda r_star, z: jnp.abs(r_star[0]) + size * z, law)
 
@@ -220,8 +236,10 @@ ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "gelu": lambda r: jax.nn.gelu(r, approximate=False),
     "silu": jax.nn.silu,
     "swish": jax.nn.silu,
+    "relu": jax.nn.relu,
+    "leaky_relu": jax.nn.leaky_relu,
+    "abs": jnp.abs,
 }
-KINKED = ("relu", "leaky_relu", "abs", "selu", "relu6", "hard_tanh")
 
 
 @model()
@@ -235,7 +253,8 @@ def committee(
     """A two-layer network with fixed second layer: loss `(sum_a weights[a] f(r_a) - y)^2 / 2`, label
     `sum_b teacher_weights[b] f*(r*_b) + noise z`, `z` normal; `k = len(weights)`, `k_star = len(teacher_weights)`.
 
-    `activation` is `f`: tanh, erf (`erf(r / sqrt 2)`), sigmoid, softplus, gelu, silu (or swish). The teacher has the student's
+    `activation` is `f`: tanh, erf (`erf(r / sqrt 2)`), sigmoid, softplus, gelu, silu (or swish), and with a kink at zero relu,
+    leaky_relu (slope 0.01 below zero) and abs. The teacher has the student's
     weights and activation where it is not given its own.
     """
     out = _weights("weights", weights)
@@ -256,8 +275,7 @@ def committee(
 def _activation(name: str, value: str) -> Callable[[Any], Any]:
     if isinstance(value, str) and value in ACTIVATIONS:
         return ACTIVATIONS[value]
-    hint = "a smooth one such as softplus, gelu or silu" if value in KINKED else nearest(str(value), ACTIVATIONS)
-    raise refuse(f"parameters.{name}", "be a known smooth activation", value, hint)
+    raise refuse(f"parameters.{name}", "be a known activation", value, nearest(str(value), ACTIVATIONS))
 
 
 def _weights(name: str, value: Sequence[float]) -> np.ndarray:
@@ -293,6 +311,14 @@ def logistic(temperature: float = 1.0) -> Model:
 
 def _logistic_loss(r, y):
     return jnp.logaddexp(0.0, -y * r[0])
+
+
+@model("svm")
+def hinge(noise: float = 0.5) -> Model:
+    """A linear classifier with the hinge loss `max(0, 1 - y r)`, whose gradient jumps at the margin; label `sign(r* + noise z)`, `z`
+    normal. With a ridge it is the support vector machine."""
+    size, law = _gaussian("noise", noise)
+    return Model(lambda r, y: jnp.maximum(0.0, 1.0 - y * r[0]), lambda r_star, z: jnp.where(r_star[0] + size * z > 0, 1.0, -1.0), law)
 
 
 @model()

@@ -226,8 +226,8 @@ class Problem:
             eigenvectors; pre-activations and their overlaps weigh each feature by its eigenvalue.
 
     Raises:
-        InputError (a ValueError): names the field, what it must be, and what it was. A loss with kinks is no error here:
-            `kinks` tells, and `solve` refuses it.
+        InputError (a ValueError): names the field, what it must be, and what it was. A loss with kinks is no error:
+            `kinks` tells.
     """
 
     loss: Callable[[Array, Array], Array]
@@ -282,7 +282,8 @@ class Problem:
 
     @cached_property
     def kinks(self) -> bool:
-        """Whether the gradient of `loss` jumps somewhere (hinge, absolute value, relu): simulation takes it, the theory does not."""
+        """Whether the gradient of `loss` jumps somewhere (hinge, absolute value, relu). `solve` then takes SGD, OnlineSGD and MiniBatchGD,
+        with responses that see the jumps; `simulate` takes all but SME."""
         from .kinks import gradient_jumps
 
         return gradient_jumps(self)

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..dynamics import SGD, SME, Dynamics, GradientFlow, MiniBatchGD, OnlineSGD, check_schedule
 from ..errors import InputError, refuse
+from ..kinks import refuse_kinks
 from ..problem import Problem
 from ..results import CURVES, PATHS_KEPT, Simulation, Status, build_dataset, judge_growth, output_times
 from .data import allocate, check_design, check_memory, draw, n_samples
@@ -126,6 +127,8 @@ def _check(problem, dynamics, horizon, n_features, batch_size, repeats, design, 
         raise refuse("problem", "be an sl.Problem", problem)
     if type(dynamics) not in PATHS:
         raise refuse("dynamics", "be one that can be simulated", dynamics, "known: " + ", ".join(kind.__name__ for kind in PATHS))
+    if isinstance(dynamics, SME) and problem.kinks:
+        refuse_kinks(problem, dynamics, (SME,))
     times = output_times(horizon, times)
     check_schedule(dynamics, float(times[-1]))
     least = max(10, 2 * (problem.k + problem.k_star))

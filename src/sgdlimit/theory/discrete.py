@@ -12,6 +12,9 @@ else 0. Step `j` lasts `h_j = eta_j b delta`, and
 are exact: there is no grid in time that is not the training's own, so sampling is the only error. `C = E[theta theta^T]` is a Gram
 matrix, as in `coordinates`. Averages go over the intensity `E[m_i | past] = eta_i b` of the newest increment, not over its draw.
 
+With kinks `H chi` is the difference of `differences`, marched at two distances on the same points: their extrapolation is what is
+reported, and what it gained counts as an error.
+
 With a spectrum (THEORY section 4) every eigenvalue has its own `R` and overlap, whose bracket is times the eigenvalue; `chi(., j)` is
 then that of a unit of theta at step `j` alone, from which the bracket of any trajectory follows.
 
@@ -36,6 +39,7 @@ from ..clock import Clock, mini_batch_clock
 from ..dynamics import MiniBatchGD
 from ..problem import Problem, root
 from ..results import Solution
+from .differences import WORDS, difference, distance, middle, signed, sizes, two_sided
 from .draws import TINY
 from .gaussian import GrowingFactor
 from .laws import StepLaw
@@ -52,6 +56,9 @@ BYTES = 2**30  # for the derivatives of all paths of one replicate
 # of many nearly dependent increments amplifies rounding: over 150 steps of `tanh_regression` single replicates ran off by half at
 # 1e-10; none did at 1e-8 or 1e-6, nor at 1e-6 over 300 steps.
 PIVOT = 1e-6
+DISTANCES = 0.1, 0.2  # of the differences of a loss with kinks, in standard deviations of w
+GAIN = 7.0  # error of the extrapolation to distance zero against its change of a curve
+COLUMNS = 16  # directions differenced at a time, as many and twice and four times as many ...: few programs to compile
 MAX_SIZE = int((BYTES / 8 / FEWEST) ** 0.5)  # steps times directions
 
 
@@ -88,15 +95,18 @@ def solve(
     began = time.perf_counter(), time.process_time()
     clock = clock_of(problem, dynamics, float(outputs[-1]))
     steps = int(clock.nearest(outputs)[-1])
+    etas = np.broadcast_to(clock.etas(0, steps), steps)
     test_risk = TestRisk(problem, seed)
-    most = most_paths(steps * problem.k)
-    paths, replicates, stage, marched = FEWEST, REPLICATES, 0, []
+    most = most_paths(steps * _columns(problem))
+    paths, replicates, stage, marched, farther = FEWEST, REPLICATES, 0, [], []
     while True:
         for index in range(len(marched), replicates):
             report(index / replicates * 0.99, f"{steps} steps, {paths} paths")
             points = draw(problem, dynamics, steps, paths, np.random.SeedSequence(seed, spawn_key=(stage, index)))
-            marched.append(march(problem, dynamics.fraction, np.broadcast_to(clock.etas(0, steps), steps), points))
-        found = _estimate(problem, clock, outputs, marched, test_risk)
+            marched.append(march(problem, dynamics.fraction, etas, points))
+            if problem.kinks:
+                farther.append(march(problem, dynamics.fraction, etas, points, DISTANCES[1]))
+        found = _estimate(problem, clock, outputs, marched, farther, test_risk)
         found.effort |= {"paths": paths, "replicates": replicates}
         error = found.worst(problem)
         if found.ended is not None:  # averages diverge, too, and more paths are of little help
@@ -107,14 +117,19 @@ def solve(
             found.law = _law(problem, dynamics, clock, marched)
             return solution(found, problem, dynamics, horizon, rtol, seed, "discrete steps", began)
         if wanted > paths:
-            paths, stage, marched = wanted, stage + 1, []
+            paths, stage, marched, farther = wanted, stage + 1, [], []
         else:
             replicates = min(2 * replicates, MAX_REPLICATES)
 
 
 def clock_of(problem: Problem, dynamics: MiniBatchGD, end: float) -> Clock:
     """When steps end up to time `end`; refuses more of them than there is memory for."""
-    return mini_batch_clock(dynamics, problem.sample_ratio, end, MAX_SIZE // problem.k)
+    return mini_batch_clock(dynamics, problem.sample_ratio, end, MAX_SIZE // _columns(problem))
+
+
+def _columns(problem: Problem) -> int:
+    """Derivatives kept for each pair of steps and row: those of a loss with kinks on both sides."""
+    return 2 * problem.k if problem.kinks else problem.k
 
 
 def most_paths(size: int) -> int:
@@ -150,19 +165,28 @@ def _functions(loss: Callable) -> Callable:
     return jax.jit(jax.vmap(one, in_axes=(-1, 0), out_axes=-1))
 
 
-def march(problem: Problem, fraction: float, etas: np.ndarray, points: Points) -> Marched:
-    """Follow one replicate through the steps of sizes `etas (T,)`; stop early where it diverges."""
+@lru_cache(maxsize=32)
+def _difference(loss: Callable) -> Callable:
+    """`difference` of the gradient at `r (k, P)` along `chi (k, D, P)` at distances `size (D,)`."""
+    gradient = jax.vmap(jax.grad(loss), in_axes=(-1, 0), out_axes=-1)
+    return jax.jit(lambda r, y, here, chi, size: difference(lambda q: gradient(q, y), here, r, chi, size))
+
+
+def march(problem: Problem, fraction: float, etas: np.ndarray, points: Points, share: float = DISTANCES[0]) -> Marched:
+    """Follow one replicate through the steps of sizes `etas (T,)`; stop early where it diverges. `share` is the distance of
+    the differences of a loss with kinks, in standard deviations of w."""
     kind = _Steps if problem.anisotropic is None else _SpectralSteps
-    steps, functions, limit = kind(problem, fraction, etas, points), _functions(problem.loss), largest_size(problem)
+    steps, functions, limit = kind(problem, fraction, etas, points, share), _functions(problem.loss), largest_size(problem)
     train = []
     for i in range(len(etas) + 1):
         with jax.enable_x64(True):
-            value, l, H = (np.asarray(x) for x in functions(steps.preactivations(i), points.y))  # noqa: E741
+            r = steps.preactivations(i)
+            value, l, H = (np.asarray(x) for x in functions(r, points.y))  # noqa: E741
         if not (np.vdot(steps.L[i], steps.L[i]) < limit and np.isfinite(value).all() and np.isfinite(H).all()):
             break
         train.append(value.mean())
         if i < len(etas):
-            steps.take(i, l, H)
+            steps.take(i, r, l, H)
     n = len(train)
     classes = (steps.B[:, :n], steps.parts[:, :n]) if isinstance(steps, _SpectralSteps) else None
     return Marched(steps.R[:n, :n], steps.L[:n], np.array(train), classes)
@@ -171,7 +195,7 @@ def march(problem: Problem, fraction: float, etas: np.ndarray, points: Points) -
 class _Steps:
     """Kernels and paths of one replicate; what is known grows by a row per step. `P` paths come last."""
 
-    def __init__(self, problem: Problem, fraction: float, etas: np.ndarray, points: Points):
+    def __init__(self, problem: Problem, fraction: float, etas: np.ndarray, points: Points, share: float = DISTANCES[0]):
         k, k_star, steps, paths = problem.k, problem.k_star, len(etas), points.gauss.shape[1]
         self.k, self.k_star, self.paths, self.points, self.etas = k, k_star, paths, points, etas
         self.ridge, self.spread = problem.ridge, root(problem.init.cov)
@@ -184,7 +208,12 @@ class _Steps:
         self.noise = GrowingFactor(1, steps, k, PIVOT)
         self.filled = k_star + k  # normals in use; the noise takes the next one for each new direction, so the best Sobol dimensions
         self.kicks = np.zeros((steps, k, paths))  # G_j
-        self.pushed = np.zeros((steps, k, steps, k, paths))  # m_u H_u chi(u, j): u, row, j, column, path
+        self.unit, self.difference, self.distance = np.eye(k), None, distance(problem, share)
+        if problem.kinks:
+            self.unit, self.difference = np.asarray(two_sided(self.unit)), _difference(problem.loss)
+        self.columns = self.unit.shape[1]
+        self.shifts = np.zeros((steps, self.columns))  # distances of differences
+        self.pushed = np.zeros((steps, k, steps, self.columns, paths))  # m_u H_u chi(u, j): u, row, j, column, path
 
     def _row(self, i: int) -> np.ndarray:
         """`R(i, j+1)` over `j < i` as one matrix `(k, i k)`."""
@@ -196,28 +225,43 @@ class _Steps:
         return w - self._row(i) @ self.kicks[:i].reshape(i * self.k, self.paths)
 
     def _chi(self, i: int) -> np.ndarray:
-        """`chi(i, j)` for `j <= i`, `(k, i + 1, k, P)`."""
-        k, width = self.k, len(self.etas) * self.k
-        pushed = self.pushed.reshape(width, width * self.paths)[: i * k, : i * k * self.paths]
-        past = self._direct(i) - (self._row(i) @ pushed).reshape(k, i, k, self.paths)
-        return np.concatenate([past, np.broadcast_to(np.eye(k)[:, None, :, None], (k, 1, k, self.paths))], 1)
+        """`chi(i, j)` for `j <= i`, `(k, i + 1, k, P)`; with kinks on both sides, `2k` columns."""
+        k, columns, width = self.k, self.columns, len(self.etas)
+        pushed = self.pushed.reshape(width * k, width * columns * self.paths)[: i * k, : i * columns * self.paths]
+        past = self._direct(i) - (self._row(i) @ pushed).reshape(k, i, columns, self.paths)
+        return np.concatenate([past, np.broadcast_to(self.unit[:, None, :, None], (k, 1, columns, self.paths))], 1)
 
     def _direct(self, i: int) -> np.ndarray | float:
-        """What the directions `j < i` do to `w_i`, `(k, i, k, 1)`."""
-        return self.R[i, :i].transpose(1, 0, 2)[..., None]
+        """What the directions `j < i` do to `w_i`, as many columns as `chi` has, `(k, i, k, 1)`."""
+        return (self.R[i, :i] @ self.unit).transpose(1, 0, 2)[..., None]
 
-    def take(self, i: int, l: np.ndarray, H: np.ndarray) -> None:  # noqa: E741
-        """Step `i`, from gradients `l (k, P)` and second derivatives `H (k, k, P)` at its start."""
+    def _turned(self, i: int, r: np.ndarray, l: np.ndarray, H: np.ndarray, chi: np.ndarray) -> np.ndarray:  # noqa: E741
+        """`H chi`, or the difference that stands for it."""
+        if self.difference is None:
+            return np.stack([sum(H[a, c] * chi[c] for c in range(self.k)) for a in range(self.k)])
+        self.shifts[i] = np.asarray(signed(sizes(self.distance, self.L[i])))
+        size = (i + 1) * self.columns
+        room = COLUMNS * 2 ** int(np.ceil(np.log2(max(size / COLUMNS, 1.0))))
+        padded, shifts = np.zeros((self.k, room, self.paths)), np.ones(room)
+        padded[:, :size], shifts[:size] = chi.reshape(self.k, size, self.paths), self.shifts[: i + 1].reshape(size)
+        with jax.enable_x64(True):
+            found = np.asarray(self.difference(r, self.points.y, l, padded, shifts))
+        return found[:, :size].reshape(chi.shape)
+
+    def take(self, i: int, r: np.ndarray, l: np.ndarray, H: np.ndarray) -> None:  # noqa: E741
+        """Step `i`, from pre-activations `r (k, P)`, gradients `l (k, P)` and second derivatives `H (k, k, P)` at its start."""
         k, mean, eta = self.k, self.means[i], self.etas[i]
         chi = self._chi(i)
-        h_chi = np.stack([sum(H[a, c] * chi[c] for c in range(k)) for a in range(k)])
+        h_chi = self._turned(i, r, l, H, chi)
         row = np.zeros((1, k, i + 1, k))
         row[0, :, :i] = mean * (l @ self.kicks[:i].reshape(i * k, self.paths).T).reshape(k, i, k) / self.paths
         row[0, :, i] = mean * eta * (l @ l.T) / self.paths
         self.noise.extend(i, row)
         self.kicks[i] = eta * self.points.chosen[i] * l
         self.pushed[i, :, : i + 1] = eta * self.points.chosen[i] * h_chi
-        self._arrive(i, h_chi.mean(-1), (l @ self.points.gauss[: self.k_star].T) / self.paths)
+        turned = h_chi.mean(-1)
+        turned = turned if self.columns == k else np.asarray(middle(turned, 2))
+        self._arrive(i, turned, (l @ self.points.gauss[: self.k_star].T) / self.paths)
 
     def _noise_factor(self, i: int) -> np.ndarray:
         """Of the noise of steps up to `i`, without directions that it does not have."""
@@ -238,8 +282,8 @@ class _Steps:
 class _SpectralSteps(_Steps):
     """The same for anisotropic data; `states` and the rest as in `spectral.SpectralCoordinates`, with a leading axis of eigenvalues."""
 
-    def __init__(self, problem: Problem, fraction: float, etas: np.ndarray, points: Points):
-        super().__init__(problem, fraction, etas, points)
+    def __init__(self, problem: Problem, fraction: float, etas: np.ndarray, points: Points, share: float = DISTANCES[0]):
+        super().__init__(problem, fraction, etas, points, share)
         spectrum, k, k_star, steps = problem.spectrum, self.k, self.k_star, len(etas)
         assert spectrum is not None
         self.eigenvalues, self.share = spectrum.eigenvalues, spectrum.weights * spectrum.eigenvalues
@@ -288,9 +332,22 @@ class _SpectralSteps(_Steps):
         self.L[i, :, k_star : self.filled] = factor
 
 
-def _estimate(problem: Problem, clock: Clock, outputs: np.ndarray, marched: list[Marched], test_risk: TestRisk) -> Replicated:
-    """Means over replicates at the output times, as far as all of them got."""
-    reached = min(len(one.train) for one in marched) - 1
+def _curves(problem: Problem, marched: list[Marched], which: np.ndarray) -> dict[str, np.ndarray]:
+    """Curves of every replicate, the first axis, after the steps `which`."""
+    weights = [one.L[which] for one in marched]
+    return {
+        "self_overlap": np.array([np.einsum("tim,tjm->tij", L, L) for L in weights]),
+        "overlap": np.array([L[:, :, : problem.k_star] @ root(problem.rho) for L in weights]),
+        "train_risk": np.array([one.train[which] for one in marched]),
+    }
+
+
+def _estimate(
+    problem: Problem, clock: Clock, outputs: np.ndarray, marched: list[Marched], farther: list[Marched], test_risk: TestRisk
+) -> Replicated:
+    """Means over replicates at the output times, as far as all of them got, extrapolated to distance zero where there are
+    replicates at the larger one."""
+    reached = min(len(one.train) for one in marched + farther) - 1
     which = clock.nearest(outputs)
     ended = None
     if reached < which[-1]:
@@ -299,28 +356,30 @@ def _estimate(problem: Problem, clock: Clock, outputs: np.ndarray, marched: list
         if len(outputs) < 2:
             outputs = np.linspace(0.0, clock.time(reached), 11) if reached else np.zeros(1)
         which = clock.nearest(outputs)
-    k_star = problem.k_star
-    weights = [one.L[which] for one in marched]
-    each = {
-        "self_overlap": np.array([np.einsum("tim,tjm->tij", L, L) for L in weights]),
-        "overlap": np.array([L[:, :, :k_star] @ root(problem.rho) for L in weights]),
-        "train_risk": np.array([one.train[which] for one in marched]),
-    }
+    each = _curves(problem, marched, which)
+    gained = {name: np.zeros_like(values) for name, values in each.items()}
+    if farther:
+        gained = {name: (each[name] - values) / 3.0 for name, values in _curves(problem, farther, which).items()}
+    each = {name: values + gained[name] for name, values in each.items()}
     curves = {name: values.mean(0) for name, values in each.items()}
-    errors = {name: spread(values) for name, values in each.items()}
+    errors = {name: np.hypot(spread(values), np.abs(gained[name].mean(0)) / GAIN) for name, values in each.items()}
     curves["test_risk"], own = test_risk(curves["self_overlap"], curves["overlap"])
     shift = test_risk.shift(curves["self_overlap"], curves["overlap"])
     shifts = np.array([shift(q, m) for q, m in zip(each["self_overlap"], each["overlap"], strict=True)])
     curves["test_risk"] = curves["test_risk"] + shifts.mean(0)
     errors["test_risk"] = np.hypot(spread(shifts), own)
+    if farther:
+        before = shift(*(curves[name] - gained[name].mean(0) for name in ("self_overlap", "overlap")))
+        errors["test_risk"] = np.hypot(errors["test_risk"], before / GAIN)
     start = which == 0  # where a training sample is a fresh one
     for part in (curves, errors):
         part["train_risk"] = np.where(start, part["test_risk"], part["train_risk"])
+    weights = [one.L[which] for one in marched]
     kernels = {
         "correlation": np.mean([np.einsum("sim,tjm->stij", L, L) for L in weights], 0),
         "response": np.mean([one.R[np.ix_(which, which)] for one in marched], 0),
     }
-    return Replicated(outputs, curves, errors, kernels, {"steps": reached}, ended)
+    return Replicated(outputs, curves, errors, kernels, {"steps": reached}, ended, {"kinks": WORDS} if farther else {})
 
 
 def _law(problem: Problem, dynamics: MiniBatchGD, clock: Clock, marched: list[Marched]) -> StepLaw:

@@ -15,6 +15,7 @@ from scipy.stats import qmc
 
 from ..dynamics import SGD, SME, Dynamics, step_at
 from ..problem import Problem
+from .differences import grid_distance
 from .particles import Particles
 from .sample import Draws
 
@@ -133,9 +134,10 @@ def lay_out(
     filled = np.concatenate([randomness.teacher, randomness.start, normals.reshape(paths, -1)], 1).T
     gauss[: len(filled)] = filled
     rng = np.random.default_rng(randomness.seed)
+    apart = grid_distance(problem, len(spacing), cells)
     if randomness.jumps is not None:
         where, noise, bridge, used = _lay_jumps(dynamics, randomness.jumps, nodes, cells, k, slots, rng)
-        return Draws(gauss, randomness.noise, where, np.zeros((cells, 1, paths)), noise, bridge), used
+        return Draws(gauss, randomness.noise, where, np.zeros((cells, 1, paths)), noise, bridge, apart), used
     where = np.full((cells, 1, paths), 0.5)
     drift = np.zeros((cells, 1, paths))
     drift[: len(spacing)] = (spacing / problem.sample_ratio)[:, None, None]
@@ -145,7 +147,7 @@ def lay_out(
         variance = step_at(dynamics, 0.5 * (nodes[1:] + nodes[:-1])) / problem.sample_ratio * spacing
         noise[: len(spacing), 0] = (_merge(randomness.diffusion[:, :, None], nodes, finest)[..., 0] * np.sqrt(variance)).T
         bridge[: len(spacing)] = rng.standard_normal((len(spacing), 1, k, paths))
-    return Draws(gauss, randomness.noise, where, drift, noise, bridge), np.ones(cells, np.int32)
+    return Draws(gauss, randomness.noise, where, drift, noise, bridge, apart), np.ones(cells, np.int32)
 
 
 def lay_particles(particles: Particles, nodes: np.ndarray, finest: np.ndarray, smooth: bool) -> Particles:

@@ -38,7 +38,7 @@ class EventEngine:
     def __init__(self, problem: Problem, dynamics: Dynamics, horizon: float):
         assert isinstance(dynamics, SGD)
         self.problem, self.dynamics, self.horizon = problem, dynamics, horizon
-        self.program = _event_program(problem.loss, problem.label)
+        self.program = _event_program(problem.loss, problem.label, problem.kinks)
 
     def nodes(self, cells: int) -> np.ndarray:
         """The grid of about so many cells; every second and every fourth node is one for half and a quarter of them."""
@@ -47,7 +47,12 @@ class EventEngine:
     def path_bytes(self, cells: int) -> int:
         """Memory of one path with all that belongs to it: two tables over its jumps, and copies while a cell is crossed."""
         jumps = jump_intensity(self.problem, self.dynamics, self.horizon)[1][-1]
-        return int(64 * (self.problem.k * (jumps + 5.0 * np.sqrt(jumps) + 2.0)) ** 2)
+        return int(self._table_bytes * (self.problem.k * (jumps + 5.0 * np.sqrt(jumps) + 2.0)) ** 2)
+
+    @property
+    def _table_bytes(self) -> int:
+        """Of both tables and their copies for one pair of items; with kinks one of the tables has both sides."""
+        return 96 if self.problem.kinks else 64
 
     def draw(self, cells: int, paths: int, seed: np.random.SeedSequence) -> History:
         """One replicate's random numbers; they do not depend on the grid."""
@@ -55,7 +60,7 @@ class EventEngine:
 
     def lay_out(self, drawn: list[History], nodes: np.ndarray, cells: int) -> tuple[Any, list]:
         """Draws of all replicates on a grid, and for each of its cells what the program needs to find its events."""
-        return lay_out_histories(self.dynamics, drawn, nodes, cells)
+        return lay_out_histories(self.problem, self.dynamics, drawn, nodes, cells)
 
 
 class ReshuffleEngine(EventEngine):
@@ -64,20 +69,20 @@ class ReshuffleEngine(EventEngine):
     def __init__(self, problem: Problem, dynamics: Dynamics, horizon: float):
         assert isinstance(dynamics, SGD)
         self.problem, self.dynamics, self.horizon = problem, dynamics, horizon
-        self.program = _reshuffle_program(problem.loss, problem.label)
+        self.program = _reshuffle_program(problem.loss, problem.label, problem.kinks)
         self.ends = epoch_ends(problem, dynamics, horizon)
 
     def nodes(self, cells: int) -> np.ndarray:
         return epoch_nodes(self.ends, self.horizon, cells)
 
     def path_bytes(self, cells: int) -> int:
-        return 64 * (self.problem.k * (len(self.ends) + 1)) ** 2
+        return self._table_bytes * (self.problem.k * (len(self.ends) + 1)) ** 2
 
     def draw(self, cells: int, paths: int, seed: np.random.SeedSequence) -> History:
         return draw_epochs(self.problem, self.dynamics, self.horizon, paths, seed)
 
     def lay_out(self, drawn: list[History], nodes: np.ndarray, cells: int) -> tuple[Any, list]:
-        return lay_out_epochs(self.dynamics, drawn, nodes, cells, self.ends)
+        return lay_out_epochs(self.problem, self.dynamics, drawn, nodes, cells, self.ends)
 
 
 class PathEngine:
@@ -89,7 +94,7 @@ class PathEngine:
 
     def __init__(self, problem: Problem, dynamics: Dynamics, horizon: float):
         self.problem, self.dynamics, self.horizon = problem, dynamics, horizon
-        self.program = _sample_program(problem.loss, problem.label, drive_of(dynamics))
+        self.program = _sample_program(problem.loss, problem.label, drive_of(dynamics), problem.kinks)
 
     def nodes(self, cells: int) -> np.ndarray:
         return spaced(self.horizon, cells)
@@ -100,9 +105,11 @@ class PathEngine:
         return isinstance(self.dynamics, GradientFlow)
 
     def path_bytes(self, cells: int) -> int:
-        """Its draws, as drawn, laid out and on the device; its kicks; and its share of the response of those followed."""
+        """Its draws, as drawn, laid out and on the device; its kicks; and its share of the response of those followed: with kinks its own,
+        on both sides."""
         k, slots = self.problem.k, self._slots(spaced(self.horizon, cells))
-        return 8 * (3 * cells * (k + slots * (k + 2)) + 2 * cells * k + 2 * (k * (cells + 4)) ** 2 // SHARE)
+        response = 2 * (k * (cells + 4)) ** 2
+        return 8 * (3 * cells * (k + slots * (k + 2)) + 2 * cells * k + (2 * response if self.problem.kinks else response // SHARE))
 
     def draw(self, cells: int, paths: int, seed: np.random.SeedSequence) -> Randomness:
         return draw(self.problem, self.dynamics, self.horizon, cells, paths, seed)
@@ -173,15 +180,15 @@ def choose(problem: Problem, dynamics: Dynamics, horizon: float, method: str) ->
 
 
 @lru_cache(maxsize=32)
-def _event_program(loss: Callable, label: Callable) -> EventProgram:
-    return EventProgram(loss, label)
+def _event_program(loss: Callable, label: Callable, kinks: bool) -> EventProgram:
+    return EventProgram(loss, label, kinks)
 
 
 @lru_cache(maxsize=32)
-def _reshuffle_program(loss: Callable, label: Callable) -> ReshuffleProgram:
-    return ReshuffleProgram(loss, label)
+def _reshuffle_program(loss: Callable, label: Callable, kinks: bool) -> ReshuffleProgram:
+    return ReshuffleProgram(loss, label, kinks)
 
 
 @lru_cache(maxsize=32)
-def _sample_program(loss: Callable, label: Callable, drive: str) -> SampleProgram:
-    return SampleProgram(loss, label, drive)
+def _sample_program(loss: Callable, label: Callable, drive: str, kinks: bool) -> SampleProgram:
+    return SampleProgram(loss, label, drive, kinks)

@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from .differences import difference, middle, signed, sizes, two_sided
 from .gaussian import PIVOT
 from .sample import Averages, Cell, Functions, path_functions, times
 
@@ -45,6 +46,7 @@ class Histories(NamedTuple):
     place: Array  # (J, P): and its place in it, in [0, 1]
     path: Array  # (B, E): jumps in batches, by cell and without a history twice in one: their history (P where unused)
     jump: Array  # (B, E): and their number
+    distance: Array  # (2, k): of finite differences, for a loss with kinks; see `differences`
 
 
 class Span(NamedTuple):
@@ -68,7 +70,7 @@ class Past(NamedTuple):
     inverse: Array  # (Jk, P): inverses of its pivots; zero for a null pivot or a jump yet to come
     kick: Array  # (J, k, P): G = eta l
     slope: Array  # (J, k, k, P): eta H
-    turn: Array  # (J, J, k, k, P): -d r_j / d w_i at earlier jumps i
+    turn: Array  # (J, J, k, k, P): -d r_j / d w_i at earlier jumps i; with kinks (J, J, k, 2k, P): d G_j / d w_i on both sides
 
 
 def _small(matrix: Array) -> Array:
@@ -128,13 +130,44 @@ def _through(response: Array, slope: Array, turn: Callable[[Array, int], Array],
     return _in_stages(body, direct.shape[0], jumps, direct, 0)
 
 
+def _carried(response: Array, turn: Callable[[Array, int], Array], jumps: Array) -> Array:
+    """`-d r_t / d w_i (J, k, 2k, P)` on both sides of every jump, from `R(t, u_m)` and the differences `turn(m, n)` of kick `m` in `w`
+    at the first `n` jumps."""
+    body = lambda width: (
+        lambda m, total: total + jax.vmap(times, (None, 0))(lax.dynamic_index_in_dim(response, m, 0, False), turn(m, width))
+    )
+    j, k, _, p = response.shape
+    return _in_stages(body, j, jumps, jnp.zeros((j, k, 2 * k, p)), 0)
+
+
+def _distances(past: Past, draws: Histories, cell: Array, place: Array) -> Array:
+    """Distances `(J, 2k, P)` at which the jumps `cell, place (J, P)` are shifted: in proportion to what w is there."""
+    return signed(_along(sizes(draws.distance, past.normals)[:, :, None], cell, place)[:, :, 0], 1)
+
+
+def _differences(functions: Functions, past: Past, draws: Histories, response, turn, r: Array, l: Array, node, jumps):  # noqa: E741
+    """`d l_t / d w_i` at every jump, weighted, `(J, k, k, P)`, and `E[d l_t / d w_t] (k, k)`, from `r, l (Q, k, P)`."""
+    k = r.shape[1]
+    own = two_sided(jnp.eye(k))[None, :, :, None] * jnp.ones(r.shape[-1])
+    chi = jnp.moveaxis(jnp.concatenate([-_carried(response, turn, jumps), own]), 0, 1)
+    here = jnp.broadcast_to(sizes(draws.distance, past.normals[node])[None, :, None], (1, k, r.shape[-1]))
+    size = jnp.concatenate([_distances(past, draws, draws.cell, draws.place), signed(here, 1)])
+
+    def add(q, total):
+        return total + difference(lambda x: functions.gradient(x, draws.y), l[q], r[q], chi, size)
+
+    total = lax.fori_loop(0, len(r), add, jnp.zeros_like(chi))
+    moved = jnp.moveaxis(middle(total, 2), 1, 0) * (draws.weight / len(r))
+    return moved[:-1], moved[-1].sum(-1)
+
+
 class EventProgram:
     """The compiled work on histories for one loss; the interface is that of `sample.SampleProgram`.
 
     Every array has a leading axis of replicates.
     """
 
-    def __init__(self, loss: Callable, label: Callable):
+    def __init__(self, loss: Callable, label: Callable, kinks: bool = False):
         functions = path_functions(loss, "jump")
 
         def begin(draws: Histories, rho_root: Array, normals: Array, directions: Array) -> tuple[Any, Past]:
@@ -149,8 +182,8 @@ class EventProgram:
                 factor=jnp.zeros((j * k, j * k, p)),
                 inverse=jnp.zeros((j * k, p)),
                 kick=jnp.zeros((j, k, p)),
-                slope=jnp.zeros((j, k, k, p)),
-                turn=jnp.zeros((j, j, k, k, p)),
+                slope=jnp.zeros((0 if kinks else j, k, k, p)),
+                turn=jnp.zeros((j, j, k, 2 * k if kinks else k, p)),
             )
             return jax.vmap(label)((rho_root @ draws.gstar).T, draws.y), past
 
@@ -162,13 +195,13 @@ class EventProgram:
                 start=past.start.at[node].set(cell.start),
                 end=past.end.at[node].set(cell.end),
             )
-            carry = lambda batch, at: land(functions, at, draws, cell.spread, node, span.first + batch, span.before)
+            carry = lambda batch, at: land(functions, kinks, at, draws, cell.spread, node, span.first + batch, span.before)
             return lax.fori_loop(0, span.count, carry, past)
 
         self._begin = jax.jit(jax.vmap(begin, in_axes=(0, None, 0, 0)))
         # Donated: the past is large, and a cell changes a small part of it.
         self._cross = jax.jit(jax.vmap(cross, in_axes=(0, 0, 0, None, None)), donate_argnums=0)
-        self._average = jax.jit(jax.vmap(partial(average, functions), in_axes=(0, 0, 0, None, None)))
+        self._average = jax.jit(jax.vmap(partial(average, functions, kinks), in_axes=(0, 0, 0, None, None)))
 
     def begin(self, draws: Histories, rho_root, normals, directions) -> tuple[Any, Past, Averages]:
         """Labels, the past and the averages at time zero."""
@@ -213,7 +246,7 @@ def bare(draws: Histories) -> Histories:
     return draws._replace(path=draws.path[:, :0], jump=draws.jump[:, :0])
 
 
-def average(functions: Functions, past: Past, draws: Histories, arrived: Array, node, jumps) -> Averages:
+def average(functions: Functions, kinks: bool, past: Past, draws: Histories, arrived: Array, node, jumps) -> Averages:
     """Averages at a node; its kernels, and what all jumps before it did, are in `past`."""
     (j, k, p), k_star = past.kick.shape, len(draws.gstar)
     here, rest = past.normals[node], past.normals[:, :, k_star:]
@@ -226,13 +259,17 @@ def average(functions: Functions, past: Past, draws: Histories, arrived: Array, 
     left = (rest[node] @ rest[node].T)[:, :, None] - (b[:, None] * b[None]).sum(2)
     r = mean + jax.vmap(times, (None, 0))(_small(left), draws.points)
     over = lambda f: jax.vmap(f, (0, None))(r, draws.y)
-    l, h = over(functions.gradient), over(functions.hessian).mean(0)  # noqa: E741
+    l = over(functions.gradient)  # noqa: E741
     second = lambda a, b: jnp.einsum("qap,qbp,p->ab", a, b, draws.weight) / len(a)
     weighted = draws.weight * l.mean(0)
-    gamma = h @ draws.weight
-    # What the jumps of the past contribute, collected by cell; a response's direction moves w linearly within a cell.
     turn = lambda m, n: lax.dynamic_index_in_dim(past.turn[:, :n], m, 0, False)
-    passed = -jax.vmap(times, (None, 0))(draws.weight * h, _through(response, past.slope, turn, jumps))
+    # What the jumps of the past contribute, collected by cell; a response's direction moves w linearly within a cell.
+    if kinks:
+        passed, gamma = _differences(functions, past, draws, response, turn, r, l, node, jumps)
+    else:
+        h = over(functions.hessian).mean(0)
+        gamma = h @ draws.weight
+        passed = -jax.vmap(times, (None, 0))(draws.weight * h, _through(response, past.slope, turn, jumps))
     x = draws.place[:, None, None]
     parts = jnp.stack([weighted[None, :, None] * past.kick[:, None], (1.0 - x) * passed, x * passed], 1)
     parts = jnp.moveaxis(parts, -1, 1).reshape(j * p, 3, k, k)
@@ -249,7 +286,7 @@ def average(functions: Functions, past: Past, draws: Histories, arrived: Array, 
     )
 
 
-def land(functions: Functions, past: Past, draws: Histories, spread: Array, node, batch, before) -> Past:
+def land(functions: Functions, kinks: bool, past: Past, draws: Histories, spread: Array, node, batch, before) -> Past:
     """Carry one batch of histories through a jump in the cell from `node` on."""
     path, jump = draws.path[batch], draws.jump[batch]
     take = lambda array: jnp.take(array, path, axis=-1, mode="clip")
@@ -283,7 +320,15 @@ def land(functions: Functions, past: Past, draws: Histories, spread: Array, node
     r = w - (response * take(past.kick)[:, None]).sum((0, 2))
     y = jax.tree.map(lambda leaf: jnp.take(leaf, path, axis=0, mode="clip"), draws.y)
     turn = lambda m, n: take(lax.dynamic_index_in_dim(past.turn[:, :n], m, 0, False))
-    through = _through(response, take(past.slope), turn, most)
+    l = functions.gradient(r, y)  # noqa: E741
+    if kinks:
+        here = (number == jump)[:, None, None]
+        chi = jnp.where(here, two_sided(eye)[..., None], -_carried(response, turn, most))
+        turned = eta * difference(lambda q: functions.gradient(q, y), l, r, jnp.moveaxis(chi, 0, 1), _distances(past, draws, cell, place))
+        slope, through = past.slope, jnp.moveaxis(turned, 0, 1)
+    else:
+        through = _through(response, take(past.slope), turn, most)
+        slope = past.slope.at[jump, :, :, path].set(jnp.moveaxis(eta * functions.hessian(r, y), -1, 0), mode="drop")
     # Leave behind what later jumps and nodes need.
     rows = b + jnp.einsum("abe,je->ajbe", root, number == jump).reshape(k, j * k, e)
     factor, inverse = past.factor, past.inverse
@@ -294,7 +339,7 @@ def land(functions: Functions, past: Past, draws: Histories, spread: Array, node
     return past._replace(
         factor=factor,
         inverse=inverse,
-        kick=past.kick.at[jump, :, path].set((eta * functions.gradient(r, y)).T, mode="drop"),
-        slope=past.slope.at[jump, :, :, path].set(jnp.moveaxis(eta * functions.hessian(r, y), -1, 0), mode="drop"),
+        kick=past.kick.at[jump, :, path].set((eta * l).T, mode="drop"),
+        slope=slope,
         turn=past.turn.at[jump, :, :, :, path].set(jnp.moveaxis(through, -1, 0), mode="drop"),
     )

@@ -11,6 +11,7 @@ from scipy.stats import qmc
 
 from ..dynamics import SGD, step_at
 from ..problem import Problem
+from .differences import grid_distance
 from .draws import TINY, jump_intensity
 from .events import Histories, Span
 from .shapes import roomy
@@ -66,7 +67,7 @@ def lattice(shift: np.ndarray) -> np.ndarray:
     return special.ndtri(np.clip(points % 1.0, TINY, 1.0 - TINY))
 
 
-def lay_out_histories(dynamics: SGD, drawn: list[History], nodes: np.ndarray, cells: int) -> tuple[Histories, list[Span]]:
+def lay_out_histories(problem: Problem, dynamics: SGD, drawn: list[History], nodes: np.ndarray, cells: int) -> tuple[Histories, list[Span]]:
     """Lay replicates on the grid `nodes (N' + 1,)`, at most `cells` cells; also where each cell's jumps are.
 
     `y` of the result holds the label noise; the solver turns it into labels.
@@ -99,6 +100,7 @@ def lay_out_histories(dynamics: SGD, drawn: list[History], nodes: np.ndarray, ce
         place=np.stack([place for _, place in placed]),
         path=path,
         jump=jump,
+        distance=np.stack([grid_distance(problem, len(nodes) - 1, cells)] * len(drawn)),
     )
     before = jump.max((0, 2)).astype(np.int32)
     jumps = np.max([[(one.at < end).sum(0).max() for end in nodes[1:]] for one in drawn], 0)

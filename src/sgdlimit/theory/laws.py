@@ -337,6 +337,7 @@ def _path_program(loss: Callable, drive: str) -> Callable:
             memory=jnp.zeros_like(w),
             tangent_deposit=jnp.zeros((padded, k, 0, *w.shape)),
             tangent_memory=jnp.zeros((k, 0, *w.shape)),
+            apart=jnp.zeros((0, 0)),
         )
         none = jnp.zeros((k, 0, k))
 

@@ -1,7 +1,8 @@
 """`OnlineSGD`: closed equations of one-pass SGD (Saad and Solla, Phys. Rev. E 52, 4225; THEORY section 3, "online limit").
 
 With `w = M g* + S xi`, `r* = root(rho) g*` and independent normals `g*, xi` (`S S^T = q - M M^T`), `Gamma = E[H]` and
-`E[l w^T] = E[l g*^T] M^T + Gamma S S^T` (Gaussian integration by parts),
+`E[l w^T] = E[l g*^T] M^T + Gamma S S^T` (Gaussian integration by parts; with kinks the same gives `Gamma S = E[l xi^T]`, which
+the mean of the second derivative is not),
 
     dM/dt = -lam M - E[l g*^T]
     dq/dt = -2 lam q - E[l w^T] - E[w l^T] + eta E[l l^T]
@@ -88,7 +89,7 @@ def _integrate(problem: Problem, dynamics: OnlineSGD, rtol: float, points: tuple
     classes = None if problem.anisotropic is None else _classes(problem)
     start = (problem.init.overlap @ rho_root, problem.self_overlap_start) if classes is None else _starts(problem, classes)
     with jax.enable_x64(True):
-        program = _program(problem.loss, problem.label, classes is not None)
+        program = _program(problem.loss, problem.label, problem.kinks, classes is not None)
         state, alive, R, M, q, risk = jax.device_get(
             program(*points, *start, rho_root, outputs, etas, problem.ridge, limit, TOLERANCE * rtol, classes)
         )
@@ -104,12 +105,13 @@ def _integrate(problem: Problem, dynamics: OnlineSGD, rtol: float, points: tuple
     M, q, R, risk = (part[:, :kept] for part in (M, q, R, risk))
     each = {"self_overlap": q, "overlap": M @ rho_root, "train_risk": risk, "test_risk": risk}
     means, errors = {n: v.mean(0) for n, v in each.items()}, {n: spread(v) for n, v in each.items()}
+    more = {"kinks": "the gradient of the loss jumps: its response is E[l xi^T] S^-1"} if problem.kinks else {}
     if classes is None:
-        return Replicated(outputs[:kept], means, errors, _kernels(M, q, R), {}, ended, law=Law(problem, dynamics))
+        return Replicated(outputs[:kept], means, errors, _kernels(M, q, R), {}, ended, more, law=Law(problem, dynamics))
     B, C = (part[:, :kept] for part in state)
     kernels, remainder = _kernels_of_classes(B, C, R, classes)
     return Replicated(
-        outputs[:kept], means, errors, kernels, {}, ended, law=SpectralLaw(problem, dynamics, np.swapaxes(B.mean(0), 0, 1), remainder)
+        outputs[:kept], means, errors, kernels, {}, ended, more, law=SpectralLaw(problem, dynamics, np.swapaxes(B.mean(0), 0, 1), remainder)
     )
 
 
@@ -174,20 +176,25 @@ def _diffrax() -> Any:
 
 
 @lru_cache(maxsize=32)
-def _program(loss: Callable, label: Callable, spectral: bool = False) -> Callable:
+def _program(loss: Callable, label: Callable, kinks: bool, spectral: bool = False) -> Callable:
     """Integrate all scramblings side by side from output time to output time; a leading axis of scramblings throughout. The state is
     `M, q, R`, or with a spectrum `B, C, R` of every eigenvalue."""
     dfx = _diffrax()
 
     def one(g, y, M, q):
-        """Averages of one scrambling: `E[l g*^T]`, `E[l l^T]`, `Gamma`, `E[L]`."""
+        """Averages of one scrambling: `E[l g*^T]`, `E[l xi^T] S^T`, `E[l l^T]`, `Gamma`, `E[L]`."""
         values, vectors = jnp.linalg.eigh(q - M @ M.T)
         spread_of_w = (vectors * jnp.sqrt(jnp.maximum(values, 0.0))) @ vectors.T
         k_star = M.shape[1]
         w = g[:, :k_star] @ M.T + g[:, k_star:] @ spread_of_w
         l = jax.vmap(jax.grad(loss))(w, y)  # noqa: E741
-        gamma = jax.vmap(jax.hessian(loss))(w, y).mean(0)
-        return l.T @ g[:, :k_star] / len(g), l.T @ l / len(g), gamma, jax.vmap(loss)(w, y).mean()
+        if kinks:
+            l_xi = l.T @ g[:, k_star:] / len(g)
+            gamma, l_rest = l_xi @ jnp.linalg.pinv(spread_of_w, hermitian=True), l_xi @ spread_of_w
+        else:
+            gamma = jax.vmap(jax.hessian(loss))(w, y).mean(0)
+            l_rest = gamma @ (q - M @ M.T)
+        return l.T @ g[:, :k_star] / len(g), l_rest, l.T @ l / len(g), gamma, jax.vmap(loss)(w, y).mean()
 
     averages = jax.vmap(one)
 
@@ -198,11 +205,11 @@ def _program(loss: Callable, label: Callable, spectral: bool = False) -> Callabl
         M = jnp.einsum("m,smij,mjl->sil", classes.share, first, classes.moments) @ classes.inverse
         return M, jnp.einsum("m,smij->sij", classes.share, second)
 
-    def plain(M, q, R, ridge, eta, l_g, l_l, gamma, classes):
-        l_w = l_g @ jnp.swapaxes(M, 1, 2) + gamma @ (q - M @ jnp.swapaxes(M, 1, 2))
+    def plain(M, q, R, ridge, eta, l_g, l_rest, l_l, gamma, classes):
+        l_w = l_g @ jnp.swapaxes(M, 1, 2) + l_rest
         return -ridge * M - l_g, -2.0 * ridge * q - l_w - jnp.swapaxes(l_w, 1, 2) + eta * l_l, -ridge * R - gamma @ R
 
-    def of_classes(B, C, R, ridge, eta, l_g, l_l, gamma, classes):
+    def of_classes(B, C, R, ridge, eta, l_g, l_rest, l_l, gamma, classes):
         outside = ((l_g - gamma @ seen(B, C, classes)[0]) @ classes.inverse)[:, None]
         gamma, l_l, pull = gamma[:, None], l_l[:, None], classes.eigenvalues
         l_w = gamma @ C + outside @ classes.moments @ jnp.swapaxes(B, 2, 3)
@@ -214,8 +221,8 @@ def _program(loss: Callable, label: Callable, spectral: bool = False) -> Callabl
         first, second, _, R = state
         M, q = seen(first, second, classes)
         eta = jnp.interp(t, jnp.linspace(0.0, end, len(etas)), etas)
-        l_g, l_l, gamma, _ = averages(g, y, M, q)
-        moved = (of_classes if spectral else plain)(first, second, R, ridge, eta, l_g, l_l, gamma, classes)
+        l_g, l_rest, l_l, gamma, _ = averages(g, y, M, q)
+        moved = (of_classes if spectral else plain)(first, second, R, ridge, eta, l_g, l_rest, l_l, gamma, classes)
         moved = (*moved[:2], jnp.ones(len(q)), moved[2])
         # A scrambling that has diverged stands still, and so does its own clock.
         alive = jnp.trace(q, axis1=1, axis2=2) < limit
@@ -238,7 +245,7 @@ def _program(loss: Callable, label: Callable, spectral: bool = False) -> Callabl
             first, second, clock, R = (part[0] for part in solved.ys)
             second = 0.5 * (second + jnp.swapaxes(second, -1, -2))
             M, q = seen(first, second, classes)
-            return (first, second, clock), ((first, second), clock, R, M, q, averages(normals, y, M, q)[3])
+            return (first, second, clock), ((first, second), clock, R, M, q, averages(normals, y, M, q)[-1])
 
         before = jnp.concatenate([jnp.zeros(1), outputs[:-1]])
         _, saved = jax.lax.scan(segment, (copies(first), copies(second), jnp.zeros(len(normals))), (before, outputs))

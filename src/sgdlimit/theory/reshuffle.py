@@ -93,10 +93,10 @@ def draw_epochs(problem: Problem, dynamics: SGD, horizon: float, paths: int, see
 
 
 def lay_out_epochs(
-    dynamics: SGD, drawn: list[History], nodes: np.ndarray, cells: int, ends: np.ndarray
+    problem: Problem, dynamics: SGD, drawn: list[History], nodes: np.ndarray, cells: int, ends: np.ndarray
 ) -> tuple[Histories, list[EpochSpan]]:
     """`histories.lay_out_histories` on a grid with nodes on all `ends`."""
-    histories, spans = lay_out_histories(dynamics, drawn, nodes, cells)
+    histories, spans = lay_out_histories(problem, dynamics, drawn, nodes, cells)
     epoch = np.searchsorted(ends, 0.5 * (nodes[1:] + nodes[:-1]))
     last = np.diff(epoch, append=epoch[-1]) > 0
     return histories, [EpochSpan(*span, np.int32(e), bool(is_last)) for span, e, is_last in zip(spans, epoch, last, strict=True)]
@@ -105,18 +105,18 @@ def lay_out_epochs(
 class ReshuffleProgram(EventProgram):
     """`EventProgram` with the averages of reshuffled SGD."""
 
-    def __init__(self, loss: Callable, label: Callable):
-        super().__init__(loss, label)
+    def __init__(self, loss: Callable, label: Callable, kinks: bool = False):
+        super().__init__(loss, label, kinks)
         functions = path_functions(loss, "jump")
 
         def forced(past: Past, draws: Histories, arrived: Array, node: Array, epochs: Array) -> Averages:
             """Averages over histories without the jumps after their first `epochs`."""
             known = (jnp.arange(len(past.kick)) < epochs)[:, None, None]
             earlier = past._replace(kick=past.kick * known, slope=past.slope * known[: len(past.slope), :, :, None])
-            return average(functions, earlier, draws, arrived, node, epochs)
+            return average(functions, kinks, earlier, draws, arrived, node, epochs)
 
         def risk(past: Past, draws: Histories, arrived: Array, node: Array, jumps: Array) -> Array:
-            return average(functions, past, draws, arrived, node, jumps).risk  # the compiler drops the rest
+            return average(functions, kinks, past, draws, arrived, node, jumps).risk  # the compiler drops the rest
 
         self._average = jax.jit(jax.vmap(forced, in_axes=(0, 0, 0, None, None)))
         self._risk = jax.jit(jax.vmap(risk, in_axes=(0, 0, 0, None, None)))

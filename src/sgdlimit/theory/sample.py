@@ -22,6 +22,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from .differences import difference, middle, signed, sizes, two_sided
+
 Array = Any
 
 BLOCK = 4  # nodes whose deposits are summed in one sweep over the paths
@@ -43,6 +45,7 @@ class Draws(NamedTuple):
     drift: Array  # (N, 1, P): the part of an event's `dm` that is smooth in time, the same in every slot
     noise: Array  # (N, S, P): its random part; both are zero in an unused slot
     bridge: Array  # (N, S, k, P): standard normals of `w` between nodes
+    distance: Array  # (2, k): of finite differences, for a loss with kinks; see `differences`
 
 
 class Kick(NamedTuple):
@@ -80,8 +83,9 @@ class Paths(NamedTuple):
     kicks: Array  # (N, k, P): total kick in each cell
     deposit: Array  # (A, k, P): kicks shared between the nodes beside them, from the earliest remembered on; A is X in whole blocks
     memory: Array  # (k, P): feedback at the present node
-    tangent_deposit: Array  # (A, k, X, k, Q): of the first Q paths
+    tangent_deposit: Array  # (A, k, X, k, Q): of the first Q paths; with kinks 2k columns, see `differences`
     tangent_memory: Array  # (k, X, k, Q)
+    apart: Array  # (X, 2k): distances at which a loss with kinks is shifted along each direction; else (X, 0)
 
 
 class Arrival(NamedTuple):
@@ -94,6 +98,7 @@ class Arrival(NamedTuple):
     late: Array  # and on the node after it
     tangent_early: Array
     tangent_late: Array
+    apart: Array
 
 
 class Cell(NamedTuple):
@@ -185,10 +190,13 @@ def _feedback(row: Array, deposit: Array, upto: Array) -> Array:
 
 
 def cross_cell(
-    kick: Callable[..., Kick], paths: Paths, draws: Draws, cell: Cell, node: Array, slots: Array, step: Array
+    kick: Callable[..., Kick], paths: Paths, draws: Draws, cell: Cell, node: Array, slots: Array, step: Array, kinks: bool = False
 ) -> tuple[Arrival, Array, Array]:
-    """Carry every path from `node` to the next; also `r (k, P)` and `chi (k, X, k, Q)` there."""
-    here = node - cell.first
+    """Carry every path from `node` to the next; also `r (k, P)` and `chi (k, X, k, Q)` there (with `kinks` on both sides, 2k columns)."""
+    here, apart = node - cell.first, paths.apart
+    if kinks:
+        cell = cell._replace(start=two_sided(cell.start), end=two_sided(cell.end), arrived=two_sided(cell.arrived))
+        apart = apart.at[here + 1].set(signed(sizes(draws.distance, cell.normals)))  # a hat that arrives there moves w in this cell
     at = lambda array, i: lax.dynamic_index_in_dim(array, i, 0, False)
     padding = paths.deposit.shape[0] - cell.response.shape[0]
     known = jnp.arange(cell.response.shape[0]) <= here
@@ -211,8 +219,13 @@ def cross_cell(
         chi = (1.0 - few(x)) * behind + few(x) * ahead - t0 - times(slope, few(x) * t0 - t1)
         # Barriers: else the loss is evaluated anew for every direction that its slope meets.
         size = kick(r, draws.y, drift, noise, step).size
-        turn, chi = lax.optimization_barrier((kick(few(r), y_few, few(drift), few(noise), step).slope, chi))
-        push = lax.optimization_barrier(times(turn, chi))
+        if kinks:
+            some = lambda r: kick(r, y_few, few(drift), few(noise), step).size
+            push = difference(some, few(size), few(r), chi, apart)
+        else:
+            turn, chi = lax.optimization_barrier((kick(few(r), y_few, few(drift), few(noise), step).slope, chi))
+            push = times(turn, chi)
+        push = lax.optimization_barrier(push)
         return x, w_now, s0 + size, s1 + x * size, t0 + push, t1 + few(x) * push
 
     none, tangent_none = jnp.zeros_like(memory), jnp.zeros_like(tangent_memory)
@@ -223,24 +236,32 @@ def cross_cell(
     _, _, s0, s1, t0, t1 = lax.fori_loop(0, slots, event, state)
     memory = memory + s0 + times(slope, s0 - s1)
     tangent_memory = tangent_memory + t0 + times(slope, t0 - t1)
-    arrival = Arrival(w, memory, tangent_memory, s0 - s1, s1, t0 - t1, t1)
+    arrival = Arrival(w, memory, tangent_memory, s0 - s1, s1, t0 - t1, t1, apart)
     return arrival, w - memory, cell.arrived[..., None] - tangent_memory
 
 
-def average(functions: Functions, r: Array, chi: Array, draws: Draws, kicks: Array) -> Averages:
-    """Averages over paths at one node."""
+def average(functions: Functions, r: Array, chi: Array, draws: Draws, kicks: Array, apart: Array, own: Array | None = None) -> Averages:
+    """Averages over paths at one node; with kinks `own (2k,)` is the distance there."""
     n = r.shape[-1]
     k_star = draws.gauss.shape[0] - r.shape[0] * (1 + draws.where.shape[0])
     l = functions.gradient(r, draws.y)  # noqa: E741
     q = chi.shape[-1]
-    h = functions.hessian(r[..., :q], jax.tree.map(lambda leaf: leaf[:q], draws.y))
+    few, y_few = r[..., :q], jax.tree.map(lambda leaf: leaf[:q], draws.y)
+    if own is not None:
+        unit = jnp.broadcast_to(two_sided(jnp.eye(len(r)))[..., None], (len(r), 2 * len(r), q))
+        quotient = lambda chi, size: difference(lambda x: functions.gradient(x, y_few), l[..., :q], few, chi, size).mean(-1)
+        h, h_chi = middle(quotient(unit, own), 1), jnp.moveaxis(middle(quotient(chi, apart), 2), 1, 0)
+    else:
+        second = functions.hessian(few, y_few)
+        h = second.mean(-1)
+        h_chi = sum(jnp.einsum("ip,xmp->xim", second[:, j], chi[j]) for j in range(len(chi))) / q
     return Averages(
         l_gstar=jnp.einsum("ip,jp->ij", l, draws.gauss[:k_star]) / n,
         l_kicks=jnp.einsum("ip,cjp->cij", l, kicks) / n,
         l_l=jnp.einsum("ip,jp->ij", l, l) / n,
         l_r=jnp.einsum("ip,jp->ij", l, r) / n,
-        h=h.mean(-1),
-        h_chi=sum(jnp.einsum("ip,xmp->xim", h[:, j], chi[j]) for j in range(len(chi))) / q,
+        h=h,
+        h_chi=h_chi,
         risk=functions.loss(r, draws.y).mean(),
     )
 
@@ -248,7 +269,7 @@ def average(functions: Functions, r: Array, chi: Array, draws: Draws, kicks: Arr
 class SampleProgram:
     """The compiled work on paths for one loss and drive; every array has a leading axis of replicates."""
 
-    def __init__(self, loss: Callable, label: Callable, drive: str):
+    def __init__(self, loss: Callable, label: Callable, drive: str, kinks: bool = False):
         functions = path_functions(loss, drive)
 
         def begin(draws: Draws, rho_root: Array, normals: Array, directions: Array) -> tuple[Any, Paths, Averages]:
@@ -260,25 +281,30 @@ class SampleProgram:
             k, x, _ = directions.shape
             cells, p = draws.where.shape[0], w.shape[-1]
             padded = -(-x // BLOCK) * BLOCK
-            q = followed(p)
+            # Differences across kinks fluctuate more than derivatives: all paths tell them.
+            q = p if kinks else followed(p)
+            columns = two_sided(directions) if kinks else directions
+            own = signed(sizes(draws.distance, normals)) if kinks else None
             paths = Paths(
                 w=w,
                 kicks=jnp.zeros((cells, k, p)),
                 deposit=jnp.zeros((padded, k, p)),
                 memory=jnp.zeros((k, p)),
-                tangent_deposit=jnp.zeros((padded, k, x, k, q)),
-                tangent_memory=jnp.zeros((k, x, k, q)),
+                tangent_deposit=jnp.zeros((padded, k, x, columns.shape[2], q)),
+                tangent_memory=jnp.zeros((k, x, columns.shape[2], q)),
+                apart=jnp.zeros((x, 0)) if own is None else jnp.broadcast_to(own, (x, 2 * k)),
             )
-            chi = jnp.broadcast_to(directions[..., None], (k, x, k, q))
-            return y, paths, average(functions, w, chi, draws, paths.kicks)
+            chi = jnp.broadcast_to(columns[..., None], (*columns.shape, q))
+            return y, paths, average(functions, w, chi, draws, paths.kicks, paths.apart, own)
 
         def cross(paths: Paths, draws: Draws, cell: Cell, node, slots, step) -> tuple[Averages, Array, Arrival]:
             """Averages at the next node, the second moments of the cell's kick with every cell's `(N, k, k)`, the paths."""
-            arrival, r, chi = cross_cell(functions.kick, paths, draws, cell, node, slots, step)
+            arrival, r, chi = cross_cell(functions.kick, paths, draws, cell, node, slots, step, kinks)
             kick = arrival.early + arrival.late
             kicks = lax.dynamic_update_index_in_dim(paths.kicks, kick, node, 0)
             moments = jnp.einsum("ip,cjp->cij", kick, kicks) / kick.shape[-1]
-            return average(functions, r, chi, draws, kicks), moments, arrival
+            own = arrival.apart[node + 1 - cell.first] if kinks else None
+            return average(functions, r, chi, draws, kicks, arrival.apart, own), moments, arrival
 
         def settle(paths: Paths, arrival: Arrival, node, first) -> Paths:
             """Paths at the next node after the last pass over the cell."""
@@ -296,6 +322,7 @@ class SampleProgram:
                 memory=arrival.memory,
                 tangent_deposit=share(paths.tangent_deposit, arrival.tangent_early, arrival.tangent_late),
                 tangent_memory=arrival.tangent_memory,
+                apart=arrival.apart,
             )
 
         def look(paths: Paths, back: Array, reach: int) -> Paths:
@@ -308,7 +335,9 @@ class SampleProgram:
                 return lax.slice_in_dim(kept, 0, size, axis=axis)
 
             padded = -(-reach // BLOCK) * BLOCK
+            apart = shift(paths.apart, 0, reach)
             return paths._replace(
+                apart=jnp.where(apart == 0.0, 1.0, apart),  # of directions yet to start, which move nothing
                 deposit=shift(paths.deposit, 0, padded),
                 tangent_deposit=shift(shift(paths.tangent_deposit, 0, padded), 2, reach),
                 tangent_memory=shift(paths.tangent_memory, 1, reach),

@@ -17,12 +17,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..dynamics import SGD, Dynamics, MiniBatchGD, OnlineSGD, step_at
-from ..errors import InputError, SolveError, nearest, refuse
+from ..dynamics import SGD, SME, Dynamics, GradientFlow, MiniBatchGD, OnlineSGD, step_at
+from ..errors import SolveError, nearest, refuse
+from ..kinks import refuse_kinks
 from ..problem import Problem, SmoothPenalty
 from ..results import Solution, Status, build_dataset, judge_growth, output_times
 from . import discrete, online
 from .checkpoint import Checkpoint, identify
+from .differences import WORDS
 from .engines import ENGINES, Engine, choose, draw_all, engine_of, reshuffled
 from .laws import PathLaw
 from .levels import Level, curves_at, kernels_at, mean_level, resolved, run_levels
@@ -47,10 +49,6 @@ MAX_PATHS = 2**15
 REPLICATES = 8
 NEARBY = 0.1  # fraction of the horizon
 THREADS = 2  # SGDLIMIT_THREADS sets another number; results do not depend on it
-KINKS = (
-    "`loss` must have a continuous gradient for the theory, but its gradient jumps (hinge, absolute value, relu: simulate takes them; "
-    "a smooth version such as models.pseudo_huber or softplus works)"
-)
 GROUP = 4  # replicates marched together
 MEMORY = 3 * 2**30  # bytes that all paths marched at a time may take
 
@@ -156,7 +154,8 @@ def solve(
             "pilot_cells": pilot.plan.cells,
             "wall_seconds": time.perf_counter() - began[0],
             "cpu_seconds": time.process_time() - began[1],
-        },
+        }
+        | ({"kinks": WORDS} if problem.kinks else {}),
         estimate.law,
     )
     return keep_promise(solution, on_failure)
@@ -168,7 +167,7 @@ def check_theory(problem: Problem, dynamics: Dynamics) -> None:
         raise refuse("penalty", f"be a Ridge or None for the theory of {type(dynamics).__name__}", problem.penalty,
                      "its equations close for no other; simulate takes any")  # fmt: skip
     if problem.kinks:
-        raise InputError(KINKS)
+        refuse_kinks(problem, dynamics, (SME, GradientFlow))
 
 
 def check_epochs(problem: Problem, dynamics: Dynamics, horizon: float) -> None:
@@ -318,7 +317,8 @@ class _Run:
             faster = float(spectrum.eigenvalues.max())
         curvature = self.test_risk.curvature() * faster + penalty_curvature(self.problem)
         relaxations = self.horizon * curvature
-        return int(np.clip(4 * roomy(math.ceil(0.25 * relaxations), 4), 8 if relaxations < 2 else 12, self.most_cells))
+        few = relaxations < 2 and not self.problem.kinks  # whose curvature the second derivative does not tell
+        return int(np.clip(4 * roomy(math.ceil(0.25 * relaxations), 4), 8 if few else 12, self.most_cells))
 
     def _plan(self, pilot: Estimate, rtol: float) -> Plan:
         """Cells from the extrapolation's order, paths from the spread over replicates, which falls like paths^-0.6."""
