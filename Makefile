@@ -1,6 +1,6 @@
 # make run    install into .venv, run the quick start, say where the report is
 # make test   lint, types and tests, as in continuous integration
-# make bench  measure error against CPU time
+# make bench  measure error against CPU time, whether errors are as reported, and how cost grows
 
 PYTHON3 ?= python3
 VENV := .venv
@@ -19,6 +19,8 @@ test: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(PYTHON) benchmarks/work_precision.py
+	$(PYTHON) benchmarks/calibration.py
+	$(PYTHON) benchmarks/growth.py
 
 image: $(VENV)/.installed
 	$(PYTHON) docs/make_images.py
