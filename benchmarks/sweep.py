@@ -2,7 +2,7 @@
 
     python benchmarks/sweep.py [--steps 20] [--ratios 20] [--workers 1 2]
 
-The sweep is that of the issue's requirement: `tanh_regression` over step x sample ratio, SGD, horizon 4, `rtol = 0.03`. Each run starts
+The sweep: `tanh_regression` over step x sample ratio, SGD, horizon 4, `rtol = 0.03`. Each run starts
 with an empty cache of compiled programs. On a machine that does other things the CPU seconds tell, and the speed-up that they allow: the
 CPU seconds of one worker against the most that any of several took.
 """

@@ -46,7 +46,7 @@ FULL = {
     "plain": ((21, 4000), (41, 1000), (81, 1000)), "plain_seeds": 32, "plain_timing": (161, 2000),
 }  # fmt: skip
 FAST = {
-    "rtols": (0.1, 0.03, 0.01), "seeds": 2, "runs": 4, "simulation_repeats": 1,
+    "rtols": (0.1, 0.03, 0.01, 0.005), "seeds": 2, "runs": 4, "simulation_repeats": 1,
     "plain": ((21, 4000), (41, 1000)), "plain_seeds": 12, "plain_timing": (121, 500),
 }  # fmt: skip
 
