@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from .api import Recommendation
 
 COLOURS = {"test": "#0072b2", "train": "#d55e00", "replacement": "#767676"}
-FONT = "ui-sans-serif, system-ui, sans-serif"
 
 
 def short(value: float) -> str:
@@ -190,31 +189,14 @@ def page(r: Recommendation) -> str:
 
 
 def _figure(x: str, y: str, **options: Any) -> Any:
-    from bokeh.plotting import figure
+    from ..report.curves import frame
 
-    plot = figure(
-        height=330,
-        sizing_mode="stretch_width",
-        tools="pan,box_zoom,wheel_zoom,reset,save",
-        active_scroll=None,
-        toolbar_location="below",
-        x_axis_label=x,
-        y_axis_label=y,
-        **options,
-    )
-    plot.toolbar.logo = None
-    plot.toolbar.autohide = True
-    plot.outline_line_color = None
-    plot.background_fill_alpha = plot.border_fill_alpha = 0
-    for axis in plot.axis:
-        axis.axis_label_text_font = axis.major_label_text_font = FONT
-        axis.axis_label_text_font_style = "normal"
-        axis.minor_tick_line_color = None
-    plot.grid.grid_line_color = "#e8e8e4"
-    return plot
+    return frame(x, y, 330, **options)
 
 
 def _legend(plot: Any) -> Any:
+    from ..report.curves import FONT
+
     plot.legend.label_text_font = FONT
     plot.legend.border_line_color = None
     plot.legend.background_fill_alpha = 0.7

@@ -21,7 +21,7 @@ def draw(results: Results) -> list[Any]:
     shared = None
     drawn = [legend]
     for panel in panels(results):
-        plot = _figure(panel, shared)
+        plot = frame("time t", panel.text, 310, **({} if shared is None else {"x_range": shared}))
         shared = shared or plot.x_range
         for i, (name, pair) in enumerate(results.items()):
             for renderer in _dynamics(plot, i, len(results), name, pair, panel):
@@ -49,16 +49,16 @@ def _legend(results: Results) -> tuple[Any, dict[str, Any]]:
     return plot, switches
 
 
-def _figure(panel: Panel, shared: Any) -> Any:
-    options: dict[str, Any] = {} if shared is None else {"x_range": shared}
+def frame(x: str, y: str, height: int, **options: Any) -> Any:
+    """An empty picture with axes named `x` and `y`, as all pages have them; `options` are those of Bokeh's `figure`."""
     plot = figure(
-        height=310,
+        height=height,
         sizing_mode="stretch_width",
         tools="pan,box_zoom,wheel_zoom,reset,save",
         active_scroll=None,
         toolbar_location="below",
-        x_axis_label="time t",
-        y_axis_label=panel.text,
+        x_axis_label=x,
+        y_axis_label=y,
         **options,
     )
     plot.toolbar.logo = None
