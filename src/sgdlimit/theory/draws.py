@@ -118,12 +118,10 @@ def poisson_jumps(points: np.ndarray, mass: tuple[np.ndarray, np.ndarray], rng: 
     return Jumps(np.sort(np.where(np.arange(most) < number[:, None], at, np.inf), 1))
 
 
-def lay_out(
-    problem: Problem, dynamics: Dynamics, randomness: Randomness, nodes: np.ndarray, slots: int | None = None
-) -> tuple[Draws, np.ndarray]:
-    """Lay draws on the grid `nodes (N' + 1,)`, where `N` is a multiple of `N'`; also the event slots each cell uses.
+def lay_out(problem: Problem, dynamics: Dynamics, randomness: Randomness, nodes: np.ndarray) -> tuple[Draws, np.ndarray]:
+    """Lay draws on the grid `nodes (N' + 1,)`, where `N` is a multiple of `N'`; also how many events a cell has at most, `(N,)`.
 
-    `y` of the result holds the label noise; the solver turns it into labels. Padded to `N` cells and `slots` slots.
+    `y` of the result holds the label noise; the solver turns it into labels. Padded to `N` cells.
     """
     paths, cells, k = randomness.cells.shape
     spacing = np.diff(nodes)
@@ -136,18 +134,21 @@ def lay_out(
     rng = np.random.default_rng(randomness.seed)
     apart = grid_distance(problem, len(spacing), cells)
     if randomness.jumps is not None:
-        where, noise, bridge, used = _lay_jumps(dynamics, randomness.jumps, nodes, cells, k, slots, rng)
-        return Draws(gauss, randomness.noise, where, np.zeros((cells, 1, paths)), noise, bridge, apart), used
-    where = np.full((cells, 1, paths), 0.5)
-    drift = np.zeros((cells, 1, paths))
-    drift[: len(spacing)] = (spacing / problem.sample_ratio)[:, None, None]
-    noise = np.zeros((cells, 1, paths))
-    bridge = np.zeros((cells, 1, k, paths))
+        return _lay_jumps(dynamics, randomness, gauss, nodes, rng, apart)
+    where = np.full((cells, paths), 0.5)
+    drift, noise, bridge = np.zeros((cells, 1)), np.zeros((cells, paths)), np.zeros((cells, k, paths))
+    drift[: len(spacing), 0] = spacing / problem.sample_ratio
     if randomness.diffusion is not None:
         variance = step_at(dynamics, 0.5 * (nodes[1:] + nodes[:-1])) / problem.sample_ratio * spacing
-        noise[: len(spacing), 0] = (_merge(randomness.diffusion[:, :, None], nodes, finest)[..., 0] * np.sqrt(variance)).T
-        bridge[: len(spacing)] = rng.standard_normal((len(spacing), 1, k, paths))
-    return Draws(gauss, randomness.noise, where, drift, noise, bridge, apart), np.ones(cells, np.int32)
+        noise[: len(spacing)] = (_merge(randomness.diffusion[:, :, None], nodes, finest)[..., 0] * np.sqrt(variance)).T
+        bridge[: len(spacing)] = _middles(randomness, nodes, finest, rng)
+    return Draws(gauss, randomness.noise, where, drift, noise, bridge, None, apart), np.ones(cells, np.int32)
+
+
+def with_room(draws: Draws, events: int) -> Draws:
+    """The same draws with room for so many events of each path."""
+    padded = lambda array: np.pad(array, [(0, events - len(array)), *[(0, 0)] * (array.ndim - 1)])
+    return draws._replace(where=padded(draws.where), noise=padded(draws.noise), bridge=padded(draws.bridge))
 
 
 def lay_particles(particles: Particles, nodes: np.ndarray, finest: np.ndarray, smooth: bool) -> Particles:
@@ -170,24 +171,86 @@ def _merge(normals: np.ndarray, nodes: np.ndarray, finest: np.ndarray, smooth: b
     return np.einsum("pcmk,cm->pck", normals.reshape(paths, cells, fine // cells, k), weights)
 
 
-def _lay_jumps(dynamics: Dynamics, jumps: Jumps, nodes: np.ndarray, cells: int, k: int, slots: int | None, rng: np.random.Generator):
-    """Sort jumps into cells, each at its slot: the first of its path in the cell, the second, ..."""
-    at = jumps.times
-    paths, most = at.shape
-    cell = np.where(np.isfinite(at), np.searchsorted(nodes, at, side="right") - 1, cells)
-    slot = np.zeros_like(cell)
-    for j in range(1, most):
-        slot[:, j] = np.where(cell[:, j] == cell[:, j - 1], slot[:, j - 1] + 1, 0)
-    real = cell < len(nodes) - 1
-    path = np.broadcast_to(np.arange(paths)[:, None], cell.shape)[real]
-    cell, slot, at = cell[real], slot[real], at[real]
-    used = np.zeros(cells, np.int32)
-    np.maximum.at(used, cell, slot.astype(np.int32) + 1)
-    depth = max(slots or 1, int(used.max(initial=0)), 1)
-    where = np.ones((cells, depth, paths))
-    noise = np.zeros((cells, depth, paths))
-    bridge = np.zeros((cells, depth, k, paths))
-    where[cell, slot, path] = (at - nodes[cell]) / np.diff(nodes)[cell]
-    noise[cell, slot, path] = step_at(dynamics, at)
-    bridge[cell, slot, :, path] = rng.standard_normal((len(at), k))
-    return where, noise, bridge, used
+def _lay_jumps(
+    dynamics: Dynamics, randomness: Randomness, gauss: np.ndarray, nodes: np.ndarray, rng: np.random.Generator, apart: np.ndarray
+) -> tuple[Draws, np.ndarray]:
+    """Jumps as events: the place of each in its cell of the grid, and how many a path has had before each node."""
+    assert randomness.jumps is not None
+    at = randomness.jumps.times.T
+    paths, cells, k = randomness.cells.shape
+    real = np.isfinite(at)
+    cell, where = _places(at, real, nodes)
+    noise = np.zeros(at.shape)
+    noise[real] = step_at(dynamics, at[real])
+    counted = np.zeros((cells + 1, paths), np.int32)
+    np.add.at(counted, (cell[real] + 1, np.nonzero(real)[1]), 1)
+    bridge = rng.standard_normal((len(at), k, paths))
+    if len(nodes) <= cells:
+        bridge = _coarser(randomness, at, real, bridge, nodes)
+    earlier = np.cumsum(counted, 0, dtype=np.int32)
+    return Draws(gauss, randomness.noise, where, np.zeros((1, 1)), noise, bridge, earlier, apart), counted[1:].max(1)
+
+
+def _places(at: np.ndarray, real: np.ndarray, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The cell of each event, and its place in it."""
+    cell, where = np.full(at.shape, len(nodes) - 2), np.ones(at.shape)
+    cell[real] = np.searchsorted(nodes, at[real], side="right") - 1
+    where[real] = (at[real] - nodes[cell[real]]) / np.diff(nodes)[cell[real]]
+    return cell, where
+
+
+def _brownian(randomness: Randomness, finest: np.ndarray) -> np.ndarray:
+    """The Brownian motion `(N + 1, k, P)` at the nodes of the finest grid, that the normals of its cells are the increments of."""
+    steps = np.sqrt(np.diff(finest))[:, None, None] * np.moveaxis(randomness.cells, 0, 2)
+    return np.concatenate([np.zeros((1, *steps.shape[1:])), np.cumsum(steps, 0)])
+
+
+def _coarser(randomness: Randomness, at: np.ndarray, real: np.ndarray, bridge: np.ndarray, nodes: np.ndarray) -> np.ndarray:
+    """The bridge's normals on the coarse grid `nodes` of the motion that has the normals `bridge (J, k, P)` on the finest one.
+
+    Where a cell outlasts the memory of `w`, most of what moves `w` at a jump is the bridge: with normals of its own each resolution would
+    fluctuate by itself, and the extrapolation would add up their fluctuations.
+    """
+    finest = spaced(randomness.horizon, randomness.cells.shape[1])
+    motion = _brownian(randomness, finest)
+    path = np.arange(at.shape[1])
+    cell, place = _places(at, real, finest)
+    width = np.diff(finest)
+    apart, values = np.zeros(bridge.shape[1:]), np.empty_like(bridge)
+    for j in range(len(at)):
+        kept, spread = _given_earlier(cell, place, j)
+        apart = kept * apart + spread * bridge[j]  # from the straight line over the cell, for a cell of unit length
+        start, end = (motion[cell[j] + i, :, path].T for i in (0, 1))
+        values[j] = start + place[j] * (end - start) + np.sqrt(width[cell[j]]) * apart
+    motion = motion[:: (len(finest) - 1) // (len(nodes) - 1)]
+    cell, place = _places(at, real, nodes)
+    width, before, normals = np.diff(nodes), np.zeros(bridge.shape[1:]), np.empty_like(bridge)
+    for j in range(len(at)):
+        start, end = (motion[cell[j] + i, :, path].T for i in (0, 1))
+        apart = (values[j] - start - place[j] * (end - start)) / np.sqrt(width[cell[j]])
+        kept, spread = _given_earlier(cell, place, j)
+        normals[j] = (apart - kept * before) / np.maximum(spread, TINY)
+        before = apart
+    return np.where(real[:, None], normals, 0.0)
+
+
+def _given_earlier(cell: np.ndarray, place: np.ndarray, j: int) -> tuple[np.ndarray, np.ndarray]:
+    """What a Brownian bridge over a cell keeps of its value at the event before number `j`, and the standard deviation of what is new."""
+    again = (cell[j] == cell[j - 1]) if j else np.zeros(cell.shape[1], bool)
+    earlier = np.where(again, place[j - 1], 0.0)
+    left = np.maximum(1.0 - earlier, TINY)
+    kept = np.where(again, (1.0 - place[j]) / left, 0.0)
+    return kept, np.sqrt(np.maximum((place[j] - earlier) * (1.0 - place[j]) / left, 0.0))
+
+
+def _middles(randomness: Randomness, nodes: np.ndarray, finest: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The bridge's normals in the middles of cells, `(N', k, P)`: of a coarse cell they follow from its fine ones, see `_coarser`."""
+    paths, cells, k = randomness.cells.shape
+    every = cells // (len(nodes) - 1)
+    if every == 1:
+        return rng.standard_normal((cells, k, paths))
+    motion = _brownian(randomness, finest)
+    place = ((finest[every // 2 :: every] - nodes[:-1]) / np.diff(nodes))[:, None, None]
+    start, end = motion[:-1:every], motion[every::every]
+    apart = motion[every // 2 :: every] - start - place * (end - start)
+    return apart / np.sqrt(np.diff(nodes)[:, None, None] * place * (1.0 - place))

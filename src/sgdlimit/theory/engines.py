@@ -8,7 +8,7 @@ reshuffled SGD: at four cells an epoch it is the cheaper one however many epochs
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
@@ -16,7 +16,7 @@ from scipy import stats
 
 from ..dynamics import SGD, SME, Dynamics, GradientFlow
 from ..problem import Problem, SmoothPenalty
-from .draws import Randomness, draw, jump_intensity, lay_out, spaced
+from .draws import Randomness, draw, jump_intensity, lay_out, spaced, with_room
 from .events import EventProgram
 from .histories import History, draw_histories, lay_out_histories
 from .particles import Particles, draw_particles
@@ -24,6 +24,7 @@ from .reshuffle import ReshuffleProgram, draw_epochs, epoch_ends, epoch_nodes, l
 from .sample import SHARE, Draws, SampleProgram
 from .shapes import roomy
 
+RARE = 1e-8  # probability of more jumps than there is room for: more room is made then, and a program compiled for it
 FOLLOWED = 6  # jumps times student directions up to which a path is worth conditioning on all its jumps: the work is quadratic
 
 
@@ -107,28 +108,30 @@ class PathEngine:
     def path_bytes(self, cells: int) -> int:
         """Its draws, as drawn, laid out and on the device; its kicks; and its share of the response of those followed: with kinks its own,
         on both sides."""
-        k, slots = self.problem.k, self._slots(spaced(self.horizon, cells))
+        k, events = self.problem.k, cells if self.room is None else self.room
         response = 2 * (k * (cells + 4)) ** 2
-        return 8 * (3 * cells * (k + slots * (k + 2)) + 2 * cells * k + (2 * response if self.problem.kinks else response // SHARE))
+        own = 2 * cells * k + (2 * response if self.problem.kinks else response if self.natural else response // SHARE)
+        return 8 * (3 * (cells * (k + 1) + events * (k + 2)) + own)
 
     def draw(self, cells: int, paths: int, seed: np.random.SeedSequence) -> Randomness:
         return draw(self.problem, self.dynamics, self.horizon, cells, paths, seed)
 
     def lay_out(self, drawn: list[Randomness], nodes: np.ndarray, cells: int) -> tuple[Any, list]:
-        slots = self._slots(nodes)
-        laid = [lay_out(self.problem, self.dynamics, one, nodes, slots) for one in drawn]
-        depth = max(draws.where.shape[1] for draws, _ in laid)
-        if depth > slots:  # rare: more jumps in one cell than there was room for
-            laid = [lay_out(self.problem, self.dynamics, one, nodes, depth) for one in drawn]
-        draws = Draws(*(np.stack(parts) for parts in zip(*(draws for draws, _ in laid), strict=True)))
-        return draws, list(np.max([used for _, used in laid], 0))
+        laid = [lay_out(self.problem, self.dynamics, one, nodes) for one in drawn]
+        draws = [draws for draws, _ in laid]
+        if self.room is not None:
+            most = max(self.room, *(len(one.where) for one in draws))
+            draws = [with_room(one, most) for one in draws]
+        stacked = Draws(*(None if parts[0] is None else np.stack(parts) for parts in zip(*draws, strict=True)))
+        return stacked, list(np.max([used for _, used in laid], 0))
 
-    def _slots(self, nodes: np.ndarray) -> int:
-        """Room for the jumps of one path in one cell: enough that one compiled program serves all replicates, and similar problems."""
+    @cached_property
+    def room(self) -> int | None:
+        """For the jumps of one path: so much that one compiled program serves all replicates, and similar problems."""
         if not isinstance(self.dynamics, SGD):
-            return 1
-        times, mass = jump_intensity(self.problem, self.dynamics, self.horizon)
-        return roomy(max(int(stats.poisson.isf(1e-7, float(np.diff(np.interp(nodes, times, mass)).max()))) + 1, 4), 2)
+            return None
+        mean = jump_intensity(self.problem, self.dynamics, self.horizon)[1][-1]
+        return roomy(max(int(stats.poisson.isf(RARE, mean)) + 1, 4), 4)
 
 
 class Drawn(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.linalg import blas
 
 PIVOT = 1e-10  # a pivot below this fraction of its variance is rounding: the process is rank-deficient there
 
@@ -21,24 +22,29 @@ class GrowingFactor:
         self.pivot = pivot
         self.factor = np.zeros((replicates, items, k, items, k))
         self.live = np.zeros((replicates, items, k), bool)
+        # The factor with infinity where a pivot counts as zero and one where there is none yet, for substitution.
+        self.solvable = np.zeros((replicates, items * k, items * k))
+        self.solvable[:, np.arange(items * k), np.arange(items * k)] = 1.0
 
     def extend(self, item: int, rows: np.ndarray) -> None:
         """Set item number `item` (a new one, or the last one again) from its covariance `rows (S, k, item + 1, k)` with the
         items so far and itself."""
         replicates, size = len(rows), item * self.k
-        triangle = self.factor[:, :item, :, :item].reshape(replicates, size, size)
-        alive = self.live[:, :item].reshape(replicates, size)
-        known = np.swapaxes(rows[:, :, :item].reshape(replicates, self.k, size), 1, 2)
-        # Forward substitution for all replicates at once; LAPACK one by one spends longer waking its threads.
-        past = np.zeros((replicates, size, self.k))
-        for i in range(size):
-            rest = known[:, i] - (triangle[:, i, None, :i] @ past[:, :i])[:, 0]
-            past[:, i] = np.where(alive[:, i, None], rest / np.where(alive[:, i], triangle[:, i, i], 1.0)[:, None], 0.0)
-        past = np.swapaxes(past, 1, 2)
-        self.factor[:, item, :, :item] = past.reshape(replicates, self.k, item, self.k)
+        here = slice(size, size + self.k)
+        known = rows[:, :, :item].reshape(replicates, self.k, size)
         for s in range(replicates):
+            triangle = self.solvable[s]
+            past = np.zeros((self.k, len(triangle)))
+            past[:, :size] = known[s]
+            for row in past:  # in place: a triangular solve without LAPACK, which spends longer waking its threads
+                blas.dtrsv(triangle.T, row, lower=0, trans=1, overwrite_x=1)
+            past = past[:, :size]
             block = rows[s, :, item]
-            self.factor[s, item, :, item], self.live[s, item] = _small_factor(block - past[s] @ past[s].T, self.pivot * np.diag(block))
+            self.factor[s, item, :, :item] = past.reshape(self.k, item, self.k)
+            factor, live = _small_factor(block - past @ past.T, self.pivot * np.diag(block))
+            self.factor[s, item, :, item], self.live[s, item] = factor, live
+            triangle[here, :size], triangle[here, here] = past, factor
+            triangle[np.arange(size, size + self.k), np.arange(size, size + self.k)] = np.where(live, np.diag(factor), np.inf)
 
 
 def _small_factor(matrix: np.ndarray, smallest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -59,3 +65,8 @@ def psd_root(matrices: np.ndarray) -> np.ndarray:
     """Symmetric square roots of positive semi-definite matrices `(..., k, k)`; rounding below zero counts as zero."""
     values, vectors = np.linalg.eigh(0.5 * (matrices + np.swapaxes(matrices, -1, -2)))
     return (vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :]) @ np.swapaxes(vectors, -1, -2)
+
+
+def psd_factor(matrices: np.ndarray) -> np.ndarray:
+    """Lower-triangular factors of positive semi-definite matrices `(S, k, k)`, as `GrowingFactor` has them."""
+    return np.stack([_small_factor(matrix, PIVOT * np.diag(matrix))[0] for matrix in matrices])

@@ -296,7 +296,7 @@ class _Carry:
         stacked, used = self.engine.lay_out([randomness], self.nodes, cells)
         r_star = randomness.teacher @ root(problem.rho)
         y = jax.device_get(_labels(problem.label)(r_star, randomness.noise))
-        draws = Draws(*(part[0] for part in stacked))._replace(y=y)
+        draws = Draws(*(None if part is None else part[0] for part in stacked))._replace(y=y)
         with jax.enable_x64(True):
             w, r = jax.device_get(
                 self.program(draws, self.normals, self.R, self.spread, np.array(used, np.int32), self.steps, np.asarray(outputs))

@@ -62,6 +62,7 @@ def run_levels(engine: Engine, drawn: list[Drawn], nodes: np.ndarray, cells: int
             problem.sample_ratio,
             engine.natural,
             largest_size(problem),
+            smooth=not len(engine.ends),
         )
         return _read(got, rho_root)
 

@@ -15,7 +15,8 @@ import numpy as np
 
 from .coordinates import Coordinates
 from .events import EventProgram
-from .gaussian import psd_root
+from .gaussian import psd_factor
+from .noise import noise_row
 from .sample import REACH, Averages, Cell, SampleProgram
 
 
@@ -34,16 +35,6 @@ class Marched:
     R: np.ndarray
     L: np.ndarray
     train: np.ndarray
-
-
-def _noise_row(spacing: float, node: int, step: np.ndarray, before: Averages, after: Averages) -> np.ndarray:
-    """Covariance `(S, k, node + 1, k)` of the noise increment of cell `node` with those up to it, averaged over the jump's
-    intensity: `E[l_t G_c^T] dt`, and `eta E[l l^T] dt` more on the diagonal."""
-    row = 0.5 * spacing * (before.l_kicks[:, : node + 1] + after.l_kicks[:, : node + 1])
-    inner = after.l_kicks[:, node]
-    white = step[0] * before.l_l + step[1] * after.l_l
-    row[:, node] = 0.5 * spacing * (inner + np.swapaxes(inner, 1, 2) + white)
-    return np.moveaxis(row, 1, 2)
 
 
 def _window(array: np.ndarray, axis: int, first: int, size: int) -> np.ndarray:
@@ -74,13 +65,16 @@ def march(
     sample_ratio: float,
     natural: bool,
     limit: float,
+    smooth: bool = True,
 ) -> Marched:
     """March all replicates together over `nodes`; stop early where a self-overlap's trace passes `limit`.
 
     `step (n,)` is eta at the nodes. With `natural` the noise's covariance is the second moment of the kicks themselves,
     `delta E[G_c G_c'^T]`: positive semi-definite to rounding, noisy when kicks are rare, and the right one when they are
-    many or smooth.
+    many or smooth. `smooth` says that averages are smooth functions of time, so that what later nodes remember of early cells can be
+    smoothed, see `noise`.
     """
+    noise = lambda node, before, after: noise_row(nodes, node, step[[node, node + 1]], before, after, smooth)
     L = [coordinates.normals(0)]
     directions = coordinates.directions()
     first, reach = 0, program.reach(directions.shape[2])  # the nodes that are remembered
@@ -101,20 +95,20 @@ def march(
         # The first pass takes the averages to stand still and the cell's own kick to be smooth.
         still = before._replace(l_kicks=before.l_kicks.copy())
         still.l_kicks[:, node] = spacing / sample_ratio * before.l_l
-        after, row = before, _noise_row(spacing, node, etas, before, still)
+        after, row = before, noise(node, before, still)
         at = program.keep(paths)
         for _ in range(2):
             coordinates.advance(node, spacing, etas, before, after)
             coordinates.add_noise(node, row)
             rate = 0.5 * (etas[0] * before.l_l + etas[1] * after.l_l)
-            spread = psd_root(rate * spacing * coordinates.roughness(spacing, 0.5 * (before.h + after.h)))
+            spread = psd_factor(rate * spacing * coordinates.roughness(spacing, 0.5 * (before.h + after.h)))
             response, forcing = near(coordinates.R[:, node + 1], 1), (near(part, 2) for part in coordinates.forcing(node))
             cell = Cell(coordinates.normals(node + 1), np.full(len(rate), first), response, spread, *forcing)
             after, moments, arrival = program.cross(at, draws, cell, node, spans[node], etas.mean())
             at = program.again(paths, arrival)
             after, moments = jax.device_get((after, moments))
             after = whole(after)
-            row = np.moveaxis(sample_ratio * moments[:, : node + 1], 1, 2) if natural else _noise_row(spacing, node, etas, before, after)
+            row = np.moveaxis(sample_ratio * moments[:, : node + 1], 1, 2) if natural else noise(node, before, after)
         # No correction more: the kernels stay those that the paths have seen, which matters more than their own order.
         coordinates.add_noise(node, row)
         paths = program.settle(paths, arrival, node, first)

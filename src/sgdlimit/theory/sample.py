@@ -26,25 +26,28 @@ from .differences import difference, middle, signed, sizes, two_sided
 
 Array = Any
 
+STRIP = 16  # directions whose deposits are summed together
 BLOCK = 4  # nodes whose deposits are summed in one sweep over the paths
 REACH = 64  # nodes remembered at first, and by which memory grows
-SHARE, LEAST = 8, 256  # one path in so many, at least so many, tells the response
+SHARE, LEAST = 8, 128  # one path in so many, at least so many, tells the response
 
 
-def followed(paths: int) -> int:
-    """How many of the paths carry their response: it takes most of the work, and its average fluctuates little."""
-    return max(paths // SHARE, min(paths, LEAST))
+def followed(paths: int, all_of_them: bool) -> int:
+    """How many of the paths carry their response. Where training is noisy it takes most of the work and hardly adds to the curves'
+    fluctuations; where it is smooth the self-overlap comes from it, and is better told by all paths than by more of them."""
+    return paths if all_of_them else max(paths // SHARE, min(paths, LEAST))
 
 
 class Draws(NamedTuple):
-    """What is random about `P` samples, drawn ahead, for `N` cells of at most `S` events."""
+    """What is random about `P` samples, drawn ahead, for `N` cells; a path has `E` events in the order of time."""
 
     gauss: Array  # (k_star + k + N k, P): standard normals behind r* and w at the nodes
     y: Any  # labels, paths first
-    where: Array  # (N, S, P): place of an event in its cell, in [0, 1]; 1 in an unused slot
-    drift: Array  # (N, 1, P): the part of an event's `dm` that is smooth in time, the same in every slot
-    noise: Array  # (N, S, P): its random part; both are zero in an unused slot
-    bridge: Array  # (N, S, k, P): standard normals of `w` between nodes
+    where: Array  # (E, P): place of an event in its cell, in [0, 1]
+    drift: Array  # (E, 1): the part of an event's `dm` that is smooth in time; one zero for jumps
+    noise: Array  # (E, P): its random part
+    bridge: Array  # (E, k, P): standard normals of `w` between nodes
+    earlier: Array | None  # (N + 1, P): events of a path before each node; None where every cell has one
     distance: Array  # (2, k): of finite differences, for a loss with kinks; see `differences`
 
 
@@ -178,40 +181,68 @@ def times(matrix: Array, vector: Array) -> Array:
 
 def _feedback(row: Array, deposit: Array, upto: Array) -> Array:
     """`sum_a row[a] deposit[a]` over nodes `a <= upto`, `row (A, i, j)`, `deposit (A, j, ...)`; it costs what is filled."""
+    return _feedback_of(lambda block: lax.dynamic_slice_in_dim(deposit, block * BLOCK, BLOCK, 0), row, deposit.shape[1:], 0, upto)
 
+
+def _tangent_feedback(row: Array, deposit: Array, upto: Array) -> Array:
+    """`_feedback` for the deposits `(A, k, X, k, Q)` of directions, in strips: a direction has none before its own node."""
+    _, k, x, m, q = deposit.shape
+
+    def strip(first: int) -> Array:
+        size = BLOCK, k, min(STRIP, x - first), m, q
+        part = lambda block: lax.dynamic_slice(deposit, (block * BLOCK, 0, first, 0, 0), size)
+        return _feedback_of(part, row, size[1:], first // BLOCK, upto)
+
+    return jnp.concatenate([strip(first) for first in range(0, x, STRIP)], 1) if x else deposit[0]
+
+
+def _feedback_of(part: Callable[[Array], Array], row: Array, shape: tuple[int, ...], first: int, upto: Array) -> Array:
     def add(block, total):
-        part = lax.dynamic_slice_in_dim(deposit, block * BLOCK, BLOCK, 0)
-        weight = lax.dynamic_slice_in_dim(row, block * BLOCK, BLOCK, 0)
+        deposit, weight = part(block), lax.dynamic_slice_in_dim(row, block * BLOCK, BLOCK, 0)
         for b in range(BLOCK):
-            total = total + times(weight[b], part[b])
+            total = total + times(weight[b], deposit[b])
         return total
 
-    return lax.fori_loop(0, upto // BLOCK + 1, add, jnp.zeros(deposit.shape[1:]))
+    return lax.fori_loop(first, upto // BLOCK + 1, add, jnp.zeros(shape))
+
+
+def _event(draws: Draws, node: Array, slot: Array) -> tuple[Array, Array, Array, Array]:
+    """Place, drift, noise `(P,)` and the bridge's normal `(k, P)` of the event number `slot` of every path in cell `node`; one that
+    is not there comes at the cell's end and does nothing."""
+    at = lambda array, i: lax.dynamic_index_in_dim(array, i, 0, False)
+    if draws.earlier is None:
+        x, noise, normal = (at(array, node) for array in (draws.where, draws.noise, draws.bridge))
+        return x, jnp.broadcast_to(at(draws.drift, node), x.shape), noise, normal
+    number = at(draws.earlier, node) + slot
+    there = number < at(draws.earlier, node + 1)
+    number = jnp.minimum(number, len(draws.where) - 1)
+    of = lambda array: jnp.take_along_axis(array, number[None], 0, mode="promise_in_bounds")[0]
+    normal = jnp.stack([of(draws.bridge[:, i]) for i in range(draws.bridge.shape[1])])
+    return jnp.where(there, of(draws.where), 1.0), jnp.zeros(number.shape), jnp.where(there, of(draws.noise), 0.0), normal
 
 
 def cross_cell(
     kick: Callable[..., Kick], paths: Paths, draws: Draws, cell: Cell, node: Array, slots: Array, step: Array, kinks: bool = False
 ) -> tuple[Arrival, Array, Array]:
     """Carry every path from `node` to the next; also `r (k, P)` and `chi (k, X, k, Q)` there (with `kinks` on both sides, 2k columns)."""
+    at = lambda array, i: lax.dynamic_index_in_dim(array, i, 0, False)
     here, apart = node - cell.first, paths.apart
     if kinks:
         cell = cell._replace(start=two_sided(cell.start), end=two_sided(cell.end), arrived=two_sided(cell.arrived))
         apart = apart.at[here + 1].set(signed(sizes(draws.distance, cell.normals)))  # a hat that arrives there moves w in this cell
-    at = lambda array, i: lax.dynamic_index_in_dim(array, i, 0, False)
     padding = paths.deposit.shape[0] - cell.response.shape[0]
     known = jnp.arange(cell.response.shape[0]) <= here
     row = jnp.concatenate([cell.response * known[:, None, None], jnp.zeros((padding, *cell.response.shape[1:]))])
     slope = at(row, here) - jnp.eye(row.shape[1])  # of R inside the diagonal triangle
     w = cell.normals @ draws.gauss
     memory = _feedback(row, paths.deposit, here)
-    tangent_memory = _feedback(row, paths.tangent_deposit, here)
+    tangent_memory = _tangent_feedback(row, paths.tangent_deposit, here)
     behind = cell.start[..., None] - paths.tangent_memory
     ahead = cell.end[..., None] - tangent_memory
-    events = [at(array, node) for array in (draws.where, draws.drift, draws.noise, draws.bridge)]
 
     def event(slot, state):
         place, w_now, s0, s1, t0, t1 = state
-        x, drift, noise, normal = (at(array, slot) for array in events)
+        x, drift, noise, normal = _event(draws, node, slot)
         left = jnp.maximum(1.0 - place, 1e-12)
         w_now = w_now + (x - place) / left * (w - w_now)
         w_now = w_now + jnp.sqrt(jnp.maximum((x - place) * (1.0 - x) / left, 0.0)) * times(cell.spread, normal)
@@ -243,7 +274,7 @@ def cross_cell(
 def average(functions: Functions, r: Array, chi: Array, draws: Draws, kicks: Array, apart: Array, own: Array | None = None) -> Averages:
     """Averages over paths at one node; with kinks `own (2k,)` is the distance there."""
     n = r.shape[-1]
-    k_star = draws.gauss.shape[0] - r.shape[0] * (1 + draws.where.shape[0])
+    k_star = draws.gauss.shape[0] - r.shape[0] * (1 + len(kicks))
     l = functions.gradient(r, draws.y)  # noqa: E741
     q = chi.shape[-1]
     few, y_few = r[..., :q], jax.tree.map(lambda leaf: leaf[:q], draws.y)
@@ -279,10 +310,9 @@ class SampleProgram:
             draws = draws._replace(y=y)
             w = normals @ draws.gauss
             k, x, _ = directions.shape
-            cells, p = draws.where.shape[0], w.shape[-1]
+            cells, p = (len(draws.gauss) - k_star) // k - 1, w.shape[-1]
             padded = -(-x // BLOCK) * BLOCK
-            # Differences across kinks fluctuate more than derivatives: all paths tell them.
-            q = p if kinks else followed(p)
+            q = followed(p, kinks or drive == "flow")  # differences across kinks fluctuate more than derivatives
             columns = two_sided(directions) if kinks else directions
             own = signed(sizes(draws.distance, normals)) if kinks else None
             paths = Paths(
