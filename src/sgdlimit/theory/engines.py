@@ -24,6 +24,7 @@ from .reshuffle import ReshuffleProgram, draw_epochs, epoch_ends, epoch_nodes, l
 from .sample import SHARE, Draws, SampleProgram
 from .shapes import roomy
 
+REMEMBERED = 192  # nodes whose response a path carries at most, usually: earlier ones are forgotten
 RARE = 1e-8  # probability of more jumps than there is room for: more room is made then, and a program compiled for it
 FOLLOWED = 6  # jumps times student directions up to which a path is worth conditioning on all its jumps: the work is quadratic
 
@@ -109,7 +110,7 @@ class PathEngine:
         """Its draws, as drawn, laid out and on the device; its kicks; and its share of the response of those followed: with kinks its own,
         on both sides."""
         k, events = self.problem.k, cells if self.room is None else self.room
-        response = 2 * (k * (cells + 4)) ** 2
+        response = 2 * (k * min(cells + 4, REMEMBERED)) ** 2
         own = 2 * cells * k + (2 * response if self.problem.kinks else response if self.natural else response // SHARE)
         return 8 * (3 * (cells * (k + 1) + events * (k + 2)) + own)
 

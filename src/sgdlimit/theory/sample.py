@@ -327,14 +327,19 @@ class SampleProgram:
             chi = jnp.broadcast_to(columns[..., None], (*columns.shape, q))
             return y, paths, average(functions, w, chi, draws, paths.kicks, paths.apart, own)
 
-        def cross(paths: Paths, draws: Draws, cell: Cell, node, slots, step) -> tuple[Averages, Array, Arrival]:
-            """Averages at the next node, the second moments of the cell's kick with every cell's `(N, k, k)`, the paths."""
+        def cross(paths: Paths, draws: Draws, cell: Cell, node, slots, step) -> tuple[Averages, Array | None, Arrival]:
+            """Averages at the next node, for a flow the second moments of the cell's kick with every cell's `(N, k, k)`, the paths."""
             arrival, r, chi = cross_cell(functions.kick, paths, draws, cell, node, slots, step, kinks)
             kick = arrival.early + arrival.late
-            kicks = lax.dynamic_update_index_in_dim(paths.kicks, kick, node, 0)
-            moments = jnp.einsum("ip,cjp->cij", kick, kicks) / kick.shape[-1]
             own = arrival.apart[node + 1 - cell.first] if kinks else None
-            return average(functions, r, chi, draws, kicks, arrival.apart, own), moments, arrival
+            after = average(functions, r, chi, draws, paths.kicks, arrival.apart, own)
+            # The cell's own kick is not in the table yet: to copy that twice a cell would take longer than all averages.
+            inner = jnp.einsum("ip,jp->ij", functions.gradient(r, draws.y), kick) / kick.shape[-1]
+            after = after._replace(l_kicks=after.l_kicks.at[node].set(inner))
+            if drive != "flow":
+                return after, None, arrival
+            moments = jnp.einsum("ip,cjp->cij", kick, paths.kicks).at[node].set(jnp.einsum("ip,jp->ij", kick, kick))
+            return after, moments / kick.shape[-1], arrival
 
         def settle(paths: Paths, arrival: Arrival, node, first) -> Paths:
             """Paths at the next node after the last pass over the cell."""

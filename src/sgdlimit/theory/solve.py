@@ -49,7 +49,8 @@ MAX_PATHS = 2**15
 REPLICATES = 8
 NEARBY = 0.1  # fraction of the horizon
 THREADS = 2  # SGDLIMIT_THREADS sets another number; results do not depend on it
-GROUP = 4  # replicates marched together
+GROUP = 4  # replicates marched together, where memory allows
+PATHS_PER_CELL = 24  # with fewer, the noise's covariance over so many cells fluctuates too much to have a factor, see `noise`
 MEMORY = 3 * 2**30  # bytes that all paths marched at a time may take
 
 
@@ -260,7 +261,7 @@ class _Run:
     def pilot(self) -> tuple[Estimate, list[list[Level]], float | None]:
         """A cheap first estimate, with its replicates, on enough cells for the march to be stable, and the time of divergence
         if there is one."""
-        plan = self._affordable(Plan(self._first_cells(), ENGINES[self.method].pilot, 4), 4)
+        plan = self._affordable(self._enough(Plan(self._first_cells(), ENGINES[self.method].pilot, 4)), 4)
         ended = None
         while True:
             self.report(0.0, f"pilot with {plan.cells} cells")
@@ -270,7 +271,7 @@ class _Run:
                 estimate = self._estimate(plan, levels)
                 if estimate.worst(estimate.discretisation) < 0.25 or plan.cells >= self.most_cells:
                     return estimate, levels, ended
-                plan = self._affordable(replace(plan, cells=2 * plan.cells), 4)
+                plan = self._affordable(self._enough(replace(plan, cells=2 * plan.cells)), 4)
             elif plan.cells < 32:
                 plan = replace(plan, cells=2 * plan.cells)  # the cells may be too wide for the march
             elif reached == 0.0:
@@ -298,7 +299,7 @@ class _Run:
             if estimate.worst(estimate.discretisation) > 0.7 * rtol:
                 if plan.cells >= self.most_cells:
                     break
-                wider = replace(plan, cells=self._wider(plan.cells, 1.4))
+                wider = self._enough(replace(plan, cells=self._wider(plan.cells, 1.4)))
                 plan, stage, levels = self._affordable(wider, MAX_REPLICATES), stage + 1, []
             elif plan.replicates < MAX_REPLICATES:
                 plan = replace(plan, replicates=2 * plan.replicates)
@@ -332,16 +333,25 @@ class _Run:
         more = 2 * pilot.plan.replicates  # more of the pilot's kind are cheaper than better ones from the start
         if cells == pilot.plan.cells and spread * student(more) * np.sqrt(REPLICATES / more) <= 0.7 * rtol:
             return replace(pilot.plan, replicates=more)
-        return self._affordable(Plan(cells, int(min(paths, MAX_PATHS)), REPLICATES), MAX_REPLICATES)
+        return self._affordable(self._enough(Plan(cells, int(min(paths, MAX_PATHS)), REPLICATES)), MAX_REPLICATES)
+
+    def _enough(self, plan: Plan) -> Plan:
+        """The plan with enough paths for its cells."""
+        if self.engine.natural or self.method == "events":
+            return plan
+        return replace(plan, paths=max(plan.paths, 2 ** math.ceil(math.log2(PATHS_PER_CELL * plan.cells))))
 
     def _affordable(self, plan: Plan, replicates: int) -> Plan:
         """The plan within `MEMORY`: fewer paths each, and for that more replicates, up to so many; with as many cells as a grid has."""
         plan = replace(plan, cells=len(self.engine.nodes(plan.cells)) - 1)
-        each = self.engine.path_bytes(plan.cells)
-        most = 2 ** int(np.log2(max(MEMORY / (each * GROUP * THREADS), 64)))
+        most = 2 ** int(np.log2(max(self._room(plan.cells), 64)))
         if plan.paths <= most:
             return plan
         return replace(plan, paths=most, replicates=min(plan.replicates * plan.paths // most, replicates))
+
+    def _room(self, cells: int) -> float:
+        """How many paths may be marched in one group."""
+        return MEMORY / (self.engine.path_bytes(cells) * THREADS)
 
     def _wider(self, cells: int, factor: float) -> int:
         """More cells, a multiple of four: they are halved twice."""
@@ -367,7 +377,8 @@ class _Run:
             place = f"stage={stage}/cells={plan.cells}/paths={plan.paths}/horizon={self.horizon!r}"
             work = self.checkpoint.kept(group, place, len(COARSENINGS))
         results = []
-        groups = [range(a, min(a + GROUP, plan.replicates)) for a in range(done, plan.replicates, GROUP)]
+        size = int(np.clip(self._room(cells) / plan.paths, 1, GROUP))
+        groups = [range(a, min(a + size, plan.replicates)) for a in range(done, plan.replicates, size)]
         with ThreadPoolExecutor(_threads()) as pool:
             for index, levels in enumerate(pool.map(work, groups)):
                 results += levels
