@@ -2,7 +2,7 @@
 
     {test}`test_reference.py::test_theory_meets_simulation`
 
-becomes the test's name with its file behind it; a test that does not exist is a warning, and so an error of the build.
+becomes "reference: theory meets simulation" with the test's file behind it; a test that does not exist is a warning, and so an error.
 """
 
 from __future__ import annotations
@@ -97,7 +97,8 @@ class Test(SphinxRole):
         if name not in tests_of(file):
             logger.warning("there is no test %s", self.text, location=self.get_location())
         node = addnodes.download_reference(self.rawtext, refdoc=self.env.docname, reftarget=f"/../tests/{file}", reftype="download")
-        node += nodes.literal(self.rawtext, f"{file.removesuffix('.py')}::{name.removeprefix('test_')}", classes=["test"])
+        words = ": ".join(part.removesuffix(".py").removeprefix("test_").replace("_", " ") for part in (file, name))
+        node += nodes.inline(self.rawtext, words, classes=["test"])
         self.set_source_info(node)
         return [node], []
 
