@@ -43,5 +43,5 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(PIP) --editable '.[dev,docs]'
+	$(PIP) --editable '.[dev]'
 	@touch $@

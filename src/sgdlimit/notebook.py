@@ -173,11 +173,12 @@ def _svg(draw: Any, size: tuple[float, float], words: str) -> str:
         with io.StringIO() as file:
             figure.savefig(file, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
             text = file.getvalue()
-    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text[text.index("<svg") :], flags=re.S)
+    # A style sheet would hold for the whole page, so what it says of lines goes to the picture's own style.
+    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<style.*?</style>", "", text[text.index("<svg") :], flags=re.S)
     text = text.replace(INK, "currentColor")
     text = re.sub(r"\b([1-9]\d*\.\d{2})\d+", r"\1", text)  # places to a hundredth of a point; the small numbers are sizes of letters
     text = re.sub(r'<g id="[^"]*"', "<g", text)  # names that no part refers to
     text = re.sub(r">\s+<", "><", text)
     opening = re.sub(r'\b(width|height)="[^"]*pt" ?', "", text[: text.index(">")])
-    style = f"width:100%;max-width:{size[0] * 100:.0f}px;height:auto;display:block"
+    style = f"width:100%;max-width:{size[0] * 100:.0f}px;height:auto;display:block;stroke-linejoin:round;stroke-linecap:butt"
     return f'{opening} role="img" aria-label="{escape(words)}" style="{style}"{text[text.index(">") :]}'
