@@ -1,4 +1,4 @@
-"""`make release-check`: build wheel and source archive, install the wheel into two empty environments, and try it from outside the checkout.
+"""`make release-check`: build wheel and source archive, install the wheel into empty environments, and try it outside the checkout.
 
 One environment has all that the package asks for; the other has JAX, NumPy, SciPy and xarray alone, with which `solve` and `simulate`
 must work. Takes some minutes, most of them of pip.
@@ -100,7 +100,8 @@ def check(folder: Path) -> None:
     assert not missing(wheel), missing(wheel)
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert wheel.name == f"sgdlimit-{version}-py3-none-any.whl", wheel.name
-    names = {name.partition("/")[2] for name in tarfile.open(archive).getnames()}
+    with tarfile.open(archive) as opened:
+        names = {name.partition("/")[2] for name in opened.getnames()}
     assert {"pyproject.toml", "README.md", "LICENSE", "CITATION.cff", "src/sgdlimit/report/page.html"} <= names
     print(f"{wheel.name}: {wheel.stat().st_size / 1024:.0f} kB, {archive.name}: {archive.stat().st_size / 1024:.0f} kB")
 

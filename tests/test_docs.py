@@ -4,7 +4,6 @@ Python on a page is a `code-cell`, which the build executes. The README's progra
 processes import it) and that of the page on `recommend` (tests/test_recommend_cli.py) are executed by tests.
 """
 
-import contextlib
 import fnmatch
 import os
 import re

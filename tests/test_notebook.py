@@ -19,7 +19,9 @@ from sgdlimit.compare import Comparison, Row
 from sgdlimit.laws import LawComparison, LawRow
 from sgdlimit.results import Status
 
-LAWS = LawComparison(False, "The laws DISAGREE.", (LawRow("theta", 1.0, 0.2, 0.1, 0.3, False), LawRow("r", 1.0, 0.05, 0.1, 0.1, True)), 0.01, 9)
+LAWS = LawComparison(
+    False, "The laws DISAGREE.", (LawRow("theta", 1.0, 0.2, 0.1, 0.3, False), LawRow("r", 1.0, 0.05, 0.1, 0.1, True)), 0.01, 9
+)
 
 
 class Page(HTMLParser):

@@ -8,8 +8,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-import release_check
 
+import release_check
 import sgdlimit as sl
 
 ROOT = Path(__file__).parent.parent

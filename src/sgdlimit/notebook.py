@@ -7,14 +7,14 @@ are read on dark pages as well. Without Matplotlib the picture is left out.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from .compare import Comparison
 from .laws import LawComparison
-from .results import Result, Simulation, Solution
+from .results import Result, Simulation
 
 if TYPE_CHECKING:
     from .recommend import Recommendation
@@ -24,11 +24,11 @@ GOOD, BAD, DOUBT = "#159a6c", "#e0622b", "#b98a00"  # readable on white and on b
 MOST_PANELS = 6
 
 
-def result(found: Solution | Simulation) -> str:
+def result(found: Result) -> str:
     """Of a `Solution` or `Simulation`: curves, status, settings and diagnostics."""
     from .report.page import flat
 
-    kind = "Theory" if isinstance(found, Solution) else "Real runs"
+    kind = "Real runs" if isinstance(found, Simulation) else "Theory"
     settings = dict(found.dataset.attrs)
     title = f"{kind}: {settings.pop('dynamics', '')}".removesuffix(": ")
     colour = GOOD if found.status.code == "done" else BAD
@@ -42,8 +42,8 @@ def comparison(found: Comparison) -> str:
     """Of a `Comparison`: the verdict and its table."""
     head = ("observable", "of scale", "deviation", "beyond bias", "chance", "at t", "agrees")
     rows = [
-        (row.observable.replace("_", " "), f"{row.relative:.2%}", f"{row.deviation:.2f} se", f"{row.excess:.2f} se", f"{row.allowed:.1f} se",
-         f"{row.time:.3g}", "yes" if row.agree else "NO")
+        (row.observable.replace("_", " "), f"{row.relative:.2%}", f"{row.deviation:.2f} se", f"{row.excess:.2f} se",
+         f"{row.allowed:.1f} se", f"{row.time:.3g}", "yes" if row.agree else "NO")
         for row in found.table
     ]  # fmt: skip
     return _frame(_title("Theory against real runs"), _agreement(found), _table(head, rows))
@@ -99,7 +99,8 @@ def _agreement(found: Comparison | LawComparison) -> str:
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """The first column to the left, numbers to the right; it scrolls where the page is narrow."""
-    cell = "padding:.15em .9em .15em 0;border:0;border-bottom:1px solid rgba(128,128,128,.35);background:none;white-space:nowrap;text-align:"
+    rule = "border:0;border-bottom:1px solid rgba(128,128,128,.35)"
+    cell = f"padding:.15em .9em .15em 0;{rule};background:none;white-space:nowrap;text-align:"
     place = lambda i: f"{cell}{'right' if i else 'left'}"
     line = lambda tag, cells: "<tr>" + "".join(f"<{tag} style='{place(i)}'>{escape(one)}</{tag}>" for i, one in enumerate(cells)) + "</tr>"
     body = "".join(line("td", row) for row in rows)
@@ -114,13 +115,13 @@ def _more(summary: str, told: Iterable[tuple[str, str]]) -> str:
     return f"<details><summary style='cursor:pointer'>{escape(summary)}</summary><dl style='{grid}'>{rows}</dl></details>"
 
 
-def _curves(found: Solution | Simulation) -> str:
+def _curves(found: Result) -> str:
     """The first panels of `plot.panels`, small."""
     if find_spec("matplotlib") is None:
         return ""
     from . import plot
 
-    results: Any = {"": (found, None) if isinstance(found, Solution) else (None, found)}
+    results: Any = {"": (None, found) if isinstance(found, Simulation) else (found, None)}
     shown = plot.panels(results)
     panels, left = shown[:MOST_PANELS], len(shown) - MOST_PANELS
     columns = 2 if len(panels) <= 4 else 3
@@ -166,8 +167,8 @@ def _svg(draw: Any, size: tuple[float, float], words: str) -> str:
 
     from .plot import _style
 
-    ink: Mapping[str, Any] = dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK)
-    with _style(), mpl.rc_context({**ink, "axes.facecolor": "none"}):
+    with _style():
+        mpl.rcParams.update(dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK))
         figure = Figure(figsize=size, layout="constrained")
         draw(figure)
         with io.StringIO() as file:
