@@ -68,6 +68,8 @@ def plain(app, what, name, obj, options, lines: list[str]) -> None:
             if indent >= len(above) - len(above.lstrip()) + 4:
                 literal = indent
                 out += [" " * (indent - 4) + "::", ""]
+        if i > 0 and lines[i - 1].strip() == "Returns:":  # else a colon further on would end the "type"
+            line = f"{line[:indent]}: {line[indent:]}"
         out.append(line if literal is not None else _escaped(line))
     lines[:] = out
 

@@ -107,13 +107,11 @@ def _bars(rows: Sequence[tuple[str, float, float, bool]], axis: Axes, what: str)
     places = np.arange(len(rows))
     finite = [x for x in (*values, *bounds) if np.isfinite(x)]
     most = 1.15 * max(finite, default=0.0) or 1.0
-    for good, label, look in (
-        (True, "agrees", {"color": GOOD}),
-        (False, "does not agree", {"color": BAD, "hatch": "///", "edgecolor": "white"}),
-    ):
+    for good, label in ((True, "agrees"), (False, "does not agree")):
         which = [i for i in places if agree[i] is good]
         if which:
-            axis.barh(which, [min(values[i], most) for i in which], height=0.5, label=label, **look)
+            widths = [min(values[i], most) for i in which]
+            axis.barh(which, widths, 0.5, label=label, color=GOOD if good else BAD, edgecolor="white", hatch="" if good else "///")
     axis.plot(bounds, places, linestyle="none", marker="|", markersize=14, markeredgewidth=1.6, color="0.45", label="chance explains")
     axis.set(xlim=(0.0, most), xlabel=what, yticks=places, ylim=(len(rows) - 0.4, -0.6))
     axis.set_yticklabels(names)
