@@ -108,7 +108,7 @@ def _bars(rows: Sequence[tuple[str, float, float, bool]], axis: Axes, what: str)
     finite = [x for x in (*values, *bounds) if np.isfinite(x)]
     most = 1.15 * max(finite, default=0.0) or 1.0
     for good, label in ((True, "agrees"), (False, "does not agree")):
-        which = [i for i in places if agree[i] is good]
+        which = [i for i in places if bool(agree[i]) == good]
         if which:
             widths = [min(values[i], most) for i in which]
             axis.barh(which, widths, 0.5, label=label, color=GOOD if good else BAD, edgecolor="white", hatch="" if good else "///")

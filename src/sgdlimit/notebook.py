@@ -32,7 +32,7 @@ def result(found: Result) -> str:
     settings = dict(found.dataset.attrs)
     title = f"{kind}: {settings.pop('dynamics', '')}".removesuffix(": ")
     colour = GOOD if found.status.code == "done" else BAD
-    settings |= {"horizon": float(found.dataset["time"].values[-1])} if found.dataset.sizes["time"] else {}
+    settings.setdefault("horizon", float(found.dataset["time"].values[-1]))
     told = flat({"settings": settings, "diagnostics": dict(found.diagnostics)})
     verdict = _verdict(found.status.code, found.status.message, colour)
     return _frame(_title(title), verdict, _curves(found), _more("Settings and diagnostics", told))
