@@ -1,13 +1,16 @@
-# make run    install into .venv, run the quick start, say where the report is
-# make test   lint, types and tests, as in continuous integration
-# make bench  measure error against CPU time, whether errors are as reported, and how cost grows
+# make run            install into .venv, run the quick start, say where the report is
+# make test           lint, types, tests and pages, as in continuous integration
+# make docs           build the documentation's site; warnings are errors
+# make image          draw the pictures of the README and the documentation again
+# make bench          measure error against CPU time, whether errors are as reported, and how cost grows
+# make release-check  build wheel and source archive, install the wheel into empty environments, and try it there
 
 PYTHON3 ?= python3
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test bench image
+.PHONY: run test docs image bench release-check
 run: $(VENV)/.installed
 	$(VENV)/bin/sgdlimit run examples/quickstart.toml --out runs/quickstart --force
 
@@ -17,6 +20,10 @@ test: $(VENV)/.installed-dev
 	$(VENV)/bin/basedpyright
 	$(PYTHON) -m pytest -n 2
 
+docs: $(VENV)/.installed-dev
+	$(PYTHON) -m sphinx -q -W --keep-going -n -b html -d docs/_build/doctrees docs docs/_build/html
+	@echo "Site: docs/_build/html/index.html"
+
 bench: $(VENV)/.installed-dev
 	$(PYTHON) benchmarks/work_precision.py
 	$(PYTHON) benchmarks/calibration.py
@@ -24,6 +31,9 @@ bench: $(VENV)/.installed-dev
 
 image: $(VENV)/.installed
 	$(PYTHON) docs/make_images.py
+
+release-check: $(VENV)/.installed-dev
+	$(PYTHON) tests/release_check.py
 
 # The stamps make a change of dependencies install again. An environment made by another Python is made anew.
 $(VENV)/.installed: pyproject.toml constraints.txt

@@ -16,7 +16,7 @@ DOCS = Path(__file__).resolve().parent
 HEAD = """# Gallery
 
 Each claim of the theory as an experiment that can be run again. Every verdict rests on checks that could have come out otherwise; where
-one does, the command says so and ends with exit code 1.
+one does, the command says so.
 
 ```sh
 sgdlimit gallery --list                  # the claims
@@ -25,8 +25,12 @@ sgdlimit gallery batch-size              # one of them at full size
 sgdlimit gallery batch-size --settings my.toml
 ```
 
-Each claim's folder has its page, figure, numbers and `settings.toml`, which may be changed and given with `--settings`. This page was made
-by `sgdlimit gallery --fast` ({cpu:.0f} CPU-seconds in all) and `docs/make_gallery.py`. ± is one standard error.
+Each claim gets a folder: `page.html`, `figure.svg` and `figure.png`, `numbers.json` with all numbers, checks and the verdict, and
+`settings.toml`, to be changed and given with `--settings`; `index.html` has them all. What the directory has of the same settings is not
+computed again, so an interrupted gallery continues; other settings there need `--force`. The exit code is 0 if all verdicts hold and 1 if
+one does not.
+
+This page was made by `sgdlimit gallery --fast` ({cpu:.0f} CPU-seconds in all) and `docs/make_gallery.py`. ± is one standard error.
 
 | claim | verdict | CPU-seconds |
 |---|---|---|

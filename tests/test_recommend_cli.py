@@ -41,8 +41,14 @@ def test_the_command_of_the_documentation_runs(tmp_path):
 def test_the_program_of_the_documentation_runs(capsys):
     program = re.search(r"```python\n(.*?)```", PAGE, re.S)
     assert program is not None
-    exec(compile(program.group(1), "docs/recommend.md", "exec"), {})
+    names = {}
+    exec(compile(program.group(1), "docs/recommend.md", "exec"), names)
     assert "Learning rate" in capsys.readouterr().out
+    html = names["found"]._repr_html_()  # what a notebook shows
+    assert "Learning rate" in html
+    assert names["found"].trust.verdict.lower() in html.lower()
+    assert "currentColor" in html
+    assert "<script" not in html
 
 
 def test_mistakes_get_a_sentence_and_code_two(tmp_path):

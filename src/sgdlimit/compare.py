@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -18,6 +19,9 @@ from scipy import stats
 from .errors import InputError, refuse
 from .problem import _number
 from .results import CURVES, Result, Simulation, Solution
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Measured on the reference problems at d = 2000 and 4000: a few parts in a thousand at d = 4000.
 BIAS = 20.0
@@ -61,6 +65,18 @@ class Comparison:
             for row in self.table
         ]
         return "\n".join([head, *lines, "", self.verdict])
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """A bar for each observable, at the time where it uses up most of what is allowed: its joint standard errors beyond the
+        finite-size bias, and a mark at what chance explains. `ax` are Matplotlib axes, by default new ones; they are returned."""
+        from . import drawing
+
+        return drawing.comparison(self, ax)
+
+    def _repr_html_(self) -> str:
+        from . import notebook
+
+        return notebook.comparison(self)
 
 
 def compare(theory: Solution, runs: Simulation, level: float = 0.01, bias: float = BIAS) -> Comparison:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -18,6 +18,9 @@ from scipy import stats
 from .errors import InputError, refuse
 from .problem import _array, _number
 from .results import Simulation, Solution
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 DRAWN = 20_000  # theory's paths
 TIMES = 3  # compared by default
@@ -53,6 +56,18 @@ class LawComparison:
             for row in self.table
         ]
         return "\n".join([head, *lines, "", self.verdict])
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """A bar for each law and time: the Kolmogorov-Smirnov distance, and a mark at what chance explains. `ax` are Matplotlib axes,
+        by default new ones; they are returned. `sl.plot.weights` and `sl.plot.margins` draw the laws themselves."""
+        from . import drawing
+
+        return drawing.law_comparison(self, ax)
+
+    def _repr_html_(self) -> str:
+        from . import notebook
+
+        return notebook.law_comparison(self)
 
 
 def laws(theory: Solution, runs: Simulation, times: Any = None, n: int = 2000, level: float = 0.01, seed: int = 0) -> LawComparison:

@@ -101,12 +101,12 @@ def curves(results: Results, title: str | None = None) -> Figure:
         matplotlib Figure; `save` writes it.
     """
     with _style():
-        from matplotlib.figure import Figure
+        from .picture import Picture
 
         shown = panels(results)
         columns = 2 if len(shown) <= 4 else min((3, 4), key=lambda c: -len(shown) % c)
         rows = math.ceil(len(shown) / columns)
-        figure = Figure(figsize=(3.0 * columns + 0.4, 2.2 * rows + (1.0 if title else 0.75)))
+        figure = Picture(figsize=(3.0 * columns + 0.4, 2.2 * rows + (1.0 if title else 0.75)))
         figure.set_layout_engine("constrained", w_pad=0.06, h_pad=0.05, hspace=0.04, wspace=0.03)
         axes = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
         for axis, panel in zip(axes, shown, strict=False):
@@ -246,9 +246,9 @@ def two_time(solution: Solution, entry: tuple[int, int] = (0, 0)) -> Figure:
     if not all(0 <= i < ds.sizes["student"] for i in entry):
         raise refuse("entry", f"be two numbers below {ds.sizes['student']}, the student directions", entry)
     with _style():
-        from matplotlib.figure import Figure
+        from .picture import Picture
 
-        figure = Figure(figsize=(6.8, 2.9))
+        figure = Picture(figsize=(6.8, 2.9))
         figure.set_layout_engine("constrained", w_pad=0.06, h_pad=0.05, wspace=0.06)
         times = ds["time"].values
         index = "" if ds.sizes["student"] == 1 else f"_{{{entry[0] + 1}{entry[1] + 1}}}"
@@ -277,9 +277,9 @@ def _laws(theory, runs, times: np.ndarray, n: int, show: Any, label: Any) -> Fig
     assert one is not None
     k = one.shape[2]
     with _style():
-        from matplotlib.figure import Figure
+        from .picture import Picture
 
-        figure = Figure(figsize=(2.25 * len(times) + 0.5, 1.8 * k + 0.8))
+        figure = Picture(figsize=(2.25 * len(times) + 0.5, 1.8 * k + 0.8))
         figure.set_layout_engine("constrained", w_pad=0.04, h_pad=0.05)
         axes = figure.subplots(k, len(times), squeeze=False, sharex="row", sharey="row")
         for i in range(k):

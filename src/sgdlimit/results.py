@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import xarray as xr
@@ -19,6 +19,9 @@ import xarray as xr
 from .derived import DERIVED, DERIVED_NAMES, derive
 from .errors import InputError, refuse
 from .files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 CURVES: dict[str, tuple[str, ...]] = {
     "self_overlap": ("time", "student", "student_"),
@@ -86,6 +89,28 @@ class Result:
         with replacing(path) as temporary:
             self.dataset.assign_attrs(attrs).to_netcdf(temporary, engine="h5netcdf")
 
+    def plot(self, *curves: str, ax: Axes | None = None, label: str | None = None) -> Axes:
+        """Draw curves over time into one pair of Matplotlib axes: theory as lines with a band, real runs as points with bars, both of
+        two standard errors. Real runs drawn over their theory get its colours, another dynamics gets others.
+
+            ax = theory.plot("test_risk")
+            runs.plot("test_risk", ax=ax)
+
+        Arguments:
+            curves: variables of `dataset`; both risks if none is named. Every distinct entry of a matrix is a line.
+            ax: axes to draw into; by default those of a new pyplot figure.
+            label: what the legend calls this result; by default its dynamics.
+
+        Returns:
+            The axes. `sl.plot.curves` draws all curves of several results, a panel each.
+
+        Raises:
+            InputError: the dataset has no such curve.
+        """
+        from . import drawing
+
+        return drawing.curves(self, curves, ax, label)
+
     @classmethod
     def _from_dataset(cls, dataset: xr.Dataset) -> Self:
         attrs = dict(dataset.attrs)
@@ -102,6 +127,11 @@ class Result:
     def __str__(self) -> str:
         settings = self.dataset.attrs.get("dynamics", "")
         return f"{type(self).__name__}({settings}): {self.status}"
+
+    def _repr_html_(self) -> str:
+        from . import notebook
+
+        return notebook.result(self)
 
 
 @dataclass(frozen=True)

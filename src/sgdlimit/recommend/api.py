@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from .predict import FEWEST_SHARE, Setting
 from .trust import Trust, assess
 from .verify import Verification
 from .verify import verify as train_and_measure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 LOSSES = ("squared", "logistic")
 HELD_OUT = 0.25  # of the samples, for --verify
@@ -96,10 +99,22 @@ class Recommendation:
 
         write(path, self)
 
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Expected test and train risk by epoch with their bands, the epoch to stop at, and what was measured if there is a
+        verification. `ax` are Matplotlib axes, by default new ones; they are returned."""
+        from .. import drawing
+
+        return drawing.recommendation(self, ax)
+
     def __str__(self) -> str:
         from .report import sentences
 
         return "\n".join(sentences(self))
+
+    def _repr_html_(self) -> str:
+        from .. import notebook
+
+        return notebook.recommendation(self)
 
 
 def recommend(
