@@ -92,7 +92,6 @@ class PathEngine:
 
     name = "paths"
     ends = np.zeros(0)
-    pilot = 2048  # for the last Gaussian is sampled, too
 
     def __init__(self, problem: Problem, dynamics: Dynamics, horizon: float):
         self.problem, self.dynamics, self.horizon = problem, dynamics, horizon
@@ -100,6 +99,11 @@ class PathEngine:
 
     def nodes(self, cells: int) -> np.ndarray:
         return spaced(self.horizon, cells)
+
+    @property
+    def pilot(self) -> int:
+        """More than of histories, for the last Gaussian is sampled, too; fewer where all of them tell the response."""
+        return 1024 if self.natural else 2048
 
     @property
     def natural(self) -> bool:

@@ -17,7 +17,7 @@ from .coordinates import Coordinates
 from .events import EventProgram
 from .gaussian import psd_factor
 from .noise import noise_row
-from .sample import REACH, Averages, Cell, SampleProgram
+from .sample import REACH, Cell, SampleProgram
 
 
 @dataclass

@@ -3,7 +3,8 @@
 Its row for a late cell has as many entries as there are cells before, each with a sampling error of its own, and the factor of the
 whole covariance takes them for real: of a cell's innovation it loses about the number of cells over that of paths, until nothing is left
 and the process lives on its early normals alone. But the entries are a smooth function of the earlier time: it is fitted by
-straight pieces, short near both ends, where it changes."""
+straight pieces, short near both ends, where it changes.
+"""
 
 from __future__ import annotations
 

@@ -261,7 +261,7 @@ class _Run:
     def pilot(self) -> tuple[Estimate, list[list[Level]], float | None]:
         """A cheap first estimate, with its replicates, on enough cells for the march to be stable, and the time of divergence
         if there is one."""
-        plan = self._affordable(self._enough(Plan(self._first_cells(), ENGINES[self.method].pilot, 4)), 4)
+        plan = self._affordable(self._enough(Plan(self._first_cells(), self.engine.pilot, 4)), 4)
         ended = None
         while True:
             self.report(0.0, f"pilot with {plan.cells} cells")
