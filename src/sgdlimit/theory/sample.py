@@ -343,7 +343,6 @@ class SampleProgram:
                 tangent_memory=shift(paths.tangent_memory, 1, reach),
             )
 
-        self.keep = lambda paths: paths
         self.again = lambda paths, arrival: paths
         self.resume = lambda paths, draws, arrived, node, span, before: before
         self.look = jax.jit(lambda paths, back, reach: jax.vmap(lambda one: look(one, back, reach))(paths), static_argnums=2)
