@@ -205,7 +205,7 @@ class EventProgram:
 
     def begin(self, draws: Histories, rho_root, normals, directions) -> tuple[Any, Past, Averages]:
         """Labels, the past and the averages at time zero."""
-        y, past = self._begin(draws, rho_root, normals, directions)
+        y, past = self._begin(bare(draws), rho_root, normals, directions)
         return y, past, self._averages(past, draws._replace(y=y), directions, 0, 0)
 
     def cross(self, past: Past, draws: Histories, cell: Cell, node: int, span: Span, step: float) -> tuple[Averages, None, Past]:

@@ -243,7 +243,7 @@ def cross_cell(
 def average(functions: Functions, r: Array, chi: Array, draws: Draws, kicks: Array, apart: Array, own: Array | None = None) -> Averages:
     """Averages over paths at one node; with kinks `own (2k,)` is the distance there."""
     n = r.shape[-1]
-    k_star = draws.gauss.shape[0] - r.shape[0] * (1 + draws.where.shape[0])
+    k_star = draws.gauss.shape[0] - r.shape[0] * (1 + len(kicks))
     l = functions.gradient(r, draws.y)  # noqa: E741
     q = chi.shape[-1]
     few, y_few = r[..., :q], jax.tree.map(lambda leaf: leaf[:q], draws.y)
@@ -279,7 +279,7 @@ class SampleProgram:
             draws = draws._replace(y=y)
             w = normals @ draws.gauss
             k, x, _ = directions.shape
-            cells, p = draws.where.shape[0], w.shape[-1]
+            cells, p = (draws.gauss.shape[0] - k_star - k) // k, w.shape[-1]
             padded = -(-x // BLOCK) * BLOCK
             # Differences across kinks fluctuate more than derivatives: all paths tell them.
             q = p if kinks else followed(p)
@@ -347,6 +347,8 @@ class SampleProgram:
         self.resume = lambda paths, draws, arrived, node, span, before: before
         self.look = jax.jit(lambda paths, back, reach: jax.vmap(lambda one: look(one, back, reach))(paths), static_argnums=2)
         self.reach = lambda directions: min(directions, REACH)
-        self.begin = jax.jit(jax.vmap(begin, in_axes=(0, None, 0, 0)))
+        start = jax.jit(jax.vmap(begin, in_axes=(0, None, 0, 0)))
+        still = {"where": None, "drift": None, "noise": None, "bridge": None}  # events, whose number would need a program of its own
+        self.begin = lambda draws, rho_root, normals, directions: start(draws._replace(**still), rho_root, normals, directions)
         self.cross = jax.jit(jax.vmap(cross, in_axes=(0, 0, 0, None, None, None)))
         self.settle = jax.jit(jax.vmap(settle, in_axes=(0, 0, None, None)), donate_argnums=0)
