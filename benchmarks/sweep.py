@@ -90,8 +90,11 @@ def main() -> None:
     rows = []
     for workers in given.workers:
         rows.append(measure(given.steps, given.ratios, workers))
+        rows[-1]["times_as_fast"] = round(rows[0]["wall_seconds"] / rows[-1]["wall_seconds"], 2)
         print(json.dumps(rows[-1]), flush=True)
         given.out.write_text(json.dumps(rows, indent=2) + "\n")
+    for row in rows:
+        print(f"{row['points']} points, {row['workers']} workers: {row['wall_seconds']} s, {row['times_as_fast']} times as fast")
 
 
 if __name__ == "__main__":

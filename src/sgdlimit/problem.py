@@ -343,36 +343,12 @@ def _check_functions(p: Problem) -> None:
             raise refuse("noise.ppf", "be finite on (0, 1)", z[~np.isfinite(z)][:3])
         r_star = rng.standard_normal((16, p.k_star)) @ root(p.rho).T
         r = rng.standard_normal((16, p.k)) @ root(p.self_overlap_start).T
-        y = _shapes(
-            "label",
-            f"map r_star ({p.k_star},) and z {p.noise.shape} to an array of fixed shape with JAX operations",
-            "use jnp.where instead of if, and no shape that depends on values",
-            p.label,
-            r_star[0],
-            z[0],
-        )
-        value = _shapes(
-            "loss",
-            f"map r ({p.k},) and what `label` returns to a number with JAX operations",
-            "r has one entry per row of `init.cov`",
-            p.loss,
-            r[0],
-            y,
-        )
-        if jnp.shape(value) != ():
-            raise refuse("loss", "return a scalar", Words(f"an array of shape {jnp.shape(value)}"), "r[0] rather than r, or jnp.sum(...)")
-        if not jnp.issubdtype(value.dtype, jnp.floating):
-            raise refuse("loss", "return a real number", Words(f"{value.dtype}"))
-        _shapes("loss", "be differentiable twice by JAX", "", jax.hessian(p.loss), r[0], y)
         # A row of weights has its own law: with a sparse teacher and a start that copies it, some are exactly zero.
         rows = p.teacher.draw(rng, 16) @ p.init.overlap.T + rng.standard_normal((16, p.k)) @ root(p.init.cov)
-        if isinstance(p.penalty, SmoothPenalty):
-            size = _shapes("penalty.fn", f"map a row theta ({p.k},) to a number with JAX operations", "", p.penalty.fn, r[0])
-            if jnp.shape(size) != ():
-                raise refuse("penalty.fn", "return a scalar", Words(f"an array of shape {jnp.shape(size)}"), "jnp.sum(...) over the row")
         penalty = p.penalty.fn if isinstance(p.penalty, SmoothPenalty) else None
         known = all(isinstance(f, Hashable) for f in (p.loss, p.label, penalty))
-        got = (_checked if known else _checked.__wrapped__)(p.loss, p.label, penalty)(r, r_star, z, rows)
+        values = (_values if known else _values.__wrapped__)(p.loss, p.label, penalty, p.k, p.k_star, tuple(p.noise.shape))
+        got = values(r, r_star, z, rows)
     stable = "jnp.logaddexp and jax.nn.log_softmax are the stable forms"
     rounded = "sqrt(theta**2 + 0.01) rather than abs"
     for what, values, fix in zip(
@@ -393,8 +369,35 @@ def _check_functions(p: Problem) -> None:
 
 
 @lru_cache(maxsize=32)
-def _checked(loss: Callable, label: Callable, penalty: Callable | None) -> Callable:
-    """What must be finite, as one compiled program for all problems with these functions: building another one costs little."""
+def _values(loss: Callable, label: Callable, penalty: Callable | None, k: int, k_star: int, noise_shape: tuple[int, ...]) -> Callable:
+    """What must be finite, as one compiled program, once the functions' shapes are in order. All problems with these functions share it:
+    building another one costs little."""
+    r, r_star, z = (jax.ShapeDtypeStruct(shape, float) for shape in ((k,), (k_star,), noise_shape))
+    y = _shapes(
+        "label",
+        f"map r_star ({k_star},) and z {noise_shape} to an array of fixed shape with JAX operations",
+        "use jnp.where instead of if, and no shape that depends on values",
+        label,
+        r_star,
+        z,
+    )
+    value = _shapes(
+        "loss",
+        f"map r ({k},) and what `label` returns to a number with JAX operations",
+        "r has one entry per row of `init.cov`",
+        loss,
+        r,
+        y,
+    )
+    if jnp.shape(value) != ():
+        raise refuse("loss", "return a scalar", Words(f"an array of shape {jnp.shape(value)}"), "r[0] rather than r, or jnp.sum(...)")
+    if not jnp.issubdtype(value.dtype, jnp.floating):
+        raise refuse("loss", "return a real number", Words(f"{value.dtype}"))
+    _shapes("loss", "be differentiable twice by JAX", "", jax.hessian(loss), r, y)
+    if penalty is not None:
+        size = _shapes("penalty.fn", f"map a row theta ({k},) to a number with JAX operations", "", penalty, r)
+        if jnp.shape(size) != ():
+            raise refuse("penalty.fn", "return a scalar", Words(f"an array of shape {jnp.shape(size)}"), "jnp.sum(...) over the row")
     parts = [lambda r, r_star, z, row: label(r_star, z)]
     parts += [lambda r, r_star, z, row, f=f: f(r, label(r_star, z)) for f in (loss, jax.grad(loss), jax.hessian(loss))]
     if penalty is not None:

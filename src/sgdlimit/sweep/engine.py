@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from distributed import Client
 
 CONNECT = "15s"  # for a scheduler to answer
+# Dask watches itself for tasks of milliseconds, many times a second; with ours that costs more than it tells.
+CALM = {
+    "distributed.admin.tick.interval": "500ms",
+    "distributed.admin.system-monitor.interval": "5s",
+    "distributed.worker.memory.monitor-interval": "1s",
+    "distributed.worker.profile.enabled": False,
+}
 
 Progress = Callable[["Tally"], object]
 
@@ -47,6 +54,7 @@ def cluster(scheduler: str | None, workers: int | None) -> Iterator[Client]:
     Raises:
         InputError: no scheduler answers, or the local workers cannot start.
     """
+    import dask
     from distributed import Client, LocalCluster
 
     for name in [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "distributed"]:
@@ -69,10 +77,10 @@ def cluster(scheduler: str | None, workers: int | None) -> Iterator[Client]:
             '`sl.sweep` must be called under `if __name__ == "__main__":` in a script, but is called on import (workers import it)'
         )
     dashboard: Any = "127.0.0.1:0" if find_spec("bokeh") else None
+    wanted: Any = {"n_workers": workers or cores(), "threads_per_worker": 1, "host": "127.0.0.1", "silence_logs": logging.CRITICAL}
     try:
-        local = LocalCluster(
-            n_workers=workers or cores(), threads_per_worker=1, host="127.0.0.1", dashboard_address=dashboard, silence_logs=logging.CRITICAL
-        )
+        with dask.config.set(CALM):
+            local = LocalCluster(**wanted, dashboard_address=dashboard)
     except (OSError, RuntimeError) as e:
         raise SolveError(f"The workers did not start: {e}") from None
     with local, Client(local, set_as_default=False) as client:

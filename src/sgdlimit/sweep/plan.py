@@ -88,14 +88,17 @@ class Plan:
                     yield from (Unit(kind, part, index) for index in self.design.indices())
 
     def in_order(self, units: list[Unit]) -> list[Unit]:
-        """The order in which to compute: one of each sort that is likely to share compiled programs first, so that workers that begin
-        together compile different ones, and find the others' in the cache."""
+        """The order in which to compute: one of each sort that is likely to share compiled programs first, with unlike ones next to each
+        other, so that workers that begin together compile different ones, and find the others' in the cache."""
         first, rest, seen = [], [], set()
         for unit in units:
             key = self._sort(unit)
             (rest if key in seen else first).append(unit)
             seen.add(key)
-        return first + rest
+        first.sort(key=self._sort, reverse=True)
+        bits = (len(first) - 1).bit_length()
+        apart = sorted(range(len(first)), key=lambda i: f"{i:0{bits}b}"[::-1])  # neighbours in a list halved again and again
+        return [first[i] for i in apart] + rest
 
     def _sort(self, unit: Unit) -> Any:
         """A guess at what decides on sizes: the number of jumps and the horizon, in halves of octaves, and all that is compiled in."""

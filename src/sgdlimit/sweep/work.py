@@ -3,12 +3,14 @@ settings that only a fresh process can take are made first."""
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import os
 import pickle
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from .plan import Shared
 
 XLA_FLAGS = "--xla_cpu_multi_thread_eigen=false"
+# Of glibc's mallopt: how much freed memory to keep, from which size on to ask the system for memory apart, into how many heaps to put threads.
+KEEP = {"M_TRIM_THRESHOLD": (-1, 2**28), "M_MMAP_THRESHOLD": (-3, 2**25), "M_ARENA_MAX": (-8, 1)}
 LONGEST = 400  # characters of a message that the store keeps
 
 
@@ -51,15 +55,45 @@ def point_seed(values: Mapping[str, float | int], seed: int) -> int:
 
 
 def prepare() -> None:
-    """One compute thread, and compiled programs shared with the workers beside; before JAX starts, or some of it has no effect."""
+    """One thread to compute and to compile, memory that is used again, and compiled programs shared with the workers beside; before JAX
+    starts, or some of it has no effect."""
     os.environ.setdefault("SGDLIMIT_THREADS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("NPROC", "1")  # threads of XLA's pool
     if XLA_FLAGS not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {XLA_FLAGS}".strip()
+    _keep_memory()
     from ..run import use_compilation_cache
 
     use_compilation_cache()
+    _compile_on_one_thread()
+
+
+def _keep_memory() -> None:
+    """Let freed memory be used again. Dask starts its workers with a setting that gives every large array back to the system at once, and a
+    solve, which makes thousands of them, then spends half its time on new pages."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # another C library
+        return
+    for option, value in KEEP.values():
+        mallopt(option, value)
+
+
+def _compile_on_one_thread() -> None:
+    """XLA compiles on as many threads as there are cores when it does so for the first time: show it one of them."""
+    if not hasattr(os, "sched_setaffinity"):
+        return
+    import jax
+
+    everywhere = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(everywhere)})
+    try:
+        jax.jit(lambda x: x + 1)(0.0)
+    finally:
+        for thread in os.listdir("/proc/self/task"):  # those that were begun meanwhile, too
+            with suppress(OSError):
+                os.sched_setaffinity(int(thread), everywhere)
 
 
 def compute(kind: str, part: int, values: dict[str, float | int], packed: bytes, versions: str) -> Outcome:

@@ -205,7 +205,7 @@ class EventProgram:
 
     def begin(self, draws: Histories, rho_root, normals, directions) -> tuple[Any, Past, Averages]:
         """Labels, the past and the averages at time zero."""
-        y, past = self._begin(draws, rho_root, normals, directions)
+        y, past = self._begin(bare(draws), rho_root, normals, directions)
         return y, past, self._averages(past, draws._replace(y=y), directions, 0, 0)
 
     def cross(self, past: Past, draws: Histories, cell: Cell, node: int, span: Span, step: float) -> tuple[Averages, None, Past]:
@@ -220,13 +220,9 @@ class EventProgram:
     def _averages(self, past: Past, draws: Histories, arrived, node: int, jumps: int) -> Averages:
         return self._average(past, bare(draws), arrived, np.int32(node), np.int32(jumps))
 
-    def keep(self, past: Past) -> Past:
-        """A copy for one more pass over the same cell."""
-        return jax.tree.map(jnp.copy, past)
-
     def again(self, past: Past, arrival: Past) -> Past:
-        """The past from which the second pass over a cell starts."""
-        return past
+        """The past from which the second pass over a cell starts: that of the first, which it writes over."""
+        return arrival
 
     def reach(self, directions: int) -> int:
         """How many nodes of the past are remembered: all."""
@@ -243,7 +239,7 @@ class EventProgram:
 
 def bare(draws: Histories) -> Histories:
     """Without the batches of jumps, whose sizes would need a program of their own."""
-    return draws._replace(path=draws.path[:, :0], jump=draws.jump[:, :0])
+    return draws._replace(path=None, jump=None)
 
 
 def average(functions: Functions, kinks: bool, past: Past, draws: Histories, arrived: Array, node, jumps) -> Averages:
@@ -304,7 +300,9 @@ def land(functions: Functions, kinks: bool, past: Past, draws: Histories, spread
     cov = ends(lambda at: jnp.einsum("ad,nbd->nab", rest[at], rest))
     cov = cov + bridge[:, :, None] * jnp.where(inside, place * (1.0 - x), 0.0)[:, None, None]
     row = lambda i, n: take(lax.dynamic_index_in_dim(past.factor[:, :n], i, 0, False))
-    b = _regress(jnp.moveaxis(cov, 0, 1).reshape(k, j * k, e), row, take(past.inverse), most * k)
+    # What a first pass over the cell left at this jump and later ones is not to be seen.
+    inverse = jnp.where(jnp.repeat(number < jump, k, 0), take(past.inverse), 0.0)
+    b = _regress(jnp.moveaxis(cov, 0, 1).reshape(k, j * k, e), row, inverse, most * k)
     cross = rest[node] @ rest[node + 1].T
     variance = (1.0 - x) ** 2 * (rest[node] @ rest[node].T)[..., None] + x**2 * (rest[node + 1] @ rest[node + 1].T)[..., None]
     variance = variance + x * (1.0 - x) * (cross + cross.T + bridge)[..., None]

@@ -96,7 +96,7 @@ def march(
         still = before._replace(l_kicks=before.l_kicks.copy())
         still.l_kicks[:, node] = spacing / sample_ratio * before.l_l
         after, row = before, noise(node, before, still)
-        at = program.keep(paths)
+        at = paths
         for _ in range(2):
             coordinates.advance(node, spacing, etas, before, after)
             coordinates.add_noise(node, row)

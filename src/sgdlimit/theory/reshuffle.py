@@ -126,13 +126,6 @@ class ReshuffleProgram(EventProgram):
         past = self._cross(past, draws, cell, np.int32(node), Span(*span[:4]))
         return self._averages(past, draws, cell.arrived, node + 1, span.epochs), None, past
 
-    def keep(self, past: Past) -> Past:
-        return past
-
-    def again(self, past: Past, arrival: Past) -> Past:
-        """A cell's jumps are the last of their histories, so a second pass sees nothing of the first and writes over it."""
-        return arrival
-
     def resume(self, past: Past, draws: Histories, arrived: Array, node: int, span: EpochSpan, before: Averages) -> Averages:
         """Averages on the other side of `node`: where an epoch ends all its jumps are behind. The risk is that of all samples as
         they are."""

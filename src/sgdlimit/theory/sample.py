@@ -378,11 +378,12 @@ class SampleProgram:
                 tangent_memory=shift(paths.tangent_memory, 1, reach),
             )
 
-        self.keep = lambda paths: paths
         self.again = lambda paths, arrival: paths
         self.resume = lambda paths, draws, arrived, node, span, before: before
         self.look = jax.jit(lambda paths, back, reach: jax.vmap(lambda one: look(one, back, reach))(paths), static_argnums=2)
         self.reach = lambda directions: min(directions, REACH)
-        self.begin = jax.jit(jax.vmap(begin, in_axes=(0, None, 0, 0)))
+        start = jax.jit(jax.vmap(begin, in_axes=(0, None, 0, 0)))
+        still = {"where": None, "drift": None, "noise": None, "bridge": None}  # events, whose number would need a program of its own
+        self.begin = lambda draws, rho_root, normals, directions: start(draws._replace(**still), rho_root, normals, directions)
         self.cross = jax.jit(jax.vmap(cross, in_axes=(0, 0, 0, None, None, None)))
         self.settle = jax.jit(jax.vmap(settle, in_axes=(0, 0, None, None)), donate_argnums=0)
