@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import panel as pn
 from bokeh.models import ColorBar, ColumnDataSource, DataRange1d, LinearColorMapper, Range1d
 from bokeh.palettes import Viridis256
 
@@ -16,7 +17,7 @@ from ..results import Result
 HEIGHT = 290
 FADED = 0.3  # of curves that belong to earlier settings
 DIVERGING = tuple(f"#{r:02x}{g:02x}{b:02x}" for r, g, b in [
-    tuple(int(round(255 * c)) for c in (np.array(low) * (1 - t) + np.array(high) * t))
+    tuple(round(255 * c) for c in (np.array(low) * (1 - t) + np.array(high) * t))
     for low, high in (((0.02, 0.19, 0.38), (0.97, 0.97, 0.97)), ((0.97, 0.97, 0.97), (0.40, 0.0, 0.12)))
     for t in np.linspace(0, 1, 128)
 ])  # fmt: skip
@@ -179,3 +180,15 @@ class Laws:
 def legend(names: Mapping[str, str]) -> list[tuple[str, str, Any, str]]:
     """Name, colour, dash and marker of each dynamics."""
     return [(name, *dynamics_look(i)) for i, name in enumerate(names.values())]
+
+
+def card(plot: Any) -> Any:
+    """A picture on its own ground, which is light on a dark page too: its lines and letters are made for paper."""
+    styles = {
+        "background": "var(--card)",
+        "border": "1px solid var(--rule)",
+        "border-radius": "4px",
+        "padding": "4px 2px 0",
+        "min-width": "0",
+    }
+    return pn.pane.Bokeh(plot, sizing_mode="stretch_width", styles=styles)

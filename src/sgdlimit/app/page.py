@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import html
 import secrets
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,12 +14,11 @@ from typing import Any
 import panel as pn
 from panel.io.state import set_curdoc
 
-from ..errors import InputError
+from ..errors import InputError, SolveError
 from ..results import Result, Simulation, Solution
 from .choices import DYNAMICS, FEATURES, MOST_UNITS, PRESETS, REPEATS, RTOL, START, TRAINING, VIEWS, Choices, Field, Opened, read_text
 from .desk import Desk
-from .figures import Curves, Laws, TwoTimes, legend
-from .sweeps import SweepView, card
+from .figures import Curves, Laws, TwoTimes, card, legend
 
 HERE = Path(__file__).parent
 TITLES = dict(zip(VIEWS, ("Curves", "Laws of weights and samples", "Two times", "Sweep"), strict=True))
@@ -50,7 +50,7 @@ class Visit:
     """The page of one visitor."""
 
     def __init__(self, site: Site, query: Mapping[str, str], location: Any):
-        self.site, self.location, self.doc = site, location, pn.state.curdoc
+        self.site, self.location, self.doc, self.thread = site, location, pn.state.curdoc, threading.get_ident()
         self.token = secrets.token_urlsafe(18)
         site.visits[self.token] = self
         self.choices, complaints = Choices.read(query, site.opened)
@@ -234,7 +234,7 @@ class Visit:
     def ask(self, line: Line, order: dict[str, Any], hear: Callable[[str, Any], None]) -> None:
         try:
             line.job = self.site.desk.ask(order, lambda what, value: self.later(hear, what, value))
-        except InputError as e:
+        except (InputError, SolveError) as e:
             line.state, line.words = "failed", f"{e}."
 
     def drop(self, lines: Mapping[str, Line]) -> None:
@@ -253,13 +253,15 @@ class Visit:
         self.site.visits.pop(self.token, None)
 
     def later(self, what: Callable[..., None], *arguments: Any) -> None:
-        """On this page's own turn: the desk calls from its own thread."""
+        """On this page's own turn: the desk calls from its own thread, unless it knows the answer already."""
 
         def turn() -> None:
             with set_curdoc(self.doc):
                 what(*arguments)
 
-        if self.token in self.site.visits:
+        if self.thread == threading.get_ident():
+            what(*arguments)  # told at once, on the page's own turn
+        elif self.token in self.site.visits:
             self.doc.add_next_tick_callback(turn)
 
     # --- hearing -------------------------------------------------------------------------------------------------------------
@@ -306,21 +308,21 @@ class Visit:
         self.curves: Curves | None = None
         self.chips = pn.pane.HTML("", **self.css)
         self.words = pn.pane.HTML("", **self.css)
-        grid = {"display": "grid", "grid-template-columns": "repeat(auto-fit, minmax(min(100%, 22rem), 1fr))", "gap": "10px"}
-        self.plots = pn.Column(styles=grid, sizing_mode="stretch_width")
-        self.laws, self.two_times = Laws(), TwoTimes()
+        self.plots = pn.Column(styles=_grid(22), sizing_mode="stretch_width")
+        self.laws: Laws | None = None  # made when they are looked at: most visits look at curves
+        self.two_times: TwoTimes | None = None
         self.law_of = pn.widgets.Select(name="Dynamics", options=[], **{**self.css, "max_width": 260})
         self.direction = pn.widgets.Select(name="Direction", options={"1": 0}, value=0, **{**self.css, "max_width": 140})
         for widget in (self.law_of, self.direction):
             widget.param.watch(lambda event: None if self.silent else self.look(), "value")
         self.law_words = pn.pane.HTML("", **self.css)
-        three = {**grid, "grid-template-columns": "repeat(auto-fit, minmax(min(100%, 15rem), 1fr))"}
-        cards = lambda plots, style: pn.Column(*map(card, plots), styles=style, sizing_mode="stretch_width")
+        self.law_plots, self.two_time_plots = pn.Column(**_plain()), pn.Column(**_plain())
         chooser = pn.FlexBox(self.law_of, self.direction, sizing_mode="stretch_width")
-        laws = pn.Column(self.law_words, cards(self.laws.plots, three), **_plain())
-        two = pn.Column(cards(self.two_times.plots, grid), **_plain())
-        views = [("curves", self.plots), ("laws", laws), ("two-times", two)]
+        laws = pn.Column(self.law_words, self.law_plots, **_plain())
+        views = [("curves", self.plots), ("laws", laws), ("two-times", self.two_time_plots)]
         if self.site.sweeps:
+            from .sweeps import SweepView  # for few visits
+
             self.sweep = SweepView(self.site.sweeps, self.css, self.notice)
             views.append(("sweep", self.sweep.view))
         self.views = [name for name, _ in views]
@@ -390,6 +392,9 @@ class Visit:
             self.direction.param.update(options=options, value=next(iter(options.values())), visible=k > 1)
             self.silent = False
         if pairs:
+            if self.two_times is None:
+                self.two_times = TwoTimes()
+                self.two_time_plots.append(_cards(self.two_times.plots, 22))
             self.two_times.show(line.result, self.direction.value)
         elif line.state not in ("waiting", "coarse"):
             self._ask_laws(self.law_of.value)
@@ -408,13 +413,16 @@ class Visit:
             self.law_job = None
             if what == "answer":
                 self.law_words.object = ""
+                if self.laws is None:
+                    self.laws = Laws()
+                    self.law_plots.append(_cards(self.laws.plots, 15))
                 self.laws.show(value, self.direction.value if isinstance(self.direction.value, int) else 0)
             else:
                 self.law_words.object = f"<p class='bad'>{html.escape(str(value))}</p>"
 
         try:
             self.law_job = self.site.desk.ask(order, lambda what, value: self.later(heard, what, value))
-        except InputError as e:
+        except (InputError, SolveError) as e:
             self.notice([f"{e}."])
 
     # --- words -----------------------------------------------------------------------------------------------------------------
@@ -476,6 +484,16 @@ class Visit:
 
 def _plain() -> dict[str, Any]:
     return {"sizing_mode": "stretch_width", "margin": 0}
+
+
+def _grid(narrowest: int) -> dict[str, str]:
+    """As many columns as there is room for, each at least so many letters wide."""
+    columns = f"repeat(auto-fit, minmax(min(100%, {narrowest}rem), 1fr))"
+    return {"display": "grid", "grid-template-columns": columns, "gap": "10px"}
+
+
+def _cards(plots: list[Any], narrowest: int) -> Any:
+    return pn.Column(*map(card, plots), styles=_grid(narrowest), sizing_mode="stretch_width")
 
 
 def _in_order(kinds: list[str]) -> tuple[str, ...]:

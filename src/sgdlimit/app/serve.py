@@ -112,14 +112,19 @@ def serve(
 
 
 def _warm(desk: Desk, opened: Mapping[str, Opened]) -> None:
-    """Ask for what a visit begins with before anybody comes."""
+    """Ask for what a visit begins with before anybody comes, one after the other so that the first is there soonest."""
     from .choices import DEFAULT, Choices
 
     choices = Choices.of(next(iter(opened), DEFAULT), opened)
-    for kind in ("sgd", "flow", "sme"):
-        if kind in choices.shown and not choices.refusal(kind):
+    kinds = [kind for kind in choices.shown if not choices.refusal(kind)]
+
+    def next_one(what: str = "answer", value: Any = None) -> None:
+        if what in ("coarse", "answer", "failed") and kinds:
+            kind = kinds.pop(0)
             settings = choices.settings(opened, (kind,))
-            desk.ask({"kind": "theory", "settings": settings, "key": choices.key(kind, opened)}, lambda what, value: None)
+            desk.ask({"kind": "theory", "settings": settings, "key": choices.key(kind, opened)}, next_one)
+
+    next_one()
 
 
 def _run(desk, opened, results, sweeps, port, address, origins, show, tell) -> None:

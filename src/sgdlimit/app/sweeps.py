@@ -16,6 +16,7 @@ from ..plot import BAND
 from ..report.curves import dynamics_look, frame
 from ..results import CURVES
 from ..sweep.reading import Axis, Reading, cell_edges, read, sorted_axes
+from .figures import card
 
 PALETTE = tuple(reversed(Viridis256))  # the best, the least, is bright
 
@@ -133,15 +134,3 @@ class SweepView:
 def plain(axis: Axis) -> str:
     """An axis's label without TeX."""
     return axis.label.replace(r"$\eta$", "η").replace("$", "")
-
-
-def card(plot: Any) -> Any:
-    """A picture on its own ground, which is light on a dark page too: its lines and letters are made for paper."""
-    styles = {
-        "background": "var(--card)",
-        "border": "1px solid var(--rule)",
-        "border-radius": "4px",
-        "padding": "4px 2px 0",
-        "min-width": "0",
-    }
-    return pn.pane.Bokeh(plot, sizing_mode="stretch_width", styles=styles)

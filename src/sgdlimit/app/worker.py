@@ -82,6 +82,7 @@ class Worker:
         self.kept: OrderedDict[str, Any] = OrderedDict()
 
     def serve(self) -> None:
+        self.tell(0, "ready")
         for _ in range(THREADS):
             threading.Thread(target=self.work, daemon=True).start()
         while True:
