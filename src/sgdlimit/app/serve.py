@@ -13,6 +13,7 @@ from typing import Any
 from ..errors import InputError, refuse
 from .choices import Opened, toml
 from .desk import Desk
+from .worker import without_dask
 
 MOST_VISITS = 24
 IDLE = 10_000  # milliseconds after which a page that was left gives back what it had
@@ -104,6 +105,8 @@ def serve(
         raise refuse("--port", "lie between 0 and 65535", port)
     desk = desk or Desk()  # first of all: it starts while the libraries of the page are read
     try:
+        if not any(path.suffix == ".zarr" for path in paths):
+            without_dask()
         opened, results, sweeps = files(paths)
         _warm(desk, opened)
         _run(desk, opened, results, sweeps, port, address, origins, show, tell)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import heapq
 import itertools
 import os
+import sys
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
@@ -62,6 +64,7 @@ class Job:
 def run(connection: Connection) -> None:
     """Serve the pipe until it is closed."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    without_dask()
     from ..run import use_compilation_cache
     from ..theory import shapes
 
@@ -80,6 +83,8 @@ class Worker:
         self.order, self.fine = itertools.count(), 0
         self.change = threading.Condition()
         self.kept: OrderedDict[str, Any] = OrderedDict()
+        self.warm: set[str] = set()
+        self.compiling = threading.Lock()
 
     def serve(self) -> None:
         self.tell(0, "ready")
@@ -125,7 +130,8 @@ class Worker:
                 job.watch()
                 if job.steps is None:
                     job.steps = STEPS[job.asked["kind"]](self, job)
-                more = next(job.steps, False)
+                with self.alone(job):
+                    more = next(job.steps, False)
             except Cancelled:
                 self.tell(job.number, "cancelled")
             except Exception as e:
@@ -141,6 +147,19 @@ class Worker:
                 self.change.notify()
             if not more:
                 self.tidy()
+
+    @contextmanager
+    def alone(self, job: Job) -> Iterator[None]:
+        """Compilation does not go faster beside another one: a dynamics of a model seen for the first time waits for others of its kind."""
+        asked = job.asked["settings"]
+        name = f"{job.asked['kind']} {asked['problem']['model']} {[one['kind'] for one in asked['dynamics']]}"
+        if name in self.warm or job.priority != COARSE:
+            yield
+            return
+        with self.compiling:
+            job.watch()
+            yield
+            self.warm.add(name)
 
     def keep(self, key: str, result: Any) -> None:
         with self.change:
@@ -159,6 +178,12 @@ class Worker:
             self.kept.clear()
             jax.clear_caches()
             gc.collect()
+
+
+def without_dask() -> None:
+    """Where Dask is installed, xarray reads it before it makes its first dataset, for a second: this process has no use for it."""
+    if "dask" not in sys.modules:
+        sys.modules["dask"] = None  # pyright: ignore[reportArgumentType]
 
 
 def resident() -> int:
