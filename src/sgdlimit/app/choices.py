@@ -56,14 +56,14 @@ class Field:
 
 TRAINING = (
     Field("step", "step η", 0.05, 6.0, 0.05, 1e-3, 50.0),
-    Field("ratio", "samples per feature n/d", 0.2, 8.0, 0.1, 0.02, 100.0),
+    Field("ratio", "samples n/d", 0.2, 8.0, 0.1, 0.02, 100.0),
     Field("ridge", "ridge penalty λ", 0.0, 0.5, 0.01, 0.0, 10.0),
     Field("horizon", "horizon t", 0.5, 20.0, 0.5, 0.05, 40.0),
 )
 START = (
-    Field("teacher", "variance of teacher weights", 0.1, 5.0, 0.05, 1e-3, 25.0),
-    Field("start", "variance of initial weights", 0.0, 3.0, 0.05, 0.0, 25.0),
-    Field("overlap", "initial weights = this × teacher +", -1.0, 1.0, 0.05, -5.0, 5.0),
+    Field("teacher", "teacher variance", 0.1, 5.0, 0.05, 1e-3, 25.0),
+    Field("start", "start variance", 0.0, 3.0, 0.05, 0.0, 25.0),
+    Field("overlap", "start along the teacher", -1.0, 1.0, 0.05, -5.0, 5.0),
 )
 FEATURES = Field("d", "features d", 100, 4000, 100, 50, 4000, whole=True)
 NOISE = Field("noise", "label noise σ", 0.0, 2.0, 0.05, 0.0, 10.0)

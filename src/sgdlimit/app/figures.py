@@ -191,4 +191,4 @@ def card(plot: Any) -> Any:
         "padding": "4px 2px 0",
         "min-width": "0",
     }
-    return pn.pane.Bokeh(plot, sizing_mode="stretch_width", styles=styles)
+    return pn.Column(pn.pane.Bokeh(plot, sizing_mode="stretch_width"), sizing_mode="stretch_width", styles=styles)

@@ -21,7 +21,7 @@ from .desk import Desk
 from .figures import Curves, Laws, TwoTimes, card, legend
 
 HERE = Path(__file__).parent
-TITLES = dict(zip(VIEWS, ("Curves", "Laws of weights and samples", "Two times", "Sweep"), strict=True))
+TITLES = dict(zip(VIEWS, ("Curves", "Laws", "Two times", "Sweep"), strict=True))
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Line:
 class Visit:
     """The page of one visitor."""
 
-    def __init__(self, site: Site, query: Mapping[str, str], location: Any):
-        self.site, self.location, self.doc, self.thread = site, location, pn.state.curdoc, threading.get_ident()
+    def __init__(self, site: Site, query: Mapping[str, str]):
+        self.site, self.doc, self.thread, self.loaded = site, pn.state.curdoc, threading.get_ident(), False
         self.token = secrets.token_urlsafe(18)
         site.visits[self.token] = self
         self.choices, complaints = Choices.read(query, site.opened)
@@ -88,7 +88,8 @@ class Visit:
         self.simulate.on_click(lambda event: self.begin_runs())
         self.links = pn.pane.HTML(self._links(), **css)
         self._fill_parameters()
-        more = pn.Card(self.start, title="Teacher and start", collapsed=True, **{**css, "margin": (8, 0)})
+        more = pn.Card(self.start, title="Teacher and start", collapsed=True, header_color="var(--ink)", header_background="transparent",
+                       **{**css, "margin": (8, 0)})  # fmt: skip
         group = lambda title: pn.pane.HTML(f"<h2>{title}</h2>", **{**css, "margin": (10, 0, 0, 0)})
         parts = [self.model, self.parameters, self.training, more, group("Dynamics"), self.shown]
         if self.site.results:
@@ -97,7 +98,9 @@ class Visit:
             self.saved.param.watch(lambda event: self._show_saved(), "value")
             parts += [group("Saved results"), self.saved]
         parts += [group("Real runs"), self.d, self.simulate, group("Download"), self.links]
-        self.controls = pn.Column(*parts, **_plain())
+        self.address = pn.widgets.TextInput(visible=False)
+        self.address.jscallback(value="if (source.value) window.history.replaceState({}, '', source.value)")
+        self.controls = pn.Column(*parts, self.address, **_plain())
 
     def _slider(self, one: Field) -> Any:
         value = {**self.choices.parameters, **self.choices.numbers}[one.name]
@@ -112,7 +115,7 @@ class Visit:
                 name=one.label, start=min(one.start, value), end=max(one.end, value), step=one.step, value=value,
                 fixed_start=one.least, fixed_end=one.most, format="0.[0000]", **self.css,
             )  # fmt: skip
-            for part in (widget._slider, widget._value_edit):  # the parts of a composite have styles of their own
+            for part in (widget._slider, widget._value_edit, widget._label):  # the parts of a composite have styles of their own
                 part.stylesheets = self.css["stylesheets"]
         widget.param.watch(self._changed, "value")
         self.sliders[one.name] = widget
@@ -243,6 +246,11 @@ class Visit:
                 self.site.desk.drop(line.job)
                 line.job = None
 
+    def arrived(self) -> None:
+        """The browser has the page."""
+        self.loaded = True
+        self.tell_address()
+
     def leave(self) -> None:
         """The visitor is gone."""
         self.generation += 1
@@ -312,7 +320,7 @@ class Visit:
         self.laws: Laws | None = None  # made when they are looked at: most visits look at curves
         self.two_times: TwoTimes | None = None
         self.law_of = pn.widgets.Select(name="Dynamics", options=[], **{**self.css, "max_width": 260})
-        self.direction = pn.widgets.Select(name="Direction", options={"1": 0}, value=0, **{**self.css, "max_width": 140})
+        self.direction = pn.widgets.Select(name="Direction", options={"1": 0}, value=0, visible=False, **{**self.css, "max_width": 140})
         for widget in (self.law_of, self.direction):
             widget.param.watch(lambda event: None if self.silent else self.look(), "value")
         self.law_words = pn.pane.HTML("", **self.css)
@@ -374,7 +382,7 @@ class Visit:
 
     def look(self) -> None:
         """Fill the view that is open with what there is."""
-        ready = {title: kind for kind, (title, _) in DYNAMICS.items() if kind in self.theory and self.theory[kind].result is not None}
+        ready = {title: kind for kind, (title, _) in DYNAMICS.items() if kind in self.theory}
         if ready != self.law_of.options:
             self.silent = True
             kept = self.law_of.value if self.law_of.value in ready.values() else next(iter(ready.values()), None)
@@ -439,7 +447,8 @@ class Visit:
             line, runs = self.theory.get(kind), self.runs.get(kind)
             if kind in self.site.results:
                 if kind in self.saved.value:
-                    chips.append(_chip(title, colour, dash, "saved", "done", 1.0))
+                    runs_saved = isinstance(self.site.results[kind], Simulation)
+                    chips.append(_chip(title, colour, dash, "saved", "done", 1.0, point=runs_saved))
                 continue
             if line is None:
                 continue
@@ -461,8 +470,8 @@ class Visit:
         )
 
     def tell_address(self) -> None:
-        if self.location is not None:
-            self.location.search = self.choices.address()
+        """In the browser's own line, in place of what was there: a move of a slider is no page to go back to."""
+        self.address.value = self.choices.address() if self.loaded else ""
 
     def _links(self) -> str:
         link = lambda name, text: f"<a class='button' download href='download/{self.token}/{name}'>{text}</a>"
@@ -511,7 +520,7 @@ def _stands(line: Line) -> tuple[str, float]:
         return f"±{error:.1%}, sharpening to {RTOL:.0%}", line.fraction
     if line.state == "diverged":
         return "diverges", 1.0
-    return f"±{error:.1%}", 1.0
+    return f"±{error:.1%}" if error >= 1e-3 else "±<0.1%", 1.0
 
 
 def _chip(title: str, colour: str, dash: Any, words: str, state: str, fraction: float, point: bool = False) -> str:

@@ -151,7 +151,8 @@ def _run(desk, opened, results, sweeps, port, address, origins, show, tell) -> N
             made.add_panel("controls", pn.pane.HTML(words))
             made.add_panel("results", pn.Column())
             return made
-        visit = Visit(site, query, pn.state.location)
+        visit = Visit(site, query)
+        pn.state.onload(visit.arrived)
         pn.state.on_session_destroyed(lambda context: visit.leave())
         made.add_panel("controls", visit.controls)
         made.add_panel("results", visit.results)

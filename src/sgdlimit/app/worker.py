@@ -123,6 +123,8 @@ class Worker:
             return job
 
     def work(self) -> None:
+        import numpy as np
+
         while True:
             job = self.take()
             priority, more = job.priority, False
@@ -130,7 +132,8 @@ class Worker:
                 job.watch()
                 if job.steps is None:
                     job.steps = STEPS[job.asked["kind"]](self, job)
-                with self.alone(job):
+                # Settings of a thread do not go into the steps: another thread may take the next one.
+                with self.alone(job), np.errstate(all="ignore"):
                     more = next(job.steps, False)
             except Cancelled:
                 self.tell(job.number, "cancelled")
@@ -231,15 +234,14 @@ def _theory(worker: Worker, job: Job) -> Iterator[bool]:
     times = np.linspace(0.0, run.horizon, POINTS)
     # From node to node one program serves all steps and horizons, which a jump's does not.
     method = "paths" if isinstance(dynamics, SGD) and dynamics.sampling == "replacement" else "auto"
-    with np.errstate(all="ignore"):
-        last = None
-        for solution in refinements(problem, dynamics, run.horizon, run.rtol, run.seed, times, method, job.progress, job.watch):
-            last = solution
-            if solution.status.code == "inaccurate":
-                job.tell(job.number, "coarse", solution)
-                yield True
-        worker.keep(job.asked["key"], last)
-        job.tell(job.number, "answer", last)
+    last = None
+    for solution in refinements(problem, dynamics, run.horizon, run.rtol, run.seed, times, method, job.progress, job.watch):
+        last = solution
+        if solution.status.code == "inaccurate":
+            job.tell(job.number, "coarse", solution)
+            yield True
+    worker.keep(job.asked["key"], last)
+    job.tell(job.number, "answer", last)
 
 
 def _simulation(worker: Worker, job: Job) -> Iterator[bool]:
