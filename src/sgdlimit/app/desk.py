@@ -97,12 +97,15 @@ class Desk:
         return len(self.asked)
 
     def close(self) -> None:
+        """End the process. A listener that waits for it hears the end of the pipe."""
         with self.lock:
             self.closed = True
-            self.pipe.close()
+            self._send(("stop", None))
         self.process.join(5)
         if self.process.is_alive():
             self.process.kill()
+        self.listener.join(5)
+        self.pipe.close()
 
     # --- the process ---------------------------------------------------------------------------------------------------------
 
@@ -114,7 +117,8 @@ class Desk:
         self.process = context.Process(target=run, args=(theirs,), daemon=True, name="sgdlimit explore")
         self.process.start()
         theirs.close()
-        threading.Thread(target=self._listen, args=(self.pipe,), daemon=True).start()
+        self.listener = threading.Thread(target=self._listen, args=(self.pipe,), daemon=True)
+        self.listener.start()
 
     def _send(self, message: Any) -> None:
         try:

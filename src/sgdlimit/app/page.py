@@ -21,6 +21,7 @@ from .desk import Desk
 from .figures import Curves, Laws, TwoTimes, card, legend
 
 HERE = Path(__file__).parent
+NO_SCROLLING = ".scroll-button { display: none !important; }"  # a column's button would take the first cell of a grid
 TITLES = dict(zip(VIEWS, ("Curves", "Laws", "Two times", "Sweep"), strict=True))
 
 
@@ -54,7 +55,7 @@ class Visit:
         self.token = secrets.token_urlsafe(18)
         site.visits[self.token] = self
         self.choices, complaints = Choices.read(query, site.opened)
-        self.generation, self.silent = 0, False
+        self.generation, self.silent, self.asking = 0, False, False
         self.theory: dict[str, Line] = {}
         self.runs: dict[str, Line] = {}
         self.simulated: Choices | None = None
@@ -187,6 +188,7 @@ class Visit:
     def begin(self) -> None:
         """Ask for the theory of what is chosen now; what was asked before is not wanted any more."""
         self.generation += 1
+        self.asking = True  # some answers are told at once, while others are yet to be asked for
         self.drop(self.theory)
         if self.simulated is not None and not self._same_problem(self.simulated):
             self.forget_runs()
@@ -210,6 +212,7 @@ class Visit:
             settings = self.choices.settings(self.site.opened, (kind,))
             order = {"kind": "theory", "settings": settings, "key": self.choices.key(kind, self.site.opened)}
             self.ask(self.theory[kind], order, functools.partial(self.heard_theory, self.generation, kind))
+        self.asking = False
         self.status()
 
     def begin_runs(self) -> None:
@@ -316,7 +319,7 @@ class Visit:
         self.curves: Curves | None = None
         self.chips = pn.pane.HTML("", **self.css)
         self.words = pn.pane.HTML("", **self.css)
-        self.plots = pn.Column(styles=_grid(22), sizing_mode="stretch_width")
+        self.plots = pn.Column(styles=_grid(22), stylesheets=[NO_SCROLLING], sizing_mode="stretch_width")
         self.laws: Laws | None = None  # made when they are looked at: most visits look at curves
         self.two_times: TwoTimes | None = None
         self.law_of = pn.widgets.Select(name="Dynamics", options=[], **{**self.css, "max_width": 260})
@@ -441,6 +444,8 @@ class Visit:
 
     def status(self) -> None:
         """The legend, which also tells how each dynamics stands."""
+        if self.asking:
+            return
         chips, told = [], []
         looks = legend({kind: title for kind, (title, _) in DYNAMICS.items()} | {f"saved {name}": name for name in self.site.results})
         for kind, (title, colour, dash, _) in zip([*DYNAMICS, *self.site.results], looks, strict=True):
@@ -502,7 +507,7 @@ def _grid(narrowest: int) -> dict[str, str]:
 
 
 def _cards(plots: list[Any], narrowest: int) -> Any:
-    return pn.Column(*map(card, plots), styles=_grid(narrowest), sizing_mode="stretch_width")
+    return pn.Column(*map(card, plots), styles=_grid(narrowest), stylesheets=[NO_SCROLLING], sizing_mode="stretch_width")
 
 
 def _in_order(kinds: list[str]) -> tuple[str, ...]:

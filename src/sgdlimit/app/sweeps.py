@@ -118,6 +118,15 @@ class SweepView:
         if not indices:
             return
         reading, at = self.reading, self.index[indices[0]]
+        if not any(np.isfinite(panel.curves[at]).any() for panel in reading.panels):
+            codes = {panel.code[at] for panel in reading.panels}
+            words = (
+                "Nothing of this point is computed yet."
+                if codes == {""}
+                else "This point has no curves: training diverges at once, or it failed."
+            )
+            self.right.objects = [pn.pane.HTML(f"<p>{words}</p>", styles={"color": "var(--soft)"})]
+            return
         y, x = reading.axes
         place = (y.values[at[0]], x.values[at[-1]])
         title = f"{plain(y)} = {place[0]:.4g}, {plain(x)} = {place[1]:.4g}"

@@ -94,7 +94,9 @@ class Worker:
             try:
                 order, asked = self.connection.recv()
             except (EOFError, OSError):
-                os._exit(0)  # nobody is there any more: threads in the middle of a job are not waited for
+                order, asked = "stop", None  # nobody is there any more
+            if order == "stop":
+                os._exit(0)  # threads in the middle of a job are not waited for
             with self.change:
                 if order == "do":
                     job = self.jobs[asked["number"]] = Job(asked, self.tell)
