@@ -260,7 +260,7 @@ def server(tmp_path_factory):
     assert line.startswith("Explorer: http://localhost:"), line + (process.stderr.read() if process.stderr else "")
     yield line.split()[1]
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
     assert "Traceback" not in err, err
 
@@ -295,13 +295,12 @@ def generation(page):
 
 
 PLOTTED = """() => {
-    const found = {};
-    for (const model of Bokeh.documents.flatMap(document => [...document.all_models.values ? document.all_models.values() : document._all_models.values()]))
-        if (model.type === "HoverTool" || (model.constructor && model.constructor.__name__ === "HoverTool")) {
-            const renderer = model.renderers[0], column = renderer.data_source.data;
-            if (column.time && column.time.length && model.tooltips[0][0] === "")
-                (found[model.tooltips[0][1]] ??= []).push({time: [...column.time], value: [...column.value], se: [...column.se]});
-        }
+    const found = {}, models = Bokeh.documents.flatMap(document => [...document._all_models.values()]);
+    for (const model of models.filter(one => one.type === "HoverTool" && one.tooltips[0][0] === "")) {
+        const column = model.renderers[0].data_source.data;
+        if (column.time && column.time.length)
+            (found[model.tooltips[0][1]] ??= []).push({time: [...column.time], value: [...column.value], se: [...column.se]});
+    }
     return found;
 }"""
 

@@ -14,6 +14,7 @@ from ..errors import InputError, nearest, refuse
 
 RTOL = 0.01
 REPEATS = 8
+LESS = "a larger step or n/d, or a shorter horizon"
 MOST_JUMPS = 200.0  # of a sample: the theory's work grows with them
 MOST_EPOCHS = 40.0  # of reshuffled data
 MOST_ENTRIES = 4e7  # of a simulation's data, in numbers
@@ -232,9 +233,9 @@ class Choices:
         n = self.numbers
         jumps = n["horizon"] / (n["step"] * n["ratio"])
         if kind == "sgd" and jumps > MOST_JUMPS:
-            return f"a sample is drawn {jumps:.0f} times up to the horizon, and this page follows at most {MOST_JUMPS:g}: a larger step or n/d, or a shorter horizon"
+            return f"a sample is drawn {jumps:.0f} times up to the horizon, and this page follows at most {MOST_JUMPS:g} ({LESS})"
         if kind == "reshuffle" and jumps > MOST_EPOCHS:
-            return f"the horizon spans {jumps:.0f} epochs, and this page follows at most {MOST_EPOCHS:g} of reshuffled data: a larger step or n/d, or a shorter horizon"
+            return f"the horizon spans {jumps:.0f} epochs, and this page follows at most {MOST_EPOCHS:g} of reshuffled data ({LESS})"
         return ""
 
     def refuse_simulation(self) -> str:
@@ -242,9 +243,10 @@ class Choices:
         n = self.numbers
         entries, updates = n["ratio"] * self.d**2, REPEATS * n["horizon"] * self.d**2 / n["step"]
         if entries > MOST_ENTRIES:
-            return f"the data would have {entries:.2g} numbers, and this page draws at most {MOST_ENTRIES:.2g}: fewer features d or samples n/d"
+            return f"the data would have {entries:.2g} numbers, and this page draws at most {MOST_ENTRIES:.2g} (fewer features or samples)"
         if updates > MOST_UPDATES:
-            return f"the runs would change {updates:.2g} weights, and this page allows {MOST_UPDATES:.2g}: fewer features d, a larger step or a shorter horizon"
+            allowed = f"and this page allows {MOST_UPDATES:.2g}"
+            return f"the runs would change {updates:.2g} weights, {allowed} (fewer features, a larger step or a shorter horizon)"
         return ""
 
     # --- as settings ----------------------------------------------------------------------------------------------------
@@ -305,7 +307,7 @@ class Choices:
         found = cls.of(model, opened)
         numbers, parameters = dict(found.numbers), dict(found.parameters)
         preset = PRESETS.get(model)
-        fields = {one.name: (one, numbers) for one in (*TRAINING, *START)}
+        fields: dict[str, tuple[Field, dict[str, Any]]] = {one.name: (one, numbers) for one in (*TRAINING, *START)}
         fields |= {one.name: (one, parameters) for one in (preset.fields if preset else ())}
         choices: dict[str, Any] = {}
         for name, text in query.items():

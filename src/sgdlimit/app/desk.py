@@ -8,6 +8,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,8 +52,8 @@ class Desk:
     # --- for a page ----------------------------------------------------------------------------------------------------------
 
     def ask(self, order: dict[str, Any], hear: Hear) -> int | None:
-        """Ask for a job, `{"kind": ..., "key": ..., "settings": ...}`; returns a ticket to `drop` it with. Theory that another visitor waits
-        for is not computed twice, and None is returned where the answer was known and has been told.
+        """Ask for a job, `{"kind": ..., "key": ..., "settings": ...}`; returns a ticket to `drop` it with. Theory that another visitor
+        waits for is not computed twice, and None is returned where the answer was known and has been told.
 
         Raises:
             InputError: too much is asked already.
@@ -121,10 +122,8 @@ class Desk:
         self.listener.start()
 
     def _send(self, message: Any) -> None:
-        try:
+        with suppress(OSError, ValueError):  # it died: what is out is given to its successor
             self.pipe.send(message)
-        except (OSError, ValueError):
-            pass  # it died: what is out is given to its successor
 
     def _listen(self, pipe: Any) -> None:
         while True:

@@ -10,7 +10,7 @@ import panel as pn
 from bokeh.models import ColorBar, ColumnDataSource, DataRange1d, LinearColorMapper, Range1d
 from bokeh.palettes import Viridis256
 
-from ..plot import COLOURS, panels, points_shown
+from ..plot import COLOURS, Panel, panels, points_shown
 from ..report.curves import DASHES, data_of, dynamics_look, frame, hover, runs_renderers, theory_renderers
 from ..results import Result
 
@@ -28,10 +28,10 @@ class Curves:
     """Both risks and all overlaps of one shape of problem; theory and runs of every name have their own look."""
 
     def __init__(self, names: Mapping[str, str], like: Result):
-        self.names, self.panels = list(names), panels({"": (like, None)})  # type: ignore[dict-item]
+        self.names, self.panels = list(names), _panels(like)
         self.plots: list[Any] = []
-        self.theory: dict[tuple[str, int], tuple[ColumnDataSource, list[Any]]] = {}
-        self.runs: dict[tuple[str, int], tuple[ColumnDataSource, list[Any]]] = {}
+        self.theory: dict[tuple[str, int], tuple[Any, list[Any]]] = {}
+        self.runs: dict[tuple[str, int], tuple[Any, list[Any]]] = {}
         shared = None
         for p, panel in enumerate(self.panels):
             plot = frame("time t", panel.text, HEIGHT, **({} if shared is None else {"x_range": shared}))
@@ -45,7 +45,7 @@ class Curves:
 
     def fits(self, result: Result) -> bool:
         """Whether a result is of this shape."""
-        return [p.text for p in panels({"": (result, None)})] == [p.text for p in self.panels]  # type: ignore[dict-item]
+        return [p.text for p in _panels(result)] == [p.text for p in self.panels]
 
     def show(self, kind: str, result: Result, theory: bool) -> None:
         which = self.names.index(kind)
@@ -64,6 +64,11 @@ class Curves:
         for p in range(len(self.panels)):
             source, _ = (self.theory if theory else self.runs)[kind, p]
             source.data = {key: [] for key in source.data}
+
+
+def _panels(result: Any) -> list[Panel]:
+    """What is drawn of problems of a result's shape, of theory or real runs."""
+    return panels({"": (result, None)})
 
 
 def _bounded(data: dict[str, np.ndarray], result: Result) -> dict[str, np.ndarray]:
@@ -93,9 +98,17 @@ class TwoTimes:
     def __init__(self) -> None:
         self.parts: dict[str, tuple[Any, ColumnDataSource, LinearColorMapper]] = {}
         for name, symbol, y in (("correlation", "C(t, s)", "time s"), ("response", "R(t, s)", "earlier time s")):
-            plot = frame("time t", y, 380, title=f"{name} {symbol}", x_range=Range1d(0, 1), y_range=Range1d(0, 1), match_aspect=False)
+            plot = frame(
+                "time t",
+                y,
+                380,
+                title=f"{name} {symbol}",
+                x_range=Range1d(start=0, end=1),
+                y_range=Range1d(start=0, end=1),
+                match_aspect=False,
+            )
             plot.grid.visible = False
-            mapper = LinearColorMapper(Viridis256, low=0, high=1, nan_color="rgba(0,0,0,0)")
+            mapper = LinearColorMapper(palette=Viridis256, low=0, high=1, nan_color="rgba(0,0,0,0)")
             source = ColumnDataSource({"image": [], "x": [], "y": [], "dw": [], "dh": []})
             drawn = plot.image("image", x="x", y="y", dw="dw", dh="dh", source=source, color_mapper=mapper)
             plot.add_tools(hover(drawn, name, [("t, s", "$x{0.00}, $y{0.00}"), ("value", "@image{0.0000}")]))
@@ -143,12 +156,12 @@ class Laws:
                 lines = ColumnDataSource({"x": [], "y": [], "fresh": []})
                 boxes = ColumnDataSource({"left": [], "right": [], "top": []})
                 last = j == self.TIMES - 1
-                plot.quad(left="left", right="right", top="top", bottom=0, source=boxes, fill_color=COLOURS[0], fill_alpha=0.3, line_alpha=0,
-                          **({"legend_label": "real runs"} if last else {}))  # fmt: skip
-                plot.line("x", "y", source=lines, color=COLOURS[1], width=2, **({"legend_label": "theory"} if last else {}))
+                named = lambda name, last=last: {"legend_label": name} if last else {}
+                looks = {"fill_color": COLOURS[0], "fill_alpha": 0.3, "line_alpha": 0}
+                plot.quad("left", "right", "top", 0, source=boxes, **looks, **named("real runs"))
+                plot.line("x", "y", source=lines, color=COLOURS[1], width=2, **named("theory"))
                 if law == "sample":
-                    plot.line("x", "fresh", source=lines, color="#555555", width=1.5, line_dash=DASHES[1],
-                              **({"legend_label": "fresh sample"} if last else {}))  # fmt: skip
+                    plot.line("x", "fresh", source=lines, color="#555555", width=1.5, line_dash=DASHES[1], **named("fresh sample"))
                 if last:
                     plot.legend.update(background_fill_alpha=0.6, border_line_color=None, label_text_font_size="11px", spacing=0, padding=2)
                 row.append((plot, lines, boxes))

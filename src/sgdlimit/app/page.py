@@ -22,7 +22,7 @@ from .figures import Curves, Laws, TwoTimes, card, legend
 
 HERE = Path(__file__).parent
 NO_SCROLLING = ".scroll-button { display: none !important; }"  # a column's button would take the first cell of a grid
-TITLES = dict(zip(VIEWS, ("Curves", "Laws", "Two times", "Sweep"), strict=True))
+TITLES: dict[str, str] = dict(zip(VIEWS, ("Curves", "Laws", "Two times", "Sweep"), strict=True))
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ class Visit:
     """The page of one visitor."""
 
     def __init__(self, site: Site, query: Mapping[str, str]):
-        self.site, self.doc, self.thread, self.loaded = site, pn.state.curdoc, threading.get_ident(), False
+        self.site, self.thread, self.loaded = site, threading.get_ident(), False
+        self.doc: Any = pn.state.curdoc
         self.token = secrets.token_urlsafe(18)
         site.visits[self.token] = self
         self.choices, complaints = Choices.read(query, site.opened)

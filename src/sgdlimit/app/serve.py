@@ -134,7 +134,6 @@ def _run(desk, opened, results, sweeps, port, address, origins, show, tell) -> N
     import socket
 
     import panel as pn
-    from bokeh.server.server import Server
     from tornado.web import HTTPError, RequestHandler
 
     from .page import HERE, Site, Visit
@@ -185,7 +184,7 @@ def _run(desk, opened, results, sweeps, port, address, origins, show, tell) -> N
                 probe.bind((address, 0))
                 port = probe.getsockname()[1]
         allowed = [f"{address}:{port}", f"localhost:{port}", f"127.0.0.1:{port}", *origins]
-        server: Server = pn.serve(
+        server: Any = pn.serve(
             {"/": page}, port=port, address=address, websocket_origin=list(dict.fromkeys(allowed)), show=show, start=False, verbose=False,
             title="sgdlimit explorer", extra_patterns=[(r"/download/([\w-]+)/([\w.]+)", Download)], unused_session_lifetime=IDLE,
             check_unused_sessions=2000,

@@ -72,7 +72,7 @@ class SweepView:
         finite = value[np.isfinite(value)]
         # What is far above the bulk, next to the border of divergence, takes the last colour.
         most = min(finite.max(), finite.min() + 3 * (np.median(finite) - finite.min())) if len(finite) else 1.0
-        mapper = LinearColorMapper(PALETTE, low=float(finite.min()) if len(finite) else 0.0, high=float(most), nan_color="#e8e8e4")
+        mapper = LinearColorMapper(palette=PALETTE, low=float(finite.min()) if len(finite) else 0.0, high=float(most), nan_color="#e8e8e4")
         if reading.grid:
             right, up = cell_edges(x), cell_edges(y)
             rows, columns = (part.ravel() for part in np.indices(value.shape))
@@ -87,7 +87,7 @@ class SweepView:
         colour = {"field": "value", "transform": mapper}
         looks = {"line_color": None, "selection_line_color": "#D1184B", "selection_line_width": 3, "nonselection_fill_alpha": 1.0}
         if reading.grid:
-            drawn = plot.quad("left", "right", "bottom", "top", source=self.source, fill_color=colour, **looks)
+            drawn = plot.quad("left", "right", "top", "bottom", source=self.source, fill_color=colour, **looks)
             lost = ColumnDataSource({key: values[flat(diverged)] for key, values in place.items()})
             plot.quad(
                 "left",

@@ -14,10 +14,10 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, cast
 
 COARSE, FINE = 0, 1  # what is done first
 THREADS = 3  # of which at least one is left to coarse answers
@@ -91,10 +91,9 @@ class Worker:
         for _ in range(THREADS):
             threading.Thread(target=self.work, daemon=True).start()
         while True:
-            try:
+            order, asked = "stop", cast(Any, None)
+            with suppress(EOFError, OSError):  # nobody is there any more
                 order, asked = self.connection.recv()
-            except (EOFError, OSError):
-                order, asked = "stop", None  # nobody is there any more
             if order == "stop":
                 os._exit(0)  # threads in the middle of a job are not waited for
             with self.change:
