@@ -449,12 +449,12 @@ class Visit:
             return
         chips, told = [], []
         looks = legend({kind: title for kind, (title, _) in DYNAMICS.items()} | {f"saved {name}": name for name in self.site.results})
-        for kind, (title, colour, dash, _) in zip([*DYNAMICS, *self.site.results], looks, strict=True):
+        for kind, (title, colour, dash, marker) in zip([*DYNAMICS, *self.site.results], looks, strict=True):
             line, runs = self.theory.get(kind), self.runs.get(kind)
             if kind in self.site.results:
                 if kind in self.saved.value:
                     runs_saved = isinstance(self.site.results[kind], Simulation)
-                    chips.append(_chip(title, colour, dash, "saved", "done", 1.0, point=runs_saved))
+                    chips.append(_chip(title, colour, dash, "saved", "done", 1.0, marker if runs_saved else ""))
                 continue
             if line is None:
                 continue
@@ -465,7 +465,7 @@ class Visit:
             if runs is not None:
                 repeats = 0 if runs.result is None else runs.result.dataset.attrs["repeats"]
                 at = f"{repeats} of {REPEATS} real runs" if runs.state != "failed" else "no real runs"
-                chips.append(_chip("", colour, dash, at, runs.state, runs.fraction if runs.job else 1.0, point=True))
+                chips.append(_chip("", colour, dash, at, runs.state, runs.fraction if runs.job else 1.0, marker))
                 if runs.words:
                     told.append(f"{title}, real runs: {runs.words}")
         working = any(line.job for line in (*self.theory.values(), *self.runs.values()))
@@ -529,14 +529,25 @@ def _stands(line: Line) -> tuple[str, float]:
     return f"±{error:.1%}" if error >= 1e-3 else "±<0.1%", 1.0
 
 
-def _chip(title: str, colour: str, dash: Any, words: str, state: str, fraction: float, point: bool = False) -> str:
+SHAPES = {  # of the markers of real runs, as paths around (14, 6)
+    "circle": "M10.5 6a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0 -7 0z",
+    "square": "M11 3h6v6h-6z",
+    "triangle": "M14 2l4 7h-8z",
+    "diamond": "M14 1.5l3 4.5l-3 4.5l-3 -4.5z",
+    "inverted_triangle": "M14 10l4 -7h-8z",
+    "plus": "M14 2v8M10 6h8",
+    "x": "M11 3l6 6M17 3l-6 6",
+}
+
+
+def _chip(title: str, colour: str, dash: Any, words: str, state: str, fraction: float, marker: str = "") -> str:
     dashes = {"solid": "", "dashed": "6 3", "dotted": "2 3", "dotdash": "2 3 6 3"}
     pattern = dashes[dash] if isinstance(dash, str) else " ".join(map(str, dash))
-    mark = (
-        f"<circle cx='14' cy='6' r='3.5' fill='#fff' stroke='{colour}' stroke-width='1.5'/>"
-        if point
-        else f"<line x1='1' y1='6' x2='27' y2='6' stroke='{colour}' stroke-width='2.5' stroke-dasharray='{pattern}'/>"
-    )
+    if marker:
+        drawn = SHAPES.get(marker, SHAPES["circle"])
+        mark = f"<path d='{drawn}' fill='#fff' stroke='{colour}' stroke-width='1.5'/>"
+    else:
+        mark = f"<line x1='1' y1='6' x2='27' y2='6' stroke='{colour}' stroke-width='2.5' stroke-dasharray='{pattern}'/>"
     name = f"<b>{html.escape(title)}</b> " if title else ""
     bar = f"<i style='width:{100 * min(max(fraction, 0.0), 1.0):.0f}%'></i>"
     return f"<span class='chip {state}'><svg width='28' height='12' aria-hidden='true'>{mark}</svg>{name}{html.escape(words)}{bar}</span>"

@@ -92,8 +92,8 @@ class SweepView:
             plot.quad(
                 "left",
                 "right",
-                "bottom",
                 "top",
+                "bottom",
                 source=lost,
                 fill_color="#e8e8e4",
                 hatch_pattern="/",

@@ -46,6 +46,7 @@ ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY, ANISOTROPIC_SHARED = 2.5, 0.3, 0.25
 DISCRETISATION_SHARE = 0.4  # of the tolerance
 MAX_CELLS = 512
 LEAST_SHARED = 16  # cells of a first grid where shapes are few, see `shapes.few`
+HURRIED = 4
 FASTER = 4.0  # than isotropic data, at most, a first grid supposes anisotropic ones to be: few features move faster
 MAX_PATHS = 2**15
 REPLICATES = 8
@@ -308,7 +309,10 @@ class _Run:
 
     def pilot(self) -> Estimate:
         """A cheap first estimate, on enough cells for the march to be stable; it also finds the time of divergence, if there is one."""
-        plan = self._affordable(self._enough(Plan(self._first_cells(), ENGINES[self.method].pilot, 4)), 4)
+        paths = ENGINES[self.method].pilot
+        if not patient() and self.problem.kinks:
+            paths //= HURRIED  # where all paths tell the response, and a first answer is waited for
+        plan = self._affordable(self._enough(Plan(self._first_cells(), paths, 4)), 4)
         while True:
             self.report(0.0, f"pilot with {plan.cells} cells")
             levels = self._replicates(plan, 0)
