@@ -122,7 +122,7 @@ PRESETS: dict[str, Preset] = {
         "Phase retrieval, intensities: (r² − y)² / 4",
         (NOISE,),
         {"noise": 0.1},
-        begin={"step": 0.1, "ratio": 4.0, "ridge": 0.0, "overlap": 0.3},
+        begin={"step": 0.1, "ratio": 4.0, "ridge": 0.0, "horizon": 1.0, "overlap": 0.3},
     ),
     "amplitude_retrieval": Preset(
         "Phase retrieval, amplitudes: (|r| − y)² / 2",

@@ -22,6 +22,7 @@ from .figures import Curves, Laws, TwoTimes, card, legend
 
 HERE = Path(__file__).parent
 NO_SCROLLING = ".scroll-button { display: none !important; }"  # a column's button would take the first cell of a grid
+TOO_COARSE = 0.5  # an error, relative to the curve's scale, with which a first answer is no help
 TITLES: dict[str, str] = dict(zip(VIEWS, ("Curves", "Laws", "Two times", "Sweep"), strict=True))
 
 
@@ -282,6 +283,10 @@ class Visit:
         if generation != self.generation:
             return
         line = self.theory[kind]
+        if what == "coarse" and value.diagnostics["error"] > TOO_COARSE:
+            line.words = f"the first answer is only known to {value.diagnostics['error']:.0%}; a better one is on its way"
+            self.status()
+            return
         self._take(line, what, value)
         if what in ("coarse", "answer"):
             self._draw(kind, value, theory=True)

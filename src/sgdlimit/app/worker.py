@@ -25,9 +25,6 @@ KEPT = 24  # solutions and simulations whose laws can be asked for
 TELL = 0.15  # seconds between two reports of progress
 MEMORY = 1.4 * 2**30  # bytes of this process beyond which compiled programs are let go
 POINTS = 41  # output times
-PATHS = 4000  # behind a law's picture
-AT_ONCE = 4  # coordinates of a law are few kernels; so many times are shown
-BINS = 48
 
 
 class Cancelled(Exception):
