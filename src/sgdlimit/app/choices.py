@@ -133,7 +133,7 @@ PRESETS: dict[str, Preset] = {
     "poisson_regression": Preset(
         "Poisson regression: exp r − y r",
         (Field("most", "largest count", 10, 200, 10, 1, 500, whole=True),),
-        {"most": 100},
+        {"most": 40},
         begin={"step": 0.2, "teacher": 0.4, "start": 0.1},
     ),
     "committee": Preset(
