@@ -46,7 +46,7 @@ class EventEngine:
         """The grid of about so many cells; every second and every fourth node is one for half and a quarter of them."""
         return spaced(self.horizon, cells)
 
-    def room(self, cells: int) -> int:
+    def capacity(self, cells: int) -> int:
         """How many cells there is room for on a grid of so many."""
         return cells
 
@@ -84,7 +84,7 @@ class ReshuffleEngine(EventEngine):
     def path_bytes(self, cells: int) -> int:
         return self._table_bytes * (self.problem.k * (len(self.ends) + 1)) ** 2
 
-    def room(self, cells: int) -> int:
+    def capacity(self, cells: int) -> int:
         """How many cells there is room for: histories know no grid, so there may be more than the grid has, for other numbers of epochs.
         Not where coordinates are sampled or gradients differenced, which go by the finest grid."""
         return cells if self.problem.kinks or isinstance(self.problem.penalty, SmoothPenalty) else room(cells)
@@ -110,7 +110,7 @@ class PathEngine:
     def nodes(self, cells: int) -> np.ndarray:
         return spaced(self.horizon, cells)
 
-    def room(self, cells: int) -> int:
+    def capacity(self, cells: int) -> int:
         return cells
 
     @property

@@ -412,7 +412,7 @@ class _Run:
         number only, not on the order in which threads take them."""
         engine = self.engine
         nodes = engine.nodes(plan.cells)
-        cells = engine.room(len(nodes) - 1)
+        cells = engine.capacity(len(nodes) - 1)
 
         def group(indices: range) -> list[list[Level]]:
             seeds = [np.random.SeedSequence(self.seed, spawn_key=(stage, index)) for index in indices]
