@@ -112,7 +112,7 @@ def test_the_losses_with_kinks_are_the_exact_ones():
     assert float(models.hinge().loss(r, 1.0)) == pytest.approx(0.6)
     assert float(models.hinge().loss(r, -1.0)) == pytest.approx(1.4)
     assert float(models.hinge().loss(jnp.array([1.2]), 1.0)) == 0.0
-    assert float(models.hinge(noise=0.5).label(jnp.array([0.3]), -0.7)) == -1.0
+    assert float(models.hinge(noise=0.5).label(jnp.array([0.3]), -0.35)) == -1.0
     assert float(models.absolute().loss(r, 1.0)) == pytest.approx(0.6)
     exact = models.quantile(level=0.9, width=0)
     assert float(exact.loss(r, 1.4)) == pytest.approx(0.9)
@@ -139,7 +139,8 @@ def test_activations_of_committees(name, f):
     m = models.committee(weights=[1.0, -0.5, 2.0], teacher_weights=[0.7], noise=0.1, activation=name, teacher_activation="tanh")
     assert (m.k, m.k_star) == (3, 1)
     r = np.array([0.3, 0.8, -1.2])
-    assert float(m.label(jnp.array([0.5]), 1.0)) == pytest.approx(0.7 * np.tanh(0.5) + 0.1, rel=1e-5)
+    assert float(m.label(jnp.array([0.5]), 0.1)) == pytest.approx(0.7 * np.tanh(0.5) + 0.1, rel=1e-5)
+    assert m.noise.ppf(stats.norm.cdf(1.0)) == pytest.approx(0.1)
     assert float(m.loss(jnp.asarray(r), 0.2)) == pytest.approx(0.5 * (np.dot([1.0, -0.5, 2.0], f(r)) - 0.2) ** 2, rel=1e-4)
     # The teacher is like the student where nothing else is said.
     same = models.committee(weights=[1.0], noise=0, activation=name)
@@ -174,7 +175,7 @@ def test_reference_committee():
     m = models.build("committee", {"weights": [1.0, -0.5], "noise": 0.2})
     r = jnp.array([0.3, 0.8])
     expected = np.tanh(0.3) - 0.5 * np.tanh(0.8)
-    assert float(m.label(r, 1.0)) == pytest.approx(expected + 0.2, rel=1e-5)
+    assert float(m.label(r, 0.2)) == pytest.approx(expected + 0.2, rel=1e-5)
     assert float(m.loss(r, 0.0)) == pytest.approx(0.5 * expected**2, rel=1e-5)
 
 

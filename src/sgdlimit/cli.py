@@ -285,6 +285,35 @@ def plot(
         print(f"Figure: {path}")
 
 
+@app.command(epilog="Example: sgdlimit explore runs/quickstart/theory-sgd.nc --port 5007")
+@spoken
+def explore(
+    results: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[RESULT]...", help="Results (.nc), settings (.toml) and sweeps (.zarr) to open.", show_default=False),
+    ] = None,
+    port: Annotated[int, typer.Option(metavar="P", help="Port of the page; 0 takes any that is free.")] = 5006,
+    address: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Address to listen on; this machine alone reaches the default.")
+    ] = "127.0.0.1",
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST:PORT", help="A further origin whose pages may connect; may be repeated.", show_default=False),
+    ] = None,
+    show: Annotated[bool, typer.Option("--show/--no-show", help="Open the page in a browser.")] = False,
+) -> None:
+    """Serve a page on which curves follow sliders: theory at once, sharpened while one looks, real runs on demand.
+
+    It ends with Ctrl-C. Nothing that a visitor sends is run as code, and what one may ask for is bounded.
+    """
+    from .app.serve import serve
+
+    try:
+        serve(results or [], port, address, allow_origin or [], show, lambda where: print(f"Explorer: {where}", flush=True))
+    except KeyboardInterrupt:
+        print("Explorer ended.")
+
+
 @contextmanager
 def _points(console: Console) -> Iterator[Callable[[Any], None]]:
     """A bar with the points done, their rate and the time left; a line for every tenth where there is no terminal."""

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
-from scipy import stats
 
+from .checks import number
 from .errors import InputError, refuse
-from .problem import _number
 from .results import CURVES, Result, Simulation, Solution
 
 if TYPE_CHECKING:
@@ -95,10 +94,10 @@ def compare(theory: Solution, runs: Simulation, level: float = 0.01, bias: float
     Raises:
         InputError: the two have different numbers of directions, or no time in common.
     """
-    level = _number("level", level)
+    level = number("level", level)
     if not 0 < level < 1:
         raise refuse("level", "lie in (0, 1)", level, "0.01 calls equal laws different once in a hundred comparisons")
-    if _number("bias", bias) < 0:
+    if number("bias", bias) < 0:
         raise refuse("bias", "not be negative", bias, "0 allows for no finite-size bias")
     limit, real = _aligned(theory, runs)
     allowance = bias / float(real.attrs.get("n_features", np.inf))
@@ -148,6 +147,8 @@ class _Deviation:
         """The worst time: the one that uses up most of what is allowed there."""
         excess = np.maximum(self.difference - allowance * self.scale, 0.0)
         known = self.error > 0
+        from scipy import stats  # not on import: what only draws starts sooner
+
         allowed = np.where(known, stats.t.isf(level / 2, self.degrees), 0.0)
         deviation, beyond = (np.divide(x, self.error, out=np.zeros_like(x), where=known) for x in (self.difference, excess))
         # Without an error there is no chance; rounding still is.

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-from scipy import stats
 
+from .checks import array, number
 from .errors import InputError, refuse
-from .problem import _array, _number
 from .results import Simulation, Solution
 
 if TYPE_CHECKING:
@@ -88,13 +87,15 @@ def laws(theory: Solution, runs: Simulation, times: Any = None, n: int = 2000, l
     Raises:
         InputError: a time is not an output time of both, or one of the results comes from a file.
     """
-    level = _number("level", level)
+    level = number("level", level)
     if not 0 < level < 1:
         raise refuse("level", "lie in (0, 1)", level, "0.01 calls equal laws different once in a hundred comparisons")
     at = chosen_times(theory, runs, times)
     limit, real = drawn(theory, at, DRAWN, seed), drawn(runs, at, n, seed)
     pairs = [(name, a, b) for (name, a), (_, b) in zip(variables(*limit), variables(*real), strict=True)]
     taken = min(len(values) for _, _, values in pairs)
+    from scipy import stats  # not on import: what only draws starts sooner
+
     allowed = float(stats.kstwobign.isf(level / (len(pairs) * len(at))) * np.sqrt(1.0 / taken + 1.0 / DRAWN))
     rows = tuple(_row(name, float(t), a[:, i], b[:, i], allowed) for name, a, b in pairs for i, t in enumerate(at))
     agree, worst = all(row.agree for row in rows), max(rows, key=lambda row: row.ks)
@@ -103,6 +104,8 @@ def laws(theory: Solution, runs: Simulation, times: Any = None, n: int = 2000, l
 
 
 def _row(name: str, time: float, limit: np.ndarray, real: np.ndarray, allowed: float) -> LawRow:
+    from scipy import stats
+
     ks = float(np.asarray(stats.ks_2samp(limit, real, method="asymp").statistic))  # pyright: ignore[reportAttributeAccessIssue]
     distance = float(stats.wasserstein_distance(limit, real)) / (float(limit.std()) or 1.0)
     return LawRow(name, time, ks, allowed, distance, ks <= allowed)
@@ -158,7 +161,7 @@ def chosen_times(theory: Solution | None, runs: Simulation | None, times: Any = 
     own = [result.dataset["time"].values for result in given]
     has = lambda t: all(np.isclose(t, one, rtol=1e-9, atol=1e-12).any() for one in own)
     if times is not None:
-        times = np.atleast_1d(_array("times", times))
+        times = np.atleast_1d(array("times", times))
         if not all(has(t) for t in times):
             raise refuse("times", "be output times of both results", times, "ask solve and simulate for the same times")
         return times

@@ -7,6 +7,9 @@ A model is one function: its arguments are its parameters, it returns a `Model`,
     sl.Problem(loss=m.loss, label=m.label, noise=m.noise, sample_ratio=1.5, ...)
 
 Conventions are those of `sgdlimit.problem`: `loss(r, y)` with `r (k,)`, `label(r_star, z)` with `r_star (k_star,)`.
+
+Programs are compiled for a loss and a label, known by identity or, if they compare, by value. So a model hands out the same functions
+for other numbers wherever it can: the size of the noise is in its law, and numbers of a loss are `With` it.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ import numpy as np
 from scipy import special
 
 from .errors import InputError, nearest, refuse
-from .problem import Gumbel, NoiseLaw, NoNoise, Normal, Penalty, StudentT, Uniform, _array, _number, _positive
+from .problem import Gumbel, Logistic, NoiseLaw, NoNoise, Normal, Penalty, Scaled, StudentT, Uniform, _array, _number, _positive
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,17 @@ class Model:
     k: int = 1
     k_star: int = 1
     penalty: Penalty = None
+
+
+@dataclass(frozen=True)
+class With:
+    """A loss with numbers of its own: `loss(r, y)` is `fn(r, y, *numbers)`. Equal ones compare so."""
+
+    fn: Callable[..., Any]
+    numbers: tuple[float, ...]
+
+    def __call__(self, r: Any, y: Any) -> Any:
+        return self.fn(r, y, *self.numbers)
 
 
 MODELS: dict[str, Callable[..., Model]] = {}
@@ -96,12 +110,20 @@ def as_model(made: Any, name: str) -> Model:
 # --- regression --------------------------------------------------------------------------------------------------------
 
 
-def _gaussian(name: str, noise: float) -> tuple[float, NoiseLaw]:
-    """Size and law of normal label noise; size zero spends no random dimension on it."""
-    size = _number(f"parameters.{name}", noise)
+def _sized(name: str, size: float, law: NoiseLaw) -> NoiseLaw:
+    """Noise of a law so many times; of size zero it spends no random dimension."""
+    size = _number(f"parameters.{name}", size)
     if size < 0:
-        raise refuse(f"parameters.{name}", "not be negative", noise, "a standard deviation; 0 is no noise")
-    return size, (Normal() if size > 0 else NoNoise())
+        raise refuse(f"parameters.{name}", "not be negative", size, "a standard deviation; 0 is no noise")
+    return Scaled(law, size) if size > 0 else NoNoise(law.shape)
+
+
+def _half_square(r, y):
+    return 0.5 * (r[0] - y) ** 2
+
+
+def _plus(r_star, z):
+    return r_star[0] + z
 
 
 @model("ridge_regression")
@@ -110,42 +132,55 @@ def linear_regression(noise: float = 0.5) -> Model:
 
     With `penalty = Ridge(...)` this is ridge regression; its curves have a closed form.
     """
-    size, law = _gaussian("noise", noise)
-    return Model(lambda r, y: 0.5 * (r[0] - y) ** 2, lambda r_star, z: r_star[0] + size * z, law)
+    return Model(_half_square, _plus, _sized("noise", noise, Normal()))
+
+
+def _tanh_loss(r, y):
+    return 0.5 * (jnp.tanh(r[0]) - y) ** 2
+
+
+def _tanh_label(r_star, z):
+    return jnp.tanh(r_star[0]) + z
 
 
 @model()
 def tanh_regression(noise: float = 0.3) -> Model:
     """A saturating unit, non-convex: loss `(tanh r - y)^2 / 2`, label `tanh r* + noise z`, `z` normal."""
-    size, law = _gaussian("noise", noise)
-    return Model(lambda r, y: 0.5 * (jnp.tanh(r[0]) - y) ** 2, lambda r_star, z: jnp.tanh(r_star[0]) + size * z, law)
+    return Model(_tanh_loss, _tanh_label, _sized("noise", noise, Normal()))
 
 
-def _noise(noise: float, df: float | None) -> tuple[float, NoiseLaw]:
-    """Size and law of label noise: Student t with `df` degrees of freedom, normal where none are given."""
-    size, law = _gaussian("noise", noise)
+def _noise(noise: float, df: float | None) -> NoiseLaw:
+    """Label noise: Student t with `df` degrees of freedom, normal where none are given."""
     if df is None:
-        return size, law
-    heavy = StudentT(_positive("parameters.df", df, "degrees of freedom of the noise; 3 has heavy tails"))
-    return size, (heavy if size > 0 else law)
+        return _sized("noise", noise, Normal())
+    return _sized("noise", noise, StudentT(_positive("parameters.df", df, "degrees of freedom of the noise; 3 has heavy tails")))
+
+
+def _pseudo_huber(r, y, width):
+    u = (r[0] - y) / width
+    # u^2 / (1 + sqrt(1 + u^2)) is sqrt(1 + u^2) - 1 without its cancellation near zero.
+    return width**2 * u**2 / (1.0 + jnp.sqrt(1.0 + u**2))
 
 
 @model("pseudo_huber")
 def huber(noise: float = 0.5, df: float | None = 3.0, width: float = 1.0) -> Model:
     """Robust regression under heavy-tailed noise: smooth (pseudo-)Huber loss `width^2 (sqrt(1 + ((r - y)/width)^2) - 1)`,
     label `r* + noise z`, `z` Student t with `df` degrees of freedom (normal for None)."""
-    size, law = _noise(noise, df)
     width = _positive("parameters.width", width, "where the loss turns from quadratic to linear")
-
-    def loss(r, y):
-        u = (r[0] - y) / width
-        # u^2 / (1 + sqrt(1 + u^2)) is sqrt(1 + u^2) - 1 without its cancellation near zero.
-        return width**2 * u**2 / (1.0 + jnp.sqrt(1.0 + u**2))
-
-    return Model(loss, lambda r_star, z: r_star[0] + size * z, law)
+    return Model(With(_pseudo_huber, (width,)), _plus, _noise(noise, df))
 
 
 pseudo_huber = huber
+
+
+def _smooth_pinball(r, y, level, width):
+    u = y - r[0]
+    return level * u + width * jnp.logaddexp(0.0, -u / width)
+
+
+def _pinball(r, y, level):
+    u = y - r[0]
+    return level * u + jnp.maximum(-u, 0.0)
 
 
 @model("quantile_regression")
@@ -156,14 +191,9 @@ def quantile(level: float = 0.5, noise: float = 0.5, df: float | None = None, wi
     level = _number("parameters.level", level)
     if not 0 < level < 1:
         raise refuse("parameters.level", "lie in (0, 1)", level, "0.5 is the median, 0.9 the quantile that one label in ten exceeds")
-    size, law = _noise(noise, df)
+    law = _noise(noise, df)
     width = _width(width, "over which the kink at r = y is rounded; 0 leaves it")
-
-    def loss(r, y):
-        u = y - r[0]
-        return level * u + (width * jnp.logaddexp(0.0, -u / width) if width > 0 else jnp.maximum(-u, 0.0))
-
-    return Model(loss, lambda r_star, z: r_star[0] + size * z, law)
+    return Model(With(_smooth_pinball, (level, width)) if width > 0 else With(_pinball, (level,)), _plus, law)
 
 
 def _width(value: float, fix: str) -> float:
@@ -173,12 +203,23 @@ def _width(value: float, fix: str) -> float:
     return width
 
 
+def _absolute(r, y):
+    return jnp.abs(r[0] - y)
+
+
 @model("median_regression")
 def absolute(noise: float = 0.5, df: float | None = None) -> Model:
     """Regression to the median: loss `|r - y|`, whose gradient jumps at the label; label `r* + noise z`, `z` normal, or Student t with
     `df` degrees of freedom."""
-    size, law = _noise(noise, df)
-    return Model(lambda r, y: jnp.abs(r[0] - y), lambda r_star, z: r_star[0] + size * z, law)
+    return Model(_absolute, _plus, _noise(noise, df))
+
+
+def _intensity_loss(r, y):
+    return 0.25 * (r[0] ** 2 - y) ** 2
+
+
+def _intensity(r_star, z):
+    return r_star[0] ** 2 + z
 
 
 @model()
@@ -187,8 +228,19 @@ def phase_retrieval(noise: float = 0.1) -> Model:
 
     A start without overlap stays without: give `init` some. The loss grows as `r^4`, so SGD takes small steps only.
     """
-    size, law = _gaussian("noise", noise)
-    return Model(lambda r, y: 0.25 * (r[0] ** 2 - y) ** 2, lambda r_star, z: r_star[0] ** 2 + size * z, law)
+    return Model(_intensity_loss, _intensity, _sized("noise", noise, Normal()))
+
+
+def _smooth_amplitude_loss(r, y, width):
+    return 0.5 * (jnp.sqrt(r[0] ** 2 + width**2) - y) ** 2
+
+
+def _amplitude_loss(r, y):
+    return 0.5 * (jnp.abs(r[0]) - y) ** 2
+
+
+def _amplitude(r_star, z):
+    return jnp.abs(r_star[0]) + z
 
 
 @model()
@@ -197,14 +249,28 @@ def amplitude_retrieval(noise: float = 0.1, width: float = 0.1) -> Model:
 
     `width` rounds the kink of `|r|` at zero, where it is not 0. It bears larger steps than the intensities'.
     """
-    size, law = _gaussian("noise", noise)
+    law = _sized("noise", noise, Normal())
     width = _width(width, "over which |r| is rounded at zero; 0 leaves the kink")
+    return Model(With(_smooth_amplitude_loss, (width,)) if width > 0 else _amplitude_loss, _amplitude, law)
 
-    def loss(r, y):
-        size = jnp.sqrt(r[0] ** 2 + width**2) if width > 0 else jnp.abs(r[0])
-        return 0.5 * (size - y) ** 2
 
-    return Model(loss, lambda r_star, z: jnp.abs(r_star[0]) + size * z, law)
+def _poisson_loss(r, y):
+    return jnp.exp(r[0]) - y * r[0]
+
+
+@dataclass(frozen=True)
+class _Count:
+    """A Poisson count of mean `exp(r*)` of at most `most`, by inversion of a uniform number."""
+
+    most: int
+
+    def __call__(self, r_star: Any, z: Any) -> Any:
+        # Weights of the counts 0 ... most, normalised as a softmax: no mean is so large or small that they vanish. Comparing with
+        # the last sum bounds the count by where the sums stop growing, when they round to a little less than one.
+        counts = np.arange(self.most + 1)
+        log_factorial = jnp.asarray(special.gammaln(counts + 1.0), r_star.dtype)
+        below = jnp.cumsum(jax.nn.softmax(counts * r_star[0] - log_factorial))
+        return jnp.sum(below[:-1] < z * below[-1]).astype(r_star.dtype)
 
 
 @model("poisson")
@@ -215,17 +281,7 @@ def poisson_regression(most: int = 100) -> Model:
     `exp` has heavy tails: with `r*` of variance 1 one mean in a thousand is above 22, and with variance 4 above 480. Training
     bears small steps only, and a learning curve's average may rest on few samples; keep teacher and start well below variance 1.
     """
-    most = _integer("parameters.most", most, 1, "the largest count there can be")
-
-    def label(r_star, z):
-        # Weights of the counts 0 ... most, normalised as a softmax: no mean is so large or small that they vanish. Comparing with
-        # the last sum bounds the count by where the sums stop growing, when they round to a little less than one.
-        counts = np.arange(most + 1)
-        log_factorial = jnp.asarray(special.gammaln(counts + 1.0), r_star.dtype)
-        below = jnp.cumsum(jax.nn.softmax(counts * r_star[0] - log_factorial))
-        return jnp.sum(below[:-1] < z * below[-1]).astype(r_star.dtype)
-
-    return Model(lambda r, y: jnp.exp(r[0]) - y * r[0], label, Uniform())
+    return Model(_poisson_loss, _Count(_integer("parameters.most", most, 1, "the largest count there can be")), Uniform())
 
 
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
@@ -261,15 +317,25 @@ def committee(
     out_star = out if teacher_weights is None else _weights("teacher_weights", teacher_weights)
     f = _activation("activation", activation)
     f_star = f if teacher_activation is None else _activation("teacher_activation", teacher_activation)
-    size, law = _gaussian("noise", noise)
+    loss, label = _Committee(tuple(out.tolist()), f), _CommitteeLabel(tuple(out_star.tolist()), f_star)
+    return Model(loss, label, _sized("noise", noise, Normal()), k=len(out), k_star=len(out_star))
 
-    def loss(r, y):
-        return 0.5 * (jnp.dot(jnp.asarray(out, r.dtype), f(r)) - y) ** 2
 
-    def label(r_star, z):
-        return jnp.dot(jnp.asarray(out_star, r_star.dtype), f_star(r_star)) + size * z
+@dataclass(frozen=True)
+class _Committee:
+    weights: tuple[float, ...]
+    activation: Callable[[Any], Any]
 
-    return Model(loss, label, law, k=len(out), k_star=len(out_star))
+    def output(self, r: Any) -> Any:
+        return jnp.dot(jnp.asarray(self.weights, r.dtype), self.activation(r))
+
+    def __call__(self, r: Any, y: Any) -> Any:
+        return 0.5 * (self.output(r) - y) ** 2
+
+
+class _CommitteeLabel(_Committee):
+    def __call__(self, r: Any, y: Any) -> Any:
+        return self.output(r) + y
 
 
 def _activation(name: str, value: str) -> Callable[[Any], Any]:
@@ -294,6 +360,10 @@ def _integer(name: str, value: Any, least: int, fix: str = "") -> int:
 # --- classification ----------------------------------------------------------------------------------------------------
 
 
+def _sign(r_star, z):
+    return jnp.where(r_star[0] + z > 0, 1.0, -1.0)
+
+
 @model()
 def logistic(temperature: float = 1.0) -> Model:
     """Logistic regression: loss `log(1 + exp(-y r))`, label `+1` with probability `1 / (1 + exp(-r* / temperature))`,
@@ -301,32 +371,33 @@ def logistic(temperature: float = 1.0) -> Model:
     temperature = _number("parameters.temperature", temperature)
     if temperature < 0:
         raise refuse("parameters.temperature", "not be negative", temperature, "1 is the logistic law, 0 labels by the sign")
-
-    def label(r_star, z):
-        logit = jnp.log(z) - jnp.log1p(-z) if temperature > 0 else 0.0
-        return jnp.where(r_star[0] > temperature * logit, 1.0, -1.0)
-
-    return Model(_logistic_loss, label, Uniform() if temperature > 0 else NoNoise())
+    return Model(_logistic_loss, _sign, _sized("temperature", temperature, Logistic()))
 
 
 def _logistic_loss(r, y):
     return jnp.logaddexp(0.0, -y * r[0])
 
 
+def _hinge(r, y):
+    return jnp.maximum(0.0, 1.0 - y * r[0])
+
+
 @model("svm")
 def hinge(noise: float = 0.5) -> Model:
     """A linear classifier with the hinge loss `max(0, 1 - y r)`, whose gradient jumps at the margin; label `sign(r* + noise z)`, `z`
     normal. With a ridge it is the support vector machine."""
-    size, law = _gaussian("noise", noise)
-    return Model(lambda r, y: jnp.maximum(0.0, 1.0 - y * r[0]), lambda r_star, z: jnp.where(r_star[0] + size * z > 0, 1.0, -1.0), law)
+    return Model(_hinge, _sign, _sized("noise", noise, Normal()))
+
+
+def _probit_loss(r, y):
+    return -jax.scipy.special.log_ndtr(y * r[0])
 
 
 @model()
 def probit(noise: float = 1.0) -> Model:
     """Probit regression: loss `-log Phi(y r)`, label `sign(r* + noise z)`, `z` normal, so `+1` has probability
     `Phi(r* / noise)`."""
-    size, law = _gaussian("noise", noise)
-    return Model(lambda r, y: -jax.scipy.special.log_ndtr(y * r[0]), lambda r_star, z: jnp.where(r_star[0] + size * z > 0, 1.0, -1.0), law)
+    return Model(_probit_loss, _sign, _sized("noise", noise, Normal()))
 
 
 @model()
@@ -336,7 +407,13 @@ def softmax(classes: int = 3, temperature: float = 1.0) -> Model:
     classes = _integer("parameters.classes", classes, 2)
     temperature = _positive("parameters.temperature", temperature, "1 draws the class from the softmax of r*")
 
-    def label(r_star, z):
-        return jax.nn.one_hot(jnp.argmax(r_star + temperature * z), classes, dtype=r_star.dtype)
+    law = Scaled(Gumbel(shape=(classes,)), temperature)
+    return Model(_cross_entropy, _largest, law, k=classes, k_star=classes)
 
-    return Model(lambda r, y: -jnp.sum(y * jax.nn.log_softmax(r)), label, Gumbel(shape=(classes,)), k=classes, k_star=classes)
+
+def _cross_entropy(r, y):
+    return -jnp.sum(y * jax.nn.log_softmax(r))
+
+
+def _largest(r_star, z):
+    return jax.nn.one_hot(jnp.argmax(r_star + z), len(r_star), dtype=r_star.dtype)

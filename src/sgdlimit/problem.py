@@ -104,6 +104,32 @@ class NoNoise:
         return np.zeros_like(u)
 
 
+@dataclass(frozen=True)
+class Logistic:
+    """Standard logistic noise: `r_star + z > 0` then has the probability `1 / (1 + exp(-r_star))`."""
+
+    shape: tuple[int, ...] = ()
+
+    def ppf(self, u):
+        return special.logit(u)
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """The noise of another law, `size` times. A size that is in the law is not in the label: what is compiled for a label serves
+    noise of every size."""
+
+    law: NoiseLaw
+    size: float
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.law.shape
+
+    def ppf(self, u):
+        return self.size * self.law.ppf(u)
+
+
 # --- teacher, start, penalty -----------------------------------------------------------------------------------------
 
 

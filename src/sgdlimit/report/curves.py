@@ -37,9 +37,9 @@ def _legend(results: Results) -> tuple[Any, dict[str, Any]]:
     plot.background_fill_alpha = plot.border_fill_alpha = 0
     switches, items = {}, []
     for i, name in enumerate(results):
-        colour = COLOURS[i % len(COLOURS)]
-        line: Any = plot.line([0], [0], line_color=colour, line_width=2, line_dash=DASHES[i % len(DASHES)])
-        mark: Any = plot.scatter([0], [0], line_color=colour, fill_color="white", size=6, marker=MARKERS[i % len(MARKERS)])
+        colour, dash, marker = dynamics_look(i)
+        line: Any = plot.line([0], [0], line_color=colour, line_width=2, line_dash=dash)
+        mark: Any = plot.scatter([0], [0], line_color=colour, fill_color="white", size=6, marker=marker)
         switches[name] = line
         items.append(LegendItem(label=name, renderers=[line, mark]))
     legend = Legend(items=items, click_policy="hide", orientation="horizontal", location="center", border_line_color=None, spacing=18)
@@ -73,30 +73,46 @@ def frame(x: str, y: str, height: int, **options: Any) -> Any:
     return plot
 
 
+def dynamics_look(i: int) -> tuple[str, Any, str]:
+    """Colour, dash and marker of the dynamics number `i`."""
+    return COLOURS[i % len(COLOURS)], DASHES[i % len(DASHES)], MARKERS[i % len(MARKERS)]
+
+
 def _dynamics(plot: Any, i: int, among: int, name: str, pair: tuple[Result | None, Result | None], panel: Panel) -> list[Any]:
     """Theory and runs of one dynamics in one panel; returns what was drawn."""
     theory, runs = pair
-    colour, found = COLOURS[i % len(COLOURS)], []
+    found: list[Any] = []
     if theory is not None:
-        source = _source(theory, panel, slice(None))
-        line = plot.line("time", "value", source=source, color=colour, width=2, line_dash=DASHES[i % len(DASHES)])
-        band = plot.varea("time", "low", "high", source=source, color=colour, alpha=0.2)
-        plot.add_tools(_hover(line, f"{name}, theory"))
-        found += [line, band]
+        found += theory_renderers(plot, i, name, ColumnDataSource(data_of(theory, panel)))
     if runs is not None:
-        source = _source(runs, panel, points_shown(runs.dataset.sizes["time"], i, among))
-        bars = plot.segment("time", "low", "time", "high", source=source, color=colour)
-        points = plot.scatter("time", "value", source=source, color=colour, fill_color="white", size=6, marker=MARKERS[i % len(MARKERS)])
-        plot.add_tools(_hover(points, f"{name}, real runs"))
-        found += [points, bars]
+        found += runs_renderers(plot, i, name, ColumnDataSource(data_of(runs, panel, points_shown(runs.dataset.sizes["time"], i, among))))
     return found
 
 
-def _source(result: Result, panel: Panel, keep: Any) -> ColumnDataSource:
+def theory_renderers(plot: Any, i: int, name: str, source: ColumnDataSource) -> list[Any]:
+    """A line with its band, of the dynamics number `i`."""
+    colour, dash, _ = dynamics_look(i)
+    line = plot.line("time", "value", source=source, color=colour, width=2, line_dash=dash)
+    band = plot.varea("time", "low", "high", source=source, color=colour, alpha=0.2)
+    plot.add_tools(hover(line, f"{name}, theory"))
+    return [line, band]
+
+
+def runs_renderers(plot: Any, i: int, name: str, source: ColumnDataSource) -> list[Any]:
+    """Points with their bars."""
+    colour, _, marker = dynamics_look(i)
+    bars = plot.segment("time", "low", "time", "high", source=source, color=colour)
+    points = plot.scatter("time", "value", source=source, color=colour, fill_color="white", size=6, marker=marker)
+    plot.add_tools(hover(points, f"{name}, real runs"))
+    return [points, bars]
+
+
+def data_of(result: Result, panel: Panel, keep: Any = slice(None)) -> dict[str, Any]:
+    """What a line with its band, or points with their bars, are drawn from."""
     time, value, se = (x[keep] for x in panel.values(result))
-    return ColumnDataSource({"time": time, "value": value, "se": se, "low": value - BAND * se, "high": value + BAND * se})
+    return {"time": time, "value": value, "se": se, "low": value - BAND * se, "high": value + BAND * se}
 
 
-def _hover(renderer: Any, name: str) -> HoverTool:
-    tooltips = [("", name), ("t", "@time{0.000}"), ("value", "@value{0.00000} ± @se{0.00000}")]
-    return HoverTool(renderers=[renderer], tooltips=tooltips, visible=False)
+def hover(renderer: Any, name: str, numbers: Any = (("t", "@time{0.000}"), ("value", "@value{0.00000} ± @se{0.00000}"))) -> HoverTool:
+    """Numbers under the pointer, below a name."""
+    return HoverTool(renderers=[renderer], tooltips=[("", name), *numbers], visible=False)

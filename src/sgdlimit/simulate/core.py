@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import jax
@@ -75,34 +78,58 @@ def simulate(
     Raises:
         InputError: a field is out of range, or the data do not fit into memory.
     """
+    every = trainings(problem, dynamics, horizon, n_features, batch_size, repeats, design, seed, times, progress)
+    return deque(every, maxlen=1).pop()()
+
+
+def trainings(
+    problem: Problem,
+    dynamics: Dynamics,
+    horizon: float,
+    n_features: int,
+    batch_size: int = 1,
+    repeats: int = 8,
+    design: str = "gaussian",
+    seed: int = 0,
+    times: Any = None,
+    progress: Callable[[float, str], object] | None = None,
+) -> Iterator[Callable[[], Simulation]]:
+    """What `simulate` knows as it goes on: after each repeat from the second one on, a function that makes the result of those so far.
+    Arguments and errors are those of `simulate`."""
     wall, cpu = time.perf_counter(), time.process_time()
     times, n, memory, path = plan(problem, dynamics, horizon, n_features, batch_size, repeats, design, seed, times)
-    # Doubles for the weights; the CPU, because a step is too small for a GPU to be faster.
-    with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]), np.errstate(all="ignore"):
-        keeper = Keeper(problem, design, int(repeats), int(seed), path.fresh)
-        curves, ended = _repeats(problem, path, times, n, n_features, repeats, design, seed, progress, keeper)
+    keeper = Keeper(problem, design, int(repeats), int(seed), path.fresh)
+    known = {"n_features": int(n_features), "batch_size": int(batch_size), "design": design, "seed": int(seed)}
+    for done, (curves, ended) in enumerate(_repeats(problem, path, times, n, n_features, repeats, design, seed, progress, keeper), 1):
+        if done > 1:
+            spent = {"wall_seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu, "memory_bytes": memory}
+            yield partial(_simulation, problem, dynamics, times, n, done, known, path, keeper, curves, ended, spent)
+
+
+def _simulation(problem, dynamics, times, n, repeats, known, path, keeper, curves, ended, spent) -> Simulation:
+    """The result of so many repeats."""
+    n_features = known["n_features"]
     times, curves, status = _judge(times, curves, ended)
     means = {name: values.mean(axis=0) for name, values in curves.items()}
     errors = {name: values.std(axis=0, ddof=1) / np.sqrt(repeats) for name, values in curves.items()}
     if path.fresh:
-        n = path.diagnostics["steps"] * int(batch_size)
+        n = path.diagnostics["steps"] * known["batch_size"]
     if status is None:
         status = judge_growth(times, means["test_risk"])
     if status is None:
         status = Status("done", f"done: {repeats} runs at d = {n_features}, n = {n}, up to t = {times[-1]:g}")
     attrs = {
         "dynamics": repr(dynamics),
-        "n_features": int(n_features),
+        "n_features": n_features,
         "n_samples": n,
-        "batch_size": int(batch_size),
-        "repeats": int(repeats),
-        "design": design,
-        "seed": int(seed),
+        "batch_size": known["batch_size"],
+        "repeats": repeats,
+        "design": known["design"],
+        "seed": known["seed"],
         **({} if problem.spectrum is None else {"spectrum": repr(problem.spectrum)}),
     }
-    diagnostics = {"wall_seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu, "memory_bytes": memory}
     dataset = build_dataset(times, means, errors, attrs=attrs, teacher_cov=problem.rho, repeats=curves)
-    return Simulation(dataset, status, diagnostics | path.diagnostics, keeper.kept(times))
+    return Simulation(dataset, status, spent | path.diagnostics, keeper.kept(times))
 
 
 def plan(
@@ -158,15 +185,17 @@ def _memory(problem: Problem, n: int, d: int, times: int) -> int:
     return int(4 * n * d + per_sample * n + 12 * times * problem.k * d + test + 16 * times * problem.k * min(n + d, 2 * PATHS_KEPT))
 
 
-def _repeats(problem, path, times, n, d, repeats, design, seed, progress, keeper) -> tuple[dict[str, np.ndarray], float | None]:
-    """Curves `(repeat, time, ...)` up to the last output time that every repeat reached, and when the first one diverged."""
+def _repeats(problem, path, times, n, d, repeats, design, seed, progress, keeper) -> Iterator[tuple[dict[str, np.ndarray], float | None]]:
+    """After each repeat the curves `(repeat, time, ...)` up to the last output time that every repeat reached, and when the first one
+    diverged."""
     scale = float(np.trace(problem.self_overlap_start) + np.trace(problem.rho)) or 1.0
-    rows, test = allocate(n, d), TestSet(problem)
+    rows = allocate(n, d)
+    with _precise():
+        test = TestSet(problem)
     kept, ended = len(times), None
     each: dict[str, list[np.ndarray]] = {name: [] for name in CURVES}
     for repeat, child in enumerate(np.random.SeedSequence(int(seed)).spawn(repeats)):
         draws, steps = (np.random.Generator(np.random.SFC64(s)) for s in child.spawn(2))
-        data = draw(problem, design, rows, draws)
         tell = (
             (lambda *_: None)
             if progress is None
@@ -176,21 +205,30 @@ def _repeats(problem, path, times, n, d, repeats, design, seed, progress, keeper
                 )
             )
         )
-        thetas, blown = _follow(path.run(data, steps), times[:kept], (problem.k, d), DIVERGED * scale, tell)
-        if blown is not None and (ended is None or blown < ended):
-            ended = blown
-        kept = len(thetas)
-        if not kept:
-            break
-        self_overlap, overlap = overlaps(thetas, data.teacher, data.eigenvalues)
-        risk = test.risk(self_overlap, overlap)
-        values = (self_overlap, overlap, risk if path.fresh else train_risk(problem, data, thetas), risk)
-        for name, value in zip(CURVES, values, strict=True):
-            each[name].append(value)
-        keeper.add(data, thetas)
-    if not kept:
-        raise InputError(f"`times` must start before the training diverges at t = {ended:.3g}, but starts at {times[0]:g} (0 always works)")
-    return {name: np.stack([value[:kept] for value in values]) for name, values in each.items()}, ended
+        with _precise():
+            data = draw(problem, design, rows, draws)
+            thetas, blown = _follow(path.run(data, steps), times[:kept], (problem.k, d), DIVERGED * scale, tell)
+            if blown is not None and (ended is None or blown < ended):
+                ended = blown
+            kept = len(thetas)
+            if not kept:
+                raise InputError(
+                    f"`times` must start before the training diverges at t = {ended:.3g}, but starts at {times[0]:g} (0 always works)"
+                )
+            self_overlap, overlap = overlaps(thetas, data.teacher, data.eigenvalues)
+            risk = test.risk(self_overlap, overlap)
+            values = (self_overlap, overlap, risk if path.fresh else train_risk(problem, data, thetas), risk)
+            for name, value in zip(CURVES, values, strict=True):
+                each[name].append(value)
+            keeper.add(data, thetas)
+        yield {name: np.stack([value[:kept] for value in values]) for name, values in each.items()}, ended
+
+
+@contextmanager
+def _precise() -> Iterator[None]:
+    """Doubles for the weights; the CPU, because a step is too small for a GPU to be faster."""
+    with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]), np.errstate(all="ignore"):
+        yield
 
 
 def _follow(states, times, shape, limit, tell) -> tuple[np.ndarray, float | None]:

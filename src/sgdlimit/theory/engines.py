@@ -22,7 +22,7 @@ from .histories import History, draw_histories, lay_out_histories
 from .particles import Particles, draw_particles
 from .reshuffle import ReshuffleProgram, draw_epochs, epoch_ends, epoch_nodes, lay_out_epochs
 from .sample import SHARE, Draws, SampleProgram
-from .shapes import roomy
+from .shapes import room, roomy
 
 REMEMBERED = 192  # nodes whose response a path carries at most, usually: earlier ones are forgotten
 RARE = 1e-8  # probability of more jumps than there is room for: more room is made then, and a program compiled for it
@@ -45,6 +45,10 @@ class EventEngine:
     def nodes(self, cells: int) -> np.ndarray:
         """The grid of about so many cells; every second and every fourth node is one for half and a quarter of them."""
         return spaced(self.horizon, cells)
+
+    def capacity(self, cells: int) -> int:
+        """How many cells there is room for on a grid of so many."""
+        return cells
 
     def path_bytes(self, cells: int) -> int:
         """Memory of one path with all that belongs to it: two tables over its jumps, and copies while a cell is crossed."""
@@ -80,6 +84,11 @@ class ReshuffleEngine(EventEngine):
     def path_bytes(self, cells: int) -> int:
         return self._table_bytes * (self.problem.k * (len(self.ends) + 1)) ** 2
 
+    def capacity(self, cells: int) -> int:
+        """How many cells there is room for: histories know no grid, so there may be more than the grid has, for other numbers of epochs.
+        Not where coordinates are sampled or gradients differenced, which go by the finest grid."""
+        return cells if self.problem.kinks or isinstance(self.problem.penalty, SmoothPenalty) else room(cells)
+
     def draw(self, cells: int, paths: int, seed: np.random.SeedSequence) -> History:
         return draw_epochs(self.problem, self.dynamics, self.horizon, paths, seed)
 
@@ -99,6 +108,9 @@ class PathEngine:
 
     def nodes(self, cells: int) -> np.ndarray:
         return spaced(self.horizon, cells)
+
+    def capacity(self, cells: int) -> int:
+        return cells
 
     @property
     def pilot(self) -> int:

@@ -45,8 +45,10 @@ def mean_level(levels: list[Level]) -> Level:
     return Level(levels[0].nodes, *(mean(name) for name in ("R", "C", "overlap", "train")))
 
 
-def run_levels(engine: Engine, drawn: list[Drawn], nodes: np.ndarray, cells: int) -> list[Level]:
-    """March replicates on `nodes`, whose number of cells divides the `cells` their randomness was drawn for."""
+def run_levels(
+    engine: Engine, drawn: list[Drawn], nodes: np.ndarray, cells: int, watch: Callable[[], object] = lambda: None
+) -> list[Level]:
+    """March replicates on `nodes`, whose number of cells divides the `cells` their randomness was drawn for; `watch` as for `march`."""
     problem = engine.problem
     rho_root = root(problem.rho)
     draws, spans = engine.lay_out([one.samples for one in drawn], nodes, cells)
@@ -63,6 +65,7 @@ def run_levels(engine: Engine, drawn: list[Drawn], nodes: np.ndarray, cells: int
             engine.natural,
             largest_size(problem),
             smooth=not len(engine.ends),
+            watch=watch,
         )
         return _read(got, rho_root)
 

@@ -7,6 +7,7 @@ kernels' algebra is small and stays in NumPy; the paths live on JAX's device and
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,8 +67,10 @@ def march(
     natural: bool,
     limit: float,
     smooth: bool = True,
+    watch: Callable[[], object] = lambda: None,
 ) -> Marched:
-    """March all replicates together over `nodes`; stop early where a self-overlap's trace passes `limit`.
+    """March all replicates together over `nodes`; stop early where a self-overlap's trace passes `limit`. `watch` is called at every
+    node: what it raises ends the march.
 
     `step (n,)` is eta at the nodes. With `natural` the noise's covariance is the second moment of the kicks themselves,
     `delta E[G_c G_c'^T]`: positive semi-definite to rounding, noisy when kicks are rare, and the right one when they are
@@ -85,6 +88,7 @@ def march(
     before = whole(jax.device_get(start))
     train = [before.risk]
     for node in range(len(nodes) - 1):
+        watch()
         if node + 2 - first > reach:
             back, first = first, coordinates.forget(node)
             if node + 2 - first > reach - REACH // 4:

@@ -27,6 +27,7 @@ from .draws import GRADING, TINY, Jumps, jump_intensity
 from .events import EventProgram, Histories, Past, Span, average, bare
 from .histories import History, lay_out_histories
 from .sample import Averages, Cell, path_functions
+from .shapes import room
 
 Array = Any
 
@@ -83,12 +84,14 @@ def draw_epochs(problem: Problem, dynamics: SGD, horizon: float, paths: int, see
     points = np.clip(points, TINY, 1.0 - TINY)
     events = points[:, head:].reshape(paths, jumps, 1 + k)
     noise = problem.noise_from_uniform(points[:, k_star : k_star + n_noise]) if n_noise else np.zeros((paths, *problem.noise.shape))
+    unused = room(jumps) - jumps
+    at = epoch_jumps(events[:, :, 0], problem, dynamics, horizon).times.T
     return History(
         gstar=special.ndtri(points[:, :k_star]).T,
         noise=noise,
         shift=points[:, k_star + n_noise : head].T,
-        normal=np.moveaxis(special.ndtri(events[:, :, 1:]), 0, 2),
-        at=epoch_jumps(events[:, :, 0], problem, dynamics, horizon).times.T,
+        normal=np.pad(np.moveaxis(special.ndtri(events[:, :, 1:]), 0, 2), ((0, unused), (0, 0), (0, 0))),
+        at=np.pad(at, ((0, unused), (0, 0)), constant_values=np.inf),
     )
 
 

@@ -5,8 +5,28 @@ Compiling takes seconds and a solve a fraction of one: a sweep over many problem
 
 from __future__ import annotations
 
+_few = False
+
+
+def few() -> None:
+    """From now on this process rounds to powers of two: for one that answers many different problems at once, where waiting for a
+    compilation is worse than some work too much. Results change as they do with other plans, within their errors."""
+    global _few
+    _few = True
+
+
+def room(size: int, least: int = 1) -> int:
+    """The size itself, or what `few` has asked for, then at least so much."""
+    return roomy(max(size, least), 1) if _few else size
+
+
+def patient() -> bool:
+    """Whether another plan may have other sizes only because they cost less to compute with."""
+    return not _few
+
 
 def roomy(size: int, parts: int) -> int:
     """The least size from `size` on, of those with `parts` (a power of two) to each doubling: for 2 they are 4, 6, 8, 12, 16, ..."""
+    parts = 1 if _few else parts
     step = max(2 ** ((max(size, 2) - 1).bit_length() - 1) // parts, 1)
     return -(-size // step) * step

@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -32,7 +33,7 @@ from .outcome import MAX_REPLICATES, attributes, diverged, keep_promise, scales,
 from .penalised import penalty_curvature
 from .reshuffle import epoch_ends
 from .risk import TestRisk
-from .shapes import roomy
+from .shapes import patient, room, roomy
 from .spectral import most_cells
 
 Progress = Callable[[float, str], None] | None
@@ -44,6 +45,8 @@ EXTRAPOLATED_GAIN = 7.0  # error of an extrapolated curve against its change fro
 ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY, ANISOTROPIC_SHARED = 2.5, 0.3, 0.25
 DISCRETISATION_SHARE = 0.4  # of the tolerance
 MAX_CELLS = 512
+LEAST_SHARED = 16  # cells of a first grid where shapes are few, see `shapes.few`
+HURRIED = 4
 FASTER = 4.0  # than isotropic data, at most, a first grid supposes anisotropic ones to be: few features move faster
 MAX_PATHS = 2**15
 REPLICATES = 8
@@ -72,8 +75,7 @@ class Estimate:
     sampling: dict[str, np.ndarray]
     discretisation: dict[str, np.ndarray]
     scales: dict[str, float]
-    kernels: dict[str, np.ndarray] = field(default_factory=dict)
-    law: PathLaw | None = None
+    levels: list[list[Level]]
 
     @property
     def errors(self) -> dict[str, np.ndarray]:
@@ -127,39 +129,47 @@ def solve(
     if checkpoint is not None and isinstance(dynamics, (OnlineSGD, MiniBatchGD)):
         raise refuse("checkpoint", f"be None for {type(dynamics).__name__}", checkpoint, "its theory is not computed in parts to keep")
     report = progress or (lambda fraction, text: None)
-    if isinstance(dynamics, OnlineSGD):
-        return keep_promise(online.solve(problem, dynamics, horizon, rtol, seed, outputs, report), on_failure)
-    if isinstance(dynamics, MiniBatchGD):
-        return keep_promise(discrete.solve(problem, dynamics, horizon, rtol, seed, outputs, report), on_failure)
+    if isinstance(dynamics, (OnlineSGD, MiniBatchGD)):
+        return keep_promise(_closed(problem, dynamics, horizon, rtol, seed, outputs, report), on_failure)
     engine, why = choose(problem, dynamics, float(horizon), method)
     store = None if checkpoint is None else Checkpoint(checkpoint, identify(problem, dynamics, horizon, rtol, seed, outputs, engine))
     run = _Run(problem, dynamics, float(horizon), int(seed), outputs, engine, report, store)
-    pilot, levels, ended = run.pilot()
-    estimate = run.refine(pilot, levels, rtol)
-    status = _status(estimate, rtol, ended)
+    estimate = deque(run.estimates(rtol), maxlen=1).pop()
     report(1.0, "done")
-    attrs = attributes(problem, dynamics, horizon, rtol, seed)
-    solution = Solution(
-        build_dataset(run.outputs, estimate.curves, estimate.errors, estimate.kernels, attrs, problem.rho),
-        status,
-        {
-            "method": engine,
-            "method_why": why,
-            "cells": estimate.plan.cells,
-            "paths": estimate.plan.paths,
-            "replicates": estimate.plan.replicates,
-            "sampling_error": estimate.worst(estimate.sampling),
-            "discretisation_error": estimate.worst(estimate.discretisation),
-            "error": estimate.worst(estimate.errors),
-            "rtol": rtol,
-            "pilot_cells": pilot.plan.cells,
-            "wall_seconds": time.perf_counter() - began[0],
-            "cpu_seconds": time.process_time() - began[1],
-        }
-        | ({"kinks": WORDS} if problem.kinks else {}),
-        estimate.law,
-    )
-    return keep_promise(solution, on_failure)
+    return keep_promise(run.solution(estimate, horizon, rtol, why, began), on_failure)
+
+
+def refinements(
+    problem: Problem,
+    dynamics: Dynamics,
+    horizon: float,
+    rtol: float = 0.01,
+    seed: int = 0,
+    times: Any = None,
+    method: str = "auto",
+    progress: Progress = None,
+    watch: Callable[[], object] = lambda: None,
+) -> Iterator[Solution]:
+    """What `solve` knows as it goes on: its first, coarse answer, and each better one up to the last. Arguments and errors are those of
+    `solve`; an answer less accurate than `rtol` has the status "inaccurate". `watch` is called often, from any thread: what it raises
+    ends the solve (of `OnlineSGD` and `MiniBatchGD` before it has begun only)."""
+    began = time.perf_counter(), time.process_time()
+    outputs = _check(problem, dynamics, horizon, rtol, seed, times, method, "return")
+    report = progress or (lambda fraction, text: None)
+    watch()
+    if isinstance(dynamics, (OnlineSGD, MiniBatchGD)):
+        yield _closed(problem, dynamics, horizon, rtol, seed, outputs, report)
+        return
+    engine, why = choose(problem, dynamics, float(horizon), method)
+    run = _Run(problem, dynamics, float(horizon), int(seed), outputs, engine, report, watch=watch)
+    for estimate in run.estimates(rtol):
+        yield run.solution(estimate, horizon, rtol, why, began)
+
+
+def _closed(problem, dynamics, horizon, rtol, seed, outputs, report) -> Solution:
+    """Of a dynamics whose theory has its own way to `rtol`."""
+    module: Any = online if isinstance(dynamics, OnlineSGD) else discrete
+    return module.solve(problem, dynamics, horizon, rtol, seed, outputs, report)
 
 
 def check_theory(problem: Problem, dynamics: Dynamics) -> None:
@@ -242,9 +252,13 @@ class _Run:
         method: str,
         report: Callable,
         checkpoint: Checkpoint | None = None,
+        watch: Callable[[], object] = lambda: None,
     ):
         self.problem, self.dynamics, self.horizon, self.seed, self.outputs = problem, dynamics, horizon, seed, outputs
         self.method, self.report, self.checkpoint = method, report, checkpoint
+        self.watch = watch
+        self.ended: float | None = None  # when training diverges
+        self.pilot_cells = 0
         self.test_risk = TestRisk(problem, seed)
         self.gain, self.nearby = EXTRAPOLATED_GAIN, NEARBY
         if problem.anisotropic is not None:
@@ -258,11 +272,47 @@ class _Run:
 
     # --- plans -----------------------------------------------------------------------------------------------------------
 
-    def pilot(self) -> tuple[Estimate, list[list[Level]], float | None]:
-        """A cheap first estimate, with its replicates, on enough cells for the march to be stable, and the time of divergence
-        if there is one."""
-        plan = self._affordable(self._enough(Plan(self._first_cells(), self.engine.pilot, 4)), 4)
-        ended = None
+    def estimates(self, rtol: float) -> Iterator[Estimate]:
+        """The pilot's, and if it does not keep the promise each better one until one does or the means are spent."""
+        pilot = self.pilot()
+        self.pilot_cells = pilot.plan.cells
+        plan = self._plan(pilot, rtol)
+        yield pilot
+        if plan != pilot.plan:
+            yield from self.refine(pilot, plan, rtol)
+
+    def solution(self, estimate: Estimate, horizon: float, rtol: float, why: str, began: tuple[float, float]) -> Solution:
+        """An estimate with its kernels and law, as `solve` hands it out."""
+        problem, dynamics, levels = self.problem, self.dynamics, estimate.levels
+        fine, middle = (mean_level([one[i] for one in levels]) for i in range(2))
+        attrs = attributes(problem, dynamics, horizon, rtol, self.seed)
+        return Solution(
+            build_dataset(self.outputs, estimate.curves, estimate.errors, self._kernels(fine, middle), attrs, problem.rho),
+            _status(estimate, rtol, self.ended),
+            {
+                "method": self.method,
+                "method_why": why,
+                "cells": estimate.plan.cells,
+                "paths": estimate.plan.paths,
+                "replicates": estimate.plan.replicates,
+                "sampling_error": estimate.worst(estimate.sampling),
+                "discretisation_error": estimate.worst(estimate.discretisation),
+                "error": estimate.worst(estimate.errors),
+                "rtol": rtol,
+                "pilot_cells": self.pilot_cells,
+                "wall_seconds": time.perf_counter() - began[0],
+                "cpu_seconds": time.process_time() - began[1],
+            }
+            | ({"kinks": WORDS} if problem.kinks else {}),
+            PathLaw(problem, dynamics, fine, middle, self.engine.ends),
+        )
+
+    def pilot(self) -> Estimate:
+        """A cheap first estimate, on enough cells for the march to be stable; it also finds the time of divergence, if there is one."""
+        paths = self.engine.pilot
+        if not patient() and self.problem.kinks:
+            paths //= HURRIED  # where all paths tell the response, and a first answer is waited for
+        plan = self._affordable(self._enough(Plan(self._first_cells(), paths, 4)), 4)
         while True:
             self.report(0.0, f"pilot with {plan.cells} cells")
             levels = self._replicates(plan, 0)
@@ -270,7 +320,7 @@ class _Run:
             if reached >= self.horizon:
                 estimate = self._estimate(plan, levels)
                 if estimate.worst(estimate.discretisation) < 0.25 or plan.cells >= self.most_cells:
-                    return estimate, levels, ended
+                    return estimate
                 plan = self._affordable(self._enough(replace(plan, cells=2 * plan.cells)), 4)
             elif plan.cells < 32:
                 plan = replace(plan, cells=2 * plan.cells)  # the cells may be too wide for the march
@@ -280,20 +330,20 @@ class _Run:
             elif reached < 0.7 * self.horizon:
                 self.horizon = 1.2 * reached
             else:
-                ended = reached
+                self.ended = reached
                 self.horizon = reached * (1.0 - 4.0 / plan.cells)
                 kept = self.outputs[self.outputs <= self.horizon]
                 self.outputs = kept if len(kept) > 1 else np.linspace(0.0, self.horizon, 11)
 
-    def refine(self, pilot: Estimate, pilot_levels: list[list[Level]], rtol: float) -> Estimate:
+    def refine(self, pilot: Estimate, plan: Plan, rtol: float) -> Iterator[Estimate]:
         """Spend what the pilot says it takes; then check, and spend more where it was not enough."""
-        plan = self._plan(pilot, rtol)
-        stage, levels = 0, pilot_levels
+        stage, levels = 0, pilot.levels
         if (plan.cells, plan.paths) != (pilot.plan.cells, pilot.plan.paths):
             stage, levels = 1, []
         while True:
             levels = levels + self._replicates(plan, stage, done=len(levels))
             estimate = self._estimate(plan, levels)
+            yield estimate
             if estimate.worst(estimate.errors) <= rtol:
                 break
             if estimate.worst(estimate.discretisation) > 0.7 * rtol:
@@ -305,10 +355,6 @@ class _Run:
                 plan = replace(plan, replicates=2 * plan.replicates)
             else:
                 break
-        estimate.kernels = self._kernels(levels)
-        fine, middle = (mean_level([one[i] for one in levels]) for i in range(2))
-        estimate.law = PathLaw(self.problem, self.dynamics, fine, middle, self.engine.ends)
-        return estimate
 
     def _first_cells(self) -> int:
         """Cells of at most a relaxation time at the start, where the fastest rate is the curvature of the loss."""
@@ -319,7 +365,7 @@ class _Run:
         curvature = self.test_risk.curvature() * faster + penalty_curvature(self.problem)
         relaxations = self.horizon * curvature
         few = relaxations < 2 and not self.problem.kinks  # whose curvature the second derivative does not tell
-        return int(np.clip(4 * roomy(math.ceil(0.25 * relaxations), 4), 8 if few else 12, self.most_cells))
+        return room(int(np.clip(4 * roomy(math.ceil(0.25 * relaxations), 4), 8 if few else 12, self.most_cells)), LEAST_SHARED)
 
     def _plan(self, pilot: Estimate, rtol: float) -> Plan:
         """Cells from the extrapolation's order, paths from the spread over replicates, which falls like paths^-0.6."""
@@ -329,6 +375,8 @@ class _Run:
         cells = pilot.plan.cells if excess <= 1 else self._wider(pilot.plan.cells, excess ** (1 / 3.5))
         spread = pilot.worst(pilot.sampling) / student(pilot.plan.replicates) * np.sqrt(pilot.plan.replicates / REPLICATES)
         short = spread * student(REPLICATES) / (0.7 * rtol)
+        if not patient() and spread * student(MAX_REPLICATES) * np.sqrt(REPLICATES / MAX_REPLICATES) <= 0.7 * rtol:
+            return self._affordable(self._enough(Plan(cells, pilot.plan.paths, REPLICATES)), MAX_REPLICATES)  # then doubled
         paths = pilot.plan.paths * 2.0 ** np.ceil(np.log2(max(short, 1.0)) / 0.6)
         more = 2 * pilot.plan.replicates  # more of the pilot's kind are cheaper than better ones from the start
         if cells == pilot.plan.cells and spread * student(more) * np.sqrt(REPLICATES / more) <= 0.7 * rtol:
@@ -364,12 +412,12 @@ class _Run:
         number only, not on the order in which threads take them."""
         engine = self.engine
         nodes = engine.nodes(plan.cells)
-        cells = len(nodes) - 1
+        cells = engine.capacity(len(nodes) - 1)
 
         def group(indices: range) -> list[list[Level]]:
             seeds = [np.random.SeedSequence(self.seed, spawn_key=(stage, index)) for index in indices]
             drawn = [draw_all(engine, cells, plan.paths, seed) for seed in seeds]
-            resolutions = [run_levels(engine, drawn, nodes[::c], cells) for c in COARSENINGS]
+            resolutions = [run_levels(engine, drawn, nodes[::c], cells, self.watch) for c in COARSENINGS]
             return [list(levels) for levels in zip(*resolutions, strict=True)]
 
         work = group
@@ -412,7 +460,7 @@ class _Run:
                 part["self_overlap"][0] = part["overlap"][0] = 0.0
             for part in (curves, sampling, discretisation):
                 part["train_risk"][0] = part["test_risk"][0]
-        estimate = Estimate(plan, curves, sampling, discretisation, scales(self.problem, curves))
+        estimate = Estimate(plan, curves, sampling, discretisation, scales(self.problem, curves), replicates)
         if self.problem.anisotropic is not None:
             floor = ANISOTROPIC_SHARED * estimate.worst(discretisation) * (self.outputs > 0.0)
             for name, error in discretisation.items():
@@ -434,8 +482,7 @@ class _Run:
         near = np.abs(self.outputs[:, None] - self.outputs) <= self.nearby * self.horizon
         return np.array([error[row].max(0) for row in near]) * (self.outputs > 0.0).reshape(-1, *[1] * (error.ndim - 1))
 
-    def _kernels(self, replicates: list[list[Level]]) -> dict[str, np.ndarray]:
+    def _kernels(self, fine: Level, middle: Level) -> dict[str, np.ndarray]:
         """Two-time kernels at the output times, extrapolated like the curves."""
-        means = [mean_level([levels[i] for levels in replicates]) for i in range(2)]
-        fine, middle = resolved(kernels_at, means, self.outputs, self.engine.ends)
-        return {name: fine[name] + (fine[name] - middle[name]) / 3.0 for name in fine}
+        one, other = resolved(kernels_at, (fine, middle), self.outputs, self.engine.ends)
+        return {name: one[name] + (one[name] - other[name]) / 3.0 for name in one}

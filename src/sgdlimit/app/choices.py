@@ -1,0 +1,384 @@
+"""What a visitor may choose, and within which bounds; the same as an address and as a settings file."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import quote
+
+from ..errors import InputError, nearest, refuse
+
+RTOL = 0.01
+REPEATS = 8
+LESS = "a larger step or n/d, or a shorter horizon"
+MOST_JUMPS = 200.0  # of a sample: the theory's work grows with them
+MOST_EPOCHS = 40.0  # of reshuffled data
+MOST_ENTRIES = 4e7  # of a simulation's data, in numbers
+MOST_UPDATES = 1.5e10  # of a simulation's weights, over all steps and repeats
+
+
+@dataclass(frozen=True)
+class Field:
+    """A number: its name in the address and on the page, where its slider ends, and what is allowed at all."""
+
+    name: str
+    label: str
+    start: float
+    end: float
+    step: float
+    least: float
+    most: float
+    whole: bool = False
+    optional: bool = False  # may be left empty
+
+    def read(self, text: str) -> float | int | None:
+        """From an address. Raises InputError with the field's name."""
+        if self.optional and text == "":
+            return None
+        try:
+            value = int(text) if self.whole else float(text)
+        except ValueError:
+            raise refuse(self.name, "be a whole number" if self.whole else "be a number", text) from None
+        return self.check(value)
+
+    def check(self, value: Any) -> float | int | None:
+        if value is None and self.optional:
+            return None
+        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+            raise refuse(self.name, "be a number", value)
+        if not self.least <= value <= self.most:
+            raise refuse(self.name, f"lie between {self.least:g} and {self.most:g} on this page", value, "a settings file takes any")
+        return int(value) if self.whole else float(value)
+
+
+TRAINING = (
+    Field("step", "step η", 0.05, 6.0, 0.05, 1e-3, 50.0),
+    Field("ratio", "samples n/d", 0.2, 8.0, 0.1, 0.02, 100.0),
+    Field("ridge", "ridge penalty λ", 0.0, 0.5, 0.01, 0.0, 10.0),
+    Field("horizon", "horizon t", 0.5, 20.0, 0.5, 0.05, 40.0),
+)
+START = (
+    Field("teacher", "teacher variance", 0.1, 5.0, 0.05, 1e-3, 25.0),
+    Field("start", "start variance", 0.0, 3.0, 0.05, 0.0, 25.0),
+    Field("overlap", "start along the teacher", -1.0, 1.0, 0.05, -5.0, 5.0),
+)
+FEATURES = Field("d", "features d", 100, 4000, 100, 50, 4000, whole=True)
+NOISE = Field("noise", "label noise σ", 0.0, 2.0, 0.05, 0.0, 10.0)
+DF = Field("df", "tails: degrees of freedom (empty: normal)", 1.5, 30.0, 0.5, 1.1, 1000.0, optional=True)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named model: what its parameters are, and where a visit begins."""
+
+    title: str
+    fields: tuple[Field, ...]
+    defaults: Mapping[str, Any]
+    texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # parameters that are no number: what they may be (empty: a list)
+    begin: Mapping[str, float] = field(default_factory=dict)
+    kinks: bool = False
+
+
+BEGIN = {"step": 1.0, "ratio": 2.0, "ridge": 0.05, "horizon": 4.0, "teacher": 1.0, "start": 0.5, "overlap": 0.0}
+SMOOTH = ("tanh", "erf", "sigmoid", "softplus", "gelu", "silu", "relu", "leaky_relu", "abs")
+
+PRESETS: dict[str, Preset] = {
+    "tanh_regression": Preset(
+        "Saturating unit: (tanh r − y)² / 2",
+        (NOISE,),
+        {"noise": 0.3},
+        begin={"step": 1.5, "ratio": 1.5, "teacher": 2.25, "start": 1.0},
+    ),
+    "linear_regression": Preset("Linear regression: (r − y)² / 2", (NOISE,), {"noise": 0.5}, begin={"step": 0.5}),
+    "logistic": Preset(
+        "Logistic regression: log(1 + exp(−y r))",
+        (Field("temperature", "temperature of labels", 0.0, 3.0, 0.05, 0.0, 50.0),),
+        {"temperature": 1.0},
+        begin={"step": 3.0, "ratio": 3.0, "ridge": 0.01, "horizon": 10.0, "teacher": 4.0, "start": 0.25},
+    ),
+    "probit": Preset("Probit regression: −log Φ(y r)", (NOISE,), {"noise": 1.0}, begin={"teacher": 2.0}),
+    "hinge": Preset("Hinge loss (support vectors): max(0, 1 − y r)", (NOISE,), {"noise": 0.5}, kinks=True),
+    "huber": Preset(
+        "Robust regression: pseudo-Huber loss",
+        (NOISE, DF, Field("width", "width of the loss", 0.1, 3.0, 0.05, 0.01, 50.0)),
+        {"noise": 0.5, "df": 3.0, "width": 1.0},
+    ),
+    "quantile": Preset(
+        "Quantile regression: smoothed pinball loss",
+        (
+            Field("level", "level of the quantile", 0.05, 0.95, 0.05, 0.001, 0.999),
+            NOISE,
+            DF,
+            Field("width", "width of the kink", 0.0, 1.0, 0.05, 0.0, 20.0),
+        ),
+        {"level": 0.5, "noise": 0.5, "df": None, "width": 0.1},
+    ),
+    "absolute": Preset("Median regression: |r − y|", (NOISE, DF), {"noise": 0.5, "df": None}, kinks=True),
+    "phase_retrieval": Preset(
+        "Phase retrieval, intensities: (r² − y)² / 4",
+        (NOISE,),
+        {"noise": 0.1},
+        begin={"step": 0.1, "ratio": 4.0, "ridge": 0.0, "horizon": 1.0, "overlap": 0.3},
+    ),
+    "amplitude_retrieval": Preset(
+        "Phase retrieval, amplitudes: (|r| − y)² / 2",
+        (NOISE, Field("width", "width of |r| at zero", 0.0, 1.0, 0.05, 0.0, 10.0)),
+        {"noise": 0.1, "width": 0.1},
+        begin={"step": 0.5, "ratio": 4.0, "ridge": 0.0, "overlap": 0.3},
+    ),
+    "poisson_regression": Preset(
+        "Poisson regression: exp r − y r",
+        (Field("most", "largest count", 10, 200, 10, 1, 500, whole=True),),
+        {"most": 40},
+        begin={"step": 0.2, "teacher": 0.4, "start": 0.1},
+    ),
+    "committee": Preset(
+        "Two-layer committee",
+        (NOISE,),
+        {"weights": [1.0, -0.5], "noise": 0.2, "activation": "tanh"},
+        texts={"weights": (), "activation": SMOOTH},
+        begin={"ridge": 0.02, "horizon": 8.0, "teacher": 1.5, "start": 0.6, "overlap": 0.2},
+    ),
+    "softmax": Preset(
+        "Softmax, several classes",
+        (
+            Field("classes", "classes", 2, 4, 1, 2, 4, whole=True),
+            Field("temperature", "temperature of labels", 0.1, 3.0, 0.05, 0.01, 50.0),
+        ),
+        {"classes": 3, "temperature": 1.0},
+        begin={"step": 2.0, "teacher": 3.0, "start": 0.2},
+    ),
+}
+MOST_UNITS = 3
+
+DYNAMICS: dict[str, tuple[str, dict[str, Any]]] = {
+    "sgd": ("SGD", {"kind": "sgd"}),
+    "reshuffle": ("SGD reshuffled", {"kind": "sgd", "sampling": "reshuffle"}),
+    "sme": ("SME", {"kind": "sme"}),
+    "flow": ("gradient flow", {"kind": "gradient_flow"}),
+    "online": ("online SGD", {"kind": "online_sgd"}),
+}
+VIEWS = ("curves", "laws", "two-times", "sweep")
+DEFAULT = "tanh_regression"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Settings that were opened with the command: a file's tables, checked there."""
+
+    name: str
+    raw: dict[str, Any]
+
+    def numbers(self) -> dict[str, float]:
+        """Where the sliders stand; a table that is no plain number keeps what the file has."""
+        problem, run = self.raw["problem"], self.raw["run"]
+        penalty = problem.get("penalty")
+        found = {"ratio": problem["sample_ratio"], "horizon": run["horizon"]}
+        if penalty is None or penalty.get("kind") == "ridge":
+            found["ridge"] = 0.0 if penalty is None else penalty["strength"]
+        steps = [one.get("step") for one in self.raw["dynamics"] if isinstance(one.get("step"), int | float)]
+        found |= {"step": steps[0]} if steps else {}
+        plain = {"teacher": _get(problem, "teacher", "cov"), "start": _get(problem, "init", "cov", default=1.0),
+                 "overlap": _get(problem, "init", "overlap", default=0.0)}  # fmt: skip
+        found |= {name: value for name, value in plain.items() if isinstance(value, int | float)}
+        return {name: float(value) for name, value in found.items()}
+
+
+def _get(table: Mapping[str, Any], *path: str, default: Any = None) -> Any:
+    for key in path:
+        table = table.get(key, {}) if isinstance(table, Mapping) else {}
+    return default if isinstance(table, Mapping) else table
+
+
+@dataclass(frozen=True)
+class Choices:
+    """One state of the page. `numbers` has those of `TRAINING` and `START`; `parameters` the model's own."""
+
+    model: str = DEFAULT
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    shown: tuple[str, ...] = ("sgd", "sme", "flow")
+    d: int = 1000
+    view: str = "curves"
+
+    @classmethod
+    def of(cls, model: str, opened: Mapping[str, Opened], keep: Choices | None = None) -> Choices:
+        """Where a visit to this problem begins; what is shown and how stays."""
+        base = keep or cls()
+        if model in opened:
+            return replace(base, model=model, numbers={**BEGIN, **opened[model].numbers()}, parameters={})
+        preset = PRESETS[model]
+        shown = tuple(kind for kind in base.shown if not (preset.kinks and kind in ("sme", "flow"))) or ("sgd",)
+        return replace(base, model=model, numbers={**BEGIN, **preset.begin}, parameters=dict(preset.defaults), shown=shown)
+
+    # --- bounds ----------------------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Raises InputError where a number is out of bounds, or the whole asks for too much."""
+        for one in (*TRAINING, *START):
+            one.check(self.numbers[one.name])
+        for one in PRESETS[self.model].fields if self.model in PRESETS else ():
+            one.check(self.parameters[one.name])
+        FEATURES.check(self.d)
+        weights = self.parameters.get("weights")
+        if weights is not None and not 1 <= len(weights) <= MOST_UNITS:
+            raise refuse("weights", f"be one to {MOST_UNITS} numbers on this page", weights, "a settings file takes more")
+
+    def refusal(self, kind: str) -> str:
+        """Why this dynamics is not solved here; empty if it is."""
+        n = self.numbers
+        jumps = n["horizon"] / (n["step"] * n["ratio"])
+        if kind == "sgd" and jumps > MOST_JUMPS:
+            return f"a sample is drawn {jumps:.0f} times up to the horizon, and this page follows at most {MOST_JUMPS:g} ({LESS})"
+        if kind == "reshuffle" and jumps > MOST_EPOCHS:
+            return f"the horizon spans {jumps:.0f} epochs, and this page follows at most {MOST_EPOCHS:g} of reshuffled data ({LESS})"
+        return ""
+
+    def refuse_simulation(self) -> str:
+        """Why no real runs are made of this; empty if they are."""
+        n = self.numbers
+        entries, updates = n["ratio"] * self.d**2, REPEATS * n["horizon"] * self.d**2 / n["step"]
+        if entries > MOST_ENTRIES:
+            return f"the data would have {entries:.2g} numbers, and this page draws at most {MOST_ENTRIES:.2g} (fewer features or samples)"
+        if updates > MOST_UPDATES:
+            allowed = f"and this page allows {MOST_UPDATES:.2g}"
+            return f"the runs would change {updates:.2g} weights, {allowed} (fewer features, a larger step or a shorter horizon)"
+        return ""
+
+    # --- as settings ----------------------------------------------------------------------------------------------------
+
+    def settings(self, opened: Mapping[str, Opened], kinds: tuple[str, ...] | None = None) -> dict[str, Any]:
+        """The tables of a settings file that `sgdlimit run` takes."""
+        n, source = self.numbers, opened.get(self.model)
+        problem: dict[str, Any] = copy.deepcopy(source.raw["problem"]) if source else {"model": self.model}
+        if source is None:
+            problem["parameters"] = {name: value for name, value in self.parameters.items() if value is not None}
+            if "df" in self.parameters and self.parameters["df"] is None and self.model == "huber":
+                problem["parameters"]["df"] = 1000.0  # a settings file cannot say None; so many degrees are normal to a thousandth
+        problem["sample_ratio"] = n["ratio"]
+        own = source.numbers() if source else n
+        if "ridge" in own:
+            problem["penalty"] = {"kind": "ridge", "strength": n["ridge"]}
+        if "teacher" in own:
+            problem["teacher"] = {**problem.get("teacher", {"kind": "gaussian"}), "cov": n["teacher"]}
+        start = dict(problem.get("init", {}))
+        start |= {key: n[name] for key, name in (("overlap", "overlap"), ("cov", "start")) if name in own}
+        problem["init"] = start
+        dynamics = []
+        for kind in kinds or self.shown:
+            table = dict(DYNAMICS[kind][1])
+            dynamics.append(table if kind == "flow" else {**table, "step": n["step"]})
+        return {
+            "title": f"{source.name if source else self.model}, n/d = {n['ratio']:g}, step {n['step']:g}",
+            "problem": problem,
+            "dynamics": dynamics,
+            "run": {"horizon": n["horizon"], "rtol": RTOL},
+            "simulation": {"n_features": self.d, "repeats": REPEATS},
+        }
+
+    def key(self, kind: str, opened: Mapping[str, Opened]) -> str:
+        """Equal for equal theory."""
+        tables = self.settings(opened, (kind,))
+        return json.dumps([tables["problem"], tables["dynamics"], tables["run"]], sort_keys=True)
+
+    # --- as an address -----------------------------------------------------------------------------------------------------
+
+    def address(self) -> str:
+        """The query of an address that brings this state back."""
+        said: dict[str, Any] = {"model": self.model, **{one.name: self.numbers[one.name] for one in (*TRAINING, *START)}}
+        said |= {name: ",".join(f"{x:g}" for x in value) if isinstance(value, list) else value for name, value in self.parameters.items()}
+        said |= {"show": ",".join(self.shown), "d": self.d, "view": self.view}
+        text = lambda value: "" if value is None else f"{value:.10g}" if isinstance(value, float) else str(value)
+        return "?" + "&".join(f"{name}={quote(text(value), safe=',.-')}" for name, value in said.items())
+
+    @classmethod
+    def read(cls, query: Mapping[str, str], opened: Mapping[str, Opened]) -> tuple[Choices, list[str]]:
+        """From the parts of an address; what cannot be read is left at its default and told, a sentence each."""
+        complaints: list[str] = []
+        known = [*PRESETS, *opened]
+        model = query.get("model", next(iter(opened), DEFAULT))
+        if model not in known:
+            complaints.append(f"{refuse('model', 'be a problem of this page', model[:60], nearest(model[:60], known))}.")
+            model = DEFAULT
+        found = cls.of(model, opened)
+        numbers, parameters = dict(found.numbers), dict(found.parameters)
+        preset = PRESETS.get(model)
+        fields: dict[str, tuple[Field, dict[str, Any]]] = {one.name: (one, numbers) for one in (*TRAINING, *START)}
+        fields |= {one.name: (one, parameters) for one in (preset.fields if preset else ())}
+        choices: dict[str, Any] = {}
+        for name, text in query.items():
+            try:
+                if name in fields:
+                    one, into = fields[name]
+                    into[name] = one.read(text)
+                elif preset and name in preset.texts:
+                    parameters[name] = read_text(name, text, preset.texts[name])
+                elif name == "d":
+                    choices["d"] = FEATURES.read(text)
+                elif name == "show":
+                    choices["shown"] = _shown(text)
+                elif name == "view":
+                    choices["view"] = _one_of("view", text, VIEWS)
+                elif name != "model":
+                    raise refuse("address", "name settings of this page", name[:60], nearest(name[:60], [*fields, "show", "d", "view"]))
+            except InputError as e:
+                complaints.append(f"{e}.")
+        made = replace(found, numbers=numbers, parameters=parameters, **choices)
+        try:
+            made.check()
+        except InputError as e:
+            return found, [*complaints, f"{e}."]
+        return made, complaints
+
+
+def read_text(name: str, text: str, known: tuple[str, ...]) -> Any:
+    """A parameter that is no number: one of a few words, or numbers with commas between."""
+    if known:
+        return _one_of(name, text, known)
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise refuse(name, "be numbers with commas between", text[:60], "1, -0.5") from None
+    if not 1 <= len(values) <= MOST_UNITS or not all(math.isfinite(x) and abs(x) <= 100 for x in values):
+        raise refuse(name, f"be one to {MOST_UNITS} numbers of size at most 100 on this page", text[:60], "a settings file takes any")
+    return values
+
+
+def _one_of(name: str, text: str, known: tuple[str, ...]) -> str:
+    if text not in known:
+        raise refuse(name, "be one of " + ", ".join(known), text[:60])
+    return text
+
+
+def _shown(text: str) -> tuple[str, ...]:
+    named = [part for part in text.split(",") if part]
+    for one in named:
+        _one_of("show", one, tuple(DYNAMICS))
+    return tuple(kind for kind in DYNAMICS if kind in named)
+
+
+def toml(tables: Mapping[str, Any]) -> str:
+    """A settings file of these tables, which may hold texts, numbers, lists and tables."""
+    lines = [f"{key} = {_value(value)}" for key, value in tables.items() if not _is_table(value)]
+    for key, value in tables.items():
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, Mapping) and _is_table(value):
+                lines += ["", f"[[{key}]]" if isinstance(value, list) else f"[{key}]"]
+                lines += [f"{name} = {_value(inner)}" for name, inner in one.items() if inner is not None]
+    return "\n".join(lines) + "\n"
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, Mapping) or (isinstance(value, list) and bool(value) and isinstance(value[0], Mapping))
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {_value(inner)}" for key, inner in value.items() if inner is not None) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    return json.dumps(value)  # texts, numbers and truth are written alike in both languages

@@ -1,0 +1,207 @@
+"""The page's pictures, in Bokeh: made once for a shape of problem, filled anew whenever an answer comes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import panel as pn
+from bokeh.models import ColorBar, ColumnDataSource, DataRange1d, LinearColorMapper, Range1d
+from bokeh.palettes import Viridis256
+
+from ..plot import COLOURS, Panel, panels, points_shown
+from ..report.curves import DASHES, data_of, dynamics_look, frame, hover, runs_renderers, theory_renderers
+from ..results import Result
+
+HEIGHT = 290
+FADED = 0.3  # of curves that belong to earlier settings
+DIVERGING = tuple(f"#{r:02x}{g:02x}{b:02x}" for r, g, b in [
+    tuple(round(255 * c) for c in (np.array(low) * (1 - t) + np.array(high) * t))
+    for low, high in (((0.02, 0.19, 0.38), (0.97, 0.97, 0.97)), ((0.97, 0.97, 0.97), (0.40, 0.0, 0.12)))
+    for t in np.linspace(0, 1, 128)
+])  # fmt: skip
+OUTSIDE = 4.0  # a curve that runs away is drawn up to so many times what the others reach
+
+
+class Curves:
+    """Both risks and all overlaps of one shape of problem; theory and runs of every name have their own look."""
+
+    def __init__(self, names: Mapping[str, str], like: Result):
+        self.names, self.panels = list(names), _panels(like)
+        self.plots: list[Any] = []
+        self.theory: dict[tuple[str, int], tuple[Any, list[Any]]] = {}
+        self.runs: dict[tuple[str, int], tuple[Any, list[Any]]] = {}
+        shared = None
+        for p, panel in enumerate(self.panels):
+            plot = frame("time t", panel.text, HEIGHT, **({} if shared is None else {"x_range": shared}))
+            shared = shared or plot.x_range
+            plot.y_range = DataRange1d(only_visible=True, range_padding=0.06)
+            for i, (kind, name) in enumerate(names.items()):
+                for drawn, renderers in ((self.theory, theory_renderers), (self.runs, runs_renderers)):
+                    source = ColumnDataSource({key: [] for key in ("time", "value", "se", "low", "high")})
+                    drawn[kind, p] = source, renderers(plot, i, name, source)
+            self.plots.append(plot)
+
+    def fits(self, result: Result) -> bool:
+        """Whether a result is of this shape."""
+        return [p.text for p in _panels(result)] == [p.text for p in self.panels]
+
+    def show(self, kind: str, result: Result, theory: bool) -> None:
+        which = self.names.index(kind)
+        for p, panel in enumerate(self.panels):
+            source, renderers = (self.theory if theory else self.runs)[kind, p]
+            keep = slice(None) if theory else points_shown(result.dataset.sizes["time"], which, len(self.names))
+            source.data = _bounded(data_of(result, panel, keep), result)
+            _fade(renderers, 1.0)
+
+    def fade(self, kind: str, theory: bool = True) -> None:
+        """What is drawn belongs to earlier settings."""
+        for p in range(len(self.panels)):
+            _fade((self.theory if theory else self.runs)[kind, p][1], FADED)
+
+    def clear(self, kind: str, theory: bool) -> None:
+        for p in range(len(self.panels)):
+            source, _ = (self.theory if theory else self.runs)[kind, p]
+            source.data = {key: [] for key in source.data}
+
+
+def _panels(result: Any) -> list[Panel]:
+    """What is drawn of problems of a result's shape, of theory or real runs."""
+    return panels({"": (result, None)})
+
+
+def _bounded(data: dict[str, np.ndarray], result: Result) -> dict[str, np.ndarray]:
+    """Of a training that diverges only what shares an axis with the rest."""
+    if result.status.code != "diverged" or not len(data["value"]):
+        return data
+    most = OUTSIDE * max(float(np.abs(data["value"][0])), 0.25)
+    beyond = np.flatnonzero(np.abs(data["value"]) > most)
+    end = beyond[0] if len(beyond) else len(data["value"])
+    return {key: values[:end] for key, values in data.items()}
+
+
+def _fade(renderers: list[Any], alpha: float) -> None:
+    for one in renderers:
+        glyph = one.glyph
+        if hasattr(glyph, "fill_alpha") and not hasattr(glyph, "line_color"):
+            glyph.fill_alpha = 0.2 * alpha
+        else:
+            for name in ("line_alpha", "fill_alpha"):
+                if hasattr(glyph, name):
+                    setattr(glyph, name, alpha)
+
+
+class TwoTimes:
+    """Heat maps of correlation and response of one dynamics."""
+
+    def __init__(self) -> None:
+        self.parts: dict[str, tuple[Any, ColumnDataSource, LinearColorMapper]] = {}
+        for name, symbol, y in (("correlation", "C(t, s)", "time s"), ("response", "R(t, s)", "earlier time s")):
+            plot = frame(
+                "time t",
+                y,
+                380,
+                title=f"{name} {symbol}",
+                x_range=Range1d(start=0, end=1),
+                y_range=Range1d(start=0, end=1),
+                match_aspect=False,
+            )
+            plot.grid.visible = False
+            mapper = LinearColorMapper(palette=Viridis256, low=0, high=1, nan_color="rgba(0,0,0,0)")
+            source = ColumnDataSource({"image": [], "x": [], "y": [], "dw": [], "dh": []})
+            drawn = plot.image("image", x="x", y="y", dw="dw", dh="dh", source=source, color_mapper=mapper)
+            plot.add_tools(hover(drawn, name, [("t, s", "$x{0.00}, $y{0.00}"), ("value", "@image{0.0000}")]))
+            bar = ColorBar(color_mapper=mapper, width=10, bar_line_color=None, background_fill_alpha=0, major_tick_line_color=None)
+            plot.add_layout(bar, "right")
+            self.parts[name] = plot, source, mapper
+
+    @property
+    def plots(self) -> list[Any]:
+        return [plot for plot, _, _ in self.parts.values()]
+
+    def show(self, result: Result, entry: tuple[int, int]) -> None:
+        times = result.dataset["time"].values
+        half = 0.5 * (times[1] - times[0])
+        for name, (plot, source, mapper) in self.parts.items():
+            values = result.dataset[name].isel(student=entry[0], student_=entry[1]).values
+            image = values.T.copy()
+            if name == "response":
+                image[np.tril_indices(len(image), -1)] = np.nan  # nothing before the kick
+            most, least = float(np.nanmax(image)), float(np.nanmin(image))
+            two_sided = least < -0.02 * max(abs(most), 1e-12)
+            size = max(abs(most), abs(least), 1e-12)
+            mapper.update(
+                palette=list(DIVERGING) if two_sided else Viridis256,
+                low=-size if two_sided else min(least, 0.0),
+                high=size if two_sided else most,
+            )
+            low, width = times[0] - half, times[-1] - times[0] + 2 * half
+            source.data = {"image": [image], "x": [low], "y": [low], "dw": [width], "dh": [width]}
+            for which in (plot.x_range, plot.y_range):
+                which.update(start=low, end=low + width)
+
+
+class Laws:
+    """Densities of weights and margins at three times, of one dynamics and direction."""
+
+    TIMES = 3
+
+    def __init__(self) -> None:
+        self.rows: dict[str, list[tuple[Any, ColumnDataSource, ColumnDataSource]]] = {"weight": [], "sample": []}
+        for law, row in self.rows.items():
+            for j in range(self.TIMES):
+                plot = frame("", "density" if j == 0 else "", 230, title=" ")
+                plot.y_range = DataRange1d(start=0)
+                lines = ColumnDataSource({"x": [], "y": [], "fresh": []})
+                boxes = ColumnDataSource({"left": [], "right": [], "top": []})
+                last = j == self.TIMES - 1
+                named = lambda name, last=last: {"legend_label": name} if last else {}
+                looks = {"fill_color": COLOURS[0], "fill_alpha": 0.3, "line_alpha": 0}
+                plot.quad("left", "right", "top", 0, source=boxes, **looks, **named("real runs"))
+                plot.line("x", "y", source=lines, color=COLOURS[1], width=2, **named("theory"))
+                if law == "sample":
+                    plot.line("x", "fresh", source=lines, color="#555555", width=1.5, line_dash=DASHES[1], **named("fresh sample"))
+                if last:
+                    plot.legend.update(background_fill_alpha=0.6, border_line_color=None, label_text_font_size="11px", spacing=0, padding=2)
+                row.append((plot, lines, boxes))
+
+    @property
+    def plots(self) -> list[Any]:
+        return [plot for row in self.rows.values() for plot, _, _ in row]
+
+    def show(self, pictures: Mapping[str, Any], direction: int) -> None:
+        sample = next(name for name in pictures if name not in ("times", "weight"))
+        for law, name, symbol in (
+            ("weight", "weight", "weight θ"),
+            ("sample", sample, {"margin": "margin y r"}.get(sample, "pre-activation r")),
+        ):
+            for j, (plot, lines, boxes) in enumerate(self.rows[law]):
+                if j >= len(pictures["times"]):
+                    continue
+                one = pictures[name][min(direction, len(pictures[name]) - 1)][j]
+                fresh = one["fresh"] if one["fresh"] is not None else np.full(len(one["x"]), np.nan)
+                lines.data = {"x": one["x"], "y": one["y"], "fresh": fresh}
+                edges, share = one["edges"], one["share"]
+                boxes.data = (
+                    {"left": [], "right": [], "top": []} if edges is None else {"left": edges[:-1], "right": edges[1:], "top": share}
+                )
+                plot.title.text = f"t = {pictures['times'][j]:.3g}"
+                plot.xaxis.axis_label = symbol
+
+
+def legend(names: Mapping[str, str]) -> list[tuple[str, str, Any, str]]:
+    """Name, colour, dash and marker of each dynamics."""
+    return [(name, *dynamics_look(i)) for i, name in enumerate(names.values())]
+
+
+def card(plot: Any) -> Any:
+    """A picture on its own ground, which is light on a dark page too: its lines and letters are made for paper."""
+    styles = {
+        "background": "var(--card)",
+        "border": "1px solid var(--rule)",
+        "border-radius": "4px",
+        "padding": "4px 2px 0",
+        "min-width": "0",
+    }
+    return pn.Column(pn.pane.Bokeh(plot, sizing_mode="stretch_width"), sizing_mode="stretch_width", styles=styles)

@@ -1,0 +1,145 @@
+"""A sweep's store on the page: a map of one number per point, and the curves of the point that is clicked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import panel as pn
+from bokeh.models import ColorBar, ColumnDataSource, HoverTool, LinearColorMapper, TapTool
+from bokeh.palettes import Viridis256
+
+from ..errors import InputError
+from ..plot import BAND
+from ..report.curves import dynamics_look, frame
+from ..results import CURVES
+from ..sweep.reading import Axis, Reading, cell_edges, read, sorted_axes
+from .figures import card
+
+PALETTE = tuple(reversed(Viridis256))  # the best, the least, is bright
+
+
+class SweepView:
+    """Chooses a store, a curve and a dynamics; draws the map and the curves of one point."""
+
+    def __init__(self, stores: Mapping[str, Path], css: dict[str, Any], notice: Callable[[list[str]], None]):
+        self.stores, self.notice = stores, notice
+        narrow = {**css, "max_width": 260}
+        self.store = pn.widgets.Select(name="Store", options=list(stores), **narrow)
+        self.quantity = pn.widgets.Select(
+            name="Value at the end", options={n.replace("_", " "): n for n in ("test_risk", *sorted(set(CURVES) - {"test_risk"}))}, **narrow
+        )
+        self.part = pn.widgets.Select(name="Dynamics", options=[], **narrow)
+        self.silent = False
+        self.left, self.right = pn.Column(sizing_mode="stretch_width"), pn.Column(sizing_mode="stretch_width")
+        grid = {"display": "grid", "grid-template-columns": "repeat(auto-fit, minmax(min(100%, 24rem), 1fr))", "gap": "10px"}
+        self.view = pn.Column(
+            pn.FlexBox(self.store, self.quantity, self.part, sizing_mode="stretch_width"),
+            pn.Column(self.left, self.right, styles=grid, sizing_mode="stretch_width"),
+            sizing_mode="stretch_width",
+        )
+        for widget in (self.store, self.quantity):
+            widget.param.watch(lambda event: self.read(), "value")
+        self.part.param.watch(lambda event: None if self.silent else self.draw(), "value")
+        self.read()
+
+    def read(self) -> None:
+        try:
+            self.reading: Reading = sorted_axes(read(self.stores[self.store.value], self.quantity.value))
+            if len(self.reading.axes) == 1:
+                raise InputError("`DIR.zarr` must have two axes for a map, but has one (sgdlimit plot draws its curves)")
+        except InputError as e:
+            self.notice([f"{self.store.value}: {e}."])
+            self.left.objects, self.right.objects = [], []
+            return
+        titles = [panel.title for panel in self.reading.panels]
+        self.silent = True
+        self.part.param.update(options=titles, value=self.part.value if self.part.value in titles else titles[0])
+        self.silent = False
+        self.draw()
+
+    def draw(self) -> None:
+        reading, which = self.reading, [panel.title for panel in self.reading.panels].index(self.part.value)
+        panel, (y, x) = reading.panels[which], reading.axes
+        kinds = {"x_axis_type": "log" if x.log else "linear", "y_axis_type": "log" if y.log else "linear"}
+        plot = frame(
+            plain(x), plain(y), 400, title=f"{panel.title}: {reading.quantity}" + (f" ({reading.held})" if reading.held else ""), **kinds
+        )
+        diverged = panel.code == "diverged"
+        value = np.where(diverged, np.nan, panel.value)
+        finite = value[np.isfinite(value)]
+        # What is far above the bulk, next to the border of divergence, takes the last colour.
+        most = min(finite.max(), finite.min() + 3 * (np.median(finite) - finite.min())) if len(finite) else 1.0
+        mapper = LinearColorMapper(palette=PALETTE, low=float(finite.min()) if len(finite) else 0.0, high=float(most), nan_color="#e8e8e4")
+        if reading.grid:
+            right, up = cell_edges(x), cell_edges(y)
+            rows, columns = (part.ravel() for part in np.indices(value.shape))
+            place = {"left": right[columns], "right": right[columns + 1], "bottom": up[rows], "top": up[rows + 1]}
+            at = {"x": x.values[columns], "y": y.values[rows]}
+            self.index = list(zip(rows.tolist(), columns.tolist(), strict=True))
+        else:
+            place, at = {}, {"x": x.values, "y": y.values}
+            self.index = [(i,) for i in range(len(x.values))]
+        flat = lambda part: np.array([part[i] for i in self.index])
+        self.source = ColumnDataSource({**place, **at, "value": flat(value), "se": flat(panel.se), "ended": flat(panel.code)})
+        colour = {"field": "value", "transform": mapper}
+        looks = {"line_color": None, "selection_line_color": "#D1184B", "selection_line_width": 3, "nonselection_fill_alpha": 1.0}
+        if reading.grid:
+            drawn = plot.quad("left", "right", "top", "bottom", source=self.source, fill_color=colour, **looks)
+            lost = ColumnDataSource({key: values[flat(diverged)] for key, values in place.items()})
+            plot.quad(
+                "left",
+                "right",
+                "top",
+                "bottom",
+                source=lost,
+                fill_color="#e8e8e4",
+                hatch_pattern="/",
+                hatch_color="#8c8c86",
+                line_color=None,
+                level="glyph",
+            )
+        else:
+            drawn = plot.scatter("x", "y", source=self.source, size=11, fill_color=colour, **looks)
+        plot.add_tools(TapTool(renderers=[drawn]), HoverTool(renderers=[drawn], tooltips=[
+            (plain(x), "@x{0.000}"), (plain(y), "@y{0.000}"), ("value", "@value{0.0000} ± @se{0.0000}"), ("ended", "@ended")]))  # fmt: skip
+        plot.add_layout(ColorBar(color_mapper=mapper, width=10, bar_line_color=None, background_fill_alpha=0), "right")
+        plot.grid.visible = False
+        self.source.selected.on_change("indices", lambda attribute, old, new: self.choose(new))
+        self.left.objects = [card(plot)]
+        self.right.objects = [
+            pn.pane.HTML("<p>Click a point of the map for its curves. Hatched: training diverges.</p>", styles={"color": "var(--soft)"})
+        ]
+
+    def choose(self, indices: list[int]) -> None:
+        """Draw the curves of all dynamics at the point that was clicked."""
+        if not indices:
+            return
+        reading, at = self.reading, self.index[indices[0]]
+        if not any(np.isfinite(panel.curves[at]).any() for panel in reading.panels):
+            codes = {panel.code[at] for panel in reading.panels}
+            words = (
+                "Nothing of this point is computed yet."
+                if codes == {""}
+                else "This point has no curves: training diverges at once, or it failed."
+            )
+            self.right.objects = [pn.pane.HTML(f"<p>{words}</p>", styles={"color": "var(--soft)"})]
+            return
+        y, x = reading.axes
+        place = (y.values[at[0]], x.values[at[-1]])
+        title = f"{plain(y)} = {place[0]:.4g}, {plain(x)} = {place[1]:.4g}"
+        plot = frame(reading.clock.label.replace("$", ""), reading.curve.replace("_", " "), 400, title=title)
+        for i, panel in enumerate(reading.panels):
+            colour, dash, _ = dynamics_look(i)
+            value, se = panel.curves[at], panel.curves_se[at]
+            plot.varea(reading.clock.values, value - BAND * se, value + BAND * se, color=colour, alpha=0.2)
+            plot.line(reading.clock.values, value, color=colour, line_dash=dash, width=2, legend_label=panel.title)
+        plot.legend.update(background_fill_alpha=0.6, border_line_color=None, click_policy="hide")
+        self.right.objects = [card(plot)]
+
+
+def plain(axis: Axis) -> str:
+    """An axis's label without TeX."""
+    return axis.label.replace(r"$\eta$", "η").replace("$", "")

@@ -1,0 +1,277 @@
+"""The process that computes for the explorer: jobs come in through a pipe, answers and progress go out as they are known.
+
+A theory job gives its first, coarse answer before any job sharpens its own, so that whoever moves a slider waits for nobody. A job that
+is cancelled ends at the next node of its march. Compiled programs stay warm and are shared by all jobs.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import os
+import sys
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from typing import Any, cast
+
+COARSE, FINE = 0, 1  # what is done first
+THREADS = 3  # of which at least one is left to coarse answers
+KEPT = 24  # solutions and simulations whose laws can be asked for
+TELL = 0.15  # seconds between two reports of progress
+MEMORY = 1.4 * 2**30  # bytes of this process beyond which compiled programs are let go
+POINTS = 41  # output times
+
+
+class Cancelled(Exception):
+    """The job is not wanted any more."""
+
+
+@dataclass
+class Job:
+    """One job and how far it is. `asked` has its `number`, `kind` ("theory", "simulation" or "laws"), `settings` and `key`."""
+
+    asked: dict[str, Any]
+    tell: Any
+    cancelled: bool = False
+    steps: Iterator[bool] | None = None
+    told: float = 0.0
+    priority: int = field(default=COARSE)
+
+    @property
+    def number(self) -> int:
+        return self.asked["number"]
+
+    def watch(self) -> None:
+        if self.cancelled:
+            raise Cancelled
+
+    def progress(self, fraction: float, text: str) -> None:
+        self.watch()
+        now = time.monotonic()
+        if now - self.told > TELL:
+            self.told = now
+            self.tell(self.number, "progress", (fraction, text))
+
+
+def run(connection: Connection) -> None:
+    """Serve the pipe until it is closed."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    without_dask()
+    from ..run import use_compilation_cache
+    from ..theory import shapes
+
+    use_compilation_cache()
+    shapes.few()
+    Worker(connection).serve()
+
+
+class Worker:
+    """Threads that take jobs, coarse answers first."""
+
+    def __init__(self, connection: Connection):
+        self.connection, self.sending = connection, threading.Lock()
+        self.jobs: dict[int, Job] = {}
+        self.waiting: list[tuple[int, int, Job]] = []
+        self.order, self.fine = itertools.count(), 0
+        self.change = threading.Condition()
+        self.kept: OrderedDict[str, Any] = OrderedDict()
+        self.warm: set[str] = set()
+        self.compiling = threading.Lock()
+
+    def serve(self) -> None:
+        self.tell(0, "ready")
+        for _ in range(THREADS):
+            threading.Thread(target=self.work, daemon=True).start()
+        while True:
+            order, asked = "stop", cast(Any, None)
+            with suppress(EOFError, OSError):  # nobody is there any more
+                order, asked = self.connection.recv()
+            if order == "stop":
+                os._exit(0)  # threads in the middle of a job are not waited for
+            with self.change:
+                if order == "do":
+                    job = self.jobs[asked["number"]] = Job(asked, self.tell)
+                    self.enter(job)
+                elif asked in self.jobs:
+                    self.jobs[asked].cancelled = True
+
+    def tell(self, number: int, what: str, value: Any = None) -> None:
+        with self.sending:
+            try:
+                self.connection.send((number, what, value))
+            except OSError:
+                os._exit(0)
+
+    def enter(self, job: Job) -> None:
+        heapq.heappush(self.waiting, (job.priority, next(self.order), job))
+        self.change.notify()
+
+    def take(self) -> Job:
+        """The next job, when there is one that may be done now."""
+        with self.change:
+            while not (self.waiting and (self.waiting[0][0] == COARSE or self.fine < THREADS - 1)):
+                self.change.wait()
+            job = heapq.heappop(self.waiting)[2]
+            self.fine += job.priority == FINE
+            return job
+
+    def work(self) -> None:
+        import numpy as np
+
+        while True:
+            job = self.take()
+            priority, more = job.priority, False
+            try:
+                job.watch()
+                if job.steps is None:
+                    job.steps = STEPS[job.asked["kind"]](self, job)
+                # Settings of a thread do not go into the steps: another thread may take the next one.
+                with self.alone(job), np.errstate(all="ignore"):
+                    more = next(job.steps, False)
+            except Cancelled:
+                self.tell(job.number, "cancelled")
+            except Exception as e:
+                self.tell(job.number, "failed", words(e))
+            with self.change:
+                self.fine -= priority == FINE
+                if more:
+                    job.priority = FINE
+                    self.enter(job)
+                else:
+                    job.steps = None
+                    self.jobs.pop(job.number, None)
+                self.change.notify()
+            if not more:
+                self.tidy()
+
+    @contextmanager
+    def alone(self, job: Job) -> Iterator[None]:
+        """Compilation does not go faster beside another one: a dynamics of a model seen for the first time waits for others of its kind."""
+        asked = job.asked["settings"]
+        name = f"{job.asked['kind']} {asked['problem']['model']} {[one['kind'] for one in asked['dynamics']]}"
+        if name in self.warm or job.priority != COARSE:
+            yield
+            return
+        with self.compiling:
+            job.watch()
+            yield
+            self.warm.add(name)
+
+    def keep(self, key: str, result: Any) -> None:
+        with self.change:
+            self.kept[key] = result
+            self.kept.move_to_end(key)
+            while len(self.kept) > KEPT:
+                self.kept.popitem(last=False)
+
+    def tidy(self) -> None:
+        """Many different problems leave many programs behind."""
+        if resident() > MEMORY and not self.jobs:
+            import gc
+
+            import jax
+
+            self.kept.clear()
+            jax.clear_caches()
+            gc.collect()
+
+
+def without_dask() -> None:
+    """Where Dask is installed, xarray reads it before it makes its first dataset, for a second: this process has no use for it."""
+    if "dask" not in sys.modules:
+        sys.modules["dask"] = None  # pyright: ignore[reportArgumentType]
+
+
+def resident() -> int:
+    """Bytes of memory that this process takes, where the system tells."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+def words(e: Exception) -> str:
+    """What went wrong, as a sentence for the page."""
+    from ..errors import InputError, SolveError
+
+    if isinstance(e, InputError | SolveError):
+        return f"{e}."
+    if isinstance(e, MemoryError) or "RESOURCE_EXHAUSTED" in str(e):
+        return "There is too little memory for this (fewer features, a shorter horizon or a larger step need less)."
+    return f"The computation failed: {type(e).__name__}: {(str(e).strip().splitlines() or [''])[0][:200]}"
+
+
+# --- what there is to do: each yields whether it goes on ------------------------------------------------------------------------
+
+
+def _job(settings: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """The settings, checked as those of a file, the problem with shared programs, and the dynamics of the only part."""
+    from .. import config
+    from .shared import carried
+
+    read = config._settings(settings)
+    problem = carried(config._problem(read.problem, None))
+    (part,) = config._parts(read.dynamics)
+    return read, problem, part.dynamics
+
+
+def _theory(worker: Worker, job: Job) -> Iterator[bool]:
+    import numpy as np
+
+    from ..dynamics import SGD
+    from ..theory.solve import refinements
+
+    settings, problem, dynamics = _job(job.asked["settings"])
+    run = settings.run
+    times = np.linspace(0.0, run.horizon, POINTS)
+    # From node to node one program serves all steps and horizons, which a jump's does not.
+    method = "paths" if isinstance(dynamics, SGD) and dynamics.sampling == "replacement" else "auto"
+    last = None
+    for solution in refinements(problem, dynamics, run.horizon, run.rtol, run.seed, times, method, job.progress, job.watch):
+        last = solution
+        if solution.status.code == "inaccurate":
+            job.tell(job.number, "coarse", solution)
+            yield True
+    worker.keep(job.asked["key"], last)
+    job.tell(job.number, "answer", last)
+
+
+def _simulation(worker: Worker, job: Job) -> Iterator[bool]:
+    import numpy as np
+
+    from ..simulate.core import trainings
+
+    settings, problem, dynamics = _job(job.asked["settings"])
+    run = settings.run
+    job.priority = FINE
+    yield True
+    made = None
+    for made in trainings(
+        problem, dynamics, run.horizon, seed=run.seed + 1, times=np.linspace(0.0, run.horizon, POINTS), progress=job.progress,
+        **settings.simulation.model_dump(),
+    ):  # fmt: skip
+        job.tell(job.number, "coarse", made())
+        yield True
+    assert made is not None
+    runs = made()
+    worker.keep(f"runs {job.asked['key']}", runs)
+    job.tell(job.number, "answer", runs)
+
+
+def _laws(worker: Worker, job: Job) -> Iterator[bool]:
+    """Pictures of the laws behind answers given before: densities of theory, histograms of real runs where they are named too."""
+    from .laws import pictures
+
+    theory, runs = worker.kept.get(job.asked["key"]), (worker.kept.get(f"runs {job.asked['key']}") if job.asked.get("runs") else None)
+    job.priority = FINE
+    yield True
+    job.tell(job.number, "answer", None if theory is None else pictures(theory, runs))
+
+
+STEPS = {"theory": _theory, "simulation": _simulation, "laws": _laws}
