@@ -71,11 +71,11 @@ def machine() -> dict[str, object]:
     }
 
 
-def save_json(path: Path, data: object) -> None:
+def save_json(path: Path, data: object, indent: int | None = 1) -> None:
     """Write whole or not at all, so that an interrupted benchmark can be continued."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(data, indent=1) + "\n")
+    temporary.write_text(json.dumps(data, indent=indent) + "\n")
     temporary.replace(path)
 
 

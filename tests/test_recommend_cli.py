@@ -29,7 +29,7 @@ def test_the_command_of_the_documentation_runs(tmp_path):
     done = sgdlimit(tmp_path, *command.group(1).split())
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    for words in ("Learning rate", "recommended", "Do not use it", "10 features", "batch size", "Trained 3 times"):
+    for words in ("Learning rate", "recommended", "Do not use the theory here", "10 features", "batch size", "Trained 3 times"):
         assert words in done.stdout
     numbers = json.loads((tmp_path / "advice" / "numbers.json").read_text())
     assert numbers["data"]["n"] == 332

@@ -163,6 +163,7 @@ def recommend(
     standardise: Annotated[
         bool, typer.Option("--standardise/--centre", help="Divide columns by their standard deviation, or only centre.")
     ] = True,
+    theory: Annotated[bool, typer.Option("--theory", help="Also solve the limit's equations at the recommended step.")] = False,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
 ) -> None:
     """Learning rate, batch size and stopping time for a linear model on your data, before any training, and how far to trust them."""
@@ -177,14 +178,15 @@ def recommend(
     from .recommend import recommend as ask
 
     X, y, names, label = data_of.read(data, target)
-    runner.use_compilation_cache()
+    if theory:
+        runner.use_compilation_cache()
     console = Console(highlight=False)
     columns = (TextColumn("recommend"), BarColumn(bar_width=24), TimeElapsedColumn(), TextColumn("[dim]{task.description}"))
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         bar = progress.add_task("", total=1.0)
         told = lambda fraction, text: progress.update(bar, completed=fraction, description=text)
-        found = ask(X, y, loss, max_epochs=max_epochs, standardise=standardise, verify=verify, backend=backend, seed=seed,
-                    names=names, target=label, progress=told)  # fmt: skip
+        found = ask(X, y, loss, max_epochs=max_epochs, standardise=standardise, verify=verify, backend=backend, theory=theory,
+                    seed=seed, names=names, target=label, progress=told)  # fmt: skip
     folder = out or Path("recommend") / data.stem
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / "numbers.json") as temporary:

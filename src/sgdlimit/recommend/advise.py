@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,15 +10,15 @@ from scipy.optimize import brentq
 from .estimate import ridge_error
 from .linear import Curves, LinearTwin
 from .predict import Curved, Report, Setting
-from .predict import predictor as build
 
 Array = np.ndarray
 
 TOLERANCE = 0.002  # of the test risk: gains below are not worth an epoch
-CLUSTERED = 0.05  # the same where classes are clusters, whose risk is small and known poorly
-RIDGE_GAIN = 0.01  # by which a penalty must lower the best test risk to be recommended
+RIDGE_GAIN = 0.01  # by which a penalty must lower the best test risk to be recommended, and by two standard errors
 STIFF = 0.25  # rate times the largest curvature up to which batches are small: beyond, noise and epochs grow with them
-SWEEP = 40  # steps tried
+FINE = 2.0**0.5  # between neighbouring steps of the sweep
+OCTAVE = 6  # steps tried at once, the largest first
+MOST_OCTAVES = 5
 RIDGES = np.geomspace(1e-3, 3.0, 15)
 
 
@@ -49,7 +48,10 @@ class Advice:
         best_risk: least test risk of any step within the epochs allowed.
         epoch_axis: `(T,)` epochs of the curves.
         reshuffle, replacement: expected risks at the recommended step, of both kinds of sampling.
-        sweep: per step `(steps,)` the best test risk and its epoch.
+        sweep: steps `(S,)`, the best test risk of each and its epoch, at the weight decay recommended.
+        best_ridge: weight decay that is best for training without a stop.
+        ridge_gain: by how much the best weight decay tried lowers the best test risk.
+        at_end: whether the stopping epoch is the last allowed.
     """
 
     step: float
@@ -70,25 +72,21 @@ class Advice:
     at_end: bool
 
 
-def advise(setting: Setting, most_epochs: int, feature_variance: float, seed: int, report: Report) -> tuple[Advice, Curved]:
-    """Sweep step and time in the theory. `feature_variance` turns steps into learning rates."""
-    longest = lambda step: most_epochs * step * setting.sample_ratio
-    proxy = LinearTwin(setting.estimate, setting.n, setting.d, seed)
-    ridge, gain, static = choose_ridge(setting, proxy, longest)
-    predictor = build(setting, ridge, most_epochs, seed, report)
-    report(0.95, "choosing step and batch")
-    steps, risks, stops = sweep(predictor, most_epochs)
-    least = float(np.nanmin(risks))
-    step, epochs = _cheapest(predictor, steps, least, most_epochs)
+def advise(
+    setting: Setting, proxy: LinearTwin, predictor: Curved, most_epochs: int, feature_variance: float, report: Report
+) -> Advice:  # fmt: skip
+    """Sweep steps, ridges and epochs. `feature_variance` turns steps into learning rates."""
+    static = static_ridge(setting)
+    ridges = np.array(predictor.ridges or [0.3 * static, static])
+    swept = sweep(predictor, ridges, most_epochs, report)
+    ridge, gain = swept.best_ridge()
+    step, epochs = swept.cheapest(ridge)
+    report(0.9, "choosing the batch")
     rows, useful = batch_rows(setting, proxy, step, ridge, epochs, feature_variance)
     size = max((row.batch_size for row in rows if row.useful and row.batch_size <= 64), default=1)
-    axis = np.arange(min(max(2 * epochs, epochs + 3), most_epochs) + 1)
-    ends = axis * step * setting.sample_ratio
-    ends, axis = ends[ends <= predictor.times[-1] * (1 + 1e-9)], axis[ends <= predictor.times[-1] * (1 + 1e-9)]
-    at = lambda curves: Curves(
-        axis.astype(float), *(np.interp(ends, curves.times, getattr(curves, name)) for name in ("train", "test", "train_se", "test_se"))
-    )
-    advice = Advice(
+    shown = min(max(2 * epochs, epochs + 3), most_epochs)
+    reshuffle, replacement = (predictor.curves(step, ridge, shown, order) for order in ("reshuffle", "replacement"))
+    return Advice(
         step=step,
         epochs=epochs,
         weight_decay=ridge * feature_variance,
@@ -97,71 +95,95 @@ def advise(setting: Setting, most_epochs: int, feature_variance: float, seed: in
         batches=rows,
         largest_batch=useful,
         limit_step=proxy.stability_limit(ridge / setting.curvature) / setting.curvature,
-        best_risk=least,
-        epoch_axis=axis,
-        reshuffle=at(predictor.reshuffle(step)),
-        replacement=at(predictor.replacement(step)),
-        sweep=(steps, risks, stops),
+        best_risk=float(np.min(swept.risks[swept.ridges == ridge])),
+        epoch_axis=np.arange(shown + 1),
+        reshuffle=reshuffle,
+        replacement=replacement,
+        sweep=swept.with_ridge(ridge),
         best_ridge=static * feature_variance,
         ridge_gain=gain,
         at_end=epochs >= most_epochs,
     )
-    return advice, predictor
 
 
-def choose_ridge(setting: Setting, proxy: LinearTwin, longest: Callable[[float], float]) -> tuple[float, float, float]:
-    """The ridge to train with, what it gains over early stopping alone, and the ridge that is best when training goes on for ever.
-
-    Decided by least squares on the labels, which for classes is exact only in which ridge is how much better than stopping; the
-    logistic loss is less curved, so its ridge is less by the same factor.
-    """
+def static_ridge(setting: Setting) -> float:
+    """The ridge that is best when training goes on for ever, by least squares on the labels; the logistic loss is less curved, so its ridge
+    is less by the same factor."""
     e = setting.estimate
-    if setting.clusters:  # least squares knows nothing of them
-        return 0.0, 0.0, 0.0
     errors = ridge_error(e.eigenvalues, e.weights, e.signal, e.noise, setting.d / setting.n, RIDGES)
-    curvature = 1.0 if setting.loss == "squared" else 0.2
-    static = float(RIDGES[np.argmin(errors)])
-    horizon = longest(0.3 / curvature) * curvature
-    times = np.concatenate([[0.0], np.geomspace(1e-4 * horizon, horizon, 160)])
-    least = {ridge: float(proxy.flow(times, ridge)[1].min()) for ridge in (0.0, 0.3 * static, static)}
-    gain = {ridge: 1.0 - value / least[0.0] for ridge, value in least.items()}
-    best = max(gain, key=lambda ridge: gain[ridge])
-    return (best * curvature if gain[best] > RIDGE_GAIN else 0.0), gain[best], static * curvature
+    return float(RIDGES[np.argmin(errors)]) * (1.0 if setting.loss == "squared" else 0.2)
 
 
-def sweep(predictor: Curved, most_epochs: int) -> tuple[Array, Array, Array]:
-    """Best test risk under reshuffling of each step, and the epoch where it is reached, at whole epochs."""
-    steps = np.geomspace(0.01 * predictor.largest_step, predictor.largest_step, SWEEP)
-    risks, stops = np.full(SWEEP, np.nan), np.full(SWEEP, np.nan)
-    for i, step in enumerate(steps):
-        found = _at_epochs(predictor, float(step), most_epochs)
-        if len(found) > 1 and np.isfinite(found).any():
-            stops[i] = 1 + int(np.nanargmin(found[1:]))
-            risks[i] = found[int(stops[i])]
-    return steps, risks, stops
+@dataclass(frozen=True)
+class Sweep:
+    """Trainings by step and ridge `(C,)` on several stages: their test risks `(stages, C, epochs + 1)`, and of their mean the least and its
+    epoch `(C,)`."""
+
+    steps: Array
+    ridges: Array
+    each: Array
+
+    @property
+    def test(self) -> Array:
+        return self.each.mean(0)
+
+    @property
+    def stops(self) -> Array:
+        return 1 + np.argmin(_known(self.test[:, 1:]), 1)
+
+    @property
+    def risks(self) -> Array:
+        return _known(self.test[:, 1:]).min(1)
+
+    def best_ridge(self) -> tuple[float, float]:
+        """The ridge whose best training gains the most over the best without, if that is enough, and the gain."""
+        least = {ridge: int(np.argmin(np.where(self.ridges == ridge, self.risks, np.inf))) for ridge in np.unique(self.ridges)}
+        without = self.risks[least[0.0]]
+        best = min(least, key=lambda ridge: self.risks[least[ridge]])
+        gain = 1.0 - self.risks[least[best]] / without
+        # Stages are the same for both, so it is their difference whose spread matters.
+        pair = [self.each[:, least[ridge], self.stops[least[ridge]]] for ridge in (0.0, best)]
+        noise = (pair[0] - pair[1]).std(ddof=1) / len(pair[0]) ** 0.5 / without if len(pair[0]) > 1 else 0.0
+        return (float(best) if gain > max(RIDGE_GAIN, 2.0 * noise) else 0.0), float(gain)
+
+    def cheapest(self, ridge: float) -> tuple[float, int]:
+        """Fewest epochs within the tolerance of the least risk, and of the steps that do so the one that is best then."""
+        chosen = self.ridges == ridge
+        test = _known(self.test[chosen, 1:])
+        good = test <= (1.0 + TOLERANCE) * test.min()
+        epoch = int(np.argmax(good.any(0)))
+        return float(self.steps[chosen][np.argmin(test[:, epoch])]), epoch + 1
+
+    def with_ridge(self, ridge: float) -> tuple[Array, Array, Array]:
+        """Steps, increasing, least risks and their epochs."""
+        chosen = np.flatnonzero(self.ridges == ridge)
+        chosen = chosen[np.argsort(self.steps[chosen])]
+        return self.steps[chosen], self.risks[chosen], self.stops[chosen].astype(float)
 
 
-def _at_epochs(predictor: Curved, step: float, most_epochs: int) -> Array:
-    """Test risk after 0, 1, 2, ... epochs, as far as the curves go."""
-    epoch = step * predictor.setting.sample_ratio
-    count = int(min(most_epochs, np.floor(predictor.times[-1] / epoch * (1 + 1e-9))))
-    curves = predictor.reshuffle(step)
-    return np.interp(np.arange(count + 1) * epoch, curves.times, curves.test)
+def sweep(predictor: Curved, ridges: Array, most_epochs: int, report: Report) -> Sweep:
+    """Train at ever smaller steps until they gain nothing: noise is small by then, and halving a step doubles the epochs. Then with
+    `ridges` at the best step and at twice it."""
+    found: list[Sweep] = []
+
+    def attempt(steps: Array, ridge: Array) -> None:
+        report(0.05 + 0.8 * len(found) / (MOST_OCTAVES + 1), f"training at steps from {steps.max():.3g} down to {steps.min():.3g}")
+        found.append(Sweep(steps, ridge, predictor.risks(steps, ridge, most_epochs)[1]))
+
+    for octave in range(MOST_OCTAVES):
+        attempt(predictor.largest_step * FINE ** -np.arange(OCTAVE * octave, OCTAVE * (octave + 1.0)), np.zeros(OCTAVE))
+        risks = np.concatenate([one.risks for one in found])
+        if np.isfinite(risks[:-1]).any() and risks[-1] > (1.0 - TOLERANCE) * risks[:-1].min():
+            break
+    steps = np.concatenate([one.steps for one in found])
+    near = steps[np.argmin(risks)] * np.array([2.0, 1.0])
+    attempt(np.repeat(near, len(ridges)), np.tile(ridges, len(near)))
+    joined = lambda name, axis: np.concatenate([getattr(one, name) for one in found], axis)
+    return Sweep(joined("steps", 0), joined("ridges", 0), joined("each", 1))
 
 
-def _cheapest(predictor: Curved, steps: Array, least: float, most_epochs: int) -> tuple[float, int]:
-    """Fewest epochs within the tolerance of the least risk, and of the steps that do so the one that is best then."""
-    tolerance = CLUSTERED if predictor.setting.clusters else TOLERANCE
-    best: tuple[int, float, float] | None = None
-    for step in steps:
-        found = _at_epochs(predictor, float(step), most_epochs)
-        good = np.flatnonzero(found[1:] <= (1.0 + tolerance) * least)
-        if len(good):
-            epochs = int(good[0]) + 1
-            candidate = (epochs, float(found[epochs]), float(step))
-            best = candidate if best is None or candidate < best else best
-    assert best is not None  # the step of the least risk is one of them
-    return best[2], best[0]
+def _known(test: Array) -> Array:
+    return np.where(np.isfinite(test), test, np.inf)
 
 
 def batch_rows(setting: Setting, proxy: LinearTwin, step: float, ridge: float, epochs: int, variance: float) -> tuple[list[BatchRow], int]:

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from ..errors import InputError, nearest, refuse
 from . import data as data_of
 from .advise import Advice, advise
 from .data import Data
 from .estimate import Estimate, estimate
-from .predict import FEWEST_SHARE, Setting
+from .linear import Curves, LinearTwin
+from .predict import FEWEST_SHARE, Report, Setting, predictor
 from .trust import Trust, assess
 from .verify import Verification
 from .verify import verify as train_and_measure
@@ -40,9 +42,12 @@ class Recommendation:
         setting: the problem in numbers; `setting.problem()` is the `sl.Problem`.
         advice: step, learning rates, batch sizes, epochs, curves.
         trust: the assumptions and the verdict.
+        limit: the recommended training in the limit of many samples and features, where it was asked for.
         verification: real training, where it was asked for.
         scale: by which risks are multiplied to be in the units of the label.
         band: relative standard error of the expected test and train risk from what the data leave open.
+        standardised: whether columns were divided by their standard deviation.
+        measured: whether the curves are from cross-validation, for data that the theory does not describe.
     """
 
     loss: str
@@ -56,9 +61,12 @@ class Recommendation:
     setting: Setting
     advice: Advice
     trust: Trust
+    limit: Curves | None
     verification: Verification | None
     scale: float
     band: float
+    standardised: bool
+    measured: bool
     seconds: dict[str, float]
 
     @property
@@ -119,7 +127,8 @@ class Recommendation:
 
 def recommend(
     X: Any, y: Any, loss: str = "logistic", *, max_epochs: int = 100, standardise: bool = True, verify: bool | int = False,
-    backend: str = "auto", seed: int = 0, names: Any = None, target: str = "y", progress: Callable[[float, str], None] | None = None,
+    backend: str = "auto", theory: bool = False, seed: int = 0, names: Any = None, target: str = "y",
+    progress: Callable[[float, str], None] | None = None,
 ) -> Recommendation:  # fmt: skip
     """Learning rate for each batch size, largest useful batch, stopping epoch and expected risks for linear models on real data.
 
@@ -133,6 +142,7 @@ def recommend(
         verify: train for real, so many times (True is 3), on three quarters of the data, which everything is then computed for, and
             measure on the rest.
         backend: of that training: "torch" (with `DataLoader(shuffle=True)`), "numpy", "sklearn", or "auto": torch where it is installed.
+        theory: also solve the limit's equations for the recommended step, which takes longer than all the rest, and show them.
         seed: of everything random.
         progress: called with (fraction done, what is being done).
 
@@ -151,13 +161,23 @@ def recommend(
         if not hasattr(X, "columns"):
             raise InputError(f"`y` must be labels, but is {y!r} (the name of a column needs a table for `X`)")
         X, y, names, target = data_of.split(X, y)
-    report = progress or (lambda fraction, text: None)
+    with threadpool_limits(1, "blas"):  # the matrices are small, and threads that wait for each other burn time
+        return _recommend(
+            X, y, loss, int(max_epochs), standardise, (3 if verify is True else int(verify)), backend, theory, int(seed), names, target,
+            progress or (lambda fraction, text: None),
+        )  # fmt: skip
+
+
+def _recommend(
+    X: Any, y: Any, loss: str, max_epochs: int, standardise: bool, repeats: int, backend: str, theory: bool, seed: int, names: Any,
+    target: str, report: Report,
+) -> Recommendation:  # fmt: skip
     began = time.perf_counter(), time.process_time()
     report(0.0, "reading the data")
     rng = np.random.default_rng(seed)
     data = data_of.prepare(X, y, loss == "logistic", names, target, standardise)
     fresh: tuple[Array, Array] | None = None
-    if verify:
+    if repeats:
         data, fresh = _hold_out(data, rng)
     report(0.03, "estimating spectrum, signal and noise")
     found = estimate(data.X / np.sqrt(data.feature_variance), data.y - data.y.mean(), rng)
@@ -166,19 +186,32 @@ def recommend(
             f"`{target}` must depend on the features to be learnt, but its linear part is {found.linear_share:.1%} of its variance"
         )
     setting = Setting.of(loss, found, data.n, data.d, float(data.y.mean()))
-    advice, predictor = advise(setting, int(max_epochs), data.feature_variance, int(seed), lambda f, text: report(0.05 + 0.85 * f, text))
     trust = assess(data, found, rng)
+    proxy = LinearTwin(found, data.n, data.d, seed)
+    foreseen = predictor(setting, proxy, data, trust.grade != "bad", seed)
+    advice = advise(setting, proxy, foreseen, max_epochs, data.feature_variance, lambda f, text: report(0.05 + 0.85 * f, text))
+    limit = None
+    if theory and foreseen.measured:
+        foreseen.notes.append("The limit's equations were not solved: they are not for data like these.")
+    elif theory:
+        from .limit import in_the_limit
+
+        report(0.9, "solving the limit's equations")
+        limit = in_the_limit(setting, advice.step, advice.ridge, int(advice.epoch_axis[-1]), seed)
+        if isinstance(limit, str):
+            foreseen.notes.append(f"The limit's equations were not solved: {limit}.")
+            limit = None
     verification = None
     if fresh is not None:
         report(0.92, "training for real")
-        repeats = 3 if verify is True else int(verify)
-        verification = train_and_measure(loss, (data.X, data.y), fresh, advice, repeats, backend, int(seed))
+        verification = train_and_measure(loss, (data.X, data.y), fresh, advice, repeats, backend, seed)
     report(1.0, "done")
     seconds = {"wall": time.perf_counter() - began[0], "cpu": time.process_time() - began[1]}
     scale = data.label_scale**2
     return Recommendation(
-        loss, data.target, data.n, data.d, data.feature_variance, data.told, predictor.notes, found, setting, advice, trust, verification,
-        scale, found.uncertainty(data.n), seconds,
+        loss, data.target, data.n, data.d, data.feature_variance, data.told, foreseen.notes, found, setting, advice, trust, limit,
+        verification, scale, 0.0 if foreseen.measured else found.uncertainty(data.n), data.standardised,
+        foreseen.measured, seconds,
     )  # fmt: skip
 
 

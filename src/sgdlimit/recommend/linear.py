@@ -56,11 +56,13 @@ class LinearTwin:
 
     def flow(self, times: Array, ridge: float) -> tuple[Array, Array]:
         """Squared errors of gradient flow, train and test, `(T,)`."""
-        rate = self.s + ridge
-        x = rate * times[:, None]
-        fit = self.s * times[:, None] * _phi(x)  # how much of an eigenvector's signal is learnt
-        gain = times[:, None] * _phi(x)
-        return self._errors(fit, gain)
+        gain = growth(self.s + ridge, times[:, None])
+        return self._errors(self.s * gain, gain)  # first how much of an eigenvector's signal is learnt
+
+    def flows(self, times: Array, ridges: Array) -> tuple[Array, Array]:
+        """Risks of gradient flow, train and test, at times `(C, T)` with ridges `(C,)`."""
+        found = np.array([self.flow(row, ridge) for row, ridge in zip(times, ridges, strict=True)])
+        return 0.5 * found[:, 0], 0.5 * found[:, 1]
 
     def _errors(self, fit: Array, gain: Array) -> tuple[Array, Array]:
         left = 1.0 - fit
@@ -140,6 +142,11 @@ def spread_out(estimate: Estimate, d: int) -> tuple[Array, Array]:
         carried, position = 0.0, position + count
     energies[-1] += carried
     return values / values.mean(), energies
+
+
+def growth(rate: Array, time: Array) -> Array:
+    """`(1 - e^(-rate time)) / rate`: how far flow has come along an eigenvector, in units of its gradient at the start."""
+    return time * _phi(rate * time)
 
 
 def _phi(x: Array) -> Array:

@@ -40,6 +40,7 @@ def sentences(r: Recommendation) -> list[str]:
         f"Expected test risk ({risk}) there: {test:.4g}, between {low:.4g} and {high:.4g}; train risk {float(e['train'][stop]):.4g}."
     )
     out.append(f"Trust: {r.trust.reasons}")
+    out += r.notes
     out.append(
         f"The largest useful batch is {a.largest_batch}: up to it the learning rate grows in proportion to the batch; "
         "beyond, steps grow too long for the steepest direction, and epochs or noise grow instead."
@@ -49,18 +50,30 @@ def sentences(r: Recommendation) -> list[str]:
     out.append(f"Above a learning rate of {short(limit)} {unstable} (batches of {a.batch_size}).")
     difference = float(a.replacement.test[stop] / a.reshuffle.test[stop] - 1.0)
     out.append(
-        f"Reshuffling every epoch, as is assumed here, is worth {difference:.1%} of the test risk against sampling with replacement."
+        f"Reshuffling every epoch, as is assumed here, lowers the test risk by {difference:.1%} against sampling with replacement."
+        if difference >= 0.001
+        else "Reshuffling every epoch, as is assumed here, is no better here than sampling with replacement."
     )
     if a.weight_decay:
         out.append(f"The weight decay lowers the best test risk by {a.ridge_gain:.1%} against early stopping alone.")
-    elif not r.setting.clusters:
+    elif r.setting.clusters:
+        out.append(f"A weight decay would gain no more than {max(a.ridge_gain, 0.0):.1%} over early stopping.")
+    else:
         out.append(
             f"A weight decay would gain no more than {max(a.ridge_gain, 0.0):.1%} over early stopping; "
             f"for training without stopping the best one is about {short(a.best_ridge)}."
         )
     if a.at_end:
         out.append("The test risk still falls at the last epoch allowed; more epochs (--max-epochs) may gain more.")
-    return [*out, *([r.verification.sentence] if r.verification else []), *r.notes]
+    if r.limit:
+        at = min(a.epochs, len(r.limit.test) - 1)
+        value, error = r.scale * float(r.limit.test[at]), r.scale * float(r.limit.test_se[at])
+        off = float(e["test"][at]) / value - 1.0
+        out.append(
+            f"In the limit of many samples and features the test risk after {at} epoch{'s' if at > 1 else ''} is {value:.4g}, with a "
+            f"standard error of {error:.2g}; what is expected at this size is {off:+.1%} off it."
+        )
+    return [*out, *([r.verification.sentence] if r.verification else [])]
 
 
 def data_lines(r: Recommendation) -> list[str]:
@@ -100,8 +113,11 @@ def numbers(r: Recommendation) -> dict[str, Any]:
         },
         "trust": {"verdict": r.trust.verdict, "reasons": r.trust.reasons, "checks": [asdict(check) for check in r.trust.checks]},
         "notes": r.notes,
+        "cross_validated": r.measured,
         "seconds": r.seconds,
     }  # fmt: skip
+    if r.limit:
+        found["limit"] = {name: listed(r.scale * getattr(r.limit, name)) for name in ("train", "test", "train_se", "test_se")}
     if r.verification:
         v = r.verification
         found["verification"] = {
@@ -161,7 +177,7 @@ def page(r: Recommendation) -> str:
 
     from .. import __version__
 
-    script, figures = components((_curves(r), _sweep(r), _signal(r)))
+    script, figures = components((_curves(r), _sweep(r), *([_signal(r)] if len(r.estimate.eigenvalues) > 1 else [])))
     loader = ChoiceLoader([PackageLoader("sgdlimit.recommend", "."), PackageLoader("sgdlimit.report", ".")])
     template = Environment(loader=loader, autoescape=True).get_template("recommend.html")
     first, *rest = sentences(r)
@@ -179,6 +195,8 @@ def page(r: Recommendation) -> str:
         rows=shown_rows(r),
         batch_size=r.advice.batch_size,
         data_lines=data_lines(r),
+        program=program(r),
+        measured=r.measured,
         loss={"logistic": "log(1 + exp(-y r)), labels +1 and -1", "squared": "(r - y)² / 2; for a loss without the half, halve the rates"}[
             r.loss
         ],
@@ -186,6 +204,33 @@ def page(r: Recommendation) -> str:
         seconds=r.seconds,
         version=__version__,
     )
+
+
+def program(r: Recommendation) -> str:
+    """The recommended training in PyTorch, to be copied."""
+    a = r.advice
+    if r.loss == "squared":
+        start, loss = "y.mean()", "0.5 * ((r - target) ** 2).mean()"
+    else:
+        start, loss = "torch.logit((y > 0).float().mean())", "nn.functional.softplus(-target * r).mean()  # labels are +1 and -1"
+    scaled = "(X - X.mean(0)) / X.std(0)" if r.standardised else "X - X.mean(0)"
+    return f"""import torch
+from torch import nn, optim
+from torch.utils.data import DataLoader, TensorDataset
+
+X = {scaled}  # the training samples, (n, {r.d})
+model = nn.Linear({r.d}, 1)
+nn.init.zeros_(model.weight)
+nn.init.constant_(model.bias, {start})
+groups = [{{"params": [model.weight], "weight_decay": {short(a.weight_decay)}}}, {{"params": [model.bias]}}]
+optimizer = optim.SGD(groups, lr={short(r.learning_rate)})
+for epoch in range({a.epochs}):
+    for x, target in DataLoader(TensorDataset(X, y), batch_size={a.batch_size}, shuffle=True):
+        r = model(x)[:, 0]
+        loss = {loss}
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()"""
 
 
 def _figure(x: str, y: str, **options: Any) -> Any:
@@ -197,10 +242,15 @@ def _figure(x: str, y: str, **options: Any) -> Any:
 def _legend(plot: Any) -> Any:
     from ..report.curves import FONT
 
-    plot.legend.label_text_font = FONT
-    plot.legend.border_line_color = None
-    plot.legend.background_fill_alpha = 0.7
-    plot.legend.click_policy = "hide"
+    legend = plot.legend[0]
+    legend.label_text_font = FONT
+    legend.label_text_font_size = "12px"
+    legend.border_line_color = None
+    legend.background_fill_alpha = 0
+    legend.click_policy = "hide"
+    legend.orientation, legend.ncols, legend.margin, legend.padding = "horizontal", 2, 0, 4
+    legend.location = "left"
+    plot.add_layout(legend, "above")  # beside the curves, not on them
     return plot
 
 
@@ -225,6 +275,11 @@ def _curves(r: Recommendation) -> Any:
         width=1.5,
         legend_label="test, with replacement",
     )
+    if r.limit:
+        shown = len(r.limit.test)
+        plot.line(
+            e["epoch"][:shown], r.scale * r.limit.test, color="#1d1d1b", line_dash="dotted", width=2, legend_label="test, in the limit"
+        )
     if r.verification:
         for name in ("test", "train"):
             measured = r.scale * getattr(r.verification.trained, name)[:, : len(e["epoch"])]
@@ -241,8 +296,11 @@ def _sweep(r: Recommendation) -> Any:
     steps, risks, stops = r.advice.sweep
     rate = r.learning_rate / r.advice.step
     good = np.isfinite(risks)
-    plot = _figure(f"learning rate, batches of {r.advice.batch_size}", "best test risk within the epochs allowed", x_axis_type="log")
+    plot = _figure(f"learning rate, batches of {r.advice.batch_size}", "best test risk", x_axis_type="log")
     source = {"x": rate * steps[good], "y": r.scale * risks[good], "epoch": stops[good]}
+    plot.xaxis.ticker.desired_num_ticks, plot.xaxis.ticker.num_minor_ticks = 4, 0
+    start, least = float(r.expected["test"][0]), float(source["y"].min())
+    plot.y_range.start, plot.y_range.end = least - 0.06 * (start - least), start  # what is worse than no training is off the picture
     line = plot.line("x", "y", source=source, color=COLOURS["test"], width=2)
     points = plot.scatter("x", "y", source=source, color=COLOURS["test"], fill_color="white", size=5)
     plot.add_tools(
@@ -260,7 +318,7 @@ def _signal(r: Recommendation) -> Any:
     """Fractions of the features and of the labels' variance along each eigenvalue."""
     e = r.estimate
     total = e.signal.sum() + e.noise
-    plot = _figure("eigenvalue of the feature covariance over its mean", "share", x_axis_type="log")
+    plot = _figure("eigenvalue of the features' covariance", "share", x_axis_type="log")
     plot.segment(e.eigenvalues, 0, e.eigenvalues, e.weights * e.eigenvalues, color=COLOURS["replacement"], line_width=2)
     plot.scatter(e.eigenvalues, e.weights * e.eigenvalues, color=COLOURS["replacement"], size=7, legend_label="of the features' variance")
     plot.scatter(

@@ -6,9 +6,11 @@ the weights alone. A batch's gradient is its mean, an epoch goes through all sam
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -30,11 +32,10 @@ class Trained:
     backend: str
 
 
-def risk(loss: str, r: Array, y: Array) -> float:
-    """Mean loss of predictions `r` on labels `y`."""
-    if loss == "logistic":
-        return float(np.logaddexp(0.0, -y * r).mean())
-    return float(0.5 * np.mean((r - y) ** 2))
+def losses(loss: str, r: Array, y: Array) -> Array:
+    """Of predictions `r`, `(n,)` or `(n, C)` for `C` models, on labels `y` `(n,)`."""
+    y = y.reshape(-1, *(1,) * (r.ndim - 1)).astype(r.dtype)
+    return np.logaddexp(0.0, -y * r) if loss == "logistic" else 0.5 * (r - y) ** 2
 
 
 def start_intercept(loss: str, y: Array) -> float:
@@ -74,28 +75,48 @@ def train(
     return Trained(risks[:, :, 0], risks[:, :, 1], backend)
 
 
+def descend(
+    loss: str, X: Array, y: Array, rates: Array, decays: Array, batch_size: int, rngs: Sequence[np.random.Generator],
+    order: str = "reshuffle",
+) -> Iterator[tuple[Array, Array]]:  # fmt: skip
+    """Weights `(sets, d, C)` and intercepts `(sets, C)` after 0, 1, 2, ... epochs of `C` trainings on each of some data sets `X`
+    `(sets, n, d)`, `y` `(sets, n)`.
+
+    Those on one set see the same batches and differ in their `rates` and `decays` (`(C,)`): a product with all their weights at once costs
+    little more than one with a single training's. Every set has its generator. Precision is that of `X`.
+    """
+    rates, decays, labels = (np.asarray(part, X.dtype) for part in (rates, decays, y))
+    sets, n, d = X.shape
+    w = np.zeros((sets, d, len(rates)), X.dtype)
+    b = np.repeat(np.array([[start_intercept(loss, part)] for part in y], X.dtype), len(rates), 1)
+    while True:
+        yield w, b
+        rows = np.array([rng.permutation(n) if order == "reshuffle" else rng.integers(n, size=n) for rng in rngs])
+        chosen = np.arange(sets)[:, None], rows
+        shuffled, targets = X[chosen], labels[chosen][..., None]
+        with np.errstate(over="ignore", invalid="ignore"):
+            for at in range(0, n, batch_size):
+                x, t = shuffled[:, at : at + batch_size], targets[:, at : at + batch_size]
+                r = x @ w + b[:, None]
+                slope = (-t * expit(-t * r) if loss == "logistic" else r - t) * (rates / t.shape[1])
+                w = (1.0 - rates * decays) * w - x.swapaxes(1, 2) @ slope
+                b = b - slope.sum(1)
+
+
 def _numpy(loss, data, fresh, rate, batch_size, decay, epochs, seed, order="reshuffle") -> list[tuple[float, float]]:
     X, y = data
-    rng = np.random.default_rng(seed)
-    w, b = np.zeros(X.shape[1]), start_intercept(loss, y)
-    risks = [_risks(loss, data, fresh, w, b)]
-    with np.errstate(over="ignore", invalid="ignore"):
-        for _ in range(epochs):
-            chosen = rng.permutation(len(X)) if order == "reshuffle" else rng.integers(len(X), size=len(X))
-            shuffled, labels = X[chosen], y[chosen]
-            for at in range(0, len(X), batch_size):
-                x, t = shuffled[at : at + batch_size], labels[at : at + batch_size]
-                slope = (-t * expit(-t * (x @ w + b)) if loss == "logistic" else x @ w + b - t) * (rate / len(t))
-                w = (1.0 - rate * decay) * w - slope @ x
-                b -= slope.sum()
-            risks.append(_risks(loss, data, fresh, w, b))
-            if not risks[-1][0] < INFINITE:
-                break
+    risks: list[tuple[float, float]] = []
+    trained = descend(loss, X[None], y[None], np.array([rate]), np.array([decay]), batch_size, [np.random.default_rng(seed)], order)
+    for w, b in islice(trained, epochs + 1):
+        with np.errstate(over="ignore", invalid="ignore"):
+            risks.append(_risks(loss, data, fresh, w[0, :, 0], float(b[0, 0])))
+        if not risks[-1][0] < INFINITE:
+            break
     return risks + [(np.inf, np.inf)] * (epochs + 1 - len(risks))
 
 
 def _risks(loss: str, data: tuple[Array, Array], fresh: tuple[Array, Array], w: Array, b: float) -> tuple[float, float]:
-    found = [risk(loss, X @ w + b, y) for X, y in (data, fresh)]
+    found = [float(losses(loss, X @ w + b, y).mean()) for X, y in (data, fresh)]
     return tuple(value if np.isfinite(value) and value < INFINITE else np.inf for value in found)  # pyright: ignore[reportReturnType]
 
 

@@ -59,7 +59,7 @@ class Trust:
         worst = [check.text for check in self.checks if check.grade == self.grade]
         if self.grade == "good":
             return "Use it: the data are as the theory assumes in all that was checked."
-        start = "Use with care" if self.grade == "care" else "Do not use it without a check of your own (--verify)"
+        start = "Use with care" if self.grade == "care" else "Do not use the theory here"
         return f"{start}: " + "; ".join(text[0].lower() + text[1:].rstrip(".") for text in worst) + "."
 
 
