@@ -38,7 +38,8 @@ def test_smoothing_keeps_what_is_smooth_and_averages_noise():
     widths, s = np.diff(nodes), nodes[:-1] + 0.5 * np.diff(nodes)
     true = widths / (1.0 + s)
     row = np.append(true, 7.0)[None, None, :, None]
-    assert smoothed(row, nodes)[0, 0, :-1, 0] == pytest.approx(true, rel=1e-2)  # pieces of a fifth of the distance: (1/5)^2/8 of a curvature of two
+    # Pieces of a fifth of the distance: the error is (1/5)^2 / 8 of a curvature of two.
+    assert smoothed(row, nodes)[0, 0, :-1, 0] == pytest.approx(true, rel=1e-2)
     assert smoothed(row, nodes)[0, 0, -1, 0] == 7.0  # the cell's own is left alone
     errors = np.random.default_rng(0).standard_normal((400, 1, 201, 1)) * np.append(np.sqrt(widths), 1.0)[None, None, :, None]
     kept = np.mean((smoothed(errors, nodes) ** 2 / np.append(widths, 1.0)[None, None, :, None])[:, 0, :-1, 0])

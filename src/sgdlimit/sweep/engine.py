@@ -54,7 +54,7 @@ def cluster(scheduler: str | None, workers: int | None) -> Iterator[Client]:
     Raises:
         InputError: no scheduler answers, or the local workers cannot start.
     """
-    import dask
+    from dask import config
     from distributed import Client, LocalCluster
 
     for name in [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "distributed"]:
@@ -79,7 +79,7 @@ def cluster(scheduler: str | None, workers: int | None) -> Iterator[Client]:
     dashboard: Any = "127.0.0.1:0" if find_spec("bokeh") else None
     wanted: Any = {"n_workers": workers or cores(), "threads_per_worker": 1, "host": "127.0.0.1", "silence_logs": logging.CRITICAL}
     try:
-        with dask.config.set(CALM):
+        with config.set(CALM):
             local = LocalCluster(**wanted, dashboard_address=dashboard)
     except (OSError, RuntimeError) as e:
         raise SolveError(f"The workers did not start: {e}") from None

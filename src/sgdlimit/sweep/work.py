@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .plan import Shared
 
 XLA_FLAGS = "--xla_cpu_multi_thread_eigen=false"
-# Of glibc's mallopt: how much freed memory to keep, from which size on to ask the system for memory apart, into how many heaps to put threads.
+# Of glibc's mallopt: how much freed memory to keep, from which size on to ask the system for it apart, and for how many heaps.
 KEEP = {"M_TRIM_THRESHOLD": (-1, 2**28), "M_MMAP_THRESHOLD": (-3, 2**25), "M_ARENA_MAX": (-8, 1)}
 LONGEST = 400  # characters of a message that the store keeps
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-from scipy.linalg import blas
+from typing import Any
 
+import numpy as np
+from scipy.linalg import get_blas_funcs
+
+TRIANGULAR_SOLVE: Any = get_blas_funcs("trsv", dtype=np.float64)
 PIVOT = 1e-10  # a pivot below this fraction of its variance is rounding: the process is rank-deficient there
 
 
@@ -37,7 +40,7 @@ class GrowingFactor:
             past = np.zeros((self.k, len(triangle)))
             past[:, :size] = known[s]
             for row in past:  # in place: a triangular solve without LAPACK, which spends longer waking its threads
-                blas.dtrsv(triangle.T, row, lower=0, trans=1, overwrite_x=1)
+                TRIANGULAR_SOLVE(triangle.T, row, lower=0, trans=1, overwrite_x=1)
             past = past[:, :size]
             block = rows[s, :, item]
             self.factor[s, item, :, :item] = past.reshape(self.k, item, self.k)
