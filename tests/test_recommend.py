@@ -334,6 +334,14 @@ def test_a_weight_decay_is_recommended_where_it_helps_and_only_there():
     assert gain(noisy) == 0.0  # better by 5% in the mean, but by as much worse on one of two stages
 
 
+def test_of_steps_that_cannot_be_told_apart_the_smallest_is_taken():
+    """Two stages: the second step is 0.1 worse in the mean, with a standard error of 0.2; the third is 0.3 worse on both."""
+    each = np.array([[[9.0, 4.0], [9.0, 4.3], [9.0, 4.3]], [[9.0, 4.0], [9.0, 3.9], [9.0, 4.3]]])
+    swept = Sweep(np.array([1.0, 0.5, 0.25]), np.zeros(3), each)
+    assert swept.careful(0.0) == (0.5, 1)
+    assert swept.cheapest(0.0) == (1.0, 1)
+
+
 # --- bad data, in words --------------------------------------------------------------------------------------------------
 
 GOOD = np.random.default_rng(0).standard_normal((60, 4))
