@@ -18,6 +18,7 @@ from sgdlimit.recommend.drawn import Draw
 from sgdlimit.recommend.estimate import Estimate, Resolvent, estimate, offset_for, ridge_error, share_at, strength
 from sgdlimit.recommend.linear import LinearTwin
 from sgdlimit.recommend.predict import Setting
+from sgdlimit.recommend.report import program
 from sgdlimit.recommend.train import descend, losses, train
 from sgdlimit.recommend.verify import verify
 from sgdlimit.theory.closed_forms import linear_descent, linear_model
@@ -276,6 +277,15 @@ def test_progress_and_numbers_and_page(advised, tmp_path):
     for words in ("What to do", "How far to trust it", "recommended", found.trust.verdict):
         assert words in text
     assert "Learning rate" in str(found)
+
+
+def test_the_program_on_the_page_does_what_is_advised(advised):
+    torch = pytest.importorskip("torch")
+    data, _, found, _ = advised
+    names = {"X": torch.tensor(data[0], dtype=torch.float32), "y": torch.tensor(data[1], dtype=torch.float32)}
+    exec(program(found), names)
+    end = losses("squared", data[0] @ names["model"].weight.detach().numpy()[0] + names["model"].bias.item(), data[1]).mean()
+    assert end == pytest.approx(found.verification.trained.train.mean(0)[found.advice.epochs], rel=0.03)
 
 
 def test_logistic_advice_with_unequal_classes():

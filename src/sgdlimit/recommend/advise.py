@@ -8,9 +8,9 @@ import numpy as np
 from scipy.optimize import brentq
 
 from .estimate import ridge_error
-from .folds import FOLDS
 from .linear import Curves, LinearTwin
 from .predict import Curved, Report, Setting
+from .trials import standard_error
 
 Array = np.ndarray
 
@@ -144,7 +144,7 @@ class Sweep:
         gain = 1.0 - self.risks[least[best]] / without
         # Stages are the same for both, so it is their difference whose spread matters.
         pair = [self.each[:, least[ridge], self.stops[least[ridge]]] for ridge in (0.0, best)]
-        noise = _error(pair[0] - pair[1]) / without
+        noise = standard_error(pair[0] - pair[1]) / without
         return (float(best) if gain > max(RIDGE_GAIN, 2.0 * noise) else 0.0), float(gain)
 
     def cheapest(self, ridge: float) -> tuple[float, int]:
@@ -165,7 +165,7 @@ class Sweep:
         each, test = self.each[:, chosen, 1:], _known(self.test[chosen, 1:])
         best = np.unravel_index(np.argmin(test), test.shape)
         with np.errstate(invalid="ignore"):
-            good = test - test[best] <= _error(each - each[:, *best, None, None])
+            good = test - test[best] <= standard_error(each - each[:, *best, None, None])
         good[best] = True
         smallest = min(np.flatnonzero(good.any(1)), key=lambda i: self.steps[chosen][i])
         return float(self.steps[chosen][smallest]), int(np.argmin(test[smallest])) + 1
@@ -196,11 +196,6 @@ def sweep(predictor: Curved, ridges: Array, most_epochs: int, report: Report) ->
     attempt(np.repeat(near, len(ridges)), np.tile(ridges, len(near)))
     joined = lambda name, axis: np.concatenate([getattr(one, name) for one in found], axis)
     return Sweep(joined("steps", 0), joined("ridges", 0), joined("each", 1))
-
-
-def _error(each: Array) -> Array:
-    """Standard error of the mean over stages, the first axis; folds of the same samples cut anew tell nothing more."""
-    return each.std(0, ddof=1) / min(len(each), FOLDS) ** 0.5 if len(each) > 1 else 0.0 * each[0]
 
 
 def _known(test: Array) -> Array:
