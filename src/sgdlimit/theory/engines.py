@@ -27,6 +27,7 @@ from .shapes import room, roomy
 REMEMBERED = 192  # nodes whose response a path carries at most, usually: earlier ones are forgotten
 RARE = 1e-8  # probability of more jumps than there is room for: more room is made then, and a program compiled for it
 FOLLOWED = 6  # jumps times student directions up to which a path is worth conditioning on all its jumps: the work is quadratic
+FEW = 256  # jumps of a path
 
 
 class EventEngine:
@@ -144,11 +145,13 @@ class PathEngine:
 
     @cached_property
     def room(self) -> int | None:
-        """For the jumps of one path: so much that one compiled program serves all replicates, and similar problems."""
+        """For the jumps of one path: so much that one compiled program serves all replicates, and similar problems. Where jumps are few
+        their room costs less than another program."""
         if not isinstance(self.dynamics, SGD):
             return None
         mean = jump_intensity(self.problem, self.dynamics, self.horizon)[1][-1]
-        return roomy(max(int(stats.poisson.isf(RARE, mean)) + 1, 4), 4)
+        most = int(stats.poisson.isf(RARE, mean)) + 1
+        return roomy(max(most, 4), 1 if most <= FEW else 4)
 
 
 class Drawn(NamedTuple):
