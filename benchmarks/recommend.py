@@ -67,9 +67,10 @@ def real(name: str, loss: str) -> Callable[[int], Split]:
     X, y = getattr(datasets, f"load_{name.split()[0]}")(return_X_y=True)
     if name.startswith("digits"):
         y = y % 2
-    if name == "digits relu":
+    if "relu" in name:
         spread = X.std(0)
-        X = np.maximum((X - X.mean(0)) / np.where(spread > 0, spread, 1.0) @ np.random.default_rng(7).standard_normal((64, 600)) / 8, 0)
+        pixels = (X - X.mean(0)) / np.where(spread > 0, spread, 1.0) if "scaled" in name else X / 16
+        X = np.maximum(pixels @ np.random.default_rng(7).standard_normal((64, 600)) / 8, 0)
     y = 2.0 * y - 1.0 if loss == "logistic" else y.astype(float)
 
     def one(seed: int) -> Split:
@@ -95,6 +96,7 @@ SETS: dict[str, tuple[str, Callable[[int], Split], int]] = {
        for kind, d in d_of.items() for loss in ("logistic", "squared")},
     "digits": ("logistic", real("digits", "logistic"), 8),
     "digits relu": ("logistic", real("digits relu", "logistic"), 8),
+    "digits relu, scaled pixels": ("logistic", real("digits relu, scaled pixels", "logistic"), 8),
     "breast_cancer": ("logistic", real("breast_cancer", "logistic"), 20),
     "diabetes": ("squared", real("diabetes", "squared"), 20),
 }  # fmt: skip
@@ -200,12 +202,12 @@ def one(name: str, loss: str, split: Split, number: int) -> dict:
 
 
 def rounded(value):
-    """Five digits of every number."""
+    """Four digits of every number."""
     if isinstance(value, dict):
         return {key: rounded(one) for key, one in value.items()}
     if isinstance(value, list):
         return [rounded(one) for one in value]
-    return float(f"{value:.5g}") if isinstance(value, float) else value
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 # --- telling -------------------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from sgdlimit.recommend.drawn import Draw
 from sgdlimit.recommend.estimate import Estimate, Resolvent, estimate, offset_for, ridge_error, share_at, strength
 from sgdlimit.recommend.linear import LinearTwin
 from sgdlimit.recommend.predict import Setting
+from sgdlimit.recommend.report import program
 from sgdlimit.recommend.train import descend, losses, train
 from sgdlimit.recommend.verify import verify
 from sgdlimit.theory.closed_forms import linear_descent, linear_model
@@ -278,6 +279,15 @@ def test_progress_and_numbers_and_page(advised, tmp_path):
     assert "Learning rate" in str(found)
 
 
+def test_the_program_on_the_page_does_what_is_advised(advised):
+    torch = pytest.importorskip("torch")
+    data, _, found, _ = advised
+    names = {"X": torch.tensor(data[0], dtype=torch.float32), "y": torch.tensor(data[1], dtype=torch.float32)}
+    exec(program(found), names)
+    end = losses("squared", data[0] @ names["model"].weight.detach().numpy()[0] + names["model"].bias.item(), data[1]).mean()
+    assert end == pytest.approx(found.verification.trained.train.mean(0)[found.advice.epochs], rel=0.03)
+
+
 def test_logistic_advice_with_unequal_classes():
     """The intercept takes the classes' frequency; the start's risk is their entropy."""
     rng = np.random.default_rng(9)
@@ -332,6 +342,14 @@ def test_a_weight_decay_is_recommended_where_it_helps_and_only_there():
     assert gain([[with_, without], [with_, without]]) == 0.0
     noisy = [[[9.0, 4.2, 4.2], [9.0, 3.0, 3.0]], [[9.0, 4.2, 4.2], [9.0, 5.0, 5.0]]]
     assert gain(noisy) == 0.0  # better by 5% in the mean, but by as much worse on one of two stages
+
+
+def test_of_steps_that_cannot_be_told_apart_the_smallest_is_taken():
+    """Two stages: the second step is 0.1 worse in the mean, with a standard error of 0.2; the third is 0.3 worse on both."""
+    each = np.array([[[9.0, 4.0], [9.0, 4.3], [9.0, 4.3]], [[9.0, 4.0], [9.0, 3.9], [9.0, 4.3]]])
+    swept = Sweep(np.array([1.0, 0.5, 0.25]), np.zeros(3), each)
+    assert swept.careful(0.0) == (0.5, 1)
+    assert swept.cheapest(0.0) == (1.0, 1)
 
 
 # --- bad data, in words --------------------------------------------------------------------------------------------------

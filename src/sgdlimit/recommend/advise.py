@@ -10,6 +10,7 @@ from scipy.optimize import brentq
 from .estimate import ridge_error
 from .linear import Curves, LinearTwin
 from .predict import Curved, Report, Setting
+from .trials import standard_error
 
 Array = np.ndarray
 
@@ -80,7 +81,7 @@ def advise(
     ridges = np.array(predictor.ridges or [0.3 * static, static])
     swept = sweep(predictor, ridges, most_epochs, report)
     ridge, gain = swept.best_ridge()
-    step, epochs = swept.cheapest(ridge)
+    step, epochs = swept.careful(ridge) if predictor.measured else swept.cheapest(ridge)
     report(0.9, "choosing the batch")
     rows, useful = batch_rows(setting, proxy, step, ridge, epochs, feature_variance)
     size = max((row.batch_size for row in rows if row.useful and row.batch_size <= 64), default=1)
@@ -143,7 +144,7 @@ class Sweep:
         gain = 1.0 - self.risks[least[best]] / without
         # Stages are the same for both, so it is their difference whose spread matters.
         pair = [self.each[:, least[ridge], self.stops[least[ridge]]] for ridge in (0.0, best)]
-        noise = (pair[0] - pair[1]).std(ddof=1) / len(pair[0]) ** 0.5 / without if len(pair[0]) > 1 else 0.0
+        noise = standard_error(pair[0] - pair[1]) / without
         return (float(best) if gain > max(RIDGE_GAIN, 2.0 * noise) else 0.0), float(gain)
 
     def cheapest(self, ridge: float) -> tuple[float, int]:
@@ -153,6 +154,21 @@ class Sweep:
         good = test <= (1.0 + TOLERANCE) * test.min()
         epoch = int(np.argmax(good.any(0)))
         return float(self.steps[chosen][np.argmin(test[:, epoch])]), epoch + 1
+
+    def careful(self, ridge: float) -> tuple[float, int]:
+        """The smallest step that comes within one standard error of the least risk, and its best epoch.
+
+        The rule of one standard error (Breiman, Friedman, Olshen and Stone, Classification and Regression Trees, 1984) where risks are
+        measured on few samples: of what cannot be told apart, the training with the least noise of its own.
+        """
+        chosen = self.ridges == ridge
+        each, test = self.each[:, chosen, 1:], _known(self.test[chosen, 1:])
+        best = np.unravel_index(np.argmin(test), test.shape)
+        with np.errstate(invalid="ignore"):
+            good = test - test[best] <= standard_error(each - each[:, *best, None, None])
+        good[best] = True
+        smallest = min(np.flatnonzero(good.any(1)), key=lambda i: self.steps[chosen][i])
+        return float(self.steps[chosen][smallest]), int(np.argmin(test[smallest])) + 1
 
     def with_ridge(self, ridge: float) -> tuple[Array, Array, Array]:
         """Steps, increasing, least risks and their epochs."""

@@ -13,11 +13,10 @@ import numpy as np
 from .data import Data
 from .linear import Curves
 from .train import losses
-from .trials import Trials, summary
+from .trials import FOLDS, Trials, summary
 
 Array = np.ndarray
 
-FOLDS = 5
 MOST_NUMBERS = 6e6  # in all training sets together: of larger data only some folds are trained on,
 MOST_ROUNDS = 4  # smaller data are cut anew so many times, since one run of each step is noisy
 MOST_ROWS = 20_000

@@ -18,7 +18,7 @@ COLOURS = {"test": "#0072b2", "train": "#d55e00", "replacement": "#767676"}
 
 
 def short(value: float) -> str:
-    return f"{value:.3g}"
+    return f"{value:.3g}" if abs(value) < 999.5 else f"{value:.0f}"
 
 
 def headline(r: Recommendation) -> str:
@@ -318,11 +318,9 @@ def _signal(r: Recommendation) -> Any:
     """Fractions of the features and of the labels' variance along each eigenvalue."""
     e = r.estimate
     total = e.signal.sum() + e.noise
-    plot = _figure("eigenvalue of the features' covariance", "share", x_axis_type="log")
+    plot = _figure("eigenvalue of the features' covariance", "share of the variance", x_axis_type="log")
     plot.segment(e.eigenvalues, 0, e.eigenvalues, e.weights * e.eigenvalues, color=COLOURS["replacement"], line_width=2)
-    plot.scatter(e.eigenvalues, e.weights * e.eigenvalues, color=COLOURS["replacement"], size=7, legend_label="of the features' variance")
-    plot.scatter(
-        1.03 * e.eigenvalues, e.signal / total, color=COLOURS["test"], marker="square", size=7, legend_label="of the label's variance"
-    )
+    plot.scatter(e.eigenvalues, e.weights * e.eigenvalues, color=COLOURS["replacement"], size=7, legend_label="of the features")
+    plot.scatter(1.03 * e.eigenvalues, e.signal / total, color=COLOURS["test"], marker="square", size=7, legend_label="of the label")
     plot.segment(1.03 * e.eigenvalues, 0, 1.03 * e.eigenvalues, e.signal / total, color=COLOURS["test"], line_width=2)
     return _legend(plot)

@@ -24,6 +24,7 @@ MOST_BATCH = 32
 LINGER = 1.5  # a training goes on to so many times the epoch where its risk was as good as least,
 SETTLED = 0.002  # to within this,
 EXTRA = 3  # and by so many epochs
+FOLDS = 5  # of the user's samples
 
 
 class Stage(Protocol):
@@ -84,11 +85,15 @@ class Trials:
 
 def summary(train: Array, test: Array) -> Curves:
     """Means and standard errors over stages of the risks of one training, `(stages, 1, T)`, by epoch."""
-    count = len(train)
-    mean = lambda x: x[:, 0].mean(0)
+    train, test = train[:, 0], test[:, 0]
     with np.errstate(invalid="ignore"):
-        error = lambda x: x[:, 0].std(0, ddof=1) / np.sqrt(count) if count > 1 else 0.0 * x[0, 0]
-        return Curves(np.arange(train.shape[-1], dtype=float), mean(train), mean(test), error(train), error(test))
+        errors = standard_error(train), standard_error(test)
+    return Curves(np.arange(train.shape[-1], dtype=float), train.mean(0), test.mean(0), *errors)
+
+
+def standard_error(each: Array) -> Array:
+    """Of the mean over stages, the first axis; the same samples cut anew into folds tell nothing more."""
+    return each.std(0, ddof=1) / min(len(each), FOLDS) ** 0.5 if len(each) > 1 else 0.0 * each[0]
 
 
 def _bounded(risks: Array) -> Array:
