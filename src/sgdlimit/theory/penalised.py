@@ -158,6 +158,18 @@ def penalty_curvature(problem: Problem) -> float:
     return float(drawn.weight @ np.linalg.norm(np.asarray(hessian), 2, axis=(1, 2)))
 
 
+def runs_away(problem: Problem) -> bool:
+    """Whether the penalty drives a large weight out faster than in proportion to it, as a force `theta^3` does: among Gaussian weights
+    some are then at infinity after however short a time, and there is no limit to solve for."""
+    if not isinstance(problem.penalty, SmoothPenalty):
+        return False
+    far, farther = (np.full(problem.k, size) for size in (1e2, 1e4))
+    with jax.enable_x64(True):
+        gradient = jax.grad(problem.penalty.fn)
+        rates = [-float(row @ np.asarray(gradient(row))) / float(row @ row) for row in (far, farther)]
+    return rates[1] > 3 * max(rates[0], 0.0)  # a logarithm would double it
+
+
 def start_rows(problem: Problem, particles: Particles) -> np.ndarray:
     """`theta_0 (..., P, k)` of particles."""
     known = particles.gstar @ (problem.init.overlap @ root(problem.rho)).T

@@ -30,7 +30,7 @@ from .engines import ENGINES, Engine, choose, draw_all, engine_of, reshuffled
 from .laws import PathLaw
 from .levels import Level, curves_at, kernels_at, mean_level, resolved, run_levels
 from .outcome import MAX_REPLICATES, attributes, diverged, keep_promise, scales, student
-from .penalised import penalty_curvature
+from .penalised import penalty_curvature, runs_away
 from .reshuffle import epoch_ends
 from .risk import TestRisk
 from .shapes import patient, room, roomy
@@ -122,7 +122,7 @@ def solve(
 
     Raises:
         InputError: an argument is wrong, or the checkpoint belongs to another solve.
-        SolveError: `rtol` was not met; `.result` is the Solution there is (None where the weights run away at once).
+        SolveError: `rtol` was not met; `.result` is the Solution there is (None where the weights run away or training diverges at once).
     """
     began = time.perf_counter(), time.process_time()
     outputs = _check(problem, dynamics, horizon, rtol, seed, times, method, on_failure)
@@ -324,9 +324,11 @@ class _Run:
                 plan = self._affordable(self._enough(replace(plan, cells=2 * plan.cells)), 4)
             elif plan.cells < 32:
                 plan = replace(plan, cells=2 * plan.cells)  # the cells may be too wide for the march
+            elif runs_away(self.problem):
+                raise SolveError("the weights run away at once, as the penalty pushes large ones outwards faster than linearly "
+                                 "(let `penalty.fn` fall no faster than theta^2)")  # fmt: skip
             elif reached == 0.0:
-                at_once = f"the weights run away at once, within t = {4 * self.horizon / plan.cells:.2g}"
-                raise SolveError(f"{at_once} (a penalty that pushes outwards faster than linearly?)")
+                raise SolveError(f"training diverges at once, within t = {4 * self.horizon / plan.cells:.2g} (ask for a shorter horizon)")
             elif reached < 0.7 * self.horizon:
                 self.horizon = 1.2 * reached
             else:
