@@ -31,8 +31,8 @@ def plugin_of(path):
     return ["--plugin", str(plugin)] if plugin.exists() else []
 
 
-def sgdlimit(*arguments, cwd, cache):
-    environment = {**os.environ, "XDG_CACHE_HOME": str(cache), "PYTHONWARNINGS": "default"}
+def sgdlimit(*arguments, cwd):
+    environment = {**os.environ, "PYTHONWARNINGS": "default"}
     done = subprocess.run(
         [sys.executable, "-m", "sgdlimit", *map(str, arguments)], cwd=cwd, env=environment, capture_output=True, text=True, check=False
     )
@@ -64,7 +64,7 @@ def test_examples_are_in_order(path):
 def test_small_examples_run(name, tmp_path):
     path = ROOT / "examples" / f"{name}.toml"
     (tmp_path / "small.toml").write_text(small(path))
-    done = sgdlimit("run", "small.toml", "--out", "out", *plugin_of(path), cwd=tmp_path, cache=tmp_path)
+    done = sgdlimit("run", "small.toml", "--out", "out", *plugin_of(path), cwd=tmp_path)
     assert done.stderr == ""
     assert (tmp_path / "out" / "report.html").stat().st_size > 100_000
 
@@ -103,11 +103,10 @@ def test_the_page_on_sweeps_runs(tmp_path):
         program = program.replace(old, new)
     (tmp_path / "page.py").write_text(program)
     (tmp_path / "runs").mkdir()
-    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
-    done = subprocess.run([sys.executable, "page.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "page.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "done" in done.stdout
-    sgdlimit("plot", "runs/phase_diagram.zarr", cwd=tmp_path, cache=tmp_path)
+    sgdlimit("plot", "runs/phase_diagram.zarr", cwd=tmp_path)
     assert list((tmp_path / "runs").glob("phase_diagram-*.png"))
 
 
@@ -117,7 +116,7 @@ def test_the_page_on_sweeps_runs(tmp_path):
 def test_the_site_builds_without_warnings_and_its_pages_run(tmp_path):
     # In a folder of its own, so that no page is taken from an earlier build.
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-n", "-b", "html", "-d", "doctrees", ROOT / "docs", "html"]
-    environment = {**os.environ, "SGDLIMIT_DOCS_CACHE": str(tmp_path / "cache"), "XDG_CACHE_HOME": str(tmp_path)}
+    environment = {**os.environ, "SGDLIMIT_DOCS_CACHE": str(tmp_path / "cache")}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     page = (tmp_path / "html" / "start.html").read_text()

@@ -16,7 +16,7 @@ PAGE = (ROOT / "docs" / "recommend.md").read_text()
 
 
 def sgdlimit(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "XDG_CACHE_HOME": str(cwd), "PYTHONWARNINGS": "default"}
+    environment = {**os.environ, "PYTHONWARNINGS": "default"}
     command = [sys.executable, "-m", "sgdlimit", *arguments]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
 

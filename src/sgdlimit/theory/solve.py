@@ -47,6 +47,7 @@ DISCRETISATION_SHARE = 0.4  # of the tolerance
 MAX_CELLS = 512
 LEAST_SHARED = 16  # cells of a first grid where shapes are few, see `shapes.few`
 HURRIED = 4
+LOOSE = 0.02  # rtol from which on half of the pilot's paths are enough
 FASTER = 4.0  # than isotropic data, at most, a first grid supposes anisotropic ones to be: few features move faster
 MAX_PATHS = 2**15
 REPLICATES = 8
@@ -274,7 +275,7 @@ class _Run:
 
     def estimates(self, rtol: float) -> Iterator[Estimate]:
         """The pilot's, and if it does not keep the promise each better one until one does or the means are spent."""
-        pilot = self.pilot()
+        pilot = self.pilot(rtol)
         self.pilot_cells = pilot.plan.cells
         plan = self._plan(pilot, rtol)
         yield pilot
@@ -307,9 +308,9 @@ class _Run:
             PathLaw(problem, dynamics, fine, middle, self.engine.ends),
         )
 
-    def pilot(self) -> Estimate:
+    def pilot(self, rtol: float) -> Estimate:
         """A cheap first estimate, on enough cells for the march to be stable; it also finds the time of divergence, if there is one."""
-        paths = self.engine.pilot
+        paths = self.engine.pilot if rtol < LOOSE else self.engine.pilot // 2
         if not patient() and self.problem.kinks:
             paths //= HURRIED  # where all paths tell the response, and a first answer is waited for
         plan = self._affordable(self._enough(Plan(self._first_cells(), paths, 4)), 4)
