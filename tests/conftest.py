@@ -1,7 +1,5 @@
 """What all tests share: a cache of compiled programs, new in every run, for this process, its neighbours and the commands they start."""
 
-import os
-
 import pytest
 
 from sgdlimit.run import use_compilation_cache

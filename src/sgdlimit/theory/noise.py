@@ -8,6 +8,8 @@ straight pieces, short near both ends, where it changes.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from .sample import Averages
@@ -30,15 +32,27 @@ def noise_row(nodes: np.ndarray, node: int, step: np.ndarray, before: Averages, 
 def smoothed(row: np.ndarray, nodes: np.ndarray) -> np.ndarray:
     """The same row, its part of earlier cells fitted by straight pieces as a density in time, cells weighed by their widths."""
     cells = row.shape[2] - 1
+    fitted = _fit(nodes[: cells + 1].tobytes())
+    if fitted is None:
+        return row
+    values, hats = fitted
+    out = row.copy()
+    out[:, :, :cells] = np.moveaxis(np.moveaxis(row[:, :, :cells], 2, 3) @ values @ hats, 3, 2)
+    return out
+
+
+@lru_cache(maxsize=8)
+def _fit(nodes: bytes) -> tuple[np.ndarray, np.ndarray] | None:
+    """What takes a row to its values where the pieces meet, and these to the smoothed row: `(cells, E)` and `(E, cells)`; None for a
+    row too short to be smoothed. Asked for several times at each node, and by all replicates."""
+    widths = np.diff(np.frombuffer(nodes))
+    cells = len(widths)
     ends = pieces(cells)
     if len(ends) == cells:
-        return row
-    widths = np.diff(nodes[: cells + 1])
+        return None
     hats = np.array([np.interp(np.arange(cells), ends, hat) for hat in np.eye(len(ends))])
-    fit = np.linalg.solve(hats * widths @ hats.T, hats)  # of densities times widths, which is what a row has
-    out = row.copy()
-    out[:, :, :cells] = np.einsum("c,ec,ed,sidj->sicj", widths, hats, fit, row[:, :, :cells], optimize=True)
-    return out
+    weighted = hats * widths
+    return np.linalg.solve(weighted @ hats.T, hats).T, weighted  # fits densities times widths, which is what a row has
 
 
 def pieces(cells: int) -> np.ndarray:

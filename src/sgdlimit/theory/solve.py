@@ -384,7 +384,9 @@ class _Run:
         more = 2 * pilot.plan.replicates  # more of the pilot's kind are cheaper than better ones from the start
         if cells == pilot.plan.cells and spread * student(more) * np.sqrt(REPLICATES / more) <= 0.7 * rtol:
             return replace(pilot.plan, replicates=more)
-        return self._affordable(self._enough(Plan(cells, int(min(paths, MAX_PATHS)), REPLICATES)), MAX_REPLICATES)
+        plan = self._affordable(self._enough(Plan(cells, int(min(paths, MAX_PATHS)), REPLICATES)), MAX_REPLICATES)
+        same = (plan.cells, plan.paths) == (pilot.plan.cells, pilot.plan.paths)
+        return replace(plan, replicates=min(more, plan.replicates)) if same else plan  # then doubled: four tell the spread badly
 
     def _enough(self, plan: Plan) -> Plan:
         """The plan with enough paths for its cells."""
