@@ -18,8 +18,7 @@ TOLERANCE = 0.002  # of the test risk: gains below are not worth an epoch
 RIDGE_GAIN = 0.01  # by which a penalty must lower the best test risk to be recommended, and by two standard errors
 STIFF = 0.25  # rate times the largest curvature up to which batches are small: beyond, noise and epochs grow with them
 FINE = 2.0**0.5  # between neighbouring steps of the sweep
-OCTAVE = 6  # steps tried at once, the largest first
-MOST_OCTAVES = 5
+FIRST, NEXT, MOST_STEPS = 6, 2, 30  # steps tried at once, the largest first, and in all
 RIDGES = np.geomspace(1e-3, 3.0, 15)
 
 
@@ -183,19 +182,24 @@ def sweep(predictor: Curved, ridges: Array, most_epochs: int, report: Report) ->
     found: list[Sweep] = []
 
     def attempt(steps: Array, ridge: Array) -> None:
-        report(0.05 + 0.8 * len(found) / (MOST_OCTAVES + 1), f"training at steps from {steps.max():.3g} down to {steps.min():.3g}")
-        found.append(Sweep(steps, ridge, predictor.risks(steps, ridge, most_epochs)[1]))
+        report(0.85 * (1.0 - 0.8 ** len(found)), f"training at steps from {steps.max():.3g} down to {steps.min():.3g}")
+        found.append(Sweep(steps, ridge, predictor.risks(steps, ridge, most_epochs)))
 
-    for octave in range(MOST_OCTAVES):
-        attempt(predictor.largest_step * FINE ** -np.arange(OCTAVE * octave, OCTAVE * (octave + 1.0)), np.zeros(OCTAVE))
+    tried = 0
+    while tried < MOST_STEPS:
+        count = NEXT if tried else FIRST
+        attempt(predictor.largest_step * FINE ** -np.arange(tried, tried + count, dtype=float), np.zeros(count))
+        tried += count
         risks = np.concatenate([one.risks for one in found])
-        if np.isfinite(risks[:-1]).any() and risks[-1] > (1.0 - TOLERANCE) * risks[:-1].min():
+        if np.isfinite(risks[:-NEXT]).any() and risks[-NEXT:].min() > (1.0 - TOLERANCE) * risks[:-NEXT].min():
             break
-    steps = np.concatenate([one.steps for one in found])
-    near = steps[np.argmin(risks)] * np.array([2.0, 1.0])
+    near = _joined(found).cheapest(0.0)[0] * np.array([1.0, 0.5])
     attempt(np.repeat(near, len(ridges)), np.tile(ridges, len(near)))
-    joined = lambda name, axis: np.concatenate([getattr(one, name) for one in found], axis)
-    return Sweep(joined("steps", 0), joined("ridges", 0), joined("each", 1))
+    return _joined(found)
+
+
+def _joined(parts: list[Sweep]) -> Sweep:
+    return Sweep(*(np.concatenate([getattr(one, name) for one in parts], axis) for name, axis in (("steps", 0), ("ridges", 0), ("each", 1))))
 
 
 def _known(test: Array) -> Array:

@@ -1,20 +1,20 @@
 """Curves of the estimated problem at the data's own size: SGD on features, teacher and labels drawn from it.
 
 Its mean over draws is what the limit's equations give when `n` and `d` grow, with what is left of `1/d` at this size; the test risk
-needs no samples, since predictions on fresh ones are Gaussian. For least squares gradient flow is known exactly, both on a draw and on
-average (`linear`), and what a draw's flow is off by is taken out of its training.
+needs no samples, since predictions on fresh ones are Gaussian. One draw of features serves several of teacher and labels: sums over
+features fluctuate by `1/d`, over labels by its root. For least squares gradient flow is known exactly, both on a draw and on average
+(`linear`), and what a draw's flow is off by is taken out of its training.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import expit
+from scipy.special import expit, roots_hermitenorm
 
-from .linear import POINTS, Curves, LinearTwin, growth, spread_out
+from .linear import POINTS, Curves, LinearTwin, growth
 from .train import losses
 from .trials import Trials, summary
 
@@ -23,65 +23,66 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 
-MOST = 1000  # samples or features of a draw: beyond, both shrink at their ratio
-DRAWS = {"squared": 3, "logistic": 6}
-_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(80)
+DRAWS = {"squared": 2, "logistic": 4}  # of teacher and labels
+TIMES = 64  # at which flows are told apart; their ratio is smooth
+_NODES, _WEIGHTS = roots_hermitenorm(80)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 
 
 @dataclass(frozen=True)
 class Draw:
-    """One data set of the problem; `values` are the eigenvalues of its features, its axes."""
+    """Data sets `X (n, d)`, `y (n, L)` of the problem, with the features of `twin` and teachers `(d, L)`; a `trials.Stage`."""
 
     setting: Setting
-    X: Array
+    twin: LinearTwin
     y: Array
-    values: Array
     teacher: Array
 
     @classmethod
-    def of(cls, setting: Setting, n: int, d: int, rng: np.random.Generator) -> Draw:
-        values, energies = spread_out(setting.estimate, d)
+    def of(cls, setting: Setting, twin: LinearTwin, count: int, rng: np.random.Generator) -> Draw:
         # What was estimated is the energy of the teacher at hand along each eigenvalue, not of others like it: only signs are open.
-        teacher = rng.choice([-1.0, 1.0], d) * np.sqrt(energies / energies.sum() / values) * setting.size
-        X = rng.standard_normal((n, d), dtype=np.float32) * np.sqrt(values, dtype=np.float32)
-        r = X @ teacher
+        scale = np.sqrt(twin.energies / twin.energies.sum() / twin.values) * setting.size
+        teacher = rng.choice([-1.0, 1.0], (twin.d, count)) * scale[:, None]
+        r = twin.X @ teacher
         if setting.loss == "logistic":
-            y = np.where(rng.random(n) < expit(r + setting.offset), 1.0, -1.0)
+            y = np.where(rng.random(r.shape) < expit(r + setting.offset), 1.0, -1.0)
         else:
-            y = r + np.sqrt(setting.estimate.noise) * rng.standard_normal(n)
-        return cls(setting, X, y, values, teacher)
+            y = r + np.sqrt(setting.estimate.noise) * rng.standard_normal(r.shape)
+        return cls(setting, twin, y, teacher)
 
-    def measure(self, w: Array, b: Array) -> tuple[Array, Array]:
-        with np.errstate(over="ignore", invalid="ignore"):
-            return losses(self.setting.loss, self.X @ w + b, self.y).mean(0), self.test_risk(w.astype(float), b.astype(float))
+    @property
+    def X(self) -> Array:
+        return self.twin.X
+
+    def train_risk(self, w: Array, b: Array) -> Array:
+        r = (self.X @ w.reshape(len(w), -1)).reshape(len(self.X), *b.shape) + b
+        return np.stack([losses(self.setting.loss, r[:, i], self.y[:, i]).mean(0) for i in range(len(b))])
 
     def test_risk(self, w: Array, b: Array) -> Array:
         """Mean loss on fresh samples: `r` and `r*` are jointly Gaussian. Labels enter the logistic loss as `log(1 + e^r) - r (y + 1)/2`."""
-        size = self.teacher**2 @ self.values
-        overlap, norm = (self.values * self.teacher) @ w, self.values @ w**2
+        values, w, b = self.twin.values, w.astype(float), b.astype(float)
+        size = self.setting.size**2
+        overlap = np.einsum("dl,dlc->lc", values[:, None] * self.teacher, w)
+        norm = np.einsum("d,dlc->lc", values, w**2)
         if self.setting.loss == "squared":
             return 0.5 * (norm - 2.0 * overlap + size + self.setting.estimate.noise + b**2)
         positive = expit(np.sqrt(size) * _NODES + self.setting.offset)
         mean, slope = _WEIGHTS @ positive, _WEIGHTS @ (_NODES * positive) / np.sqrt(size)
-        log = _WEIGHTS @ np.logaddexp(0.0, b + np.sqrt(norm) * _NODES[:, None])
+        log = np.logaddexp(0.0, b[..., None] + np.sqrt(norm)[..., None] * _NODES) @ _WEIGHTS
         return log - b * mean - overlap * slope
 
-    def flow(self, times: Array, ridges: Array) -> tuple[Array, Array]:
-        """Risks of gradient flow on this draw without an intercept at times `(C, T)`, least squares."""
-        s, rotation, seen = self._axes
-        learnt = growth(s + ridges[:, None, None], times[:, :, None]) * seen
-        off = learnt @ rotation.T - self.teacher
-        test = 0.5 * (off**2 @ self.values + self.setting.estimate.noise)
-        train = 0.5 * ((s * learnt**2).sum(-1) - 2.0 * learnt @ seen + self.y @ self.y / len(self.X))
+    def flow(self, times: Array, ridge: float) -> tuple[Array, Array]:
+        """Risks `(L, T)` of gradient flow on these data without an intercept, train and test, least squares."""
+        twin, n = self.twin, len(self.X)
+        seen = twin.rotation.T @ (self.X.T @ self.y / n)
+        gain = growth(twin.s + ridge, times[:, None])
+        train, test = np.empty((2, self.y.shape[1], len(times)))
+        for i, (own, y) in enumerate(zip(seen.T, self.y.T, strict=True)):
+            learnt = gain * own
+            off = learnt @ twin.rotation.T - self.teacher[:, i]
+            test[i] = 0.5 * (off**2 @ twin.values + self.setting.estimate.noise)
+            train[i] = 0.5 * (learnt**2 @ twin.s - 2.0 * learnt @ own + y @ y / n)
         return train, test
-
-    @cached_property
-    def _axes(self) -> tuple[Array, Array, Array]:
-        """Eigenvalues and eigenvectors of the features' sample covariance, and their products with the labels along them."""
-        X, n = self.X.astype(float), len(self.X)
-        s, rotation = np.linalg.eigh(X.T @ X / n)
-        return np.maximum(s, 0.0), rotation, rotation.T @ (X.T @ self.y / n)
 
 
 class DrawnPredictor:
@@ -93,33 +94,39 @@ class DrawnPredictor:
         self.setting, self.proxy = setting, proxy
         self.notes: list[str] = []
         self.ridges: list[float] | None = None
-        shrink = min(1.0, MOST / max(setting.n, setting.d))
-        n, d = max(round(shrink * setting.n), 8), max(round(shrink * setting.d), 2)
-        rng = np.random.default_rng(seed)
-        self.draws = [Draw.of(setting, n, d, rng) for _ in range(DRAWS[setting.loss])]
-        self.trials = Trials(setting.loss, self.draws, setting.curvature * setting.estimate.largest, seed)
+        self.draw = Draw.of(setting, proxy, DRAWS[setting.loss], np.random.default_rng([seed, 1]))
+        self.trials = Trials(setting.loss, [self.draw], setting.curvature * setting.estimate.largest, seed)
 
     @property
     def largest_step(self) -> float:
         """Above which nothing is gained: near the limit of stability; for logistic, at a gradient that is bounded, far above."""
         return 0.9 * self.proxy.stability_limit() / self.setting.curvature
 
-    def risks(self, steps: Array, ridges: Array, epochs: int) -> tuple[Array, Array]:
-        return self._corrected(steps, ridges, *self.trials.run(steps, ridges, epochs))
+    def risks(self, steps: Array, ridges: Array, epochs: int) -> Array:
+        test = self.trials.run(steps, ridges, epochs)
+        if self.setting.loss == "logistic":
+            return test
+        reached = np.isfinite(test).any((0, 1)).nonzero()[0][-1] + 1
+        times = steps[:, None] * self.setting.sample_ratio * np.arange(reached)
+        for ridge in np.unique(ridges):
+            chosen = ridges == ridge
+            test[:, chosen, :reached] *= self._correction(times[chosen], float(ridge))[1]
+        return test
 
     def curves(self, step: float, ridge: float, epochs: int, order: str) -> Curves:
         if self.setting.loss == "squared" and order == "replacement":
             return self._averaged(step, ridge, epochs)
-        steps, ridges = np.array([step]), np.array([ridge])
-        return summary(*self._corrected(steps, ridges, *self.trials.run(steps, ridges, epochs, order, patient=True)))
-
-    def _corrected(self, steps: Array, ridges: Array, train: Array, test: Array) -> tuple[Array, Array]:
-        """With a draw's own gradient flow of least squares replaced by the mean flow."""
+        train, test = self.trials.curves(step, ridge, epochs, order)
         if self.setting.loss == "squared":
-            times = steps[:, None] * self.setting.sample_ratio * np.arange(train.shape[-1])
-            mean = self.proxy.flows(times, ridges)
-            own = np.array([draw.flow(times, ridges) for draw in self.draws]).swapaxes(0, 1)
-            train, test = train * mean[0] / own[0], test * mean[1] / own[1]
+            factors = self._correction(step * self.setting.sample_ratio * np.arange(epochs + 1.0), ridge)
+            train, test = train * factors[0], test * factors[1]
+        return summary(train, test)
+
+    def _correction(self, times: Array, ridge: float) -> tuple[Array, Array]:
+        """Train and test risks `(L, *times.shape)` of the mean gradient flow over those of the draw's own, least squares."""
+        dense = np.append(0.0, np.geomspace(times[times > 0].min(), times.max(), TIMES))
+        mean, own = self.proxy.flow(dense, ridge), self.draw.flow(dense, ridge)
+        train, test = (np.stack([np.interp(times, dense, 0.5 * m / one) for one in o]) for m, o in zip(mean, own, strict=True))
         return train, test
 
     def _averaged(self, step: float, ridge: float, epochs: int) -> Curves:

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import brentq, lsq_linear, nnls
+from scipy.special import roots_hermitenorm
 
 Array = np.ndarray
 
@@ -236,7 +237,7 @@ def strength(linear_share: float, offset: float = 0.0) -> float:
     return _root(lambda s: share_at(s, offset) - linear_share, 1e-6, STRONGEST)
 
 
-_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(201)
+_NODES, _WEIGHTS = roots_hermitenorm(201)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 
 

@@ -33,10 +33,14 @@ class Fold:
     y: Array
     held_out: tuple[Array, Array]
 
-    def measure(self, w: Array, b: Array) -> tuple[Array, Array]:
-        with np.errstate(over="ignore", invalid="ignore"):
-            train, test = (losses(self.loss, X @ w + b, y).mean(0) for X, y in ((self.X, self.y), self.held_out))
-        return train, test
+    def train_risk(self, w: Array, b: Array) -> Array:
+        return self._risk(w, b, self.X, self.y)
+
+    def test_risk(self, w: Array, b: Array) -> Array:
+        return self._risk(w, b, *self.held_out)
+
+    def _risk(self, w: Array, b: Array, X: Array, y: Array) -> Array:
+        return losses(self.loss, X @ w[:, 0] + b[0], y[:, 0]).mean(0)[None]
 
 
 class FoldsPredictor:
@@ -58,7 +62,7 @@ class FoldsPredictor:
                     order = order[np.argsort(y[order], kind="stable")]
             part = order[number % FOLDS :: FOLDS]
             kept = np.setdiff1d(order, part)[: len(order) - -(-len(order) // FOLDS)]  # as many in every fold
-            stages.append(Fold(loss, X[kept], y[kept], (X[part], y[part])))
+            stages.append(Fold(loss, X[kept], y[kept, None], (X[part], y[part, None])))
         self.ridges: list[float] | None = RIDGES
         self.share = 1.0 - 1.0 / FOLDS
         self.curvature = curvature
@@ -72,20 +76,18 @@ class FoldsPredictor:
     def largest_step(self) -> float:
         return LARGEST / self.curvature
 
-    def risks(self, steps: Array, ridges: Array, epochs: int) -> tuple[Array, Array]:
-        return self._risks(steps, ridges, epochs, "reshuffle", False)
+    def risks(self, steps: Array, ridges: Array, epochs: int) -> Array:
+        return self._translated(self.trials.run(steps, ridges, self._count(epochs)), epochs)
 
     def curves(self, step: float, ridge: float, epochs: int, order: str) -> Curves:
-        train, test = self._risks(np.array([step]), np.array([ridge]), epochs, order, True)
-        return summary(train, test)
+        return summary(*(self._translated(risks, epochs) for risks in self.trials.curves(step, ridge, self._count(epochs), order)))
 
-    def _risks(self, steps: Array, ridges: Array, epochs: int, order: str, patient: bool) -> tuple[Array, Array]:
-        count = int(np.ceil(epochs / self.share))
+    def _count(self, epochs: int) -> int:
+        """A fold's epochs in the time of so many of all samples."""
+        return int(np.ceil(epochs / self.share))
+
+    def _translated(self, risks: Array, epochs: int) -> Array:
         place = np.arange(epochs + 1) / self.share
-        low = np.minimum(place.astype(int), count - 1)
+        low = np.minimum(place.astype(int), risks.shape[-1] - 2)
         with np.errstate(invalid="ignore"):
-            train, test = (
-                risks[..., low] + (place - low) * (risks[..., low + 1] - risks[..., low])
-                for risks in self.trials.run(steps, ridges, count, order, patient)
-            )
-        return train, test
+            return risks[..., low] + (place - low) * (risks[..., low + 1] - risks[..., low])

@@ -19,7 +19,7 @@ from .estimate import Estimate
 
 Array = np.ndarray
 
-MOST = 1500  # samples or features of the draw: beyond, both shrink at their ratio
+MOST_SAMPLES, MOST_FEATURES, MOST_NUMBERS = 4000, 1000, 2e6  # of the draw: beyond, samples and features shrink at their ratio
 POINTS = 240  # of time, on which the Volterra equation is stepped
 
 
@@ -38,15 +38,16 @@ class LinearTwin:
     """A draw of features with the estimated spectrum, and what averages over teacher and noise need of it."""
 
     def __init__(self, estimate: Estimate, n: int, d: int, seed: int):
-        shrink = min(1.0, MOST / max(n, d))
+        shrink = min(1.0, MOST_SAMPLES / n, MOST_FEATURES / d, (MOST_NUMBERS / n / d) ** 0.5)
         self.n, self.d = max(round(shrink * n), 8), max(round(shrink * d), 2)
         self.full_n, self.full_d = n, d
         rng = np.random.default_rng(seed)
-        values, energies = spread_out(estimate, self.d)
-        X = rng.standard_normal((self.n, self.d)) * np.sqrt(values)
+        values, energies = self.values, self.energies = spread_out(estimate, self.d)
+        self.X = rng.standard_normal((self.n, self.d), dtype=np.float32) * np.sqrt(values, dtype=np.float32)
         rotation: Array
+        X = self.X.astype(float)
         self.s, rotation = np.linalg.eigh(X.T @ X / self.n)
-        self.s = np.maximum(self.s, 0.0)
+        self.s, self.rotation = np.maximum(self.s, 0.0), rotation
         teacher = energies / values  # second moment of each coordinate of the teacher
         self.noise = estimate.noise
         self.total = float(energies.sum()) + self.noise
@@ -58,11 +59,6 @@ class LinearTwin:
         """Squared errors of gradient flow, train and test, `(T,)`."""
         gain = growth(self.s + ridge, times[:, None])
         return self._errors(self.s * gain, gain)  # first how much of an eigenvector's signal is learnt
-
-    def flows(self, times: Array, ridges: Array) -> tuple[Array, Array]:
-        """Risks of gradient flow, train and test, at times `(C, T)` with ridges `(C,)`."""
-        found = np.array([self.flow(row, ridge) for row, ridge in zip(times, ridges, strict=True)])
-        return 0.5 * found[:, 0], 0.5 * found[:, 1]
 
     def _errors(self, fit: Array, gain: Array) -> tuple[Array, Array]:
         left = 1.0 - fit
@@ -130,18 +126,12 @@ class LinearTwin:
 
 
 def spread_out(estimate: Estimate, d: int) -> tuple[Array, Array]:
-    """`d` eigenvalues in the fractions of the estimate, and the signal along each: eigenvalues with less than a feature share one."""
-    counts = np.diff(np.round(np.cumsum(estimate.weights) * d).astype(int), prepend=0)
-    values, energies = np.repeat(estimate.eigenvalues, counts), np.zeros(d)
-    carried, position = 0.0, 0
-    for count, signal in zip(counts, estimate.signal, strict=True):
-        if count == 0:
-            carried += float(signal)
-            continue
-        energies[position : position + count] = (signal + carried) / count
-        carried, position = 0.0, position + count
-    energies[-1] += carried
-    return values / values.mean(), energies
+    """`d` eigenvalues in the fractions of the estimate, each the mean of its share of them, and the signal along each."""
+    shares = np.linspace(0.0, 1.0, d + 1)
+    ends = np.append(0.0, np.cumsum(estimate.weights))
+    portions = lambda parts: np.diff(np.interp(shares, ends / ends[-1], np.append(0.0, np.cumsum(parts))))
+    values = portions(estimate.weights * estimate.eigenvalues)
+    return values / values.mean(), portions(estimate.signal)
 
 
 def growth(rate: Array, time: Array) -> Array:

@@ -107,9 +107,9 @@ class Curved(Protocol):
     @property
     def largest_step(self) -> float: ...
 
-    def risks(self, steps: Array, ridges: Array, epochs: int) -> tuple[Array, Array]:
-        """Train and test risks `(stages, C, epochs + 1)` of `C` pairs of step and ridge after 0, 1, 2, ... epochs of reshuffled training on
-        several data sets; NaN past their best, infinite where training diverges."""
+    def risks(self, steps: Array, ridges: Array, epochs: int) -> Array:
+        """Test risks `(sets, C, epochs + 1)` of `C` pairs of step and ridge after 0, 1, 2, ... epochs of reshuffled training on several
+        data sets; NaN past their best, infinite where training diverges."""
         ...
 
     def curves(self, step: float, ridge: float, epochs: int, order: str) -> Curves:

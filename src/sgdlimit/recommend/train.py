@@ -38,9 +38,10 @@ def losses(loss: str, r: Array, y: Array) -> Array:
     return np.logaddexp(0.0, -y * r) if loss == "logistic" else 0.5 * (r - y) ** 2
 
 
-def start_intercept(loss: str, y: Array) -> float:
-    mean = float(np.mean(y))
-    return float(np.log1p(mean) - np.log1p(-mean)) if loss == "logistic" else mean
+def start_intercept(loss: str, y: Array) -> Array:
+    """Of labels along the first axis."""
+    mean = np.mean(y, 0)
+    return np.log1p(mean) - np.log1p(-mean) if loss == "logistic" else mean
 
 
 def pick(backend: str) -> str:
@@ -80,27 +81,34 @@ def descend(
     order: str = "reshuffle",
 ) -> Iterator[tuple[Array, Array]]:  # fmt: skip
     """Weights `(sets, d, C)` and intercepts `(sets, C)` after 0, 1, 2, ... epochs of `C` trainings on each of some data sets `X`
-    `(sets, n, d)`, `y` `(sets, n)`.
+    `(sets, n, d)`, `y` `(sets, n)`, or `(sets, n, C)` where every training has labels of its own. What is yielded is overwritten by the
+    next epoch.
 
     Those on one set see the same batches and differ in their `rates` and `decays` (`(C,)`): a product with all their weights at once costs
     little more than one with a single training's. Every set has its generator. Precision is that of `X`.
     """
     rates, decays, labels = (np.asarray(part, X.dtype) for part in (rates, decays, y))
+    labels = labels if labels.ndim == 3 else labels[:, :, None]
     sets, n, d = X.shape
     w = np.zeros((sets, d, len(rates)), X.dtype)
-    b = np.repeat(np.array([[start_intercept(loss, part)] for part in y], X.dtype), len(rates), 1)
+    b = np.zeros((sets, len(rates)), X.dtype) + np.array([start_intercept(loss, part) for part in labels], X.dtype)
+    shrinks, shuffled = bool(decays.any()), np.empty_like(X)
     while True:
         yield w, b
-        rows = np.array([rng.permutation(n) if order == "reshuffle" else rng.integers(n, size=n) for rng in rngs])
-        chosen = np.arange(sets)[:, None], rows
-        shuffled, targets = X[chosen], labels[chosen][..., None]
+        rows = [rng.permutation(n) if order == "reshuffle" else rng.integers(n, size=n) for rng in rngs]
+        for own, part, chosen in zip(shuffled, X, rows, strict=True):
+            np.take(part, chosen, 0, out=own, mode="clip")  # faster than indexing, as all rows are there
+        targets = np.stack([part[chosen] for part, chosen in zip(labels, rows, strict=True)])
         with np.errstate(over="ignore", invalid="ignore"):
             for at in range(0, n, batch_size):
                 x, t = shuffled[:, at : at + batch_size], targets[:, at : at + batch_size]
-                r = x @ w + b[:, None]
+                r = x @ w
+                r += b[:, None]
                 slope = (-t * expit(-t * r) if loss == "logistic" else r - t) * (rates / t.shape[1])
-                w = (1.0 - rates * decays) * w - x.swapaxes(1, 2) @ slope
-                b = b - slope.sum(1)
+                if shrinks:
+                    w *= 1.0 - rates * decays
+                w -= x.swapaxes(1, 2) @ slope
+                b -= slope.sum(1)
 
 
 def _numpy(loss, data, fresh, rate, batch_size, decay, epochs, seed, order="reshuffle") -> list[tuple[float, float]]:
@@ -129,7 +137,7 @@ def _torch(loss, data, fresh, rate, batch_size, decay, epochs, seed) -> list[tup
     model = torch.nn.Linear(X.shape[1], 1)
     with torch.no_grad():
         model.weight.zero_()
-        model.bias.fill_(start_intercept(loss, data[1]))
+        model.bias.fill_(float(start_intercept(loss, data[1])))
     optimizer = torch.optim.SGD([{"params": [model.weight], "weight_decay": decay}, {"params": [model.bias]}], lr=rate)
     loader = DataLoader(TensorDataset(X, y), batch_size=batch_size, shuffle=True, generator=generator)
     measured = lambda: _risks(loss, data, fresh, model.weight.detach().numpy()[0].astype(float), model.bias.item())
@@ -153,7 +161,7 @@ def _sklearn(loss, data, fresh, rate, batch_size, decay, epochs, seed) -> list[t
     X, y = data
     make: Any = SGDClassifier if loss == "logistic" else SGDRegressor
     name = "log_loss" if loss == "logistic" else "squared_error"
-    w, b = np.zeros(X.shape[1]), start_intercept(loss, y)
+    w, b = np.zeros(X.shape[1]), float(start_intercept(loss, y))
     risks = [_risks(loss, data, fresh, w, b)]
     for epoch in range(epochs):
         model = make(

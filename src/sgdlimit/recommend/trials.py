@@ -20,7 +20,8 @@ from .train import INFINITE, descend
 Array = np.ndarray
 
 STIFF = 0.25  # rate times the largest curvature of the batches taken
-MOST_BATCH = 32
+MOST_BATCH = 64
+SHARE = 1 / 32  # of the samples, in a batch at most
 LINGER = 1.5  # a training goes on to so many times the epoch where its risk was as good as least,
 SETTLED = 0.002  # to within this,
 EXTRA = 3  # and by so many epochs
@@ -28,7 +29,7 @@ FOLDS = 5  # of the user's samples
 
 
 class Stage(Protocol):
-    """A training set and its measure."""
+    """Features `X (n, d)` with `L` sets of labels `y (n, L)`, each a training set, and their measure."""
 
     @property
     def X(self) -> Array: ...
@@ -36,8 +37,12 @@ class Stage(Protocol):
     @property
     def y(self) -> Array: ...
 
-    def measure(self, w: Array, b: Array) -> tuple[Array, Array]:
-        """Train and test risks `(C,)` of weights `(d, C)` and intercepts `(C,)`."""
+    def train_risk(self, w: Array, b: Array) -> Array:
+        """`(L, C)`, of weights `(d, L, C)` and intercepts `(L, C)`."""
+        ...
+
+    def test_risk(self, w: Array, b: Array) -> Array:
+        """Likewise, on fresh samples."""
         ...
 
 
@@ -57,35 +62,57 @@ class Trials:
     stiffness: float
     seed: int
 
-    def run(self, steps: Array, ridges: Array, epochs: int, order: str = "reshuffle", patient: bool = False) -> tuple[Array, Array]:
-        """Train and test risks `(stages, C, epochs + 1)` of `C` pairs of step and ridge.
+    def run(self, steps: Array, ridges: Array, epochs: int) -> Array:
+        """Test risks `(sets, C, epochs + 1)` of `C` pairs of step and ridge on all sets of labels.
 
-        Those that are past their best are not run to the end unless `patient`, and are NaN from there on; infinite where they diverge.
+        Those that are past their best are not run to the end, and are NaN from there on; infinite where they diverge.
         """
-        d = self.stages[0].X.shape[1]
-        sizes = 2 ** np.floor(np.log2(np.clip(STIFF * d / (steps * self.stiffness), 2, MOST_BATCH))).astype(int)
-        train, test = np.full((2, len(self.stages), len(steps), epochs + 1), np.nan)
+        sizes = self._sizes(steps)
+        test = np.full((self._sets, len(steps), epochs + 1), np.nan)
         for size in np.unique(sizes):
             chosen = np.flatnonzero(sizes == size)
-            for epoch, (fit, fresh) in enumerate(self._together(steps[chosen], ridges[chosen], int(size), epochs, order)):
-                train[:, chosen, epoch], test[:, chosen, epoch] = fit, fresh
-                if not patient and all(_done(row) for row in test[:, chosen, : epoch + 1].mean(0)):
+            for epoch, trained in enumerate(self._together(steps[chosen], ridges[chosen], int(size), epochs, "reshuffle")):
+                test[:, chosen, epoch] = self._measured("test_risk", *trained)
+                if all(_done(row) for row in test[:, chosen, : epoch + 1].mean(0)):
                     break
+        return test
+
+    def curves(self, step: float, ridge: float, epochs: int, order: str) -> tuple[Array, Array]:
+        """Train and test risks `(sets, epochs + 1)` of one step and ridge, to the end."""
+        steps = np.array([step])
+        trained = self._together(steps, np.array([ridge]), int(self._sizes(steps)[0]), epochs, order)
+        rows = [[self._measured(name, *now)[:, 0] for name in ("train_risk", "test_risk")] for now in trained]
+        train, test = np.array(rows).transpose(1, 2, 0)
         return train, test
 
-    def _together(self, steps: Array, ridges: Array, size: int, epochs: int, order: str) -> Iterator[tuple[Array, ...]]:
-        """Risks `(stages, C)` after each epoch, all stages in step."""
+    @property
+    def _sets(self) -> int:
+        return sum(stage.y.shape[1] for stage in self.stages)
+
+    def _sizes(self, steps: Array) -> Array:
+        """Batches that are small at these steps."""
+        n, d = self.stages[0].X.shape
+        return 2 ** np.floor(np.log2(np.clip(STIFF * d / (steps * self.stiffness), 2, np.clip(SHARE * n, 2, MOST_BATCH)))).astype(int)
+
+    def _together(self, steps: Array, ridges: Array, size: int, epochs: int, order: str) -> Iterator[tuple[Array, Array]]:
+        """Weights `(stages, d, L, C)` and intercepts `(stages, L, C)` after each epoch, all in step."""
         X, y = (np.stack([getattr(stage, name) for stage in self.stages]) for name in ("X", "y"))
         rngs = [np.random.default_rng([self.seed, number]) for number in range(len(self.stages))]
-        trained = descend(self.loss, X, y, steps * size / X.shape[2], ridges, size, rngs, order)
+        count, labels = len(steps), y.shape[2]
+        rates = np.tile(steps * size / X.shape[2], labels)
+        trained = descend(self.loss, X, np.repeat(y, count, 2), rates, np.tile(ridges, labels), size, rngs, order)
         for w, b in islice(trained, epochs + 1):
-            risks = [stage.measure(*own) for stage, *own in zip(self.stages, w, b, strict=True)]
-            yield tuple(_bounded(np.array([risk[which] for risk in risks])) for which in (0, 1))
+            yield w.reshape(*w.shape[:2], labels, count), b.reshape(len(X), labels, count)
+
+    def _measured(self, name: str, w: Array, b: Array) -> Array:
+        """Risks `(sets, C)`."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            risks = np.concatenate([getattr(stage, name)(*own) for stage, *own in zip(self.stages, w, b, strict=True)])
+        return np.where(np.isfinite(risks) & (risks < INFINITE), risks, np.inf)
 
 
 def summary(train: Array, test: Array) -> Curves:
-    """Means and standard errors over stages of the risks of one training, `(stages, 1, T)`, by epoch."""
-    train, test = train[:, 0], test[:, 0]
+    """Means and standard errors over sets of the risks of one training, `(sets, T)`, by epoch."""
     with np.errstate(invalid="ignore"):
         errors = standard_error(train), standard_error(test)
     return Curves(np.arange(train.shape[-1], dtype=float), train.mean(0), test.mean(0), *errors)
@@ -94,10 +121,6 @@ def summary(train: Array, test: Array) -> Curves:
 def standard_error(each: Array) -> Array:
     """Of the mean over stages, the first axis; the same samples cut anew into folds tell nothing more."""
     return each.std(0, ddof=1) / min(len(each), FOLDS) ** 0.5 if len(each) > 1 else 0.0 * each[0]
-
-
-def _bounded(risks: Array) -> Array:
-    return np.where(np.isfinite(risks) & (risks < INFINITE), risks, np.inf)
 
 
 def _done(test: Array) -> bool:
