@@ -78,8 +78,9 @@ def advise(
     """Sweep steps, ridges and epochs. `feature_variance` turns steps into learning rates."""
     static = static_ridge(setting)
     ridges = np.array(predictor.ridges or [0.3 * static, static])
-    swept = sweep(predictor, ridges, most_epochs, report)
-    ridge, gain = swept.best_ridge()
+    gains = predictor.ridge_gains(ridges, most_epochs)
+    swept = sweep(predictor, ridges[gains > RIDGE_GAIN], most_epochs, report)
+    ridge, gain = swept.best_ridge() if (gains > RIDGE_GAIN).any() else (0.0, float(gains.max()))
     step, epochs = swept.careful(ridge) if predictor.measured else swept.cheapest(ridge)
     report(0.9, "choosing the batch")
     rows, useful = batch_rows(setting, proxy, step, ridge, epochs, feature_variance)
@@ -178,7 +179,7 @@ class Sweep:
 
 def sweep(predictor: Curved, ridges: Array, most_epochs: int, report: Report) -> Sweep:
     """Train at ever smaller steps until they gain nothing: noise is small by then, and halving a step doubles the epochs. Then with
-    `ridges` at the best step and at twice it."""
+    `ridges` at the cheapest step found so and at half of it."""
     found: list[Sweep] = []
 
     def attempt(steps: Array, ridge: Array) -> None:
@@ -193,6 +194,8 @@ def sweep(predictor: Curved, ridges: Array, most_epochs: int, report: Report) ->
         risks = np.concatenate([one.risks for one in found])
         if np.isfinite(risks[:-NEXT]).any() and risks[-NEXT:].min() > (1.0 - TOLERANCE) * risks[:-NEXT].min():
             break
+    if not len(ridges):
+        return _joined(found)
     near = _joined(found).cheapest(0.0)[0] * np.array([1.0, 0.5])
     attempt(np.repeat(near, len(ridges)), np.tile(ridges, len(near)))
     return _joined(found)

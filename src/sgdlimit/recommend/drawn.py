@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 
-DRAWS = {"squared": 2, "logistic": 4}  # of teacher and labels
-TIMES = 64  # at which flows are told apart; their ratio is smooth
+DRAWS = {"squared": 3, "logistic": 4}  # of teacher and labels
+TIMES, FIRST, LAST = 80, 1e-2, 1e4  # of flow: number, the first over that of the largest eigenvalue, the last
 _NODES, _WEIGHTS = roots_hermitenorm(80)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 
@@ -95,12 +95,22 @@ class DrawnPredictor:
         self.notes: list[str] = []
         self.ridges: list[float] | None = None
         self.draw = Draw.of(setting, proxy, DRAWS[setting.loss], np.random.default_rng([seed, 1]))
+        self.times = np.append(0.0, np.geomspace(FIRST / proxy.s.max(), LAST, TIMES))
+        self._ratios: dict[float, list[Array]] = {}
         self.trials = Trials(setting.loss, [self.draw], setting.curvature * setting.estimate.largest, seed)
 
     @property
     def largest_step(self) -> float:
-        """Above which nothing is gained: near the limit of stability; for logistic, at a gradient that is bounded, far above."""
-        return 0.9 * self.proxy.stability_limit() / self.setting.curvature
+        """Above which nothing is gained: least squares without noise in the labels converges fastest at half the limit of stability."""
+        return 0.5 * self.proxy.stability_limit() / self.setting.curvature
+
+    def ridge_gains(self, ridges: Array, epochs: int) -> Array:
+        """By gradient flow of least squares, which small steps follow."""
+        if self.setting.loss == "logistic":
+            return np.full(len(ridges), np.inf)
+        times = self.times[self.times <= self.largest_step * self.setting.sample_ratio * epochs]
+        without, *with_ = (self.proxy.flow(times, ridge)[1].min() for ridge in (0.0, *ridges))
+        return 1.0 - np.array(with_) / without
 
     def risks(self, steps: Array, ridges: Array, epochs: int) -> Array:
         test = self.trials.run(steps, ridges, epochs)
@@ -110,7 +120,7 @@ class DrawnPredictor:
         times = steps[:, None] * self.setting.sample_ratio * np.arange(reached)
         for ridge in np.unique(ridges):
             chosen = ridges == ridge
-            test[:, chosen, :reached] *= self._correction(times[chosen], float(ridge))[1]
+            test[:, chosen, :reached] *= self._correction(times[chosen], ridge)[1]
         return test
 
     def curves(self, step: float, ridge: float, epochs: int, order: str) -> Curves:
@@ -124,9 +134,10 @@ class DrawnPredictor:
 
     def _correction(self, times: Array, ridge: float) -> tuple[Array, Array]:
         """Train and test risks `(L, *times.shape)` of the mean gradient flow over those of the draw's own, least squares."""
-        dense = np.append(0.0, np.geomspace(times[times > 0].min(), times.max(), TIMES))
-        mean, own = self.proxy.flow(dense, ridge), self.draw.flow(dense, ridge)
-        train, test = (np.stack([np.interp(times, dense, 0.5 * m / one) for one in o]) for m, o in zip(mean, own, strict=True))
+        if ridge not in self._ratios:
+            mean, own = self.proxy.flow(self.times, ridge), self.draw.flow(self.times, ridge)
+            self._ratios[ridge] = [0.5 * m / o for m, o in zip(mean, own, strict=True)]
+        train, test = (np.stack([np.interp(times, self.times, one) for one in ratios]) for ratios in self._ratios[ridge])
         return train, test
 
     def _averaged(self, step: float, ridge: float, epochs: int) -> Curves:

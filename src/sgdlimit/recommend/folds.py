@@ -76,6 +76,9 @@ class FoldsPredictor:
     def largest_step(self) -> float:
         return LARGEST / self.curvature
 
+    def ridge_gains(self, ridges: Array, epochs: int) -> Array:
+        return np.full(len(ridges), np.inf)
+
     def risks(self, steps: Array, ridges: Array, epochs: int) -> Array:
         return self._translated(self.trials.run(steps, ridges, self._count(epochs)), epochs)
 

@@ -107,6 +107,10 @@ class Curved(Protocol):
     @property
     def largest_step(self) -> float: ...
 
+    def ridge_gains(self, ridges: Array, epochs: int) -> Array:
+        """By how much each ridge lowers the best test risk as far as is known without a trial; infinite where nothing is known."""
+        ...
+
     def risks(self, steps: Array, ridges: Array, epochs: int) -> Array:
         """Test risks `(sets, C, epochs + 1)` of `C` pairs of step and ridge after 0, 1, 2, ... epochs of reshuffled training on several
         data sets; NaN past their best, infinite where training diverges."""

@@ -21,6 +21,7 @@ from ..errors import InputError, nearest, refuse
 Array = np.ndarray
 BACKENDS = ("numpy", "torch", "sklearn")
 INFINITE = 1e12  # a risk beyond is a run that has diverged
+CACHED = 2**16  # numbers that are shuffled at a time: few enough to be near when they are used
 
 
 @dataclass(frozen=True)
@@ -92,16 +93,19 @@ def descend(
     sets, n, d = X.shape
     w = np.zeros((sets, d, len(rates)), X.dtype)
     b = np.zeros((sets, len(rates)), X.dtype) + np.array([start_intercept(loss, part) for part in labels], X.dtype)
-    shrinks, shuffled = bool(decays.any()), np.empty_like(X)
+    shrinks, block = bool(decays.any()), batch_size * max(1, CACHED // (sets * d * batch_size))
+    shuffled = np.empty((sets, min(block, n), d), X.dtype)
     while True:
         yield w, b
         rows = [rng.permutation(n) if order == "reshuffle" else rng.integers(n, size=n) for rng in rngs]
-        for own, part, chosen in zip(shuffled, X, rows, strict=True):
-            np.take(part, chosen, 0, out=own, mode="clip")  # faster than indexing, as all rows are there
         targets = np.stack([part[chosen] for part, chosen in zip(labels, rows, strict=True)])
         with np.errstate(over="ignore", invalid="ignore"):
             for at in range(0, n, batch_size):
-                x, t = shuffled[:, at : at + batch_size], targets[:, at : at + batch_size]
+                if at % block == 0:
+                    for own, part, chosen in zip(shuffled, X, rows, strict=True):
+                        np.take(part, chosen[at : at + block], 0, out=own[: n - at], mode="clip")  # all rows are there: nothing to clip
+                t = targets[:, at : at + batch_size]
+                x = shuffled[:, at % block : at % block + t.shape[1]]
                 r = x @ w
                 r += b[:, None]
                 slope = (-t * expit(-t * r) if loss == "logistic" else r - t) * (rates / t.shape[1])

@@ -19,7 +19,7 @@ from .train import INFINITE, descend
 
 Array = np.ndarray
 
-STIFF = 0.25  # rate times the largest curvature of the batches taken
+STIFF = 0.5  # rate times the largest curvature of the batches taken
 MOST_BATCH = 64
 SHARE = 1 / 32  # of the samples, in a batch at most
 LINGER = 1.5  # a training goes on to so many times the epoch where its risk was as good as least,
