@@ -293,7 +293,7 @@ TABLES = {
 def tables(stored: dict[str, list[dict]]) -> str:
     rows = [told(name, stored[name]) for name in SETS if len(stored.get(name, [])) > 1]
     texts = []
-    for name, header in TABLES.items():
+    for header in TABLES.values():
         chosen = [[row.get(key, "-") for key in header] for row in rows if header[-1] in row]
         texts.append(common.table(list(header), chosen))
     return "\n".join(texts)

@@ -16,7 +16,7 @@ from sgdlimit.recommend.advise import Sweep, rate_limit
 from sgdlimit.recommend.data import prepare, read
 from sgdlimit.recommend.drawn import Draw
 from sgdlimit.recommend.estimate import Estimate, Resolvent, estimate, offset_for, ridge_error, share_at, strength
-from sgdlimit.recommend.linear import LinearTwin
+from sgdlimit.recommend.linear import LinearTwin, spread_out
 from sgdlimit.recommend.predict import Setting
 from sgdlimit.recommend.report import program
 from sgdlimit.recommend.train import descend, losses, train
@@ -165,6 +165,9 @@ def test_side_by_side_is_the_same_as_one_by_one():
             *_, (v, a) = islice(descend("squared", sets[0][[i]], sets[1][[i]], rates[[c]], decays[[c]], 7, [rngs()[i]]), 4)
             np.testing.assert_allclose(w[i, :, c], v[0, :, 0], rtol=1e-10)
             assert b[i, c] == pytest.approx(a[0, 0])
+    own = np.stack([sets[1], -sets[1], 2.0 * sets[1]], 2)  # labels of each training
+    *_, (v, a) = islice(descend("squared", sets[0], own, np.full(3, 0.02), np.zeros(3), 7, rngs()), 4)
+    np.testing.assert_allclose(v[:, :, 1:], np.stack([-v[:, :, 0], 2.0 * v[:, :, 0]], 2), rtol=1e-10)
 
 
 def test_a_run_away_is_infinite_not_an_error():
@@ -182,24 +185,41 @@ def test_the_risk_of_a_draw_is_that_of_fresh_samples(loss):
     e = Estimate(np.array([0.5, 3.0]), np.array([0.8, 0.2]), np.array([0.3, 0.5]), 0.2, 0.0, 0.0, 0.0, 4.0)
     setting = Setting(loss, e, 400, 50, 1.8 if loss == "logistic" else 0.8**0.5, 0.7 if loss == "logistic" else 0.0)
     rng = np.random.default_rng(15)
-    one, fresh = Draw.of(setting, 400, 50, rng), Draw.of(setting, 200_000, 50, rng)
-    w, b = one.teacher[:, None] * 0.6 + 0.05 * rng.standard_normal((50, 1)), np.array([0.3])
-    y = fresh.y * np.sign(fresh.teacher @ fresh.teacher)  # signs of the teacher differ between draws
-    flip = np.sign(one.teacher * fresh.teacher)
-    sampled = losses(loss, (fresh.X * flip) @ w[:, 0] + b, y)
-    assert one.test_risk(w, b)[0] == pytest.approx(sampled.mean(), abs=4 * sampled.std() / 200_000**0.5)
+    one = Draw.of(setting, LinearTwin(e, 400, 50, 15), 2, rng)
+    w, b = one.teacher[:, :, None] * 0.6 + 0.05 * rng.standard_normal((50, 2, 3)), np.array([[0.3, 0.0, 0.1]] * 2)
+    X = rng.standard_normal((200_000, 50)) * np.sqrt(one.twin.values)
+    r = X @ one.teacher[:, 1]
+    noisy = r + 0.2**0.5 * rng.standard_normal(len(r))
+    y = noisy if loss == "squared" else np.where(rng.random(len(r)) < 1 / (1 + np.exp(-r - 0.7)), 1.0, -1.0)
+    sampled = losses(loss, X @ w[:, 1, 2] + 0.1, y)
+    assert one.test_risk(w, b).shape == (2, 3)
+    assert one.test_risk(w, b)[1, 2] == pytest.approx(sampled.mean(), abs=4 * sampled.std() / 200_000**0.5)
+    on_its_own = losses(loss, one.X @ w[:, 1, 2] + 0.1, one.y[:, 1]).mean()
+    assert one.train_risk(w.astype(np.float32), b.astype(np.float32))[1, 2] == pytest.approx(on_its_own, rel=1e-5)
 
 
 def test_flow_of_a_draw_is_small_steps():
     setting = Setting("squared", flat(), 200, 50, 1.0, 0.0)
-    one = Draw.of(setting, 200, 50, np.random.default_rng(16))
+    one = Draw.of(setting, LinearTwin(flat(), 200, 50, 16), 2, np.random.default_rng(16))
     X, y = one.X.astype(float), one.y
-    w = np.zeros(50)
+    w = np.zeros((50, 2))
     for _ in range(2000):
         w -= 1e-3 * (X.T @ (X @ w - y) / 200 + 0.1 * w)
-    train_, test = one.flow(np.array([[2.0]]), np.array([0.1]))
-    assert test[0, 0] == pytest.approx(one.test_risk(w[:, None], np.zeros(1))[0], rel=2e-3)
-    assert train_[0, 0] == pytest.approx(0.5 * np.mean((X @ w - y) ** 2), rel=2e-3)
+    train_, test = one.flow(np.array([2.0]), 0.1)
+    np.testing.assert_allclose(test[:, :1], one.test_risk(w[:, :, None], np.zeros((2, 1))), rtol=2e-3)
+    np.testing.assert_allclose(train_[:, 0], 0.5 * np.mean((X @ w - y) ** 2, 0), rtol=2e-3)
+
+
+def test_fewer_features_keep_variance_and_signal():
+    """Twelve eigenvalues on four: each the mean of three, the signal summed; a large one that is half a feature is shared."""
+    e = Estimate(np.array([0.5, 1.0, 8.0]), np.array([8, 3, 1]) / 12, np.array([0.1, 0.2, 0.7]), 0.2, 0.0, 0.0, 0.0, 9.0)
+    mean = e.weights @ e.eigenvalues
+    values, energies = spread_out(e, 4)
+    np.testing.assert_allclose(values * mean, [0.5, 0.5, 2.0 / 3, 10 / 3])
+    np.testing.assert_allclose(energies, [0.0375, 0.0375, 0.025 + 0.2 / 3, 0.4 / 3 + 0.7])
+    values, energies = spread_out(e, 12)
+    np.testing.assert_allclose(values * mean, [0.5] * 8 + [1.0] * 3 + [8.0])
+    np.testing.assert_allclose(energies, [0.0125] * 8 + [0.2 / 3] * 3 + [0.7])
 
 
 # --- the whole -----------------------------------------------------------------------------------------------------------

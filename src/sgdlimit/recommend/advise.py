@@ -202,7 +202,8 @@ def sweep(predictor: Curved, ridges: Array, most_epochs: int, report: Report) ->
 
 
 def _joined(parts: list[Sweep]) -> Sweep:
-    return Sweep(*(np.concatenate([getattr(one, name) for one in parts], axis) for name, axis in (("steps", 0), ("ridges", 0), ("each", 1))))
+    joined = lambda name, axis: np.concatenate([getattr(one, name) for one in parts], axis)
+    return Sweep(joined("steps", 0), joined("ridges", 0), joined("each", 1))
 
 
 def _known(test: Array) -> Array:

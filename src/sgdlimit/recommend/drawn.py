@@ -116,7 +116,7 @@ class DrawnPredictor:
         test = self.trials.run(steps, ridges, epochs)
         if self.setting.loss == "logistic":
             return test
-        reached = np.isfinite(test).any((0, 1)).nonzero()[0][-1] + 1
+        reached = np.flatnonzero(np.isfinite(test).any(axis=(0, 1)))[-1] + 1
         times = steps[:, None] * self.setting.sample_ratio * np.arange(reached)
         for ridge in np.unique(ridges):
             chosen = ridges == ridge
