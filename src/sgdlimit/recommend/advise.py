@@ -186,14 +186,20 @@ def sweep(predictor: Curved, ridges: Array, most_epochs: int, report: Report) ->
         report(0.85 * (1.0 - 0.8 ** len(found)), f"training at steps from {steps.max():.3g} down to {steps.min():.3g}")
         found.append(Sweep(steps, ridge, predictor.risks(steps, ridge, most_epochs)))
 
-    tried = 0
+    start, tried = predictor.start_step, 0
     while tried < MOST_STEPS:
         count = NEXT if tried else FIRST
-        attempt(predictor.largest_step * FINE ** -np.arange(tried, tried + count, dtype=float), np.zeros(count))
+        attempt(start * FINE ** -np.arange(tried, tried + count, dtype=float), np.zeros(count))
         tried += count
         risks = np.concatenate([one.risks for one in found])
-        if np.isfinite(risks[:-NEXT]).any() and risks[-NEXT:].min() > (1.0 - TOLERANCE) * risks[:-NEXT].min():
+        gained = not np.isfinite(risks[:-NEXT]).any() or risks[-NEXT:].min() <= (1.0 - TOLERANCE) * risks[:-NEXT].min()
+        # Half the step has half the noise, so that no more than half of what is above the flow is to be gained.
+        if not gained or risks[-1] - predictor.floor <= 2.0 * TOLERANCE * risks[-1]:
             break
+    above = start
+    while above < 0.99 * predictor.largest_step and _joined(found).cheapest(0.0)[0] >= above:  # little noise: large steps are the quickest
+        above *= FINE**NEXT
+        attempt(above * FINE ** -np.arange(NEXT, dtype=float), np.zeros(NEXT))
     if not len(ridges):
         return _joined(found)
     near = _joined(found).cheapest(0.0)[0] * np.array([1.0, 0.5])

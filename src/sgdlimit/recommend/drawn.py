@@ -9,6 +9,7 @@ features fluctuate by `1/d`, over labels by its root. For least squares gradient
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -104,13 +105,20 @@ class DrawnPredictor:
         """Above which nothing is gained: least squares without noise in the labels converges fastest at half the limit of stability."""
         return 0.5 * self.proxy.stability_limit() / self.setting.curvature
 
+    @property
+    def start_step(self) -> float:
+        return 0.5 * self.largest_step
+
+    @cached_property
+    def floor(self) -> float:
+        return 0.5 * float(self.proxy.flow(self.times, 0.0)[1].min()) if self.setting.loss == "squared" else 0.0
+
     def ridge_gains(self, ridges: Array, epochs: int) -> Array:
         """By gradient flow of least squares, which small steps follow."""
         if self.setting.loss == "logistic":
             return np.full(len(ridges), np.inf)
         times = self.times[self.times <= self.largest_step * self.setting.sample_ratio * epochs]
-        without, *with_ = (self.proxy.flow(times, ridge)[1].min() for ridge in (0.0, *ridges))
-        return 1.0 - np.array(with_) / without
+        return 1.0 - np.array([0.5 * self.proxy.flow(times, ridge)[1].min() for ridge in ridges]) / self.floor
 
     def risks(self, steps: Array, ridges: Array, epochs: int) -> Array:
         test = self.trials.run(steps, ridges, epochs)

@@ -47,6 +47,7 @@ class FoldsPredictor:
     """Risks by epoch of steps and ridges, averaged over folds; `predict.Curved`."""
 
     measured = True
+    floor = 0.0
 
     def __init__(self, loss: str, data: Data, curvature: float, largest: float, seed: int):
         """`largest` is the largest eigenvalue of features of variance one."""
@@ -75,6 +76,10 @@ class FoldsPredictor:
     @property
     def largest_step(self) -> float:
         return LARGEST / self.curvature
+
+    @property
+    def start_step(self) -> float:
+        return self.largest_step
 
     def ridge_gains(self, ridges: Array, epochs: int) -> Array:
         return np.full(len(ridges), np.inf)

@@ -96,6 +96,8 @@ class Curved(Protocol):
     Attributes:
         measured: whether curves are measured on the data themselves, and their errors all there is.
         largest_step: above which no step is worth a trial.
+        floor: least test risk of gradient flow without a ridge; zero where it is not known.
+        start_step: the largest that is tried at first.
         ridges: to try beside zero; None for those that the estimate asks for.
         notes: what is to be told of where the curves are from.
     """
@@ -106,6 +108,12 @@ class Curved(Protocol):
 
     @property
     def largest_step(self) -> float: ...
+
+    @property
+    def floor(self) -> float: ...
+
+    @property
+    def start_step(self) -> float: ...
 
     def ridge_gains(self, ridges: Array, epochs: int) -> Array:
         """By how much each ridge lowers the best test risk as far as is known without a trial; infinite where nothing is known."""
