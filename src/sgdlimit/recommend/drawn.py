@@ -9,7 +9,6 @@ features fluctuate by `1/d`, over labels by its root. For least squares gradient
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -97,6 +96,7 @@ class DrawnPredictor:
         self.ridges: list[float] | None = None
         self.draw = Draw.of(setting, proxy, DRAWS[setting.loss], np.random.default_rng([seed, 1]))
         self.times = np.append(0.0, np.geomspace(FIRST / proxy.s.max(), LAST, TIMES))
+        self.floor = 0.5 * float(proxy.flow(self.times, 0.0)[1].min()) if setting.loss == "squared" else 0.0
         self._ratios: dict[float, list[Array]] = {}
         self.trials = Trials(setting.loss, [self.draw], setting.curvature * setting.estimate.largest, seed)
 
@@ -108,10 +108,6 @@ class DrawnPredictor:
     @property
     def start_step(self) -> float:
         return 0.5 * self.largest_step
-
-    @cached_property
-    def floor(self) -> float:
-        return 0.5 * float(self.proxy.flow(self.times, 0.0)[1].min()) if self.setting.loss == "squared" else 0.0
 
     def ridge_gains(self, ridges: Array, epochs: int) -> Array:
         """By gradient flow of least squares, which small steps follow."""

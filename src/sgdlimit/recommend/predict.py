@@ -105,12 +105,10 @@ class Curved(Protocol):
     measured: bool
     notes: list[str]
     ridges: list[float] | None
+    floor: float
 
     @property
     def largest_step(self) -> float: ...
-
-    @property
-    def floor(self) -> float: ...
 
     @property
     def start_step(self) -> float: ...
