@@ -6,6 +6,7 @@ is cancelled ends at the next node of its march. Compiled programs stay warm and
 
 from __future__ import annotations
 
+import gc
 import heapq
 import itertools
 import os
@@ -62,9 +63,10 @@ def run(connection: Connection) -> None:
     """Serve the pipe until it is closed."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     without_dask()
-    from ..run import use_compilation_cache
-    from ..theory import shapes
-
+    with reading():
+        from .. import config  # noqa: F401
+        from ..run import use_compilation_cache
+        from ..theory import shapes, solve  # noqa: F401
     use_compilation_cache()
     shapes.few()
     Worker(connection).serve()
@@ -172,8 +174,6 @@ class Worker:
     def tidy(self) -> None:
         """Many different problems leave many programs behind."""
         if resident() > MEMORY and not self.jobs:
-            import gc
-
             import jax
 
             self.kept.clear()
@@ -185,6 +185,17 @@ def without_dask() -> None:
     """Where Dask is installed, xarray reads it before it makes its first dataset, for a second: this process has no use for it."""
     if "dask" not in sys.modules:
         sys.modules["dask"] = None  # pyright: ignore[reportArgumentType]
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """While libraries are read: what they make stays, so looking for garbage in it would only cost time, then and later."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def resident() -> int:
