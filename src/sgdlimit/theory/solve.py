@@ -153,13 +153,16 @@ def refinements(
 ) -> Iterator[Solution]:
     """What `solve` knows as it goes on: its first, coarse answer, and each better one up to the last. Arguments and errors are those of
     `solve`; an answer less accurate than `rtol` has the status "inaccurate". `watch` is called often, from any thread: what it raises
-    ends the solve (of `OnlineSGD` and `MiniBatchGD` before it has begun only)."""
+    ends the solve (of `MiniBatchGD` before it has begun only)."""
     began = time.perf_counter(), time.process_time()
     outputs = _check(problem, dynamics, horizon, rtol, seed, times, method, "return")
     report = progress or (lambda fraction, text: None)
     watch()
-    if isinstance(dynamics, (OnlineSGD, MiniBatchGD)):
-        yield _closed(problem, dynamics, horizon, rtol, seed, outputs, report)
+    if isinstance(dynamics, OnlineSGD):
+        yield from online.refinements(problem, dynamics, horizon, rtol, seed, outputs, report, watch)
+        return
+    if isinstance(dynamics, MiniBatchGD):
+        yield discrete.solve(problem, dynamics, horizon, rtol, seed, outputs, report)
         return
     engine, why = choose(problem, dynamics, float(horizon), method)
     run = _Run(problem, dynamics, float(horizon), int(seed), outputs, engine, report, watch=watch)
