@@ -7,12 +7,16 @@ from typing import Any
 
 import numpy as np
 import panel as pn
+from bokeh.core.validation import silence
+from bokeh.core.validation.warnings import MISSING_RENDERERS
 from bokeh.models import ColorBar, ColumnDataSource, DataRange1d, LinearColorMapper, Range1d
 from bokeh.palettes import Viridis256
 
 from ..plot import COLOURS, Panel, panels_of, points_shown
 from ..report.curves import DASHES, data_of, dynamics_look, frame, hover, runs_renderers, theory_renderers
 from ..results import Result
+
+silence(MISSING_RENDERERS)  # pictures are on the page before their curves are
 
 HEIGHT = 290
 FADED = 0.3  # of curves that belong to earlier settings
