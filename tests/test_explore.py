@@ -395,7 +395,7 @@ def test_fifty_moves_leave_no_work_and_little_memory(browser, process):
 
 
 PIXEL = """([x, y]) => {
-    const model = Bokeh.documents.flatMap(d => [...d._all_models.values()]).find(m => m.type === "Figure" && m.title.text.startsWith("SGD"));
+    const model = Bokeh.documents.flatMap(d => [...d._all_models.values()]).find(m => m.type === "Figure" && m.title.text.includes("at the end"));
     const view = model && Bokeh.index.find_one(model);
     if (!view || !view.frame) return null;
     const box = view.el.getBoundingClientRect();
@@ -413,9 +413,9 @@ POINT = """() => {
 def test_a_click_on_the_map_of_a_sweep_shows_the_curves_of_that_point(browser, server):
     page = visit(browser, f"{server}?model=linear_regression&show=flow&view=sweep")
     step, ratio = 2.0, 4.0
-    page.wait_for_function(PIXEL, arg=[ratio, step], timeout=20000)
+    page.wait_for_function(PIXEL, arg=[ratio, step])
     page.mouse.click(*page.evaluate(PIXEL, [ratio, step]))
-    page.wait_for_function(POINT, timeout=20000)
+    page.wait_for_function(POINT)
     shown = page.evaluate(POINT)
     assert re.findall(r"= ([\d.]+)", shown["title"]) == ["2", "4"]
     expected = valley({"dynamics.step": step, "problem.sample_ratio": ratio}, np.array(shown["x"]))

@@ -25,6 +25,7 @@ THREADS = 3  # of which at least one is left to coarse answers
 KEPT = 24  # solutions and simulations whose laws can be asked for
 TELL = 0.15  # seconds between two reports of progress
 MEMORY = 1.4 * 2**30  # bytes of this process beyond which compiled programs are let go
+GROWTH = 2**29  # bytes more, after that, for it to happen again
 POINTS = 41  # output times
 
 
@@ -84,6 +85,7 @@ class Worker:
         self.kept: OrderedDict[str, Any] = OrderedDict()
         self.warm: set[str] = set()
         self.compiling = threading.Lock()
+        self.most: float = MEMORY
 
     def serve(self) -> None:
         self.tell(0, "ready")
@@ -172,13 +174,14 @@ class Worker:
                 self.kept.popitem(last=False)
 
     def tidy(self) -> None:
-        """Many different problems leave many programs behind."""
-        if resident() > MEMORY and not self.jobs:
+        """Many different problems leave many programs behind. Not all memory comes back, so the next time is not before it has grown."""
+        if resident() > self.most and not self.jobs:
             import jax
 
             self.kept.clear()
             jax.clear_caches()
             gc.collect()
+            self.most = max(MEMORY, resident() + GROWTH)
 
 
 def without_dask() -> None:
