@@ -395,7 +395,8 @@ def test_fifty_moves_leave_no_work_and_little_memory(browser, process):
 
 
 PIXEL = """([x, y]) => {
-    const model = Bokeh.documents.flatMap(d => [...d._all_models.values()]).find(m => m.type === "Figure" && m.title.text.includes("at the end"));
+    const models = Bokeh.documents.flatMap(document => [...document._all_models.values()]);
+    const model = models.find(one => one.type === "Figure" && one.title.text.includes("at the end"));
     const view = model && Bokeh.index.find_one(model);
     if (!view || !view.frame) return null;
     const box = view.el.getBoundingClientRect();

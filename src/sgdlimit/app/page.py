@@ -18,8 +18,21 @@ from ..errors import InputError, SolveError
 from ..plot import Panel, panels_of
 from ..results import Result, Simulation, Solution
 from .choices import (
-    CHEAPEST, DYNAMICS, FEATURES, MOST_UNITS, PRESETS, REPEATS, RTOL, START, TRAINING, VIEWS, Choices, Field, Opened, read_text,
-)  # fmt: skip
+    CHEAPEST,
+    DYNAMICS,
+    FEATURES,
+    MOST_UNITS,
+    PRESETS,
+    REPEATS,
+    RTOL,
+    START,
+    TRAINING,
+    VIEWS,
+    Choices,
+    Field,
+    Opened,
+    read_text,
+)
 from .desk import Desk
 from .figures import Curves, Laws, TwoTimes, card, legend
 

@@ -72,7 +72,7 @@ def refinements(
     report: Callable,
     watch: Callable[[], object] = lambda: None,
 ) -> Iterator[Solution]:
-    """The limit with more and more points, up to what `rtol` takes. `watch` is called at every output time: what it raises ends the solve."""
+    """The limit with more and more points, up to what `rtol` takes. `watch` is called at every output time; what it raises ends it."""
     began = time.perf_counter(), time.process_time()
     check_schedule(dynamics, float(outputs[-1]))
     points = FEWEST if patient() else HURRIED
