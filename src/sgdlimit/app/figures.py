@@ -54,7 +54,7 @@ class Curves:
         which = list(self.names).index(kind)
         drawn, renderers = (self.theory, theory_renderers) if theory else (self.runs, runs_renderers)
         keep = slice(None) if theory else points_shown(result.dataset.sizes["time"], which, len(self.names))
-        data = [_bounded(data_of(result, panel, keep), result) for panel in self.panels]
+        data: list[dict[str, Any]] = [_bounded(data_of(result, panel, keep), result) for panel in self.panels]
         if kind not in drawn:
             sources = [ColumnDataSource(part) for part in data]
             drawn[kind] = [

@@ -386,14 +386,15 @@ class Visit:
 
     def _draw(self, kind: str, result: Result, theory: bool) -> None:
         with self.doc.models.freeze():  # or every part of a line would count the whole page's parts anew
-            if self.curves is None or not self.curves.fits(result):
+            curves = self.curves
+            if curves is None or not curves.fits(result):
                 curves = self._frames(panels_of(result.dataset))
                 self._show_saved()
                 for other, lines in ((True, self.theory), (False, self.runs)):
                     for one, line in lines.items():
                         if line.result is not None and line.result is not result and curves.fits(line.result):
                             curves.show(one, line.result, other)
-            self.curves.show(kind, result, theory)
+            curves.show(kind, result, theory)
 
     def _clear(self, kind: str) -> None:
         if self.curves is not None:
