@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 import zipfile
@@ -27,6 +26,7 @@ from sgdlimit.app.desk import Desk
 from sgdlimit.app.serve import files
 from sgdlimit.app.shared import carried
 from sgdlimit.errors import InputError
+from test_sweep import AXES, filled, valley
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -220,49 +220,32 @@ def seconds(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def test_fifty_moves_leave_no_work_and_little_memory(desk):
-    ask(desk, FLOW, "flow").over.wait(60)
-    heard = ask(desk, with_numbers(FLOW, ratio=1.5), "flow")
-    assert heard.over.wait(60)
-    before = resident(desk.process.pid)
-    tickets = []
-    for move in range(50):
-        moved = with_numbers(FLOW, ratio=2.0 + 0.01 * move)
-        for ticket in tickets:
-            desk.drop(ticket)
-        last = ask(desk, replace(moved, parameters={"noise": 0.4 + 0.01 * move}), "flow")
-        tickets = [last.ticket]
-        time.sleep(0.02)
-    assert last.over.wait(60)
-    deadline = time.monotonic() + 30
-    while desk.busy() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert desk.busy() == 0
-    spent = seconds(desk.process.pid)
-    time.sleep(1.0)
-    assert seconds(desk.process.pid) - spent < 0.1
-    assert resident(desk.process.pid) - before < 200e6
-
-
 # --- the page ---------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """Address of a server that has two results open."""
+def process(tmp_path_factory):
+    """A server that has two results and a sweep open; its `address` is told."""
     folder = tmp_path_factory.mktemp("explore")
     made_up_theory().save(folder / "saved.nc")
     made_up_runs().save(folder / "measured.nc")
-    command = [sys.executable, "-m", "sgdlimit", "explore", "saved.nc", "measured.nc", "--port", "0"]
+    filled(folder / "swept.zarr", AXES, valley)
+    command = [sys.executable, "-m", "sgdlimit", "explore", "saved.nc", "measured.nc", "swept.zarr", "--port", "0"]
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     line = process.stdout.readline()
     assert line.startswith("Explorer: http://localhost:"), line + (process.stderr.read() if process.stderr else "")
-    yield line.split()[1]
+    process.address = line.split()[1]
+    yield process
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
     assert "Traceback" not in err, err
+
+
+@pytest.fixture
+def server(process):
+    return process.address
 
 
 @pytest.fixture(scope="module")
@@ -374,6 +357,71 @@ def test_the_page_from_first_curves_to_a_file_that_runs(browser, server, tmp_pat
     assert page.problems == again.problems == []
     page.close()
     again.close()
+
+
+def family(pid):
+    """The process, its children and theirs: which they are, their memory in bytes, and their threads."""
+    found = [pid]
+    for one in found:
+        for task in Path(f"/proc/{one}/task").iterdir():
+            found += map(int, (task / "children").read_text().split())
+    threads = sum(len(list(Path(f"/proc/{one}/task").iterdir())) for one in found)
+    return set(found), sum(map(resident, found)), threads
+
+
+def test_fifty_moves_leave_no_work_and_little_memory(browser, process):
+    page = visit(browser, f"{process.address}?model=linear_regression&show=flow&ratio=2")
+    handle = page.locator(".noUi-handle").nth(2)
+    handle.focus()
+    handle.press("ArrowRight")
+    page.wait_for_function("() => location.search.includes('ratio=2.1')")
+    ready(page)
+    processes, memory, threads = family(process.pid)
+    before = generation(page)
+    for _ in range(50):
+        handle.press("ArrowRight")
+    page.wait_for_function("() => location.search.includes('ratio=7.1')")
+    ready(page)
+    assert generation(page) > before + 10  # where the machine is slow, some moves come together
+    spent = sum(map(seconds, processes))
+    page.wait_for_timeout(1000)
+    assert sum(map(seconds, processes)) - spent < 0.2
+    after = family(process.pid)
+    assert after[0] == processes
+    assert after[1] - memory < 200e6
+    assert after[2] <= threads
+    assert page.problems == []
+    page.close()
+
+
+PIXEL = """([x, y]) => {
+    const models = Bokeh.documents.flatMap(document => [...document._all_models.values()]);
+    const model = models.find(one => one.type === "Figure" && one.title.text.includes("at the end"));
+    const view = model && Bokeh.index.find_one(model);
+    if (!view || !view.frame) return null;
+    const box = view.el.getBoundingClientRect();
+    return [box.x + view.frame.x_scale.compute(x), box.y + view.frame.y_scale.compute(y)];
+}"""
+POINT = """() => {
+    const figures = Bokeh.documents.flatMap(d => [...d._all_models.values()]).filter(m => m.type === "Figure");
+    const found = figures.find(m => m.title && m.title.text.startsWith("step"));
+    if (!found) return null;
+    const line = found.renderers.find(r => r.glyph.type === "Line").data_source.data;
+    return {title: found.title.text, x: [...line.x], y: [...line.y]};
+}"""
+
+
+def test_a_click_on_the_map_of_a_sweep_shows_the_curves_of_that_point(browser, server):
+    page = visit(browser, f"{server}?model=linear_regression&show=flow&view=sweep")
+    step, ratio = 2.0, 4.0
+    page.wait_for_function(PIXEL, arg=[ratio, step])
+    page.mouse.click(*page.evaluate(PIXEL, [ratio, step]))
+    page.wait_for_function(POINT)
+    shown = page.evaluate(POINT)
+    assert re.findall(r"= ([\d.]+)", shown["title"]) == ["2", "4"]
+    expected = valley({"dynamics.step": step, "problem.sample_ratio": ratio}, np.array(shown["x"]))
+    np.testing.assert_allclose(shown["y"], expected, rtol=1e-5)
+    page.close()
 
 
 def test_two_visitors_at_once_and_an_address_that_makes_no_sense(browser, server):

@@ -59,7 +59,11 @@ class Panel:
 
 def panels(results: Results) -> list[Panel]:
     """What to draw: both risks, then every distinct entry of both overlaps, diagonals first where there are too many."""
-    ds = first(results).dataset
+    return panels_of(first(results).dataset)
+
+
+def panels_of(ds: Any) -> list[Panel]:
+    """What to draw of a dataset of these sizes; it may be empty."""
     found = [
         _panel(ds, curve, index) for curve in ("test_risk", "train_risk", "overlap", "self_overlap") for _, index in entries(ds, curve)
     ]

@@ -162,6 +162,7 @@ DYNAMICS: dict[str, tuple[str, dict[str, Any]]] = {
     "flow": ("gradient flow", {"kind": "gradient_flow"}),
     "online": ("online SGD", {"kind": "online_sgd"}),
 }
+CHEAPEST = ("flow", "sme", "sgd", "reshuffle", "online")  # asked for first: a coarse answer of all that can be is there soonest
 VIEWS = ("curves", "laws", "two-times", "sweep")
 DEFAULT = "tanh_regression"
 
@@ -248,6 +249,16 @@ class Choices:
             allowed = f"and this page allows {MOST_UPDATES:.2g}"
             return f"the runs would change {updates:.2g} weights, {allowed} (fewer features, a larger step or a shorter horizon)"
         return ""
+
+    def sizes(self) -> Any:
+        """A dataset without curves, of as many directions as the problem has; None where that is not known before it is solved."""
+        import xarray as xr
+
+        if self.model not in PRESETS:
+            return None
+        weights = self.parameters.get("weights")
+        k = int(self.parameters.get("classes", 1)) if weights is None else len(weights)
+        return xr.Dataset(coords={name: range(k) for name in ("student", "student_", "teacher")})
 
     # --- as settings ----------------------------------------------------------------------------------------------------
 

@@ -7,12 +7,16 @@ from typing import Any
 
 import numpy as np
 import panel as pn
+from bokeh.core.validation import silence
+from bokeh.core.validation.warnings import MISSING_RENDERERS
 from bokeh.models import ColorBar, ColumnDataSource, DataRange1d, LinearColorMapper, Range1d
 from bokeh.palettes import Viridis256
 
-from ..plot import COLOURS, Panel, panels, points_shown
+from ..plot import COLOURS, Panel, panels_of, points_shown
 from ..report.curves import DASHES, data_of, dynamics_look, frame, hover, runs_renderers, theory_renderers
 from ..results import Result
+
+silence(MISSING_RENDERERS)  # pictures are on the page before their curves are
 
 HEIGHT = 290
 FADED = 0.3  # of curves that belong to earlier settings
@@ -25,50 +29,50 @@ OUTSIDE = 4.0  # a curve that runs away is drawn up to so many times what the ot
 
 
 class Curves:
-    """Both risks and all overlaps of one shape of problem; theory and runs of every name have their own look."""
+    """Both risks and all overlaps of one shape of problem; theory and runs of every name have their own look.
 
-    def __init__(self, names: Mapping[str, str], like: Result):
-        self.names, self.panels = list(names), _panels(like)
+    Lines and points are made when there is something to show: those of all that a page offers would take longer than its first answer.
+    """
+
+    def __init__(self, names: Mapping[str, str], panels: list[Panel]):
+        self.names, self.panels = dict(names), panels
         self.plots: list[Any] = []
-        self.theory: dict[tuple[str, int], tuple[Any, list[Any]]] = {}
-        self.runs: dict[tuple[str, int], tuple[Any, list[Any]]] = {}
+        self.theory: dict[str, list[tuple[Any, list[Any]]]] = {}  # a source and its renderers per panel
+        self.runs: dict[str, list[tuple[Any, list[Any]]]] = {}
         shared = None
-        for p, panel in enumerate(self.panels):
+        for panel in panels:
             plot = frame("time t", panel.text, HEIGHT, **({} if shared is None else {"x_range": shared}))
             shared = shared or plot.x_range
             plot.y_range = DataRange1d(only_visible=True, range_padding=0.06)
-            for i, (kind, name) in enumerate(names.items()):
-                for drawn, renderers in ((self.theory, theory_renderers), (self.runs, runs_renderers)):
-                    source = ColumnDataSource({key: [] for key in ("time", "value", "se", "low", "high")})
-                    drawn[kind, p] = source, renderers(plot, i, name, source)
             self.plots.append(plot)
 
     def fits(self, result: Result) -> bool:
         """Whether a result is of this shape."""
-        return [p.text for p in _panels(result)] == [p.text for p in self.panels]
+        return [p.text for p in panels_of(result.dataset)] == [p.text for p in self.panels]
 
     def show(self, kind: str, result: Result, theory: bool) -> None:
-        which = self.names.index(kind)
-        for p, panel in enumerate(self.panels):
-            source, renderers = (self.theory if theory else self.runs)[kind, p]
-            keep = slice(None) if theory else points_shown(result.dataset.sizes["time"], which, len(self.names))
-            source.data = _bounded(data_of(result, panel, keep), result)
-            _fade(renderers, 1.0)
+        which = list(self.names).index(kind)
+        drawn, renderers = (self.theory, theory_renderers) if theory else (self.runs, runs_renderers)
+        keep = slice(None) if theory else points_shown(result.dataset.sizes["time"], which, len(self.names))
+        data: list[dict[str, Any]] = [_bounded(data_of(result, panel, keep), result) for panel in self.panels]
+        if kind not in drawn:
+            sources = [ColumnDataSource(part) for part in data]
+            drawn[kind] = [
+                (source, renderers(plot, which, self.names[kind], source)) for plot, source in zip(self.plots, sources, strict=True)
+            ]
+            return
+        for (source, lines), part in zip(drawn[kind], data, strict=True):
+            source.data = part
+            _fade(lines, 1.0)
 
-    def fade(self, kind: str, theory: bool = True) -> None:
-        """What is drawn belongs to earlier settings."""
-        for p in range(len(self.panels)):
-            _fade((self.theory if theory else self.runs)[kind, p][1], FADED)
+    def fade(self, kind: str) -> None:
+        """What theory has drawn belongs to earlier settings."""
+        for _, renderers in self.theory.get(kind, ()):
+            _fade(renderers, FADED)
 
     def clear(self, kind: str, theory: bool) -> None:
-        for p in range(len(self.panels)):
-            source, _ = (self.theory if theory else self.runs)[kind, p]
+        for source, _ in (self.theory if theory else self.runs).get(kind, ()):
             source.data = {key: [] for key in source.data}
-
-
-def _panels(result: Any) -> list[Panel]:
-    """What is drawn of problems of a result's shape, of theory or real runs."""
-    return panels({"": (result, None)})
 
 
 def _bounded(data: dict[str, np.ndarray], result: Result) -> dict[str, np.ndarray]:

@@ -15,8 +15,24 @@ import panel as pn
 from panel.io.state import set_curdoc
 
 from ..errors import InputError, SolveError
+from ..plot import Panel, panels_of
 from ..results import Result, Simulation, Solution
-from .choices import DYNAMICS, FEATURES, MOST_UNITS, PRESETS, REPEATS, RTOL, START, TRAINING, VIEWS, Choices, Field, Opened, read_text
+from .choices import (
+    CHEAPEST,
+    DYNAMICS,
+    FEATURES,
+    MOST_UNITS,
+    PRESETS,
+    REPEATS,
+    RTOL,
+    START,
+    TRAINING,
+    VIEWS,
+    Choices,
+    Field,
+    Opened,
+    read_text,
+)
 from .desk import Desk
 from .figures import Curves, Laws, TwoTimes, card, legend
 
@@ -67,6 +83,8 @@ class Visit:
         self._results()
         self.notice(complaints)
         self.begin()
+        if self.site.results:
+            self._show_saved()
 
     # --- the controls --------------------------------------------------------------------------------------------------------
 
@@ -207,10 +225,9 @@ class Visit:
                     self._clear(kind)
             else:
                 self._clear(kind)
-        # Cheap ones first: a coarse answer of all that can be is there soonest.
-        for kind in sorted(
-            (k for k, line in self.theory.items() if not line.words), key=("flow", "sme", "sgd", "reshuffle", "online").index
-        ):
+        for kind in CHEAPEST:
+            if kind not in self.theory or self.theory[kind].words:
+                continue
             settings = self.choices.settings(self.site.opened, (kind,))
             order = {"kind": "theory", "settings": settings, "key": self.choices.key(kind, self.site.opened)}
             self.ask(self.theory[kind], order, functools.partial(self.heard_theory, self.generation, kind))
@@ -323,9 +340,12 @@ class Visit:
 
     def _results(self) -> None:
         self.curves: Curves | None = None
+        self.plots = pn.Column(styles=_grid(22), stylesheets=[NO_SCROLLING], sizing_mode="stretch_width")
+        sizes = self.choices.sizes()
+        if sizes is not None:  # empty pictures are part of the page, so that the first answer only has to add its lines
+            self._frames(panels_of(sizes))
         self.chips = pn.pane.HTML("", **self.css)
         self.words = pn.pane.HTML("", **self.css)
-        self.plots = pn.Column(styles=_grid(22), stylesheets=[NO_SCROLLING], sizing_mode="stretch_width")
         self.laws: Laws | None = None  # made when they are looked at: most visits look at curves
         self.two_times: TwoTimes | None = None
         self.law_of = pn.widgets.Select(name="Dynamics", options=[], **{**self.css, "max_width": 260})
@@ -358,17 +378,23 @@ class Visit:
         self.tell_address()
         self.look()
 
+    def _frames(self, panels: list[Panel]) -> Curves:
+        names = {kind: title for kind, (title, _) in DYNAMICS.items()} | {f"saved {name}": name for name in self.site.results}
+        self.curves = Curves(names, panels)
+        self.plots.objects = [card(plot) for plot in self.curves.plots]
+        return self.curves
+
     def _draw(self, kind: str, result: Result, theory: bool) -> None:
-        if self.curves is None or not self.curves.fits(result):
-            names = {kind: title for kind, (title, _) in DYNAMICS.items()} | {f"saved {name}": name for name in self.site.results}
-            self.curves = Curves(names, result)
-            self.plots.objects = [card(plot) for plot in self.curves.plots]
-            self._show_saved()
-            for other, lines in ((True, self.theory), (False, self.runs)):
-                for one, line in lines.items():
-                    if line.result is not None and line.result is not result and self.curves.fits(line.result):
-                        self.curves.show(one, line.result, other)
-        self.curves.show(kind, result, theory)
+        with self.doc.models.freeze():  # or every part of a line would count the whole page's parts anew
+            curves = self.curves
+            if curves is None or not curves.fits(result):
+                curves = self._frames(panels_of(result.dataset))
+                self._show_saved()
+                for other, lines in ((True, self.theory), (False, self.runs)):
+                    for one, line in lines.items():
+                        if line.result is not None and line.result is not result and curves.fits(line.result):
+                            curves.show(one, line.result, other)
+            curves.show(kind, result, theory)
 
     def _clear(self, kind: str) -> None:
         if self.curves is not None:

@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import InputError, refuse
 from .choices import Opened, toml
 from .desk import Desk
-from .worker import without_dask
+from .worker import reading, without_dask
 
 MOST_VISITS = 24
 IDLE = 10_000  # milliseconds after which a page that was left gives back what it had
@@ -116,10 +116,10 @@ def serve(
 
 def _warm(desk: Desk, opened: Mapping[str, Opened]) -> None:
     """Ask for what a visit begins with before anybody comes, one after the other so that the first is there soonest."""
-    from .choices import DEFAULT, Choices
+    from .choices import CHEAPEST, DEFAULT, Choices
 
     choices = Choices.of(next(iter(opened), DEFAULT), opened)
-    kinds = [kind for kind in choices.shown if not choices.refusal(kind)]
+    kinds = [kind for kind in CHEAPEST if kind in choices.shown and not choices.refusal(kind)]
 
     def next_one(what: str = "answer", value: Any = None) -> None:
         if what in ("coarse", "answer", "failed") and kinds:
@@ -133,10 +133,11 @@ def _warm(desk: Desk, opened: Mapping[str, Opened]) -> None:
 def _run(desk, opened, results, sweeps, port, address, origins, show, tell) -> None:
     import socket
 
-    import panel as pn
-    from tornado.web import HTTPError, RequestHandler
+    with reading():
+        import panel as pn
+        from tornado.web import HTTPError, RequestHandler
 
-    from .page import HERE, Site, Visit
+        from .page import HERE, Site, Visit
 
     site = Site(desk, opened, results, sweeps)
     template = (HERE / "page.html").read_text(encoding="utf-8")

@@ -6,6 +6,7 @@ is cancelled ends at the next node of its march. Compiled programs stay warm and
 
 from __future__ import annotations
 
+import gc
 import heapq
 import itertools
 import os
@@ -24,6 +25,7 @@ THREADS = 3  # of which at least one is left to coarse answers
 KEPT = 24  # solutions and simulations whose laws can be asked for
 TELL = 0.15  # seconds between two reports of progress
 MEMORY = 1.4 * 2**30  # bytes of this process beyond which compiled programs are let go
+GROWTH = 2**29  # bytes more, after that, for it to happen again
 POINTS = 41  # output times
 
 
@@ -62,9 +64,10 @@ def run(connection: Connection) -> None:
     """Serve the pipe until it is closed."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     without_dask()
-    from ..run import use_compilation_cache
-    from ..theory import shapes
-
+    with reading():
+        from .. import config  # noqa: F401
+        from ..run import use_compilation_cache
+        from ..theory import shapes, solve  # noqa: F401
     use_compilation_cache()
     shapes.few()
     Worker(connection).serve()
@@ -82,6 +85,7 @@ class Worker:
         self.kept: OrderedDict[str, Any] = OrderedDict()
         self.warm: set[str] = set()
         self.compiling = threading.Lock()
+        self.most: float = MEMORY
 
     def serve(self) -> None:
         self.tell(0, "ready")
@@ -170,21 +174,31 @@ class Worker:
                 self.kept.popitem(last=False)
 
     def tidy(self) -> None:
-        """Many different problems leave many programs behind."""
-        if resident() > MEMORY and not self.jobs:
-            import gc
-
+        """Many different problems leave many programs behind. Not all memory comes back, so the next time is not before it has grown."""
+        if resident() > self.most and not self.jobs:
             import jax
 
             self.kept.clear()
             jax.clear_caches()
             gc.collect()
+            self.most = max(MEMORY, resident() + GROWTH)
 
 
 def without_dask() -> None:
     """Where Dask is installed, xarray reads it before it makes its first dataset, for a second: this process has no use for it."""
     if "dask" not in sys.modules:
         sys.modules["dask"] = None  # pyright: ignore[reportArgumentType]
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """While libraries are read: what they make stays, so looking for garbage in it would only cost time, then and later."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def resident() -> int:

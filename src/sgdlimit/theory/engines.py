@@ -20,14 +20,15 @@ from .draws import Randomness, draw, jump_intensity, lay_out, spaced, with_room
 from .events import EventProgram
 from .histories import History, draw_histories, lay_out_histories
 from .particles import Particles, draw_particles
-from .reshuffle import ReshuffleProgram, draw_epochs, epoch_ends, epoch_nodes, lay_out_epochs
+from .reshuffle import GROUP, SHARED, ReshuffleProgram, draw_epochs, epoch_ends, epoch_nodes, lay_out_epochs
 from .sample import SHARE, Draws, SampleProgram
-from .shapes import room, roomy
+from .shapes import patient, room, roomy
 
 REMEMBERED = 192  # nodes whose response a path carries at most, usually: earlier ones are forgotten
 RARE = 1e-8  # probability of more jumps than there is room for: more room is made then, and a program compiled for it
 FOLLOWED = 6  # jumps times student directions up to which a path is worth conditioning on all its jumps: the work is quadratic
 FEW = 256  # jumps of a path
+LEAST_SHARED = 64  # that there is room for where shapes are few, see `shapes.few`
 
 
 class EventEngine:
@@ -88,7 +89,7 @@ class ReshuffleEngine(EventEngine):
     def capacity(self, cells: int) -> int:
         """How many cells there is room for: histories know no grid, so there may be more than the grid has, for other numbers of epochs.
         Not where coordinates are sampled or gradients differenced, which go by the finest grid."""
-        return cells if self.problem.kinks or isinstance(self.problem.penalty, SmoothPenalty) else room(cells)
+        return cells if self.problem.kinks or isinstance(self.problem.penalty, SmoothPenalty) else room(cells, GROUP * SHARED, 4)
 
     def draw(self, cells: int, paths: int, seed: np.random.SeedSequence) -> History:
         return draw_epochs(self.problem, self.dynamics, self.horizon, paths, seed)
@@ -151,7 +152,7 @@ class PathEngine:
             return None
         mean = jump_intensity(self.problem, self.dynamics, self.horizon)[1][-1]
         most = int(stats.poisson.isf(RARE, mean)) + 1
-        return roomy(max(most, 4), 1 if most <= FEW else 4)
+        return roomy(max(most, 4), 1 if most <= FEW else 4) if patient() else room(most, LEAST_SHARED, 8)
 
 
 class Drawn(NamedTuple):

@@ -14,11 +14,12 @@ from ..problem import Problem
 from .differences import grid_distance
 from .draws import TINY, jump_intensity
 from .events import Histories, Span
-from .shapes import roomy
+from .shapes import room, roomy
 
 POINTS = 8  # of the last Gaussian, per history
 BATCH = 128  # jumps carried through together
 RARE = 1e-5  # as likely as this, a history has more jumps than are followed
+LEAST_SHARED = 512  # batches there is room for where shapes are few, see `shapes.few`
 GOLDEN = 0.6180339887498949
 
 
@@ -79,9 +80,9 @@ def lay_out_histories(problem: Problem, dynamics: SGD, drawn: list[History], nod
     paths = drawn[0].at.shape[1]
     # Room to spare: other resolutions, replicates of other seeds and other problems share the compiled program.
     usual = 1.3 * np.isfinite(drawn[0].at).sum() / BATCH + 4 * cells
-    room = roomy(max(int(first[-1]), int(usual), 64), 1)
-    path = np.full((len(drawn), room, BATCH), paths, np.int32)
-    jump = np.zeros((len(drawn), room, BATCH), np.int32)
+    batch_room = room(roomy(max(int(first[-1]), int(usual), 64), 1), LEAST_SHARED, 4)
+    path = np.full((len(drawn), batch_room, BATCH), paths, np.int32)
+    jump = np.zeros((len(drawn), batch_room, BATCH), np.int32)
     for s, (cell, batch, lane, _) in enumerate(batches):
         paths_of, jumps_of = cell
         where = first[placed[s][0][jumps_of, paths_of]] + batch

@@ -26,8 +26,10 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import jax
@@ -43,8 +45,10 @@ from ..results import Solution
 from .draws import TINY
 from .laws import Law, SpectralLaw
 from .outcome import Replicated, largest_size, more_points, solution, spread
+from .shapes import patient, room
 
 FEWEST, MOST = 2**12, 2**18  # points of a scrambling; compiling for more takes longer than the fewest take to run
+HURRIED = 2**9  # where a first answer is waited for, see `shapes.few`
 SCRAMBLINGS = 8
 TOLERANCE = 1e-3  # of the integrator, relative to `rtol`
 TABLE = 4097  # a schedule is linear between as many times: an error of order 1e-8 where it is smooth
@@ -55,18 +59,35 @@ Array = Any
 
 def solve(problem: Problem, dynamics: OnlineSGD, horizon: float, rtol: float, seed: int, outputs: np.ndarray, report: Callable) -> Solution:
     """The limit at the output times."""
+    return deque(refinements(problem, dynamics, horizon, rtol, seed, outputs, report), maxlen=1).pop()
+
+
+def refinements(
+    problem: Problem,
+    dynamics: OnlineSGD,
+    horizon: float,
+    rtol: float,
+    seed: int,
+    outputs: np.ndarray,
+    report: Callable,
+    watch: Callable[[], object] = lambda: None,
+) -> Iterator[Solution]:
+    """The limit with more and more points, up to what `rtol` takes. `watch` is called at every output time; what it raises ends it."""
     began = time.perf_counter(), time.process_time()
     check_schedule(dynamics, float(outputs[-1]))
-    points = FEWEST
+    points = FEWEST if patient() else HURRIED
     while True:
-        report(0.0, f"{points} points")
-        found = _integrate(problem, dynamics, rtol, _points(problem, points, seed), outputs)
+        advance = lambda at, points=points: (report(0.99 * at, f"{points} points"), watch())
+        found = _integrate(problem, dynamics, rtol, _points(problem, points, seed), outputs, advance)
         found.effort |= {"points": points, "scramblings": SCRAMBLINGS}
         error = found.worst(problem)
+        yield solution(found, problem, dynamics, horizon, rtol, seed, "online equations", began)
         # Where training diverges, averages do too, and more points are of little help.
         if error <= rtol or points == MOST or found.ended is not None:
-            return solution(found, problem, dynamics, horizon, rtol, seed, "online equations", began)
+            return
         points = more_points(points, error, rtol, MOST)
+        if not patient():
+            points = room(points, FEWEST, 4)
 
 
 def _points(problem: Problem, count: int, seed: int) -> tuple[Array, Array]:
@@ -81,25 +102,31 @@ def _points(problem: Problem, count: int, seed: int) -> tuple[Array, Array]:
     return np.array(normals), np.array(noise)
 
 
-def _integrate(problem: Problem, dynamics: OnlineSGD, rtol: float, points: tuple[Array, Array], outputs: np.ndarray) -> Replicated:
-    """Curves of all scramblings, up to where one of them diverges."""
+def _integrate(
+    problem: Problem, dynamics: OnlineSGD, rtol: float, points: tuple[Array, Array], outputs: np.ndarray, advance: Callable[[float], object]
+) -> Replicated:
+    """Curves of all scramblings, up to where one of them diverges; `advance` is told the fraction done, at every output time."""
     limit = largest_size(problem)
     etas = step_at(dynamics, np.linspace(0.0, outputs[-1], TABLE if callable(dynamics.step) else 2))
     rho_root = root(problem.rho)
     classes = None if problem.anisotropic is None else _classes(problem)
     start = (problem.init.overlap @ rho_root, problem.self_overlap_start) if classes is None else _starts(problem, classes)
     with jax.enable_x64(True):
-        program = _program(problem.loss, problem.label, problem.kinks, classes is not None)
-        state, alive, R, M, q, risk = jax.device_get(
-            program(*points, *start, rho_root, outputs, etas, problem.ridge, limit, TOLERANCE * rtol, classes)
-        )
+        begin, segment = _program(problem.loss, problem.label, problem.kinks, classes is not None)
+        now, known = begin(*points, *start, rho_root, etas, outputs[-1], problem.ridge, limit, TOLERANCE * rtol, classes)
+        saved = []
+        for i, (before, end) in enumerate(pairwise([np.float64(0.0), *outputs])):
+            advance(i / len(outputs))
+            now, reached = segment(now, known, before, end)
+            saved.append(reached)
+        state, alive, R, M, q, risk = jax.tree.map(lambda *parts: np.stack(parts, 1), *jax.device_get(saved))
     if not np.isfinite(risk[:, 0]).all():
         raise InputError("`loss` must have a finite mean, but its risk at the start is NaN or infinite (is the loss stable?)")
     good = (alive >= outputs * (1.0 - 1e-9)).all(0) & np.isfinite(risk).all(0)
     kept = len(outputs) if good.all() else int(np.argmin(good))
     ended = None if good.all() else float(alive[:, -1].min())
     if kept < min(2, len(outputs)):  # too early for the times asked for
-        found = _integrate(problem, dynamics, rtol, points, np.linspace(0.0, 0.99 * float(alive[:, -1].min()), 11))
+        found = _integrate(problem, dynamics, rtol, points, np.linspace(0.0, 0.99 * float(alive[:, -1].min()), 11), advance)
         found.ended = ended
         return found
     M, q, R, risk = (part[:, :kept] for part in (M, q, R, risk))
@@ -176,9 +203,9 @@ def _diffrax() -> Any:
 
 
 @lru_cache(maxsize=32)
-def _program(loss: Callable, label: Callable, kinks: bool, spectral: bool = False) -> Callable:
-    """Integrate all scramblings side by side from output time to output time; a leading axis of scramblings throughout. The state is
-    `M, q, R`, or with a spectrum `B, C, R` of every eigenvalue."""
+def _program(loss: Callable, label: Callable, kinks: bool, spectral: bool = False) -> tuple[Callable, Callable]:
+    """The start of all scramblings side by side, and how they come from one output time to the next; a leading axis of scramblings
+    throughout. The state is `M, q, R`, or with a spectrum `B, C, R` of every eigenvalue."""
     dfx = _diffrax()
 
     def one(g, y, M, q):
@@ -217,7 +244,7 @@ def _program(loss: Callable, label: Callable, kinks: bool, spectral: bool = Fals
         return -ridge * B - pull * (gamma @ B + outside), grown, -ridge * R - pull * (gamma @ R)
 
     def slope(t, state, known):
-        g, y, etas, end, ridge, limit, classes = known
+        g, y, etas, end, ridge, limit, _, classes = known
         first, second, _, R = state
         M, q = seen(first, second, classes)
         eta = jnp.interp(t, jnp.linspace(0.0, end, len(etas)), etas)
@@ -230,25 +257,23 @@ def _program(loss: Callable, label: Callable, kinks: bool, spectral: bool = Fals
             alive &= jnp.isfinite(part.reshape(len(q), -1)).all(1)
         return tuple(jnp.where(alive.reshape(-1, *[1] * (part.ndim - 1)), part, 0.0) for part in moved)
 
-    def integrate(normals, noise, first, second, rho_root, outputs, etas, ridge, limit, tolerance, classes):
+    def begin(normals, noise, first, second, rho_root, etas, end, ridge, limit, tolerance, classes):
         y = jax.vmap(jax.vmap(label))(normals[..., : len(rho_root)] @ rho_root, noise)
-        known = (normals, y, etas, outputs[-1], ridge, limit, classes)
-        unit = jnp.broadcast_to(jnp.eye(second.shape[-1]), (len(normals), *second.shape))
         copies = lambda x: jnp.broadcast_to(x, (len(normals), *x.shape))
+        now = copies(first), copies(second), jnp.zeros(len(normals))
+        return now, (normals, y, etas, end, ridge, limit, tolerance, classes)
+
+    def segment(now, known, start, end):
+        normals, y, _, _, _, limit, tolerance, classes = known
+        unit = jnp.broadcast_to(jnp.eye(now[1].shape[-1]), now[1].shape)
         controller = dfx.PIDController(rtol=tolerance, atol=tolerance * jnp.sqrt(limit / 1e3) * 1e-2)
+        solved = dfx.diffeqsolve(
+            dfx.ODETerm(slope), dfx.Tsit5(), start, end, None, (*now, unit), known,
+            stepsize_controller=controller, saveat=dfx.SaveAt(t1=True), max_steps=MAX_STEPS, throw=False,
+        )  # fmt: skip
+        first, second, clock, R = (part[0] for part in solved.ys)
+        second = 0.5 * (second + jnp.swapaxes(second, -1, -2))
+        M, q = seen(first, second, classes)
+        return (first, second, clock), ((first, second), clock, R, M, q, averages(normals, y, M, q)[-1])
 
-        def segment(state, span):
-            solved = dfx.diffeqsolve(
-                dfx.ODETerm(slope), dfx.Tsit5(), span[0], span[1], None, (*state, unit), known,
-                stepsize_controller=controller, saveat=dfx.SaveAt(t1=True), max_steps=MAX_STEPS, throw=False,
-            )  # fmt: skip
-            first, second, clock, R = (part[0] for part in solved.ys)
-            second = 0.5 * (second + jnp.swapaxes(second, -1, -2))
-            M, q = seen(first, second, classes)
-            return (first, second, clock), ((first, second), clock, R, M, q, averages(normals, y, M, q)[-1])
-
-        before = jnp.concatenate([jnp.zeros(1), outputs[:-1]])
-        _, saved = jax.lax.scan(segment, (copies(first), copies(second), jnp.zeros(len(normals))), (before, outputs))
-        return jax.tree.map(lambda part: jnp.moveaxis(part, 0, 1), saved)
-
-    return jax.jit(integrate)
+    return jax.jit(begin), jax.jit(segment)

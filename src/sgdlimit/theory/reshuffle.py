@@ -33,6 +33,7 @@ Array = Any
 
 SHORTEST = 1e-6  # part of an epoch below which what is left of the last one counts as none
 GROUP = 4  # cells of the finest resolution to one of the coarsest: an epoch has a multiple of them
+SHARED = 16  # epochs that histories have room for where shapes are few, see `shapes.few`
 EDGE = 1e-9  # what keeps jumps off the ends of an epoch
 
 
@@ -84,7 +85,7 @@ def draw_epochs(problem: Problem, dynamics: SGD, horizon: float, paths: int, see
     points = np.clip(points, TINY, 1.0 - TINY)
     events = points[:, head:].reshape(paths, jumps, 1 + k)
     noise = problem.noise_from_uniform(points[:, k_star : k_star + n_noise]) if n_noise else np.zeros((paths, *problem.noise.shape))
-    unused = room(jumps) - jumps
+    unused = room(jumps, SHARED, 4) - jumps
     at = epoch_jumps(events[:, :, 0], problem, dynamics, horizon).times.T
     return History(
         gstar=special.ndtri(points[:, :k_star]).T,

@@ -15,9 +15,13 @@ def few() -> None:
     _few = True
 
 
-def room(size: int, least: int = 1) -> int:
-    """The size itself, or what `few` has asked for, then at least so much."""
-    return roomy(max(size, least), 1) if _few else size
+def room(size: int, least: int = 1, growth: int = 2) -> int:
+    """The size itself, or where `few` has asked for it the least of `least`, `growth * least`, ... that it fits in."""
+    if not _few:
+        return size
+    while least < size:
+        least *= growth
+    return least
 
 
 def patient() -> bool:

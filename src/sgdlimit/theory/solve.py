@@ -153,13 +153,16 @@ def refinements(
 ) -> Iterator[Solution]:
     """What `solve` knows as it goes on: its first, coarse answer, and each better one up to the last. Arguments and errors are those of
     `solve`; an answer less accurate than `rtol` has the status "inaccurate". `watch` is called often, from any thread: what it raises
-    ends the solve (of `OnlineSGD` and `MiniBatchGD` before it has begun only)."""
+    ends the solve (of `MiniBatchGD` before it has begun only)."""
     began = time.perf_counter(), time.process_time()
     outputs = _check(problem, dynamics, horizon, rtol, seed, times, method, "return")
     report = progress or (lambda fraction, text: None)
     watch()
-    if isinstance(dynamics, (OnlineSGD, MiniBatchGD)):
-        yield _closed(problem, dynamics, horizon, rtol, seed, outputs, report)
+    if isinstance(dynamics, OnlineSGD):
+        yield from online.refinements(problem, dynamics, horizon, rtol, seed, outputs, report, watch)
+        return
+    if isinstance(dynamics, MiniBatchGD):
+        yield discrete.solve(problem, dynamics, horizon, rtol, seed, outputs, report)
         return
     engine, why = choose(problem, dynamics, float(horizon), method)
     run = _Run(problem, dynamics, float(horizon), int(seed), outputs, engine, report, watch=watch)
@@ -274,11 +277,16 @@ class _Run:
     # --- plans -----------------------------------------------------------------------------------------------------------
 
     def estimates(self, rtol: float) -> Iterator[Estimate]:
-        """The pilot's, and if it does not keep the promise each better one until one does or the means are spent."""
-        pilot = self.pilot(rtol)
-        self.pilot_cells = pilot.plan.cells
+        """The pilot's, rough ones first, and if it does not keep the promise each better one until one does or the means are spent."""
+        pilots = self.pilots(rtol)
+        pilot = next(pilots)
+        while True:
+            self.pilot_cells = pilot.plan.cells
+            yield pilot
+            if (better := next(pilots, None)) is None:
+                break
+            pilot = better
         plan = self._plan(pilot, rtol)
-        yield pilot
         if plan != pilot.plan:
             yield from self.refine(pilot, plan, rtol)
 
@@ -308,11 +316,12 @@ class _Run:
             PathLaw(problem, dynamics, fine, middle, self.engine.ends),
         )
 
-    def pilot(self, rtol: float) -> Estimate:
-        """A cheap first estimate, on enough cells for the march to be stable; it also finds the time of divergence, if there is one."""
+    def pilots(self, rtol: float) -> Iterator[Estimate]:
+        """Cheap first estimates, the last of them on enough cells for the others to be planned by it; they also find the time of
+        divergence, if there is one."""
         paths = self.engine.pilot if rtol < LOOSE else self.engine.pilot // 2
-        if not patient() and self.problem.kinks:
-            paths //= HURRIED  # where all paths tell the response, and a first answer is waited for
+        if not patient() and (self.problem.kinks or self.problem.k > 1):
+            paths //= HURRIED  # where a first answer is waited for: all paths tell the response, or there is much of it
         plan = self._affordable(self._enough(Plan(self._first_cells(), paths, 4)), 4)
         while True:
             self.report(0.0, f"pilot with {plan.cells} cells")
@@ -320,8 +329,9 @@ class _Run:
             reached = min(level.nodes[-1] for replicate in levels for level in replicate)
             if reached >= self.horizon:
                 estimate = self._estimate(plan, levels)
+                yield estimate
                 if estimate.worst(estimate.discretisation) < 0.25 or plan.cells >= self.most_cells:
-                    return estimate
+                    return
                 plan = self._affordable(self._enough(replace(plan, cells=2 * plan.cells)), 4)
             elif plan.cells < 32:
                 plan = replace(plan, cells=2 * plan.cells)  # the cells may be too wide for the march
