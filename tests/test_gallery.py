@@ -5,6 +5,7 @@ import json
 import re
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -227,6 +228,30 @@ def test_an_interrupted_claim_is_computed_again(small, monkeypatch):
     monkeypatch.setattr(sl, "simulate", simulate)
     sgdlimit(*small, "--fast", code=1)
     assert sorted(p.name for p in Path("out/finite-size").iterdir()) == FILES
+
+
+def tiny(text):
+    """A claim's settings with so few runs of so few features that they show nothing, but take their whole way."""
+    start, fast = text.split("[fast]")
+    sizes = lambda found: ", ".join(str(12 * 2**i) for i in range(found[1].count(",") + 1))
+    for key, value in (("rtol", "0.2"), ("repeats", "4"), ("n_features", "40"), ("paths", "400"), ("law_paths", "200")):
+        fast = re.sub(rf"^{key} = [\d.]+", f"{key} = {value}", fast, flags=re.M)
+    fast = re.sub(r"^repeats = \[.*\]", lambda found: re.sub(r"\d+", "4", found[0]), fast, flags=re.M)
+    fast = re.sub(r"^n_features = \[(.*)\]", lambda found: f"n_features = [{sizes(found)}]", fast, flags=re.M)
+    return f"{start}[fast]{fast}"
+
+
+def test_the_command_runs_all_claims(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "settings").mkdir()
+    for path in (Path(claims.__file__).parent / "settings").glob("*.toml"):
+        (tmp_path / "settings" / path.name).write_text(tiny(path.read_text()))
+    monkeypatch.setattr(claims, "resources", SimpleNamespace(files=lambda package: tmp_path))
+    monkeypatch.setattr("sgdlimit.run.use_compilation_cache", lambda: None)
+    sgdlimit("--fast", "--out", "out", code=1)  # some claims ask for more than that shows
+    for name in claims.CLAIMS:
+        assert sorted(p.name for p in Path("out", name).iterdir()) == FILES
+        assert name in Path("out/index.html").read_text()
 
 
 def test_the_list_names_all_claims():
