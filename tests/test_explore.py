@@ -378,14 +378,21 @@ def test_fifty_moves_leave_no_work_and_little_memory(browser, process):
     ready(page)
     processes, memory, threads = family(process.pid)
     before = generation(page)
-    for _ in range(50):
+    for move in range(50):
+        shown = generation(page)
         handle.press("ArrowRight")
+        if move % 2:  # the others are overtaken by the next, and may reach the server together with it
+            page.wait_for_selector(f".chips:not([data-generation='{shown}'])")
     page.wait_for_function("() => location.search.includes('ratio=7.1')")
     ready(page)
-    assert generation(page) > before + 10  # where the machine is slow, some moves come together
-    spent = sum(map(seconds, processes))
-    page.wait_for_timeout(1000)
-    assert sum(map(seconds, processes)) - spent < 0.2
+    assert generation(page) >= before + 25
+    for _ in range(60):  # what an overtaken move compiles is not broken off, and may end after the last move's answer
+        spent = sum(map(seconds, processes))
+        page.wait_for_timeout(1000)
+        if sum(map(seconds, processes)) - spent < 0.2:
+            break
+    else:
+        raise AssertionError("a minute after the last move there is still work")
     after = family(process.pid)
     assert after[0] == processes
     assert after[1] - memory < 200e6
