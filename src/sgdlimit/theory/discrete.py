@@ -40,8 +40,8 @@ from ..dynamics import MiniBatchGD
 from ..problem import Problem, root
 from ..results import Solution
 from .differences import WORDS, difference, distance, middle, signed, sizes, two_sided
-from .draws import TINY
 from .gaussian import GrowingFactor
+from .labels import TINY, samples
 from .laws import StepLaw
 from .outcome import MAX_REPLICATES, Replicated, largest_size, more_points, solution, spread
 from .risk import TestRisk
@@ -149,9 +149,10 @@ def draw(problem: Problem, dynamics: MiniBatchGD, steps: int, paths: int, seed: 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         u = np.clip(qmc.Sobol(head + each * steps, rng=np.random.default_rng(seed)).random(paths), TINY, 1.0 - TINY)
-    z = problem.noise_from_uniform(u[:, k_star + k : head]) if n_noise else np.zeros((paths, *problem.noise.shape))
+    gstar, z = samples(problem, u[:, :k_star], u[:, k_star + k : head])
     later = u[:, head:].reshape(paths, steps, each)
-    gauss = special.ndtri(np.concatenate([u[:, : k_star + k], later[:, :, :k].reshape(paths, steps * k)], 1)).T
+    normals = np.concatenate([u[:, k_star : k_star + k], later[:, :, :k].reshape(paths, steps * k)], 1)
+    gauss = np.concatenate([gstar, special.ndtri(normals)], 1).T
     with jax.enable_x64(True):
         y = jax.vmap(problem.label)(gauss[:k_star].T @ root(problem.rho), z)
     chosen = np.ones((steps, paths), bool) if dynamics.fraction == 1 else np.less(later[:, :, -1].T, dynamics.fraction)

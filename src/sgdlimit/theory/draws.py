@@ -16,10 +16,10 @@ from scipy.stats import qmc
 from ..dynamics import SGD, SME, Dynamics, step_at
 from ..problem import Problem
 from .differences import grid_distance
+from .labels import TINY, samples
 from .particles import Particles
 from .sample import Draws
 
-TINY = 2.0**-40  # keeps uniform numbers off 0 and 1
 GRADING = 1.5
 LEAP = 4  # jump times beyond the mean number plus this many standard deviations are not worth a Sobol dimension
 
@@ -79,18 +79,18 @@ def draw(problem: Problem, dynamics: Dynamics, horizon: float, cells: int, paths
         points = qmc.Sobol(head + n_events + cells * k, scramble=True, rng=np.random.default_rng(sobol_seed)).random(paths)
     points = np.clip(points, TINY, 1.0 - TINY)
     event_columns, cell_columns = _interleave(head, n_events, cells * k)
-    normal = special.ndtri(points[:, np.concatenate([np.arange(k_star + k), cell_columns]).astype(int)])
-    noise = problem.noise_from_uniform(points[:, k_star + k : head]) if n_noise else np.zeros((paths, *problem.noise.shape))
+    normal = special.ndtri(points[:, np.concatenate([np.arange(k_star, k_star + k), cell_columns]).astype(int)])
+    gstar, noise = samples(problem, points[:, :k_star], points[:, k_star + k : head])
     jumps = diffusion = None
     if mass is not None:
         jumps = poisson_jumps(points[:, event_columns], mass, np.random.default_rng(bridge_seed.spawn(1)[0]))
     elif n_events:
         diffusion = special.ndtri(points[:, event_columns])
     return Randomness(
-        normal[:, :k_star],
-        normal[:, k_star : k_star + k],
+        gstar,
+        normal[:, :k],
         noise,
-        normal[:, k_star + k :].reshape(paths, cells, k),
+        normal[:, k:].reshape(paths, cells, k),
         jumps,
         diffusion,
         bridge_seed,

@@ -12,8 +12,9 @@ from scipy.stats import qmc
 from ..dynamics import SGD, step_at
 from ..problem import Problem
 from .differences import grid_distance
-from .draws import TINY, jump_intensity
+from .draws import jump_intensity
 from .events import Histories, Span
+from .labels import TINY, samples
 from .shapes import room, roomy
 
 POINTS = 8  # of the last Gaussian, per history
@@ -49,10 +50,10 @@ def draw_histories(problem: Problem, dynamics: SGD, horizon: float, paths: int, 
     points = np.clip(points, TINY, 1.0 - TINY)
     events = points[:, head:].reshape(paths, jumps, 1 + k)
     waited = np.cumsum(-np.log1p(-events[:, :, 0]), 1).T
-    noise = problem.noise_from_uniform(points[:, k_star : k_star + n_noise]) if n_noise else np.zeros((paths, *problem.noise.shape))
+    gstar, noise = samples(problem, points[:, :k_star], points[:, k_star : k_star + n_noise])
     unused = roomy(max(jumps, 4), 2) - jumps  # other numbers of jumps share the compiled program
     return History(
-        gstar=special.ndtri(points[:, :k_star]).T,
+        gstar=gstar.T,
         noise=noise,
         shift=points[:, k_star + n_noise : head].T,
         normal=np.pad(np.moveaxis(special.ndtri(events[:, :, 1:]), 0, 2), ((0, unused), (0, 0), (0, 0))),

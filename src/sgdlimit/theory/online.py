@@ -42,7 +42,7 @@ from ..dynamics import OnlineSGD, check_schedule, step_at
 from ..errors import InputError
 from ..problem import Problem, root
 from ..results import Solution
-from .draws import TINY
+from .labels import TINY, samples
 from .laws import Law, SpectralLaw
 from .outcome import Replicated, largest_size, more_points, solution, spread
 from .shapes import patient, room
@@ -97,8 +97,9 @@ def _points(problem: Problem, count: int, seed: int) -> tuple[Array, Array]:
     for child in np.random.SeedSequence(seed).spawn(SCRAMBLINGS):
         sobol = qmc.Sobol(head + problem.noise_size, rng=np.random.default_rng(child))
         u = np.clip(sobol.random(count), TINY, 1.0 - TINY)
-        normals.append(special.ndtri(u[:, :head]))
-        noise.append(problem.noise_from_uniform(u[:, head:]) if problem.noise_size else np.zeros((count, *problem.noise.shape)))
+        gstar, z = samples(problem, u[:, : problem.k_star], u[:, head:])
+        normals.append(np.concatenate([gstar, special.ndtri(u[:, problem.k_star : head])], 1))
+        noise.append(z)
     return np.array(normals), np.array(noise)
 
 

@@ -23,9 +23,10 @@ from scipy.stats import qmc
 
 from ..dynamics import SGD
 from ..problem import Problem
-from .draws import GRADING, TINY, Jumps, jump_intensity
+from .draws import GRADING, Jumps, jump_intensity
 from .events import EventProgram, Histories, Past, Span, average, bare
 from .histories import History, lay_out_histories
+from .labels import TINY, samples
 from .sample import Averages, Cell, path_functions
 from .shapes import room
 
@@ -84,11 +85,11 @@ def draw_epochs(problem: Problem, dynamics: SGD, horizon: float, paths: int, see
         points = qmc.Sobol(head + jumps * (1 + k), scramble=True, rng=np.random.default_rng(seed)).random(paths)
     points = np.clip(points, TINY, 1.0 - TINY)
     events = points[:, head:].reshape(paths, jumps, 1 + k)
-    noise = problem.noise_from_uniform(points[:, k_star : k_star + n_noise]) if n_noise else np.zeros((paths, *problem.noise.shape))
+    gstar, noise = samples(problem, points[:, :k_star], points[:, k_star : k_star + n_noise])
     unused = room(jumps, SHARED, 4) - jumps
     at = epoch_jumps(events[:, :, 0], problem, dynamics, horizon).times.T
     return History(
-        gstar=special.ndtri(points[:, :k_star]).T,
+        gstar=gstar.T,
         noise=noise,
         shift=points[:, k_star + n_noise : head].T,
         normal=np.pad(np.moveaxis(special.ndtri(events[:, :, 1:]), 0, 2), ((0, unused), (0, 0), (0, 0))),

@@ -12,6 +12,7 @@ from scipy import special
 from scipy.stats import qmc
 
 from ..problem import Problem, root
+from .labels import TINY, samples
 
 POINTS = 2**12  # of each randomisation of the Sobol points
 RANDOMISATIONS = 4  # their spread is the rule's own error
@@ -50,10 +51,10 @@ class TestRisk:
         dims = problem.k_star + problem.k + problem.noise_size
         self.points = []
         for child in np.random.SeedSequence(seed, spawn_key=(0x7E57,)).spawn(RANDOMISATIONS):
-            u = np.clip(qmc.Sobol(dims, rng=np.random.default_rng(child)).random(POINTS), 2.0**-40, 1 - 2.0**-40)
+            u = np.clip(qmc.Sobol(dims, rng=np.random.default_rng(child)).random(POINTS), TINY, 1.0 - TINY)
             head = problem.k_star + problem.k
-            z = problem.noise_from_uniform(u[:, head:]) if problem.noise_size else np.zeros((POINTS, *problem.noise.shape))
-            self.points.append((special.ndtri(u[:, :head]), z))
+            gstar, z = samples(problem, u[:, : problem.k_star], u[:, head:])
+            self.points.append((np.concatenate([gstar, special.ndtri(u[:, problem.k_star : head])], 1), z))
 
     def coefficients(self, self_overlap: np.ndarray, overlap: np.ndarray) -> np.ndarray:
         """w in the normals `(g*, xi)`: `w = M g* + root(self_overlap - M M^T) xi` with `M = overlap rho^(-1/2)`."""
