@@ -7,7 +7,7 @@ Per reference problem and dynamics, three lines of (error, CPU-seconds of one th
     simulation  the mean of `m` runs; spread, bias and cost per run are measured, error `sqrt(bias^2 + spread^2 / m)`
     plain       one call of `plain_solver.py` at several nodes and paths; error over several seeds
 Error: root mean square over 17 output times (and seeds, and matrix entries), relative to the curve's scale, in the worst of the four
-curves. Truth: the closed form for the ridge problem, else `solve` at `rtol = 1e-3` (committee: 2e-3) with another seed, held against
+curves. Truth: the closed form for the ridge problem, else `solve` at `rtol = 5e-4` (committee: 2e-3) with another seed, held against
 the stored simulations (`truth_check`: largest distance in joint standard errors and in % of scale).
 
 The ratios are read at an error of 0.3%:
@@ -40,9 +40,9 @@ from plain_solver import plain_solve
 from problems import CASES, DYNAMICS, closed_forms, dynamics, reference
 
 TARGET = 0.003
-TRUTH_RTOL, TRUTH_RTOL_COMMITTEE = 1e-3, 2e-3  # of the largest error; the root mean square is some third of it
+TRUTH_RTOL, TRUTH_RTOL_COMMITTEE = 5e-4, 2e-3  # of the largest error; the root mean square is some third of it
 FULL = {
-    "rtols": (0.1, 0.03, 0.01, 0.003, 0.001), "seeds": 5, "runs": 16, "simulation_repeats": 5,
+    "rtols": (0.1, 0.03, 0.01, 0.005, 0.003), "seeds": 5, "runs": 16, "simulation_repeats": 5,
     "plain": ((21, 4000), (41, 1000), (81, 1000)), "plain_seeds": 32, "plain_timing": (161, 2000),
 }  # fmt: skip
 FAST = {
