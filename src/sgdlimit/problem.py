@@ -130,6 +130,11 @@ class Scaled:
         return self.size * self.law.ppf(u)
 
 
+def draws_of(noise: NoiseLaw, u: np.ndarray) -> np.ndarray:
+    """Turn uniform numbers `(n, size of one draw)` into draws `(n, *shape)`."""
+    return np.asarray(noise.ppf(u), dtype=float).reshape(len(u), *noise.shape)
+
+
 # --- teacher, start, penalty -----------------------------------------------------------------------------------------
 
 
@@ -344,7 +349,7 @@ class Problem:
 
     def noise_from_uniform(self, u: np.ndarray) -> np.ndarray:
         """Turn uniform numbers `(n, size of one draw)` into noise draws `(n, *shape)`."""
-        return np.asarray(self.noise.ppf(u), dtype=float).reshape(len(u), *self.noise.shape)
+        return draws_of(self.noise, u)
 
     @property
     def noise_size(self) -> int:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from scipy import special
 
-from ..problem import Problem
+from ..problem import NoiseLaw, Problem, draws_of
 
 CELLS = 2**10  # of the teacher's pre-activation, equally likely
 POINTS = 2**9  # of the noise, equally likely
@@ -24,10 +24,9 @@ TINY = 2.0**-40  # keeps uniform numbers off 0 and 1
 
 
 class Classes(NamedTuple):
-    """The joint law of `C` classes and of the teacher's pre-activation `size * g*`, whose cells are equally likely."""
+    """The joint law of `C` classes and of the teacher's pre-activation, whose cells are equally likely."""
 
-    label: Callable  # (r*, z) of all samples to their labels
-    size: float
+    at: Callable[[np.ndarray, np.ndarray], np.ndarray]  # labels `(P,)` of normals `g* (P,)` and noise `(P, *shape of one draw)`
     noise: np.ndarray  # (POINTS, *shape of one draw)
     values: np.ndarray  # (C,): the labels
     mass: np.ndarray  # (C, CELLS + 1): probability of a class and of a pre-activation up to the edge of a cell
@@ -48,11 +47,6 @@ class Classes(NamedTuple):
             example[i] = fits[len(fits) // 2] if len(fits) else example[i]
         return gstar, self.noise[example]
 
-    def at(self, gstar: np.ndarray, z: np.ndarray) -> np.ndarray:
-        """Labels `(P, ...)`."""
-        with jax.enable_x64(True):
-            return np.asarray(self.label(self.size * gstar[:, None], z))
-
 
 def samples(problem: Problem, teacher: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Normals `g* (P, k_star)` behind the teacher's pre-activations and label noise `(P, *shape of one draw)` from uniform numbers
@@ -69,18 +63,33 @@ def samples(problem: Problem, teacher: np.ndarray, noise: np.ndarray) -> tuple[n
     return gstar[:, None], z
 
 
+def fresh(problem: Problem, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Normals `(P, k_star + k)` and noise of samples that training has not seen, from uniform numbers of teacher, student and noise,
+    `u (P, k_star + k + size of one draw)`."""
+    head = problem.k_star + problem.k
+    gstar, z = samples(problem, u[:, : problem.k_star], u[:, head:])
+    return np.concatenate([gstar, special.ndtri(u[:, problem.k_star : head])], 1), z
+
+
 @lru_cache(maxsize=32)
-def _classes(label: Callable, noise: Any, size: float) -> Classes | None:
-    """None where labels are not classes."""
+def _classes(label: Callable, noise: NoiseLaw, size: float) -> Classes | None:
+    """Of the pre-activation `size * g*`; None where labels are not classes."""
     middles = lambda n: (np.arange(n) + 0.5) / n
-    z = np.asarray(noise.ppf(middles(POINTS)[:, None]), dtype=float).reshape(POINTS, *noise.shape)
-    found = Classes(_over_samples(label), size, z, *[np.zeros(0)] * 3)
-    gstar = special.ndtri(middles(CELLS))
-    few = slice(None, None, 2**4)
-    table = lambda g, z: found.at(np.repeat(g, len(z)), np.tile(z, (len(g), *[1] * (z.ndim - 1)))).reshape(len(g), len(z), -1)
-    if table(gstar[few], z[few]).shape[2] > 1 or len(np.unique(table(gstar[few], z[few]))) > MOST:
+    z, gstar = draws_of(noise, middles(POINTS)[:, None]), special.ndtri(middles(CELLS))
+
+    def at(gstar, z):
+        with jax.enable_x64(True):
+            return np.asarray(_over_samples(label)(size * gstar[:, None], z))
+
+    def table(every):
+        g, draws = gstar[::every], z[::every]
+        y = at(np.repeat(g, len(draws)), np.tile(draws, (len(g), *[1] * (draws.ndim - 1))))
+        return y.reshape(len(g), len(draws), *y.shape[1:])
+
+    few = table(2**4)
+    if few.ndim > 2 or len(np.unique(few)) > MOST:
         return None
-    labels = table(gstar, z)[..., 0]
+    labels = table(1)
     values = np.unique(labels)
     if len(values) > MOST:
         return None
@@ -90,7 +99,7 @@ def _classes(label: Callable, noise: Any, size: float) -> Classes | None:
         count = gives.sum(1)
         mass[c, 1:] = np.cumsum(count) / gives.size
         example[c] = np.argmax(np.cumsum(gives, 1) > count[:, None] // 2, 1)  # the middle one
-    return found._replace(values=values, mass=mass, example=example)
+    return Classes(at, z, values, mass, example)
 
 
 @lru_cache(maxsize=32)

@@ -22,9 +22,10 @@ from ..clock import Clock
 from ..dynamics import SGD, Dynamics, step_at
 from ..problem import Problem, SmoothPenalty, root
 from ..results import path_dataset
-from .draws import TINY, Randomness, jump_intensity, poisson_jumps, spaced
+from .draws import Randomness, jump_intensity, poisson_jumps, spaced
 from .engines import Drawn, Engine, PathEngine, drive_of, engine_of
 from .gaussian import psd_root
+from .labels import TINY
 from .levels import NONE, Level, at_nodes, curves_at, kernels_at, resolved
 from .march import march
 from .outcome import largest_size

@@ -35,14 +35,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import special
 from scipy.stats import qmc
 
 from ..dynamics import OnlineSGD, check_schedule, step_at
 from ..errors import InputError
 from ..problem import Problem, root
 from ..results import Solution
-from .labels import TINY, samples
+from .labels import TINY, fresh
 from .laws import Law, SpectralLaw
 from .outcome import Replicated, largest_size, more_points, solution, spread
 from .shapes import patient, room
@@ -92,15 +91,14 @@ def refinements(
 
 def _points(problem: Problem, count: int, seed: int) -> tuple[Array, Array]:
     """Normals `(S, P, k_star + k)` and noise draws `(S, P, ...)` of each scrambling."""
-    head = problem.k_star + problem.k
-    normals, noise = [], []
+    dims = problem.k_star + problem.k + problem.noise_size
+    points = []
     for child in np.random.SeedSequence(seed).spawn(SCRAMBLINGS):
-        sobol = qmc.Sobol(head + problem.noise_size, rng=np.random.default_rng(child))
+        sobol = qmc.Sobol(dims, rng=np.random.default_rng(child))
         u = np.clip(sobol.random(count), TINY, 1.0 - TINY)
-        gstar, z = samples(problem, u[:, : problem.k_star], u[:, head:])
-        normals.append(np.concatenate([gstar, special.ndtri(u[:, problem.k_star : head])], 1))
-        noise.append(z)
-    return np.array(normals), np.array(noise)
+        points.append(fresh(problem, u))
+    normals, noise = map(np.array, zip(*points, strict=True))
+    return normals, noise
 
 
 def _integrate(

@@ -8,11 +8,10 @@ from functools import lru_cache
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import special
 from scipy.stats import qmc
 
 from ..problem import Problem, root
-from .labels import TINY, samples
+from .labels import TINY, fresh
 
 POINTS = 2**12  # of each randomisation of the Sobol points
 RANDOMISATIONS = 4  # their spread is the rule's own error
@@ -52,9 +51,7 @@ class TestRisk:
         self.points = []
         for child in np.random.SeedSequence(seed, spawn_key=(0x7E57,)).spawn(RANDOMISATIONS):
             u = np.clip(qmc.Sobol(dims, rng=np.random.default_rng(child)).random(POINTS), TINY, 1.0 - TINY)
-            head = problem.k_star + problem.k
-            gstar, z = samples(problem, u[:, : problem.k_star], u[:, head:])
-            self.points.append((np.concatenate([gstar, special.ndtri(u[:, problem.k_star : head])], 1), z))
+            self.points.append(fresh(problem, u))
 
     def coefficients(self, self_overlap: np.ndarray, overlap: np.ndarray) -> np.ndarray:
         """w in the normals `(g*, xi)`: `w = M g* + root(self_overlap - M M^T) xi` with `M = overlap rho^(-1/2)`."""
