@@ -30,6 +30,7 @@ import common  # first: it pins the process before NumPy and JAX start
 
 import argparse
 import json
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -225,8 +226,9 @@ def plain_cost(points, biases, spreads, timing, target: float) -> dict:
 def report(results: dict) -> str:
     """The table of costs at equal error and of the ratios."""
     rows = []
-    for key, cell in results["cells"].items():
-        problem, name = key.split("/")
+    for problem, name in product(CASES, DYNAMICS):
+        if not (cell := results["cells"].get(f"{problem}/{name}")):
+            continue
         cost = {
             m: (cell.get(m) or {}).get("cost_at_target", {"cpu_seconds": None, "bound": False}) for m in ("solve", "simulation", "plain")
         }

@@ -370,14 +370,16 @@ class _Run:
                 break
 
     def _first_cells(self) -> int:
-        """Cells of at most a relaxation time at the start, where the fastest rate is the curvature of the loss."""
+        """Cells of at most a relaxation time at the start, where rates are the curvature of the loss times the eigenvalues of the samples'
+        covariance."""
         spectrum = self.problem.anisotropic
         faster = 1.0 if spectrum is None else min(spectrum.roughness, FASTER)  # the mean rate of a pre-activation
         if spectrum is not None and isinstance(self.problem.penalty, SmoothPenalty):  # particles are stepped without exponentials
             faster = float(spectrum.eigenvalues.max())
-        curvature = self.test_risk.curvature() * faster + penalty_curvature(self.problem)
-        relaxations = self.horizon * curvature
-        few = relaxations < 2 and not self.problem.kinks  # whose curvature the second derivative does not tell
+        mean, penalty = self.test_risk.curvature() * faster, penalty_curvature(self.problem)
+        few = self.horizon * (mean + penalty) < 2 and not self.problem.kinks  # whose curvature the second derivative does not tell
+        edge = 1.0 if spectrum is not None else (1.0 + self.problem.sample_ratio**-0.5) ** 2  # of Marchenko and Pastur's law
+        relaxations = self.horizon * (mean * edge + penalty)
         return room(int(np.clip(4 * roomy(math.ceil(0.25 * relaxations), 4), 8 if few else 12, self.most_cells)), LEAST_SHARED)
 
     def _plan(self, pilot: Estimate, rtol: float) -> Plan:
