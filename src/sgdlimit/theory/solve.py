@@ -48,6 +48,7 @@ MAX_CELLS = 512
 LEAST_SHARED = 16  # cells of a first grid where shapes are few, see `shapes.few`
 HURRIED = 4
 LOOSE = 0.02  # rtol from which on half of the pilot's paths are enough
+EDGE_CELLS = 64  # a first grid has at most so many for the fastest rate, whose part of the curves is soon over
 FASTER = 4.0  # than isotropic data, at most, a first grid supposes anisotropic ones to be: few features move faster
 MAX_PATHS = 2**15
 REPLICATES = 8
@@ -379,7 +380,7 @@ class _Run:
         mean, penalty = self.test_risk.curvature() * faster, penalty_curvature(self.problem)
         few = self.horizon * (mean + penalty) < 2 and not self.problem.kinks  # whose curvature the second derivative does not tell
         edge = 1.0 if spectrum is not None else (1.0 + self.problem.sample_ratio**-0.5) ** 2  # of Marchenko and Pastur's law
-        relaxations = self.horizon * (mean * edge + penalty)
+        relaxations = max(self.horizon * (mean + penalty), min(self.horizon * (mean * edge + penalty), EDGE_CELLS))
         return room(int(np.clip(4 * roomy(math.ceil(0.25 * relaxations), 4), 8 if few else 12, self.most_cells)), LEAST_SHARED)
 
     def _plan(self, pilot: Estimate, rtol: float) -> Plan:
