@@ -12,7 +12,7 @@ from scipy.stats import qmc
 
 from ..problem import Problem, root
 from .labels import TINY, fresh
-from .outcome import student
+from .outcome import spread
 
 POINTS = 2**12  # of each randomisation of the Sobol points
 RANDOMISATIONS = 8  # their spread is the rule's own error; four tell it badly
@@ -70,7 +70,7 @@ class TestRisk:
         """Risk `(T,)` and its standard error `(T,)` at `self_overlap (T, k, k)`, `overlap (T, k, k_star)`."""
         at = self.coefficients(self_overlap, overlap)
         each = np.array([self._at(at, g, z) for g, z in self.points])
-        return each.mean(0), student(len(each)) * each.std(0, ddof=1) / np.sqrt(len(each))
+        return each.mean(0), spread(each)
 
     def shift(self, self_overlap: np.ndarray, overlap: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
         """The change of the risk from these overlaps to neighbouring ones, on few common points."""
