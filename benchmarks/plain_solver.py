@@ -24,7 +24,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 import sgdlimit as sl
-from sgdlimit.dynamics import step_at
+from sgdlimit.learning.dynamics import step_at
 
 PIVOT = 1e-9
 

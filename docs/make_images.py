@@ -12,8 +12,9 @@ import tempfile
 from contextlib import nullcontext
 from pathlib import Path
 
-from sgdlimit import config, run, sweep
-from sgdlimit.folder import Folder
+from sgdlimit import sweep
+from sgdlimit.settings import config, run
+from sgdlimit.settings.folder import Folder
 from sgdlimit.sweep.maps import draw_all
 
 ROOT = Path(__file__).resolve().parent.parent

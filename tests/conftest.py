@@ -2,7 +2,7 @@
 
 import pytest
 
-from sgdlimit.run import use_compilation_cache
+from sgdlimit.settings.run import use_compilation_cache
 
 
 @pytest.fixture(scope="session", autouse=True)

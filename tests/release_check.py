@@ -102,7 +102,7 @@ def check(folder: Path) -> None:
     assert wheel.name == f"sgdlimit-{version}-py3-none-any.whl", wheel.name
     with tarfile.open(archive) as opened:
         names = {name.partition("/")[2] for name in opened.getnames()}
-    assert {"pyproject.toml", "README.md", "LICENSE", "CITATION.cff", "src/sgdlimit/report/page.html"} <= names
+    assert {"pyproject.toml", "README.md", "LICENSE", "CITATION.cff", "src/sgdlimit/results/report.html"} <= names
     print(f"{wheel.name}: {wheel.stat().st_size / 1024:.0f} kB, {archive.name}: {archive.stat().st_size / 1024:.0f} kB")
 
     tools = environment(folder, "tools", ("cffconvert",))

@@ -15,7 +15,7 @@ import pytest
 
 import sgdlimit as sl
 from sgdlimit.files import replacing
-from sgdlimit.theory.checkpoint import identify
+from sgdlimit.theory.accuracy.checkpoint import identify
 
 # Solves, and kills itself without mercy at the given report of progress; 0 is never.
 PROGRAM = """
@@ -211,7 +211,7 @@ def test_a_disk_that_fills_up_costs_the_checkpoint_alone(finished, tmp_path, mon
             raise OSError(28, "No space left on device")
         return replacing(path)
 
-    monkeypatch.setattr("sgdlimit.theory.checkpoint.replacing", full)
+    monkeypatch.setattr("sgdlimit.theory.accuracy.checkpoint.replacing", full)
     with pytest.warns(UserWarning, match=r"`checkpoint` cannot be written any more, and the solve goes on without it: .*No space left"):
         assert solve(path).dataset.identical(finished[1].dataset)
     assert groups(path) == set()

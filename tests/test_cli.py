@@ -37,7 +37,7 @@ def calls(monkeypatch, tmp_path):
 
     monkeypatch.setattr(sl, "solve", solve, raising=False)
     monkeypatch.setattr(sl, "simulate", simulate, raising=False)
-    monkeypatch.setattr("sgdlimit.run.use_compilation_cache", lambda: None)
+    monkeypatch.setattr("sgdlimit.settings.run.use_compilation_cache", lambda: None)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "quickstart.toml").write_text((EXAMPLES / "quickstart.toml").read_text())
     return asked

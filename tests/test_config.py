@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import sgdlimit as sl
-from sgdlimit import config, models, schedules, sections
+from sgdlimit import models, schedules
+from sgdlimit.settings import config, sections
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 QUICKSTART = (EXAMPLES / "quickstart.toml").read_text()

@@ -17,7 +17,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from sgdlimit import cli, config
+from sgdlimit import cli
+from sgdlimit.settings import config
 from sgdlimit.sweep import plan as plans
 
 ROOT = Path(__file__).parent.parent
@@ -194,7 +195,7 @@ def test_every_command_shown_runs(tmp_path, monkeypatch):
     from sgdlimit.gallery import CLAIMS, folder
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sgdlimit.run.use_compilation_cache", lambda: None)
+    monkeypatch.setattr("sgdlimit.settings.run.use_compilation_cache", lambda: None)
     planned, ran = [], []
     monkeypatch.setattr(folder, "execute", lambda out, plans, *_: planned.append(plans) or [])  # minutes each: see tests/test_gallery.py
     for page, command in commands():

@@ -20,12 +20,13 @@ import pytest
 import sgdlimit as sl
 from fakes import runs as made_up_runs
 from fakes import theory as made_up_theory
-from sgdlimit import config, models
+from sgdlimit import models
 from sgdlimit.app.choices import DYNAMICS, PRESETS, START, TRAINING, Choices, Opened, toml
 from sgdlimit.app.desk import Desk
 from sgdlimit.app.serve import files
 from sgdlimit.app.shared import carried
 from sgdlimit.errors import InputError
+from sgdlimit.settings import config
 from test_sweep import AXES, filled, valley
 
 CHROMIUM = Path("/usr/bin/chromium")

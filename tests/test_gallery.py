@@ -186,7 +186,7 @@ FILES = ["figure.png", "figure.svg", "numbers.json", "page.html", "settings.toml
 
 @pytest.fixture
 def small(monkeypatch, tmp_path):
-    monkeypatch.setattr("sgdlimit.run.use_compilation_cache", lambda: None)
+    monkeypatch.setattr("sgdlimit.settings.run.use_compilation_cache", lambda: None)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "small.toml").write_text(SMALL)
     return ("finite-size", "--settings", "small.toml", "--out", "out")
@@ -247,7 +247,7 @@ def test_the_command_runs_all_claims(monkeypatch, tmp_path):
     for path in (Path(claims.__file__).parent / "settings").glob("*.toml"):
         (tmp_path / "settings" / path.name).write_text(tiny(path.read_text()))
     monkeypatch.setattr(claims, "resources", SimpleNamespace(files=lambda package: tmp_path))
-    monkeypatch.setattr("sgdlimit.run.use_compilation_cache", lambda: None)
+    monkeypatch.setattr("sgdlimit.settings.run.use_compilation_cache", lambda: None)
     sgdlimit("--fast", "--out", "out", code=1)  # some claims ask for more than that shows
     for name in claims.CLAIMS:
         assert sorted(p.name for p in Path("out", name).iterdir()) == FILES

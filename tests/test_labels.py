@@ -8,8 +8,8 @@ from scipy.stats import qmc
 
 import sgdlimit as sl
 from problems import committee, logistic, tanh_regression
-from sgdlimit.theory import labels
-from sgdlimit.theory.risk import TestRisk
+from sgdlimit.learning import labels
+from sgdlimit.learning.risk import TestRisk
 
 
 def problem(label, noise, cov=4.0):

@@ -5,9 +5,9 @@ import pytest
 
 import sgdlimit as sl
 from problems import CASES
-from sgdlimit.theory.draws import draw, lay_out, spaced
 from sgdlimit.theory.gaussian import GrowingFactor
-from sgdlimit.theory.noise import pieces, smoothed
+from sgdlimit.theory.samples.draws import draw, lay_out, spaced
+from sgdlimit.theory.weights.noise import pieces, smoothed
 
 
 @pytest.mark.parametrize("dynamics", [sl.SGD(4.0), sl.SME(4.0)])

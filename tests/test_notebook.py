@@ -14,10 +14,11 @@ from matplotlib.figure import Figure
 
 import sgdlimit as sl
 from fakes import runs, theory
-from sgdlimit import drawing, notebook, plot
-from sgdlimit.compare import Comparison, Row
-from sgdlimit.laws import LawComparison, LawRow
-from sgdlimit.results import Status
+from sgdlimit import plot
+from sgdlimit.results import Status, drawing
+from sgdlimit.results.compare import Comparison, Row
+from sgdlimit.results.laws import LawComparison, LawRow
+from sgdlimit.show import html as notebook
 
 LAWS = LawComparison(
     False, "The laws DISAGREE.", (LawRow("theta", 1.0, 0.2, 0.1, 0.3, False), LawRow("r", 1.0, 0.05, 0.1, 0.1, True)), 0.01, 9

@@ -8,7 +8,7 @@ import pytest
 import sgdlimit as sl
 from fakes import curves
 from sgdlimit import models
-from sgdlimit.derived import DERIVED, derive
+from sgdlimit.results.derived import DERIVED, derive
 
 COV = np.array([[1.5, 0.3], [0.3, 1.0]])
 TIMES = np.linspace(0.0, 0.6, 4)

@@ -8,7 +8,7 @@ import pytest
 
 import sgdlimit as sl
 from problems import CURVES, DYNAMICS, closed_forms, committee, dynamics, linear, tanh_regression
-from sgdlimit.theory.particles import draw_particles
+from sgdlimit.theory.weights.particles import draw_particles
 
 RIDGE = 0.2
 LINEAR = {"sample_ratio": 2.0, "ridge": RIDGE, "noise_variance": 0.25, "start_variance": 0.5, "teacher_variance": 1.0, "start_overlap": 0.3}

@@ -13,7 +13,7 @@ from scipy.integrate import solve_ivp
 import sgdlimit as sl
 from problems import CASES, CURVES, closed_forms, linear
 from sgdlimit import schedules
-from sgdlimit.theory import discrete
+from sgdlimit.theory.closed import discrete
 
 LINEAR = {"ridge": 0.1, "noise_variance": 0.25, "start_variance": 0.5, "teacher_variance": 1.0, "start_overlap": 0.3}
 

@@ -5,8 +5,8 @@ from html.parser import HTMLParser
 
 import sgdlimit as sl
 from fakes import runs, theory
-from sgdlimit import report
-from sgdlimit.report.page import flat, spoken
+from sgdlimit.results import report
+from sgdlimit.results.report import flat, spoken
 
 
 class Loads(HTMLParser):

@@ -9,8 +9,9 @@ from scipy.integrate import solve_ivp
 
 import sgdlimit as sl
 from problems import CURVES, linear, tanh_regression
-from sgdlimit import config
-from sgdlimit.theory import closed_forms, closed_spectral
+from sgdlimit.settings import config
+from sgdlimit.theory.closed import linear as closed_forms
+from sgdlimit.theory.closed import linear_spectrum as closed_spectral
 
 THREE = sl.Spectrum([3.0, 0.8, 0.32], weights=[0.2, 0.3, 0.5], teacher=[1.0, 2.0, 4.0])
 POWER = sl.Spectrum.power_law(0.9, 0.4, n_features=200, size=12)

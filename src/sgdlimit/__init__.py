@@ -10,14 +10,13 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from .version import __version__
+
 if TYPE_CHECKING:
     from . import models, plot
-    from .compare import Comparison, compare
-    from .dynamics import SGD, SME, GradientFlow, MiniBatchGD, OnlineSGD
     from .errors import InputError, SolveError
-    from .laws import LawComparison, laws
-    from .observables import accuracy, observe
-    from .problem import (
+    from .learning.dynamics import SGD, SME, GradientFlow, MiniBatchGD, OnlineSGD
+    from .learning.problem import (
         EmpiricalTeacher,
         GaussianTeacher,
         Gumbel,
@@ -31,27 +30,30 @@ if TYPE_CHECKING:
         StudentT,
         Uniform,
     )
+    from .learning.spectrum import Spectrum
     from .recommend import Recommendation, recommend
     from .results import Simulation, Solution, load
+    from .results.compare import Comparison, compare
+    from .results.laws import LawComparison, laws
+    from .results.observables import accuracy, observe
     from .simulate import simulate
-    from .spectrum import Spectrum
     from .sweep import sweep
     from .theory import solve
 
 # Where each public name lives.
 _HOME = {
-    "problem": (
+    "learning.problem": (
         "EmpiricalTeacher", "GaussianTeacher", "Gumbel", "Init", "NoNoise", "Normal", "Problem", "Ridge", "SmoothPenalty",
         "SparseTeacher", "StudentT", "Uniform",
     ),
-    "dynamics": ("SGD", "SME", "GradientFlow", "OnlineSGD", "MiniBatchGD"),
-    "spectrum": ("Spectrum",),
+    "learning.dynamics": ("SGD", "SME", "GradientFlow", "OnlineSGD", "MiniBatchGD"),
+    "learning.spectrum": ("Spectrum",),
     "theory": ("solve",),
     "simulate": ("simulate",),
     "sweep": ("sweep",),
-    "compare": ("Comparison", "compare"),
-    "observables": ("accuracy", "observe"),
-    "laws": ("LawComparison", "laws"),
+    "results.compare": ("Comparison", "compare"),
+    "results.observables": ("accuracy", "observe"),
+    "results.laws": ("LawComparison", "laws"),
     "recommend": ("Recommendation", "recommend"),
     "results": ("Simulation", "Solution", "load"),
     "errors": ("InputError", "SolveError"),
@@ -59,7 +61,6 @@ _HOME = {
 _MODULES = ("models", "plot")
 _NAMES = {name: home for home, names in _HOME.items() for name in names}
 
-__version__ = "0.1.0"
 __all__ = [*_NAMES, *_MODULES]  # pyright: ignore[reportUnsupportedDunderAll]
 
 

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import __version__
 from .errors import InputError, SolveError
+from .version import __version__
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from .report import Entry
+    from .results.report import Entry
 
 app = typer.Typer(
     name="sgdlimit",
@@ -101,9 +101,9 @@ def run(
     """
     from rich.console import Console
 
-    from . import config
-    from . import run as runner
-    from .folder import Folder
+    from .settings import config
+    from .settings import run as runner
+    from .settings.folder import Folder
 
     runner.use_compilation_cache()
     job = config.read(file, plugin)
@@ -123,8 +123,8 @@ def run(
 @spoken
 def check(file: File, plugin: Plugin = None) -> None:
     """Check a settings file, and say what a run or a sweep would do and take. Writes nothing."""
-    from . import config
-    from . import run as runner
+    from .settings import config
+    from .settings import run as runner
 
     if "sweep" in config.parse(file)[0]:
         _check_sweep(file, plugin)
@@ -172,10 +172,10 @@ def recommend(
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from . import run as runner
     from .files import replacing
     from .recommend import data as data_of
     from .recommend import recommend as ask
+    from .settings import run as runner
 
     X, y, names, label = data_of.read(data, target)
     if theory:
@@ -374,8 +374,8 @@ def gallery(
         raise InputError("`NAME` must be given with --settings, but is missing (settings belong to one claim)")
     from rich.console import Console
 
-    from . import run as runner
     from .gallery import claims, folder
+    from .settings import run as runner
 
     plans = [claims.plan(one, fast, settings) for one in ([name] if name else CLAIMS)]
     folder.check(out, plans, force)
@@ -431,7 +431,7 @@ def _tell(console: Console, entries: list[Entry]) -> None:
     from rich.text import Text
 
     from .plot import panels
-    from .report.page import finals
+    from .results.report import finals
 
     shown = panels({entry.name: (entry.theory, entry.runs) for entry in entries})
     shown = shown[: max((console.width - 26) // 13, 1)]

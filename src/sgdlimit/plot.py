@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .compare import entries
 from .errors import InputError, refuse
 from .files import replacing
-from .laws import DRAWN, chosen_times, drawn, signs
 from .results import CURVES, Result, Simulation, Solution
+from .results.compare import entries
+from .results.laws import DRAWN, chosen_times, drawn, signs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -105,7 +105,7 @@ def curves(results: Results, title: str | None = None) -> Figure:
         matplotlib Figure; `save` writes it.
     """
     with _style():
-        from .picture import Picture
+        from .show.picture import Picture
 
         shown = panels(results)
         columns = 2 if len(shown) <= 4 else min((3, 4), key=lambda c: -len(shown) % c)
@@ -250,7 +250,7 @@ def two_time(solution: Solution, entry: tuple[int, int] = (0, 0)) -> Figure:
     if not all(0 <= i < ds.sizes["student"] for i in entry):
         raise refuse("entry", f"be two numbers below {ds.sizes['student']}, the student directions", entry)
     with _style():
-        from .picture import Picture
+        from .show.picture import Picture
 
         figure = Picture(figsize=(6.8, 2.9))
         figure.set_layout_engine("constrained", w_pad=0.06, h_pad=0.05, wspace=0.06)
@@ -281,7 +281,7 @@ def _laws(theory, runs, times: np.ndarray, n: int, show: Any, label: Any) -> Fig
     assert one is not None
     k = one.shape[2]
     with _style():
-        from .picture import Picture
+        from .show.picture import Picture
 
         figure = Picture(figsize=(2.25 * len(times) + 0.5, 1.8 * k + 0.8))
         figure.set_layout_engine("constrained", w_pad=0.04, h_pad=0.05)

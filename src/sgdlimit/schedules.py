@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 
 from .errors import refuse
-from .problem import _number, _positive
+from .learning.problem import _number, _positive
 
 
 @dataclass(frozen=True)

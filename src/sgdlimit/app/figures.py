@@ -13,8 +13,8 @@ from bokeh.models import ColorBar, ColumnDataSource, DataRange1d, LinearColorMap
 from bokeh.palettes import Viridis256
 
 from ..plot import COLOURS, Panel, panels_of, points_shown
-from ..report.curves import DASHES, data_of, dynamics_look, frame, hover, runs_renderers, theory_renderers
 from ..results import Result
+from ..show.interactive import DASHES, data_of, dynamics_look, frame, hover, runs_renderers, theory_renderers
 
 silence(MISSING_RENDERERS)  # pictures are on the page before their curves are
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..laws import chosen_times, drawn, signs
 from ..plot import _density, _edges
 from ..results import Simulation, Solution
+from ..results.laws import chosen_times, drawn, signs
 
 PATHS = 6000  # behind a picture
 PLACES = 201

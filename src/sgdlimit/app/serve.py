@@ -59,7 +59,7 @@ def _free(name: str, taken: Mapping[str, Any]) -> str:
 
 
 def _settings(path: Path) -> Opened:
-    from .. import config
+    from ..settings import config
 
     job = config.read(path)
     return Opened(path.stem, job.settings.model_dump(exclude_none=True))
@@ -70,7 +70,7 @@ def _beside(path: Path, result: Any) -> Opened | None:
     import json
     import tomllib
 
-    from .. import config
+    from ..settings import config
 
     text, folder = result.dataset.attrs.get("settings"), path.parent / "settings.json"
     try:

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from ..learning.problem import NoiseLaw, Problem
 from ..models import With
-from ..problem import NoiseLaw, Problem
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from bokeh.palettes import Viridis256
 
 from ..errors import InputError
 from ..plot import BAND
-from ..report.curves import dynamics_look, frame
 from ..results import CURVES
+from ..show.interactive import dynamics_look, frame
 from ..sweep.reading import Axis, Reading, cell_edges, read, sorted_axes
 from .figures import card
 

@@ -65,8 +65,8 @@ def run(connection: Connection) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     without_dask()
     with reading():
-        from .. import config  # noqa: F401
-        from ..run import use_compilation_cache
+        from ..settings import config  # noqa: F401
+        from ..settings.run import use_compilation_cache
         from ..theory import shapes, solve  # noqa: F401
     use_compilation_cache()
     shapes.few()
@@ -226,7 +226,7 @@ def words(e: Exception) -> str:
 
 def _job(settings: dict[str, Any]) -> tuple[Any, Any, Any]:
     """The settings, checked as those of a file, the problem with shared programs, and the dynamics of the only part."""
-    from .. import config
+    from ..settings import config
     from .shared import carried
 
     read = config._settings(settings)
@@ -238,7 +238,7 @@ def _job(settings: dict[str, Any]) -> tuple[Any, Any, Any]:
 def _theory(worker: Worker, job: Job) -> Iterator[bool]:
     import numpy as np
 
-    from ..dynamics import SGD
+    from ..learning.dynamics import SGD
     from ..theory.solve import refinements
 
     settings, problem, dynamics = _job(job.asked["settings"])

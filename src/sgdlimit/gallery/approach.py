@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..dynamics import Dynamics
-from ..problem import Problem
+from ..learning.dynamics import Dynamics
+from ..learning.problem import Problem
 from .claims import Check, Numbers, Progress, Verdict
 from .figures import band, guide, logarithmic, panels, points
 from .measure import CURVES, LABELS, WORDS, Experiment, Repeats, series, simulated, solved

@@ -10,7 +10,7 @@ from scipy.interpolate import CubicSpline
 
 import sgdlimit as sl
 
-from ..problem import Problem
+from ..learning.problem import Problem
 from .approach import ALLOWED_BIAS
 from .claims import Check, Claim, Numbers, Progress, Verdict
 from .figures import guide, legend, logarithmic, look, panels, points

@@ -13,9 +13,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from .. import __version__
 from ..errors import InputError, nearest, refuse
-from ..sections import Section, placed, refusal
+from ..settings.sections import Section, placed, refusal
+from ..version import __version__
 
 Numbers = dict[str, Any]
 Progress = Callable[[float, str], Any]
@@ -138,7 +138,7 @@ def plan(name: str, fast: bool = False, path: Path | None = None) -> Plan:
         path = Path(f"{name}.toml")
         text = resources.files("sgdlimit.gallery").joinpath("settings", path.name).read_text(encoding="utf-8")
     else:
-        from ..config import _text
+        from ..settings.config import _text
 
         text = _text(path, "--settings", ".toml")
     try:

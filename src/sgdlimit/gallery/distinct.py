@@ -10,8 +10,8 @@ from pydantic import Field
 
 import sgdlimit as sl
 
-from ..config import ProblemSpec
-from ..sections import Section, within
+from ..settings.config import ProblemSpec
+from ..settings.sections import Section, within
 from .approach import ALLOWED_BIAS
 from .claims import Check, Claim, Numbers, Progress, Verdict
 from .figures import band, legend, panels, points

@@ -9,10 +9,10 @@ from pydantic import Field
 
 import sgdlimit as sl
 
+from ..learning.problem import Problem
 from ..models import linear_regression
-from ..problem import Problem
-from ..sections import Section
-from ..theory.closed_forms import linear_model, stability_limit
+from ..settings.sections import Section
+from ..theory.closed.linear import linear_model, stability_limit
 from .claims import Check, Claim, Numbers, Progress, Verdict
 from .figures import band, exact, guide, panels, points
 from .measure import Positive, Repeats, series, solved

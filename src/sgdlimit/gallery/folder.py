@@ -23,10 +23,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
 from ..errors import InputError
 from ..files import replacing
-from ..folder import _writable
+from ..settings.folder import _writable
+from ..version import __version__
 from .claims import CLAIMS, Check, Claim, Numbers, Plan, Progress, Verdict
 
 FILES = ("numbers.json", "settings.toml", "figure.svg", "figure.png", "page.html")
@@ -172,7 +172,7 @@ def write_index(path: Path) -> None:
 def _template(name: str) -> Any:
     from jinja2 import ChoiceLoader, Environment, PackageLoader
 
-    loader = ChoiceLoader([PackageLoader("sgdlimit.gallery", "."), PackageLoader("sgdlimit.report", ".")])
+    loader = ChoiceLoader([PackageLoader("sgdlimit.gallery", "."), PackageLoader("sgdlimit.show", ".")])
     return Environment(loader=loader, autoescape=True).get_template(name)
 
 

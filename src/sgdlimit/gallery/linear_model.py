@@ -11,11 +11,11 @@ from scipy import stats
 
 import sgdlimit as sl
 
-from ..config import ProblemSpec
 from ..errors import InputError, refuse
+from ..learning.problem import Problem
 from ..plot import _density
-from ..problem import Problem
-from ..training import Count
+from ..settings.config import ProblemSpec
+from ..settings.training import Count
 from .approach import ALLOWED_BIAS
 from .claims import Check, Claim, Numbers, Progress, Verdict
 from .figures import COLOURS, DASHES, band, exact, legend, look, panels, points
@@ -52,7 +52,7 @@ class Settings(OneProblem):
 def closed_form(problem: Problem, spec: ProblemSpec, step: float, times: Any) -> dict[str, np.ndarray]:
     """The closed form of a problem whose model is `linear_regression`."""
     from ..models import linear_regression
-    from ..theory.closed_forms import linear_model
+    from ..theory.closed.linear import linear_model
 
     noise = spec.parameters.get("noise", inspect.signature(linear_regression).parameters["noise"].default)
     rho, overlap = float(problem.teacher.cov[0, 0]), float(problem.init.overlap[0, 0])

@@ -10,13 +10,13 @@ from pydantic import Field
 
 import sgdlimit as sl
 
-from ..config import ProblemSpec, _problem
-from ..dynamics import Dynamics
 from ..errors import SolveError, refuse
-from ..problem import Problem
+from ..learning.dynamics import Dynamics
+from ..learning.problem import Problem
 from ..results import Result
-from ..sections import Section
-from ..training import Positive
+from ..settings.config import ProblemSpec, _problem
+from ..settings.sections import Section
+from ..settings.training import Positive
 from .claims import Numbers
 
 CURVES = ("test_risk", "train_risk", "overlap", "self_overlap")

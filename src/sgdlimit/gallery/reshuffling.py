@@ -9,10 +9,10 @@ from pydantic import Field
 
 import sgdlimit as sl
 
-from ..dynamics import SGD
 from ..errors import InputError
-from ..problem import Problem
-from ..sections import Section
+from ..learning.dynamics import SGD
+from ..learning.problem import Problem
+from ..settings.sections import Section
 from ..theory.solve import check_theory
 from .approach import ALLOWED_BIAS
 from .claims import Check, Claim, Numbers, Progress, Verdict

@@ -10,7 +10,7 @@ from pydantic import Field
 
 import sgdlimit as sl
 
-from ..training import Count
+from ..settings.training import Count
 from .claims import Check, Claim, Numbers, Progress, Verdict
 from .figures import guide, legend, logarithmic, panels, points
 from .measure import CURVES, LABELS, WORDS, Experiment, OneProblem, Positive, Repeats, Sizes, check_sizes, grown, last, solved

@@ -110,7 +110,7 @@ class Recommendation:
     def plot(self, ax: Axes | None = None) -> Axes:
         """Expected test and train risk by epoch with their bands, the epoch to stop at, and what was measured if there is a
         verification. `ax` are Matplotlib axes, by default new ones; they are returned."""
-        from .. import drawing
+        from ..results import drawing
 
         return drawing.recommendation(self, ax)
 
@@ -120,7 +120,7 @@ class Recommendation:
         return "\n".join(sentences(self))
 
     def _repr_html_(self) -> str:
-        from .. import notebook
+        from ..show import html as notebook
 
         return notebook.recommendation(self)
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..dynamics import SGD
 from ..errors import SolveError
+from ..learning.dynamics import SGD
 from ..theory import solve
 from .linear import Curves
 from .predict import Setting

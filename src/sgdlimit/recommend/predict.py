@@ -16,7 +16,7 @@ from .folds import FoldsPredictor
 from .linear import Curves, LinearTwin
 
 if TYPE_CHECKING:
-    from ..problem import Problem
+    from ..learning.problem import Problem
 
 Array = np.ndarray
 Report = Callable[[float, str], None]
@@ -66,8 +66,8 @@ class Setting:
 
     def problem(self, ridge: float = 0.0) -> Problem:
         """The learning problem, from a start at zero."""
-        from ..problem import GaussianTeacher, Init, Problem, Ridge
-        from ..spectrum import Spectrum
+        from ..learning.problem import GaussianTeacher, Init, Problem, Ridge
+        from ..learning.spectrum import Spectrum
 
         e = self.estimate
         loss, label, noise = _model(self.loss, float(np.sqrt(e.noise)), self.offset)
@@ -81,7 +81,7 @@ def _model(loss: str, noise: float, offset: float) -> tuple[Callable, Callable, 
     """Loss, label and noise; the same functions for the same numbers, so that what is compiled for one solution serves the next."""
     import jax.numpy as jnp
 
-    from ..problem import NoNoise, Normal, Uniform
+    from ..learning.problem import NoNoise, Normal, Uniform
 
     if loss == "squared":
         law = Normal() if noise > 0 else NoNoise()

@@ -175,10 +175,10 @@ def page(r: Recommendation) -> str:
     from jinja2 import ChoiceLoader, Environment, PackageLoader
     from markupsafe import Markup
 
-    from .. import __version__
+    from ..version import __version__
 
     script, figures = components((_curves(r), _sweep(r), *([_signal(r)] if len(r.estimate.eigenvalues) > 1 else [])))
-    loader = ChoiceLoader([PackageLoader("sgdlimit.recommend", "."), PackageLoader("sgdlimit.report", ".")])
+    loader = ChoiceLoader([PackageLoader("sgdlimit.recommend", "."), PackageLoader("sgdlimit.show", ".")])
     template = Environment(loader=loader, autoescape=True).get_template("recommend.html")
     first, *rest = sentences(r)
     return template.render(
@@ -234,13 +234,13 @@ for epoch in range({a.epochs}):
 
 
 def _figure(x: str, y: str, **options: Any) -> Any:
-    from ..report.curves import frame
+    from ..show.interactive import frame
 
     return frame(x, y, 330, **options)
 
 
 def _legend(plot: Any) -> Any:
-    from ..report.curves import FONT
+    from ..show.interactive import FONT
 
     legend = plot.legend[0]
     legend.label_text_font = FONT

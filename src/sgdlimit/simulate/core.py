@@ -12,10 +12,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..dynamics import SGD, SME, Dynamics, GradientFlow, MiniBatchGD, OnlineSGD, check_schedule
 from ..errors import InputError, refuse
-from ..kinks import refuse_kinks
-from ..problem import Problem
+from ..learning.dynamics import SGD, SME, Dynamics, GradientFlow, MiniBatchGD, OnlineSGD, check_schedule
+from ..learning.kinks import refuse_kinks
+from ..learning.problem import Problem
 from ..results import CURVES, PATHS_KEPT, Simulation, Status, build_dataset, judge_growth, output_times
 from .data import allocate, check_design, check_memory, draw, n_samples
 from .flow import FlowPath

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from ..errors import InputError, nearest, refuse
-from ..problem import NoNoise, Problem, SmoothPenalty, root
+from ..learning.problem import NoNoise, Problem, SmoothPenalty, root
 
 BLOCK = 32  # rows filled at once: 32 rows of a few thousand features stay in cache between drawing and scaling
 

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.integrate import DOP853
 
-from ..dynamics import GradientFlow
-from ..problem import Problem
+from ..learning.dynamics import GradientFlow
+from ..learning.problem import Problem
 from .data import Data, Static, penalty_gradient, smooth_penalty
 
 RTOL = 1e-5  # far below the scatter between runs; float32 rows allow about 1e-6

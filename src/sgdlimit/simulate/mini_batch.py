@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..clock import mini_batch_clock
-from ..dynamics import MiniBatchGD
 from ..errors import refuse
-from ..problem import Problem
+from ..learning.clock import mini_batch_clock
+from ..learning.dynamics import MiniBatchGD
+from ..learning.problem import Problem
 from .data import Data, Static, penalty_gradient, smooth_penalty
 
 ROWS = 16  # rows per piece: read from memory once, used twice (X theta, then X^T l)

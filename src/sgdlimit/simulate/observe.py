@@ -11,7 +11,7 @@ import numpy as np
 from scipy import special
 from scipy.stats import qmc
 
-from ..problem import NoNoise, Problem, root
+from ..learning.problem import NoNoise, Problem, root
 from .data import Data, Static
 
 TEST_POINTS = 2**14

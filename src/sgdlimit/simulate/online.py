@@ -8,9 +8,9 @@ from dataclasses import replace
 import jax.numpy as jnp
 import numpy as np
 
-from ..clock import Clock
-from ..dynamics import OnlineSGD
-from ..problem import Problem
+from ..learning.clock import Clock
+from ..learning.dynamics import OnlineSGD
+from ..learning.problem import Problem
 from .data import Data, samples
 from .sgd import LASTS, check_first_step, steps, stops
 

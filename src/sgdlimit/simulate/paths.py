@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import xarray as xr
 
-from ..problem import Problem
+from ..learning.problem import Problem
 from ..results import PATHS_KEPT, Kept, path_dataset
 from .data import Data, samples
 

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..clock import Clock
-from ..dynamics import SGD, OnlineSGD, step_at
 from ..errors import refuse
-from ..problem import Problem
+from ..learning.clock import Clock
+from ..learning.dynamics import SGD, OnlineSGD, step_at
+from ..learning.problem import Problem
 from .data import Data, Static, penalty_gradient, pick, smooth_penalty
 
 MAX_INDICES = 2**18  # sample indices drawn ahead at once

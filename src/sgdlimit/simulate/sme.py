@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..dynamics import SME, step_at
-from ..problem import Problem
+from ..learning.dynamics import SME, step_at
+from ..learning.problem import Problem
 from .data import Data, Static, penalty_gradient, pick, smooth_penalty
 
 # Internal step times the fastest rate. Measured on the four reference problems at d = 400, against steps of 1/80 on the same

@@ -24,8 +24,8 @@ import numpy as np
 from pydantic import ConfigDict, Field, ValidationError
 
 from ..errors import InputError, refuse
-from ..sections import Section, refusal
-from ..training import Count, Positive
+from ..settings.sections import Section, refusal
+from ..settings.training import Count, Positive
 
 INTEGERS = ("n_features", "batch_size", "repeats", "seed", "classes", "most")  # fields whose values must be whole
 TAKEN = ("time", "epoch", "fraction", "student", "student_", "teacher", "dynamics", "point", "horizon", "seconds", "status", "status_code")

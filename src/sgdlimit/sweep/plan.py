@@ -13,14 +13,14 @@ import jax
 import numpy as np
 import scipy
 
-from .. import __version__
-from .. import config as files
 from ..errors import InputError, nearest, refuse
-from ..problem import Problem
+from ..learning.problem import Problem
 from ..results import output_times
-from ..sections import placed
+from ..settings import config as files
+from ..settings.sections import placed
 from ..simulate.core import plan as plan_simulation
 from ..theory.solve import check_theory
+from ..version import __version__
 from .design import Design, SweepSpec, lay, read_section
 from .recipe import ObjectRecipe, Recipe, SettingsRecipe, Work, object_recipe
 

@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import config, models
-from ..dynamics import Dynamics
+from .. import models
 from ..errors import InputError, nearest, refuse
-from ..problem import Problem, Ridge
-from ..theory.checkpoint import identify
+from ..learning.dynamics import Dynamics
+from ..learning.problem import Problem, Ridge
+from ..settings import config
+from ..theory.accuracy.checkpoint import identify
 
 RIDGE = "problem.penalty.ridge"  # whatever penalty the base has, a ridge of this strength
 Values = Mapping[str, float | int]

@@ -18,11 +18,11 @@ from typing import IO, Any
 import numpy as np
 from numcodecs import Zstd
 
-from .. import __version__
-from ..derived import DERIVED
 from ..errors import InputError
 from ..files import replacing
 from ..results import CURVES, LONG_NAMES
+from ..results.derived import DERIVED
+from ..version import __version__
 from .plan import Kind, Plan, Unit
 from .work import LONGEST, Outcome
 

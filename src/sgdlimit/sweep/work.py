@@ -63,7 +63,7 @@ def prepare() -> None:
     if XLA_FLAGS not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {XLA_FLAGS}".strip()
     _keep_memory()
-    from ..run import use_compilation_cache
+    from ..settings.run import use_compilation_cache
 
     use_compilation_cache()
     _compile_on_one_thread()
@@ -157,8 +157,8 @@ def _on_grid(dataset: Any, times: np.ndarray) -> dict[str, np.ndarray]:
     """The curves at the times asked for; NaN after those that a training which diverges did not reach."""
     import numpy as np
 
-    from ..derived import DERIVED
     from ..results import CURVES
+    from ..results.derived import DERIVED
 
     met = np.isclose(times[:, None], dataset["time"].values, rtol=1e-12, atol=0.0)
     rows, columns = np.nonzero(met)

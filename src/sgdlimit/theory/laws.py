@@ -18,22 +18,22 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from ..clock import Clock
-from ..dynamics import SGD, Dynamics, step_at
-from ..problem import Problem, SmoothPenalty, root
+from ..learning.clock import Clock
+from ..learning.dynamics import SGD, Dynamics, step_at
+from ..learning.labels import TINY
+from ..learning.problem import Problem, SmoothPenalty, root
 from ..results import path_dataset
-from .draws import Randomness, jump_intensity, poisson_jumps, spaced
-from .engines import Drawn, Engine, PathEngine, drive_of, engine_of
+from .accuracy.levels import NONE, Level, at_nodes, curves_at, kernels_at, resolved
+from .accuracy.outcome import largest_size
 from .gaussian import psd_root
-from .labels import TINY
-from .levels import NONE, Level, at_nodes, curves_at, kernels_at, resolved
 from .march import march
-from .outcome import largest_size
-from .particles import Particles, draw_particles
-from .penalised import SampledCoordinates
-from .reshuffle import epoch_ends, epoch_jumps
-from .sample import BLOCK, Cell, Draws, Paths, cross_cell, path_functions
-from .spectral import SpectralCoordinates
+from .samples.draws import Randomness, jump_intensity, poisson_jumps, spaced
+from .samples.engines import Drawn, Engine, PathEngine, drive_of, engine_of
+from .samples.reshuffle import epoch_ends, epoch_jumps
+from .samples.sample import BLOCK, Cell, Draws, Paths, cross_cell, path_functions
+from .weights.particles import Particles, draw_particles
+from .weights.penalised import SampledCoordinates
+from .weights.spectral import SpectralCoordinates
 
 FINER = 4  # cells of a path's grid for each cell of the solution's finest resolution
 FEWEST_CELLS, MOST_CELLS = 64, 512

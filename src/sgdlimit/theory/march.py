@@ -14,11 +14,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from .coordinates import Coordinates
-from .events import EventProgram
 from .gaussian import psd_factor
-from .noise import noise_row
-from .sample import REACH, Cell, SampleProgram
+from .samples.events import EventProgram
+from .samples.sample import REACH, Cell, SampleProgram
+from .weights.coordinates import Coordinates
+from .weights.noise import noise_row
 
 
 @dataclass

@@ -18,23 +18,23 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..dynamics import SGD, SME, Dynamics, GradientFlow, MiniBatchGD, OnlineSGD, step_at
 from ..errors import SolveError, nearest, refuse
-from ..kinks import refuse_kinks
-from ..problem import Problem, SmoothPenalty
+from ..learning.dynamics import SGD, SME, Dynamics, GradientFlow, MiniBatchGD, OnlineSGD, step_at
+from ..learning.kinks import refuse_kinks
+from ..learning.problem import Problem, SmoothPenalty
+from ..learning.risk import TestRisk
 from ..results import Solution, Status, build_dataset, judge_growth, output_times
-from . import discrete, online
-from .checkpoint import Checkpoint, identify
-from .differences import WORDS
-from .engines import ENGINES, Engine, choose, draw_all, engine_of, reshuffled
+from .accuracy.checkpoint import Checkpoint, identify
+from .accuracy.levels import Level, curves_at, kernels_at, mean_level, resolved, run_levels
+from .accuracy.outcome import MAX_REPLICATES, attributes, diverged, keep_promise, scales, student
+from .closed import discrete, online
 from .laws import PathLaw
-from .levels import Level, curves_at, kernels_at, mean_level, resolved, run_levels
-from .outcome import MAX_REPLICATES, attributes, diverged, keep_promise, scales, student
-from .penalised import penalty_curvature, runs_away
-from .reshuffle import epoch_ends
-from .risk import TestRisk
+from .samples.differences import WORDS
+from .samples.engines import ENGINES, Engine, choose, draw_all, engine_of, reshuffled
+from .samples.reshuffle import epoch_ends
 from .shapes import patient, room, roomy
-from .spectral import most_cells
+from .weights.penalised import penalty_curvature, runs_away
+from .weights.spectral import most_cells
 
 Progress = Callable[[float, str], None] | None
 

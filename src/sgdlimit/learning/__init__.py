@@ -1,0 +1,1 @@
+"""What is learnt and how: the problem, the dynamics, their time."""

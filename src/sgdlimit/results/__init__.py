@@ -1,0 +1,35 @@
+"""What comes back, what follows from it, and how it is held against real runs; each result draws itself."""
+
+from .result import (
+    CURVES,
+    KERNELS,
+    LONG_NAMES,
+    PATHS_KEPT,
+    Kept,
+    Result,
+    Simulation,
+    Solution,
+    Status,
+    build_dataset,
+    judge_growth,
+    load,
+    output_times,
+    path_dataset,
+)
+
+__all__ = [
+    "CURVES",
+    "KERNELS",
+    "LONG_NAMES",
+    "PATHS_KEPT",
+    "Kept",
+    "Result",
+    "Simulation",
+    "Solution",
+    "Status",
+    "build_dataset",
+    "judge_growth",
+    "load",
+    "output_times",
+    "path_dataset",
+]

@@ -1,0 +1,216 @@
+"""A user's own observable on fresh and on training samples: `observe`, and `accuracy` ready made.
+
+In the limit `(w, r*)` of a fresh sample is Gaussian with the overlaps as its covariance, so any average over it follows from them.
+An average over the training samples does not: there `r` has seen the label, and only sample paths know its law.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from ..errors import InputError, Words, nearest, refuse
+from ..learning.problem import Problem, _first_line
+from ..learning.risk import TestRisk
+from .result import Result, Simulation, Solution
+
+CLASSES = "-1 or 1 with k = 1, or one-hot with k classes"
+SIDES = ("test", "train")
+PATHS = 2**14  # of training samples drawn from a solution
+NUDGE = 0.02  # an overlap is moved by at least this fraction of its bound, so that a count over points has a slope
+
+
+def accuracy(r: Any, r_star: Any, y: Any) -> Any:
+    """Whether the student's class is the label: the sign of `r (1,)` for labels -1 and 1, the largest entry of `r (classes,)` for
+    one-hot labels `(classes,)`. Its average is the accuracy.
+
+    Raises:
+        InputError: the label has neither shape. That its values are classes is checked by `observe`.
+    """
+    if jnp.ndim(y) == 0 and jnp.shape(r) == (1,):
+        return jnp.where(r[0] * y > 0, 1.0, 0.0)
+    if jnp.ndim(y) == 1 and jnp.shape(r) == jnp.shape(y):
+        return jnp.where(jnp.argmax(r) == jnp.argmax(y), 1.0, 0.0)
+    what = Words(f"of shape {jnp.shape(y)} for {len(r)} student directions")
+    raise refuse("label", "be a class for the accuracy", what, CLASSES)
+
+
+def observe(
+    problem: Problem, result: Result, observable: Callable[[Any, Any, Any], Any], seed: int = 0, side: str = "test"
+) -> xr.DataArray:
+    """The average of an observable along a result, over fresh samples or over those trained on.
+
+    Arguments:
+        problem: what `result` was computed for.
+        result: of `solve` or `simulate`; for the train side one of this session, because it takes paths of samples.
+        observable: `observable(r, r_star, y) -> number` in JAX, `r (k,)`, `r_star (k_star,)`, `y` as `label` returns it; it may jump.
+        seed: of the quasi-random points and of the paths drawn.
+        side: "test" averages over a fresh sample; a simulation's average is taken at its mean overlaps. "train" averages over
+            the training samples: in theory over paths of eq. (1), in real runs over those kept (all of a run where
+            `repeats * n` is at most `PATHS_KEPT`). One pass has no other training samples than fresh ones.
+
+    Returns:
+        DataArray `(time)` with the standard error in its coordinate `se`. On the test side that of the integration, together with
+        what the overlaps' own errors do to the average to first order, summed without sign because nothing is known of their
+        correlation. On the train side that of the paths, together with what the test side's error does through the part that the
+        two have in common; of real runs the one between repeats.
+
+    Raises:
+        InputError: the result is of other numbers of directions or has no paths, or the observable fails or is no finite number.
+    """
+    data = _check(problem, result, observable)
+    if side not in SIDES:
+        raise refuse("side", "be 'test' or 'train'", side, nearest(str(side), SIDES))
+    if side == "test" or data.attrs.get("dynamics", "").startswith("OnlineSGD"):
+        mean, error = _fresh(problem, data, observable, seed)
+    elif isinstance(result, Solution):
+        mean, error = _trained(problem, result, observable, seed)
+    else:
+        assert isinstance(result, Simulation)
+        mean, error = _trained_runs(problem, result, observable)
+    if not np.isfinite(mean).all():
+        raise InputError("`observable` must be finite, but its average is NaN or infinite (a log or division by zero?)")
+    name = getattr(observable, "__name__", "observable").strip("<>")
+    coords = {"time": data["time"], "se": ("time", error, {"long_name": f"standard error of the {name}"})}
+    where = {"test": "a fresh sample", "train": "a training sample"}[side]
+    return xr.DataArray(mean, coords, ("time",), name=name, attrs={"long_name": f"{name} on {where}"})
+
+
+def _fresh(problem: Problem, data: xr.Dataset, observable: Callable, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Average over a fresh sample and its standard error, `(time,)` each."""
+    points = TestRisk(problem, seed)
+    q, m = data["self_overlap"].values, data["overlap"].values
+    each = np.array([_average(observable, points, q, m, which) for which in range(len(points.points))])
+    moved = _moved(observable, points, q, m, data["self_overlap_se"].values, data["overlap_se"].values)
+    return each.mean(0), np.hypot(each.std(0, ddof=1) / np.sqrt(len(each)), moved)
+
+
+def _trained(problem: Problem, solution: Solution, observable: Callable, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Average over a training sample and its standard error, `(time,)` each.
+
+    A path's `w` is a fresh sample's, whose average is known much better: the best multiple of its deviation is taken off.
+    """
+    paths = solution.sample_paths(PATHS, seed)
+    trained, fresh = (_along(problem, observable, paths, name) for name in ("r", "w"))
+    known, known_se = _fresh(problem, solution.dataset, observable, seed)
+    centred = fresh - fresh.mean(0)
+    variance = (centred**2).sum(0)
+    share = np.divide((centred * trained).sum(0), variance, out=np.zeros_like(variance), where=variance > 0)
+    rest = trained - share * fresh
+    return rest.mean(0) + share * known, np.hypot(rest.std(0, ddof=1) / np.sqrt(len(rest)), share * known_se)
+
+
+def _trained_runs(problem: Problem, runs: Simulation, observable: Callable) -> tuple[np.ndarray, np.ndarray]:
+    """Average over the training samples kept and its standard error, `(time,)` each."""
+    paths = runs.kept("samples")
+    values, repeat = _along(problem, observable, paths, "r"), paths["repeat"].values
+    each = np.array([values[repeat == one].mean(0) for one in np.unique(repeat)])
+    return each.mean(0), each.std(0, ddof=1) / np.sqrt(len(each))
+
+
+def _along(problem: Problem, observable: Callable, paths: xr.Dataset, name: str) -> np.ndarray:
+    """The observable of every path at every time, `(path, time)`."""
+    with jax.enable_x64(True):
+        z = np.zeros(problem.noise.shape)
+        tree = jax.tree.structure(jax.eval_shape(problem.label, np.zeros(problem.k_star), z))
+        parts = ["y"] if "y" in paths else [f"y{i}" for i in range(tree.num_leaves)]
+        y = jax.tree.unflatten(tree, [paths[part].values for part in parts])
+        return np.asarray(_path_program(observable)(paths[name].values, paths["r_star"].values, y))
+
+
+@lru_cache(maxsize=32)
+def _path_program(observable: Callable) -> Callable:
+    def along(r, r_star, y):
+        return jax.vmap(lambda at: observable(at, r_star, y))(r).astype(float)
+
+    return jax.jit(jax.vmap(along))
+
+
+def _moved(observable, points: TestRisk, q: np.ndarray, m: np.ndarray, q_se: np.ndarray, m_se: np.ndarray) -> np.ndarray:
+    """How far the overlaps' errors move the average `(time,)`: each overlap is moved both ways, the larger change counts."""
+    here = _average(observable, points, q, m)
+    size, size_star = (np.sqrt(np.diagonal(c, axis1=-2, axis2=-1)) for c in (q, points.problem.rho))
+    total = np.zeros(len(q))
+
+    def add(se: np.ndarray, bound: np.ndarray, shifted: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]) -> None:
+        if not (se > 0).any():
+            return
+        width = np.maximum(se, np.maximum(NUDGE * bound, 1e-12))
+        changes = [np.abs(_average(observable, points, *shifted(sign * width)) - here) for sign in (1.0, -1.0)]
+        total[:] += np.maximum(*changes) * se / width
+
+    k, k_star = m.shape[1:]
+    for a in range(k):
+        for b in range(a, k):
+            unit = np.zeros((k, k))
+            unit[a, b] = unit[b, a] = 1.0
+            add(q_se[:, a, b], size[:, a] * size[:, b], lambda step, unit=unit: (q + step[:, None, None] * unit, m))
+        for j in range(k_star):
+            unit = np.zeros((k, k_star))
+            unit[a, j] = 1.0
+            add(m_se[:, a, j], size[:, a] * size_star[j], lambda step, unit=unit: (q, m + step[:, None, None] * unit))
+    return total
+
+
+def _average(observable: Callable, points: TestRisk, q: np.ndarray, m: np.ndarray, which: int = 0) -> np.ndarray:
+    """Average `(time,)` at overlaps `q (time, k, k)`, `m (time, k, k_star)` on one randomisation of the points."""
+    g, z = points.points[which]
+    with jax.enable_x64(True):
+        at = _program(observable, points.problem.label)
+        return np.asarray(at(points.coefficients(q, m), points.rho_root, g, z))
+
+
+@lru_cache(maxsize=32)
+def _program(observable: Callable, label: Callable) -> Callable:
+    def at(coefficients, rho_root, g, z):
+        r_star = g[:, : len(rho_root)] @ rho_root.T
+        y = jax.vmap(label)(r_star, z)
+        one = lambda matrix: jax.vmap(observable)(g @ matrix.T, r_star, y).astype(float).mean()
+        return jax.lax.map(one, coefficients)
+
+    return jax.jit(at)
+
+
+def _check(problem: Problem, result: Result, observable: Callable) -> xr.Dataset:
+    if not isinstance(problem, Problem):
+        raise refuse("problem", "be a sl.Problem", problem)
+    if not isinstance(result, Result):
+        raise refuse("result", "be what solve or simulate returned", result)
+    if not callable(observable):
+        raise refuse("observable", "be a function of r, r_star and y", observable, "sl.accuracy is one")
+    data = result.dataset
+    if (data.sizes["student"], data.sizes["teacher"]) != (problem.k, problem.k_star):
+        found = Words(f"of {data.sizes['student']} and {data.sizes['teacher']}")
+        raise refuse("result", f"be of {problem.k} student and {problem.k_star} teacher directions", found, "is it of this problem?")
+    _try(problem, observable)
+    return data
+
+
+def _try(problem: Problem, observable: Callable) -> None:
+    """Try the observable on shapes, and for the accuracy whether labels are classes, so that mistakes get words."""
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(0)
+        z = problem.noise_from_uniform(rng.random((64, math.prod(problem.noise.shape))))
+        r_star = rng.standard_normal((64, problem.k_star))
+        labels = jax.tree.map(np.asarray, jax.vmap(problem.label)(r_star, z))
+        try:
+            shape = jax.eval_shape(observable, np.zeros(problem.k), r_star[0], jax.tree.map(lambda part: part[0], labels)).shape
+        except InputError:
+            raise
+        except Exception as e:
+            must = f"map r ({problem.k},), r_star ({problem.k_star},) and what `label` returns to a number with JAX operations"
+            raise InputError(f"`observable` must {must}, but failed: {_first_line(e)}") from None
+    if shape != ():
+        raise refuse("observable", "return a number", Words(f"an array of shape {shape}"), "one call per entry")
+    y = jax.tree.leaves(labels)[0]
+    signs = y.ndim == 1 and bool((np.abs(y) == 1).all())
+    one_hot = y.ndim == 2 and bool(np.isin(y, (0, 1)).all() and (y.sum(-1) == 1).all())
+    if observable is accuracy and not (signs or one_hot):
+        raise refuse("label", "be a class for the accuracy", y[0], CLASSES)

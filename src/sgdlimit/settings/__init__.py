@@ -1,0 +1,1 @@
+"""From a settings file to a folder of results."""

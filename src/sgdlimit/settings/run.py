@@ -1,0 +1,145 @@
+"""One run from settings to report: solve, simulate, compare, draw, write."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sgdlimit as sl
+
+from .. import plot
+from ..learning.dynamics import MiniBatchGD, OnlineSGD
+from ..results import Result, report
+from ..results.report import Entry
+from ..simulate.core import plan
+from ..theory.closed.discrete import clock_of
+from ..theory.solve import check_epochs, check_theory
+from .config import Job, Part
+from .folder import Folder, checkpoint_name
+from .sections import within
+
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One computation of a run: its name for people, its file, how to do it, and the file of what is half done, if it keeps one."""
+
+    name: str
+    file: str
+    compute: Callable[[Progress], Any]
+    checkpoint: Path | None = None
+
+
+def check(job: Job) -> int:
+    """What would only come to light later: refusals of theory and simulations. Returns the bytes of memory the largest one takes."""
+    for i, part in enumerate(job.parts):
+        check_theory(job.problem, part.dynamics)
+        with within(("run",)):
+            check_epochs(job.problem, part.dynamics, float(job.times[-1]))
+        if isinstance(part.dynamics, MiniBatchGD):
+            with within(("dynamics", i)):
+                clock_of(job.problem, part.dynamics, float(job.times[-1]))
+    spec = job.settings.simulation
+    if spec is None:
+        return 0
+    with within(("simulation",)):
+        return max(plan(job.problem, part.dynamics, **_simulation(job))[2] for part in job.parts)
+
+
+def tasks(job: Job, part: Part, folder: Folder) -> list[Task]:
+    """Theory first; it is the quick one."""
+    run = job.settings.run
+    in_parts = not isinstance(part.dynamics, (OnlineSGD, MiniBatchGD))
+    checkpoint = folder.path / checkpoint_name(part) if in_parts else None
+    found = [
+        Task(
+            f"{part.name}, theory",
+            f"theory-{part.slug}.nc",
+            lambda progress: sl.solve(
+                job.problem,
+                part.dynamics,
+                run.horizon,
+                rtol=run.rtol,
+                seed=run.seed,
+                times=job.times,
+                on_failure="return",
+                progress=progress,
+                checkpoint=checkpoint,
+            ),
+            checkpoint,
+        )
+    ]
+    if job.settings.simulation is not None:
+        simulation = _simulation(job)
+        found.append(
+            Task(
+                f"{part.name}, real runs",
+                f"simulation-{part.slug}.nc",
+                lambda progress: sl.simulate(job.problem, part.dynamics, progress=progress, **simulation),
+            )
+        )
+    return found
+
+
+def _simulation(job: Job) -> dict[str, Any]:
+    run, spec = job.settings.run, job.settings.simulation
+    return {"horizon": run.horizon, "seed": run.seed, "times": job.times, **(spec.model_dump() if spec else {})}
+
+
+def execute(job: Job, folder: Folder, around: Callable[[Task, bool], Any]) -> list[Entry]:
+    """Compute what is missing and write everything.
+
+    Arguments:
+        around: `around(task, finished)` is a context manager that gives the task's progress callback; `finished` tells that its
+            result is in the directory already.
+    """
+    folder.begin()
+    entries = []
+    for part in job.parts:
+        results: list[Any] = [_done(task, folder, around) for task in tasks(job, part, folder)]
+        theory, runs = results if len(results) == 2 else (results[0], None)
+        entries.append(Entry(part.name, theory, runs, None if runs is None else sl.compare(theory, runs)))
+    write(job, folder.path, entries)
+    return entries
+
+
+def _done(task: Task, folder: Folder, around: Callable[[Task, bool], Any]) -> Result:
+    found = folder.finished(task.file)
+    with around(task, found is not None) as progress:
+        if found is None:
+            found = task.compute(progress)
+            folder.keep(task.file, found)
+        if task.checkpoint is not None:
+            task.checkpoint.unlink(missing_ok=True)
+    return found
+
+
+def write(job: Job, path: Path, entries: list[Entry]) -> None:
+    """Pictures and page."""
+    figure = plot.curves({entry.name: (entry.theory, entry.runs) for entry in entries})
+    for name in ("curves.png", "curves.svg"):
+        plot.save(figure, path / name)
+    footer = f"sgdlimit {sl.__version__}, settings {job.fingerprint}."
+    report.write(path / "report.html", job.title, entries, job.settings.model_dump(exclude={"title"}), footer)
+
+
+def use_compilation_cache() -> None:
+    """Keep compiled programs between runs of the command, under the user's cache directory; without one, do without."""
+    if os.environ.get("SGDLIMIT_CACHE", "").lower() == "off":
+        return
+    try:
+        directory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sgdlimit" / "jax"
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except (OSError, RuntimeError):  # no place, or no home
+        return
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", str(directory))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)

@@ -1,0 +1,1 @@
+"""How arrays are drawn, on paper and on interactive pages."""

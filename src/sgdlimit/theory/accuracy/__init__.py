@@ -1,0 +1,1 @@
+"""How much to compute for what was promised, and what was reached."""

@@ -1,0 +1,187 @@
+"""Replicates at one time resolution: march them, and read their curves at the output times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+
+import jax
+import numpy as np
+from scipy.interpolate import make_interp_spline
+
+from ...learning.dynamics import step_at
+from ...learning.problem import root
+from ..march import Marched, march
+from ..samples.draws import lay_particles
+from ..samples.engines import Drawn, Engine
+from ..weights.coordinates import Coordinates, RidgeCoordinates
+from ..weights.penalised import SampledCoordinates
+from ..weights.spectral import SpectralCoordinates
+from .outcome import largest_size
+
+NONE = np.zeros(0)
+
+
+@dataclass(frozen=True)
+class Level:
+    """Kernels and averages on the nodes of one resolution, of one replicate (or their mean)."""
+
+    nodes: np.ndarray  # (n,)
+    R: np.ndarray  # (n, n, k, k)
+    C: np.ndarray  # (n, n, k, k)
+    overlap: np.ndarray  # (n, k, k_star)
+    train: np.ndarray  # (n,)
+
+    @property
+    def self_overlap(self) -> np.ndarray:
+        return np.einsum("aaij->aij", self.C)
+
+
+def mean_level(levels: list[Level]) -> Level:
+    """The mean over replicates."""
+    mean = lambda name: np.mean([getattr(level, name) for level in levels], 0)
+    return Level(levels[0].nodes, *(mean(name) for name in ("R", "C", "overlap", "train")))
+
+
+def run_levels(
+    engine: Engine, drawn: list[Drawn], nodes: np.ndarray, cells: int, watch: Callable[[], object] = lambda: None
+) -> list[Level]:
+    """March replicates on `nodes`, whose number of cells divides the `cells` their randomness was drawn for; `watch` as for `march`."""
+    problem = engine.problem
+    rho_root = root(problem.rho)
+    draws, spans = engine.lay_out([one.samples for one in drawn], nodes, cells)
+    with jax.enable_x64(True), np.errstate(all="ignore"):  # what diverges is cut off below
+        got = march(
+            engine.program,
+            _coordinates(engine, drawn, nodes, cells),
+            jax.device_put(draws),
+            spans,
+            nodes,
+            step_at(engine.dynamics, nodes),
+            rho_root,
+            problem.sample_ratio,
+            engine.natural,
+            largest_size(problem),
+            smooth=not len(engine.ends),
+            watch=watch,
+        )
+        return _read(got, rho_root)
+
+
+def _coordinates(engine: Engine, drawn: list[Drawn], nodes: np.ndarray, cells: int) -> Coordinates:
+    finest = engine.nodes(cells)
+    particles = [lay_particles(one.particles, nodes, finest, engine.natural) for one in drawn if one.particles is not None]
+    if particles:
+        return SampledCoordinates(engine.problem, particles, cells, at_nodes(nodes, engine.ends))
+    balanced = not engine.natural
+    if engine.problem.anisotropic is None:
+        return RidgeCoordinates(engine.problem, len(drawn), cells, balanced)
+    return SpectralCoordinates(engine.problem, len(drawn), cells, balanced, ends=at_nodes(nodes, engine.ends))
+
+
+def _read(got: Marched, rho_root: np.ndarray) -> list[Level]:
+    C = np.einsum("saim,sbjm->sabij", got.L, got.L, optimize=True)
+    overlap = got.L[..., : len(rho_root)] @ rho_root.T
+    # One layout in memory, which sums are taken along: a replicate read from a checkpoint must give the same bits.
+    arrays = [np.ascontiguousarray(array) for array in (got.R, C, overlap, got.train)]
+    return [Level(got.nodes, *parts) for parts in zip(*arrays, strict=True)]
+
+
+def curves_at(level: Level, times: np.ndarray, ends: np.ndarray = NONE) -> dict[str, np.ndarray]:
+    """Overlaps and train risk at `times`, by cubic splines over the nodes, or over those between neighbouring `ends`."""
+
+    def spline(values: np.ndarray) -> np.ndarray:
+        out = np.empty((len(times), *values.shape[1:]))
+        for piece, inside in _pieces(level.nodes, times, ends):
+            out[inside] = np.einsum("tn,n...->t...", _weights(tuple(level.nodes[piece]), tuple(times[inside])), values[piece])
+        return out
+
+    return {"self_overlap": spline(level.self_overlap), "overlap": spline(level.overlap), "train_risk": spline(level.train)}
+
+
+@lru_cache(maxsize=8)
+def _weights(nodes: tuple[float, ...], times: tuple[float, ...]) -> np.ndarray:
+    """Weights `(T, n)` of the values at the nodes in the cubic spline at `times`; many curves share them."""
+    return make_interp_spline(nodes, np.eye(len(nodes)), k=min(3, len(nodes) - 1))(times)
+
+
+def kernels_at(level: Level, times: np.ndarray, ends: np.ndarray = NONE) -> dict[str, np.ndarray]:
+    """Correlation and response `(time, time_, k, k)`; the response is zero before its kick."""
+    lower = np.tril(np.ones((len(times), len(times)), bool))[:, :, None, None]
+    c = _lower_at(level.nodes, level.C, times, ends)
+    r = _lower_at(level.nodes, level.R, times, ends)
+    return {"correlation": np.where(lower, c, np.swapaxes(np.swapaxes(c, 0, 1), 2, 3)), "response": np.where(lower, r, 0.0)}
+
+
+def resolved(
+    at: Callable[[Level, np.ndarray, np.ndarray], dict[str, np.ndarray]], levels: Sequence[Level], times: np.ndarray, ends: np.ndarray
+) -> list[dict[str, np.ndarray]]:
+    """`curves_at` or `kernels_at` of nested resolutions, each with every second node of the one before.
+
+    Between `ends` there may be few nodes. There only the finest resolution is interpolated, and of each other one its small
+    difference from the one before, so that interpolation does not pass for an error in time that can be extrapolated.
+    """
+    if not len(ends):
+        return [at(level, times, ends) for level in levels]
+    found = [at(levels[0], times, ends)]
+    for finer, coarser in pairwise(levels):
+        apart = at(_apart(finer, coarser), times, ends)
+        found.append({name: found[-1][name] - apart[name] for name in apart})
+    return found
+
+
+def _apart(finer: Level, coarser: Level) -> Level:
+    """The difference of two resolutions on the nodes of the coarser one."""
+    n = min(len(coarser.nodes), (len(finer.nodes) + 1) // 2)
+    parts = ((getattr(finer, name), getattr(coarser, name)) for name in ("overlap", "train"))
+    squares = ((getattr(finer, name), getattr(coarser, name)) for name in ("R", "C"))
+    return Level(
+        coarser.nodes[:n],
+        *(fine[::2, ::2][:n, :n] - coarse[:n, :n] for fine, coarse in squares),
+        *(fine[::2][:n] - coarse[:n] for fine, coarse in parts),
+    )
+
+
+def _spline(x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    return make_interp_spline(x, y, k=min(3, len(x) - 1))
+
+
+def at_nodes(nodes: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Which nodes the `ends` before the last are, up to rounding."""
+    within = ends[ends < nodes[-1] * (1.0 - 1e-9)]
+    return np.array([np.argmin(np.abs(nodes - end)) for end in within], int)
+
+
+def _pieces(nodes: np.ndarray, times: np.ndarray, ends: np.ndarray) -> list[tuple[slice, np.ndarray]]:
+    """The nodes between neighbouring `ends`, which are nodes, and the numbers of the `times` there."""
+    breaks = np.array([0, *at_nodes(nodes, ends), len(nodes) - 1])
+    piece = np.searchsorted(nodes[breaks[1:-1]], times)
+    return [(slice(a, b + 1), np.flatnonzero(piece == i)) for i, (a, b) in enumerate(pairwise(breaks))]
+
+
+def _lower_at(nodes: np.ndarray, kernel: np.ndarray, times: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """A kernel known for `s <= t` at other times: in triangles where both are between the same `ends`, else in rectangles."""
+    out = np.zeros((len(times), len(times), *kernel.shape[2:]))
+    pieces = _pieces(nodes, times, ends)
+    for i, (late, inside) in enumerate(pieces):
+        start = nodes[late.start]
+        out[np.ix_(inside, inside)] = _triangle_at(nodes[late] - start, kernel[late, late], times[inside] - start)
+        for early, before in pieces[:i]:
+            rows = _spline(nodes[late], kernel[late, early])(times[inside])
+            out[np.ix_(inside, before)] = np.swapaxes(_spline(nodes[early], np.swapaxes(rows, 0, 1))(times[before]), 0, 1)
+    return out
+
+
+def _triangle_at(nodes: np.ndarray, kernel: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """A kernel known for `s <= t` from zero on at other times: smooth there but kinked on the diagonal, so it is interpolated in `s`
+    along each row and then in `t` at fixed `s/t`, which never crosses the diagonal and leaves it the spline of its own nodes."""
+    weights = _weights(tuple(nodes), tuple(times))  # of each row at each time
+    part = np.where(times[:, None] > 0, np.minimum(times, times[:, None]) / np.where(times > 0, times, 1.0)[:, None], 1.0)
+    out = np.zeros((len(times), len(times), *kernel.shape[2:]))
+    out += weights[:, 0, None, None, None] * kernel[0, 0]
+    for i in range(1, len(nodes)):
+        met = np.abs(weights[:, i]) > 1e-12
+        out[met] += weights[met, i, None, None, None] * _spline(nodes[: i + 1], kernel[i, : i + 1])(part[met] * nodes[i])
+    return out

@@ -1,0 +1,139 @@
+"""From replicates to a `Solution`: what all engines of `solve` share about errors, scales, words and the dataset."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from ...errors import SolveError
+from ...learning.dynamics import Dynamics
+from ...learning.problem import Problem
+from ...results import Solution, Status, build_dataset, judge_growth
+
+DIVERGED = 1e3  # a self-overlap beyond this multiple of its start's and the teacher's scale has diverged
+OVERLAP_FLOOR = 0.1  # an overlap's scale is at least this fraction of what Cauchy-Schwarz allows it
+MAX_REPLICATES = 64
+WAIT = 1.0 / 0.6  # the spread over replicates falls like paths^-0.6, so that much more often must they double
+
+
+def student(replicates: int) -> float:
+    """Widens a standard error from few replicates so that two of it cover what two of a known one would."""
+    return float(stats.t.isf(stats.norm.sf(2.0), replicates - 1)) / 2.0
+
+
+def scales(problem: Problem, curves: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """What `rtol` is relative to: the largest absolute value of each curve; for an overlap at least a tenth of its bound."""
+    found = {name: max(float(np.abs(values).max()), 1e-12) for name, values in curves.items()}
+    bound = np.sqrt(found["self_overlap"] * np.diag(problem.rho).max())
+    return found | {"overlap": max(found["overlap"], OVERLAP_FLOOR * float(bound), 1e-12)}
+
+
+def largest_size(problem: Problem) -> float:
+    """Trace of the self-overlap at which a training counts as diverged."""
+    return DIVERGED * float(np.trace(problem.self_overlap_start) + np.trace(problem.rho))
+
+
+def attributes(problem: Problem, dynamics: Dynamics, horizon: float, rtol: float, seed: int) -> dict[str, str | float | int]:
+    """What a dataset says of how it came about."""
+    return {
+        "dynamics": repr(dynamics),
+        "sample_ratio": problem.sample_ratio,
+        "penalty": repr(problem.penalty),
+        "horizon": float(horizon),
+        "rtol": float(rtol),
+        "seed": int(seed),
+        **({} if problem.spectrum is None else {"spectrum": repr(problem.spectrum)}),
+    }
+
+
+@dataclass
+class Replicated:
+    """Curves of replicates without discretisation error, their mean, and what they took.
+
+    Attributes:
+        times: output times `(T,)`.
+        curves, errors: means over replicates and their standard errors, time first.
+        kernels: `correlation` and `response` `(T, T, k, k)`.
+        effort: how much was spent, in numbers; part of the diagnostics and of the words when it was not enough.
+        ended: time of divergence, if there is one.
+        law: what draws paths from the limit's laws, see `laws`.
+    """
+
+    times: np.ndarray
+    curves: dict[str, np.ndarray]
+    errors: dict[str, np.ndarray]
+    kernels: dict[str, np.ndarray]
+    effort: dict[str, int]
+    ended: float | None = None
+    more: dict[str, Any] = field(default_factory=dict)
+    law: Any = None
+
+    def worst(self, problem: Problem) -> float:
+        """Largest error relative to its curve's scale."""
+        size = scales(problem, self.curves)
+        return max(float(np.max(self.errors[name])) / size[name] for name in self.curves)
+
+
+def spread(each: np.ndarray) -> np.ndarray:
+    """Standard error of the mean over replicates, the first axis; zero, without rounding, where all are the same."""
+    return np.where(np.ptp(each, 0) > 0, student(len(each)) * each.std(0, ddof=1) / np.sqrt(len(each)), 0.0)
+
+
+def more_points(points: int, error: float, rtol: float, most: int) -> int:
+    """How many points a replicate needs for `rtol` when `points` gave `error`; a power of two times `points`."""
+    doublings = np.ceil(np.log2(max(error / (0.7 * rtol), 1.0)) * WAIT)
+    return int(min(points * 2.0**doublings, most))
+
+
+def solution(
+    found: Replicated, problem: Problem, dynamics: Dynamics, horizon: float, rtol: float, seed: int, method: str, began: tuple[float, float]
+) -> Solution:
+    """The Solution of replicates; `began` are wall and process seconds at the start."""
+    error = found.worst(problem)
+    diagnostics = {
+        "method": method,
+        **found.effort,
+        "sampling_error": error,
+        "error": error,
+        "rtol": rtol,
+        **found.more,
+        "wall_seconds": time.perf_counter() - began[0],
+        "cpu_seconds": time.process_time() - began[1],
+    }
+    attrs = attributes(problem, dynamics, horizon, rtol, seed)
+    dataset = build_dataset(found.times, found.curves, found.errors, found.kernels, attrs, problem.rho)
+    return Solution(dataset, _status(found, error, rtol), diagnostics, found.law)
+
+
+def _status(found: Replicated, error: float, rtol: float) -> Status:
+    if found.ended is not None:
+        return diverged(found.ended, error)
+    if error > rtol:
+        spent = " and ".join(f"{value} {name}" for name, value in found.effort.items())
+        return Status(
+            "inaccurate",
+            f"rtol = {rtol:g} was not met: the largest error is {error:.2%} of its curve's scale, with {spent} (ask for a larger rtol)",
+        )
+    grown = judge_growth(found.times, found.curves["test_risk"])
+    return grown or Status("done", f"done: the largest error is {error:.2%} of its curve's scale, rtol = {rtol:g} is met")
+
+
+def diverged(ended: float, error: float) -> Status:
+    """A training that blows up, in words."""
+    return Status(
+        "diverged",
+        f"diverged at t = {ended:.4g}: the self-overlap passed {DIVERGED:g} times its starting scale; the curves up to there are kept, "
+        f"with errors up to {error:.2%} of their scale (a smaller step or a penalty usually cures it)",
+    )
+
+
+def keep_promise(found: Solution, on_failure: str) -> Solution:
+    """Raise if the accuracy asked for was not reached and the caller wants to know it that way."""
+    if found.status.code == "inaccurate" and on_failure == "raise":
+        raise SolveError(f"{found.status} (on_failure='return' gives what there is)", found)
+    return found

@@ -1,0 +1,1 @@
+"""Where the equations close: the linear model, one pass, discrete time."""

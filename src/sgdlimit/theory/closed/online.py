@@ -1,0 +1,278 @@
+"""`OnlineSGD`: closed equations of one-pass SGD (Saad and Solla, Phys. Rev. E 52, 4225; THEORY section 3, "online limit").
+
+With `w = M g* + S xi`, `r* = root(rho) g*` and independent normals `g*, xi` (`S S^T = q - M M^T`), `Gamma = E[H]` and
+`E[l w^T] = E[l g*^T] M^T + Gamma S S^T` (Gaussian integration by parts; with kinks the same gives `Gamma S = E[l xi^T]`, which
+the mean of the second derivative is not),
+
+    dM/dt = -lam M - E[l g*^T]
+    dq/dt = -2 lam q - E[l w^T] - E[w l^T] + eta E[l l^T]
+
+Every sample is fresh, so a weight is hit by its noise and pulled by the mean gradient alone: `d theta = -(lam + Gamma_t)(theta - M_t g*) dt
++ dM_t g* + dU_t`. Hence the two-time kernels
+
+    dR(t,s)/dt = -(lam + Gamma_t) R(t,s),    C(t,s) = M_t M_s^T + R(t,s) (q_s - M_s M_s^T)        for s <= t.
+
+With a spectrum (THEORY section 4) each eigenvalue has its own `theta = B theta* + ...`, self-overlap and response, and a sample the
+means with weight `lambda`, `M = mean lambda B rho_lambda root(rho)^-1`:
+
+    dB/dt = -lam B - lambda (Gamma B + Rs)                                   Rs = (E[l g*^T] - Gamma M) root(rho)^-1
+    dC/dt = -2 lam C - lambda (Gamma C + Rs rho_lambda B^T + transpose) + lambda eta E[l l^T],      dR/dt = -(lam + lambda Gamma) R
+
+The averages run over scrambled Sobol points. Independent scramblings are integrated side by side, each with its own averages;
+their spread is the error. Time is integrated adaptively by diffrax, far more accurately than that.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.stats import qmc
+
+from ...errors import InputError
+from ...learning.dynamics import OnlineSGD, check_schedule, step_at
+from ...learning.labels import TINY, fresh
+from ...learning.problem import Problem, root
+from ...results import Solution
+from ..accuracy.outcome import Replicated, largest_size, more_points, solution, spread
+from ..laws import Law, SpectralLaw
+from ..shapes import patient, room
+
+FEWEST, MOST = 2**12, 2**18  # points of a scrambling; compiling for more takes longer than the fewest take to run
+HURRIED = 2**9  # where a first answer is waited for, see `shapes.few`
+SCRAMBLINGS = 8
+TOLERANCE = 1e-3  # of the integrator, relative to `rtol`
+TABLE = 4097  # a schedule is linear between as many times: an error of order 1e-8 where it is smooth
+MAX_STEPS = 2**14  # of the integrator between two output times
+
+Array = Any
+
+
+def solve(problem: Problem, dynamics: OnlineSGD, horizon: float, rtol: float, seed: int, outputs: np.ndarray, report: Callable) -> Solution:
+    """The limit at the output times."""
+    return deque(refinements(problem, dynamics, horizon, rtol, seed, outputs, report), maxlen=1).pop()
+
+
+def refinements(
+    problem: Problem,
+    dynamics: OnlineSGD,
+    horizon: float,
+    rtol: float,
+    seed: int,
+    outputs: np.ndarray,
+    report: Callable,
+    watch: Callable[[], object] = lambda: None,
+) -> Iterator[Solution]:
+    """The limit with more and more points, up to what `rtol` takes. `watch` is called at every output time; what it raises ends it."""
+    began = time.perf_counter(), time.process_time()
+    check_schedule(dynamics, float(outputs[-1]))
+    points = FEWEST if patient() else HURRIED
+    while True:
+        advance = lambda at, points=points: (report(0.99 * at, f"{points} points"), watch())
+        found = _integrate(problem, dynamics, rtol, _points(problem, points, seed), outputs, advance)
+        found.effort |= {"points": points, "scramblings": SCRAMBLINGS}
+        error = found.worst(problem)
+        yield solution(found, problem, dynamics, horizon, rtol, seed, "online equations", began)
+        # Where training diverges, averages do too, and more points are of little help.
+        if error <= rtol or points == MOST or found.ended is not None:
+            return
+        points = more_points(points, error, rtol, MOST)
+        if not patient():
+            points = room(points, FEWEST, 4)
+
+
+def _points(problem: Problem, count: int, seed: int) -> tuple[Array, Array]:
+    """Normals `(S, P, k_star + k)` and noise draws `(S, P, ...)` of each scrambling."""
+    dims = problem.k_star + problem.k + problem.noise_size
+    points = []
+    for child in np.random.SeedSequence(seed).spawn(SCRAMBLINGS):
+        sobol = qmc.Sobol(dims, rng=np.random.default_rng(child))
+        u = np.clip(sobol.random(count), TINY, 1.0 - TINY)
+        points.append(fresh(problem, u))
+    normals, noise = map(np.array, zip(*points, strict=True))
+    return normals, noise
+
+
+def _integrate(
+    problem: Problem, dynamics: OnlineSGD, rtol: float, points: tuple[Array, Array], outputs: np.ndarray, advance: Callable[[float], object]
+) -> Replicated:
+    """Curves of all scramblings, up to where one of them diverges; `advance` is told the fraction done, at every output time."""
+    limit = largest_size(problem)
+    etas = step_at(dynamics, np.linspace(0.0, outputs[-1], TABLE if callable(dynamics.step) else 2))
+    rho_root = root(problem.rho)
+    classes = None if problem.anisotropic is None else _classes(problem)
+    start = (problem.init.overlap @ rho_root, problem.self_overlap_start) if classes is None else _starts(problem, classes)
+    with jax.enable_x64(True):
+        begin, segment = _program(problem.loss, problem.label, problem.kinks, classes is not None)
+        now, known = begin(*points, *start, rho_root, etas, outputs[-1], problem.ridge, limit, TOLERANCE * rtol, classes)
+        saved = []
+        for i, (before, end) in enumerate(pairwise([np.float64(0.0), *outputs])):
+            advance(i / len(outputs))
+            now, reached = segment(now, known, before, end)
+            saved.append(reached)
+        state, alive, R, M, q, risk = jax.tree.map(lambda *parts: np.stack(parts, 1), *jax.device_get(saved))
+    if not np.isfinite(risk[:, 0]).all():
+        raise InputError("`loss` must have a finite mean, but its risk at the start is NaN or infinite (is the loss stable?)")
+    good = (alive >= outputs * (1.0 - 1e-9)).all(0) & np.isfinite(risk).all(0)
+    kept = len(outputs) if good.all() else int(np.argmin(good))
+    ended = None if good.all() else float(alive[:, -1].min())
+    if kept < min(2, len(outputs)):  # too early for the times asked for
+        found = _integrate(problem, dynamics, rtol, points, np.linspace(0.0, 0.99 * float(alive[:, -1].min()), 11), advance)
+        found.ended = ended
+        return found
+    M, q, R, risk = (part[:, :kept] for part in (M, q, R, risk))
+    each = {"self_overlap": q, "overlap": M @ rho_root, "train_risk": risk, "test_risk": risk}
+    means, errors = {n: v.mean(0) for n, v in each.items()}, {n: spread(v) for n, v in each.items()}
+    more = {"kinks": "the gradient of the loss jumps: its response is E[l xi^T] S^-1"} if problem.kinks else {}
+    if classes is None:
+        return Replicated(outputs[:kept], means, errors, _kernels(M, q, R), {}, ended, more, law=Law(problem, dynamics))
+    B, C = (part[:, :kept] for part in state)
+    kernels, remainder = _kernels_of_classes(B, C, R, classes)
+    return Replicated(
+        outputs[:kept], means, errors, kernels, {}, ended, more, law=SpectralLaw(problem, dynamics, np.swapaxes(B.mean(0), 0, 1), remainder)
+    )
+
+
+class Classes(NamedTuple):
+    """The eigenvalues, `m` of them."""
+
+    eigenvalues: Array  # (m, 1, 1)
+    share: Array  # (m,): of a pre-activation's variance
+    moments: Array  # (m, k_star, k_star): second moments of the teacher
+    inverse: Array  # (k_star, k_star): root(rho)^-1
+
+
+def _classes(problem: Problem) -> Classes:
+    spectrum = problem.spectrum
+    assert spectrum is not None
+    inverse = np.linalg.pinv(root(problem.rho), rcond=1e-8, hermitian=True)
+    moments = spectrum.teacher_moments(problem.teacher.cov)
+    return Classes(spectrum.eigenvalues[:, None, None], spectrum.weights * spectrum.eigenvalues, moments, inverse)
+
+
+def _starts(problem: Problem, classes: Classes) -> tuple[np.ndarray, np.ndarray]:
+    """`B (m, k, k_star)` and `C (m, k, k)` at time zero."""
+    B = np.broadcast_to(problem.init.overlap, (len(classes.share), problem.k, problem.k_star))
+    return B, B @ classes.moments @ np.swapaxes(B, 1, 2) + problem.init.cov
+
+
+def _kernels_of_classes(B: np.ndarray, C: np.ndarray, R: np.ndarray, classes: Classes) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Correlation and response of pre-activations; also the covariances `(m, T, T, k, k)` of theta without its teacher."""
+    share, half = classes.share, np.stack([root(moment) for moment in classes.moments])
+    parts, remainder = [], []
+    for i, weight in enumerate(share):
+        M, own = B[:, :, i] @ half[i], np.zeros_like(B[:, :, i] @ half[i])
+        part = _kernels(M, C[:, :, i], R[:, :, i])
+        parts.append({name: weight * kernel for name, kernel in part.items()})
+        remainder.append(_kernels(own, C[:, :, i] - M @ np.swapaxes(M, -1, -2), R[:, :, i])["correlation"])
+    return {name: np.sum([part[name] for part in parts], 0) for name in parts[0]}, np.array(remainder)
+
+
+def _kernels(M: np.ndarray, q: np.ndarray, R: np.ndarray) -> dict[str, np.ndarray]:
+    """Correlation and response from the response `R (S, T, k, k)` of each output time to the one before."""
+    count, k = q.shape[1], q.shape[2]
+    response = np.zeros((len(q), count, count, k, k))
+    for t in range(count):
+        response[:, t, t] = np.eye(k)
+        if t:
+            response[:, t, :t] = R[:, t, None] @ response[:, t - 1, :t]
+    inner = q - M @ np.swapaxes(M, -1, -2)
+    c = np.einsum("atik,asjk->atsij", M, M) + response @ inner[:, None]
+    earlier = np.tril(np.ones((count, count), bool))[:, :, None, None]
+    c = c.mean(0)
+    return {"correlation": np.where(earlier, c, c.transpose(1, 0, 3, 2)), "response": response.mean(0)}
+
+
+def _diffrax() -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # its own business
+            import diffrax
+    except ImportError:
+        raise InputError("`dynamics` must be another one unless diffrax is installed, but is OnlineSGD (pip install diffrax)") from None
+    return diffrax
+
+
+@lru_cache(maxsize=32)
+def _program(loss: Callable, label: Callable, kinks: bool, spectral: bool = False) -> tuple[Callable, Callable]:
+    """The start of all scramblings side by side, and how they come from one output time to the next; a leading axis of scramblings
+    throughout. The state is `M, q, R`, or with a spectrum `B, C, R` of every eigenvalue."""
+    dfx = _diffrax()
+
+    def one(g, y, M, q):
+        """Averages of one scrambling: `E[l g*^T]`, `E[l xi^T] S^T`, `E[l l^T]`, `Gamma`, `E[L]`."""
+        values, vectors = jnp.linalg.eigh(q - M @ M.T)
+        spread_of_w = (vectors * jnp.sqrt(jnp.maximum(values, 0.0))) @ vectors.T
+        k_star = M.shape[1]
+        w = g[:, :k_star] @ M.T + g[:, k_star:] @ spread_of_w
+        l = jax.vmap(jax.grad(loss))(w, y)  # noqa: E741
+        if kinks:
+            l_xi = l.T @ g[:, k_star:] / len(g)
+            gamma, l_rest = l_xi @ jnp.linalg.pinv(spread_of_w, hermitian=True), l_xi @ spread_of_w
+        else:
+            gamma = jax.vmap(jax.hessian(loss))(w, y).mean(0)
+            l_rest = gamma @ (q - M @ M.T)
+        return l.T @ g[:, :k_star] / len(g), l_rest, l.T @ l / len(g), gamma, jax.vmap(loss)(w, y).mean()
+
+    averages = jax.vmap(one)
+
+    def seen(first, second, classes):
+        """M and q of a pre-activation."""
+        if not spectral:
+            return first, second
+        M = jnp.einsum("m,smij,mjl->sil", classes.share, first, classes.moments) @ classes.inverse
+        return M, jnp.einsum("m,smij->sij", classes.share, second)
+
+    def plain(M, q, R, ridge, eta, l_g, l_rest, l_l, gamma, classes):
+        l_w = l_g @ jnp.swapaxes(M, 1, 2) + l_rest
+        return -ridge * M - l_g, -2.0 * ridge * q - l_w - jnp.swapaxes(l_w, 1, 2) + eta * l_l, -ridge * R - gamma @ R
+
+    def of_classes(B, C, R, ridge, eta, l_g, l_rest, l_l, gamma, classes):
+        outside = ((l_g - gamma @ seen(B, C, classes)[0]) @ classes.inverse)[:, None]
+        gamma, l_l, pull = gamma[:, None], l_l[:, None], classes.eigenvalues
+        l_w = gamma @ C + outside @ classes.moments @ jnp.swapaxes(B, 2, 3)
+        grown = -2.0 * ridge * C - pull * (l_w + jnp.swapaxes(l_w, 2, 3) - eta * l_l)
+        return -ridge * B - pull * (gamma @ B + outside), grown, -ridge * R - pull * (gamma @ R)
+
+    def slope(t, state, known):
+        g, y, etas, end, ridge, limit, _, classes = known
+        first, second, _, R = state
+        M, q = seen(first, second, classes)
+        eta = jnp.interp(t, jnp.linspace(0.0, end, len(etas)), etas)
+        l_g, l_rest, l_l, gamma, _ = averages(g, y, M, q)
+        moved = (of_classes if spectral else plain)(first, second, R, ridge, eta, l_g, l_rest, l_l, gamma, classes)
+        moved = (*moved[:2], jnp.ones(len(q)), moved[2])
+        # A scrambling that has diverged stands still, and so does its own clock.
+        alive = jnp.trace(q, axis1=1, axis2=2) < limit
+        for part in moved:
+            alive &= jnp.isfinite(part.reshape(len(q), -1)).all(1)
+        return tuple(jnp.where(alive.reshape(-1, *[1] * (part.ndim - 1)), part, 0.0) for part in moved)
+
+    def begin(normals, noise, first, second, rho_root, etas, end, ridge, limit, tolerance, classes):
+        y = jax.vmap(jax.vmap(label))(normals[..., : len(rho_root)] @ rho_root, noise)
+        copies = lambda x: jnp.broadcast_to(x, (len(normals), *x.shape))
+        now = copies(first), copies(second), jnp.zeros(len(normals))
+        return now, (normals, y, etas, end, ridge, limit, tolerance, classes)
+
+    def segment(now, known, start, end):
+        normals, y, _, _, _, limit, tolerance, classes = known
+        unit = jnp.broadcast_to(jnp.eye(now[1].shape[-1]), now[1].shape)
+        controller = dfx.PIDController(rtol=tolerance, atol=tolerance * jnp.sqrt(limit / 1e3) * 1e-2)
+        solved = dfx.diffeqsolve(
+            dfx.ODETerm(slope), dfx.Tsit5(), start, end, None, (*now, unit), known,
+            stepsize_controller=controller, saveat=dfx.SaveAt(t1=True), max_steps=MAX_STEPS, throw=False,
+        )  # fmt: skip
+        first, second, clock, R = (part[0] for part in solved.ys)
+        second = 0.5 * (second + jnp.swapaxes(second, -1, -2))
+        M, q = seen(first, second, classes)
+        return (first, second, clock), ((first, second), clock, R, M, q, averages(normals, y, M, q)[-1])
+
+    return jax.jit(begin), jax.jit(segment)

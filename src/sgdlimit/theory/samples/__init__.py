@@ -1,0 +1,1 @@
+"""How a training sample is carried through time."""

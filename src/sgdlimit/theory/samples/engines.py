@@ -1,0 +1,218 @@
+"""Two ways to carry samples through time, under one interface: what they draw, how it is laid on a grid, what is compiled.
+
+`EventEngine` (SGD) conditions on `w` at a path's own jumps; `PathEngine` carries `w` from node to node and knows every
+dynamics but one. They share no sampling code, so each is a witness of the other. `ReshuffleEngine` is the first of them for
+reshuffled SGD: at four cells an epoch it is the cheaper one however many epochs there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple, TypeGuard
+
+import numpy as np
+from scipy import stats
+
+from ...learning.dynamics import SGD, SME, Dynamics, GradientFlow
+from ...learning.problem import Problem, SmoothPenalty
+from ..shapes import patient, room, roomy
+from ..weights.particles import Particles, draw_particles
+from .draws import Randomness, draw, jump_intensity, lay_out, spaced, with_room
+from .events import EventProgram
+from .histories import History, draw_histories, lay_out_histories
+from .reshuffle import GROUP, SHARED, ReshuffleProgram, draw_epochs, epoch_ends, epoch_nodes, lay_out_epochs
+from .sample import SHARE, Draws, SampleProgram
+
+REMEMBERED = 192  # nodes whose response a path carries at most, usually: earlier ones are forgotten
+RARE = 1e-8  # probability of more jumps than there is room for: more room is made then, and a program compiled for it
+FOLLOWED = 6  # jumps times student directions up to which a path is worth conditioning on all its jumps: the work is quadratic
+FEW = 256  # jumps of a path
+LEAST_SHARED = 64  # that there is room for where shapes are few, see `shapes.few`
+
+
+class EventEngine:
+    """From jump to jump; see `events`."""
+
+    name = "events"
+    natural = False
+    ends = np.zeros(0)  # of epochs, where curves have kinks
+    pilot = 1024  # paths of a replicate of the first estimate
+
+    def __init__(self, problem: Problem, dynamics: Dynamics, horizon: float):
+        assert isinstance(dynamics, SGD)
+        self.problem, self.dynamics, self.horizon = problem, dynamics, horizon
+        self.program = _event_program(problem.loss, problem.label, problem.kinks)
+
+    def nodes(self, cells: int) -> np.ndarray:
+        """The grid of about so many cells; every second and every fourth node is one for half and a quarter of them."""
+        return spaced(self.horizon, cells)
+
+    def capacity(self, cells: int) -> int:
+        """How many cells there is room for on a grid of so many."""
+        return cells
+
+    def path_bytes(self, cells: int) -> int:
+        """Memory of one path with all that belongs to it: two tables over its jumps, and copies while a cell is crossed."""
+        jumps = jump_intensity(self.problem, self.dynamics, self.horizon)[1][-1]
+        return int(self._table_bytes * (self.problem.k * (jumps + 5.0 * np.sqrt(jumps) + 2.0)) ** 2)
+
+    @property
+    def _table_bytes(self) -> int:
+        """Of both tables and their copies for one pair of items; with kinks one of the tables has both sides."""
+        return 96 if self.problem.kinks else 64
+
+    def draw(self, cells: int, paths: int, seed: np.random.SeedSequence) -> History:
+        """One replicate's random numbers; they do not depend on the grid."""
+        return draw_histories(self.problem, self.dynamics, self.horizon, paths, seed)
+
+    def lay_out(self, drawn: list[History], nodes: np.ndarray, cells: int) -> tuple[Any, list]:
+        """Draws of all replicates on a grid, and for each of its cells what the program needs to find its events."""
+        return lay_out_histories(self.problem, self.dynamics, drawn, nodes, cells)
+
+
+class ReshuffleEngine(EventEngine):
+    """From jump to jump, with one jump in every epoch; see `reshuffle`."""
+
+    def __init__(self, problem: Problem, dynamics: Dynamics, horizon: float):
+        assert isinstance(dynamics, SGD)
+        self.problem, self.dynamics, self.horizon = problem, dynamics, horizon
+        self.program = _reshuffle_program(problem.loss, problem.label, problem.kinks)
+        self.ends = epoch_ends(problem, dynamics, horizon)
+
+    def nodes(self, cells: int) -> np.ndarray:
+        return epoch_nodes(self.ends, self.horizon, cells)
+
+    def path_bytes(self, cells: int) -> int:
+        return self._table_bytes * (self.problem.k * (len(self.ends) + 1)) ** 2
+
+    def capacity(self, cells: int) -> int:
+        """How many cells there is room for: histories know no grid, so there may be more than the grid has, for other numbers of epochs.
+        Not where coordinates are sampled or gradients differenced, which go by the finest grid."""
+        return cells if self.problem.kinks or isinstance(self.problem.penalty, SmoothPenalty) else room(cells, GROUP * SHARED, 4)
+
+    def draw(self, cells: int, paths: int, seed: np.random.SeedSequence) -> History:
+        return draw_epochs(self.problem, self.dynamics, self.horizon, paths, seed)
+
+    def lay_out(self, drawn: list[History], nodes: np.ndarray, cells: int) -> tuple[Any, list]:
+        return lay_out_epochs(self.problem, self.dynamics, drawn, nodes, cells, self.ends)
+
+
+class PathEngine:
+    """From node to node; see `sample`."""
+
+    name = "paths"
+    ends = np.zeros(0)
+
+    def __init__(self, problem: Problem, dynamics: Dynamics, horizon: float):
+        self.problem, self.dynamics, self.horizon = problem, dynamics, horizon
+        self.program = _sample_program(problem.loss, problem.label, drive_of(dynamics), problem.kinks)
+
+    def nodes(self, cells: int) -> np.ndarray:
+        return spaced(self.horizon, cells)
+
+    def capacity(self, cells: int) -> int:
+        return cells
+
+    @property
+    def pilot(self) -> int:
+        """More than of histories, for the last Gaussian is sampled, too; fewer where all of them tell the response."""
+        return 1024 if self.natural else 2048
+
+    @property
+    def natural(self) -> bool:
+        """Whether the noise's covariance is best estimated from the kicks themselves: smooth ones."""
+        return isinstance(self.dynamics, GradientFlow)
+
+    def path_bytes(self, cells: int) -> int:
+        """Its draws, as drawn, laid out and on the device; its kicks; and its share of the response of those followed: with kinks its own,
+        on both sides."""
+        k, events = self.problem.k, cells if self.room is None else self.room
+        response = 2 * (k * min(cells + 4, REMEMBERED)) ** 2
+        own = 2 * cells * k + (2 * response if self.problem.kinks else response if self.natural else response // SHARE)
+        return 8 * (3 * (cells * (k + 1) + events * (k + 2)) + own)
+
+    def draw(self, cells: int, paths: int, seed: np.random.SeedSequence) -> Randomness:
+        return draw(self.problem, self.dynamics, self.horizon, cells, paths, seed)
+
+    def lay_out(self, drawn: list[Randomness], nodes: np.ndarray, cells: int) -> tuple[Any, list]:
+        laid = [lay_out(self.problem, self.dynamics, one, nodes) for one in drawn]
+        draws = [draws for draws, _ in laid]
+        if self.room is not None:
+            most = max(self.room, *(len(one.where) for one in draws))
+            draws = [with_room(one, most) for one in draws]
+        stacked = Draws(*(None if parts[0] is None else np.stack(parts) for parts in zip(*draws, strict=True)))
+        return stacked, list(np.max([used for _, used in laid], 0))
+
+    @cached_property
+    def room(self) -> int | None:
+        """For the jumps of one path: so much that one compiled program serves all replicates, and similar problems. Where jumps are few
+        their room costs less than another program."""
+        if not isinstance(self.dynamics, SGD):
+            return None
+        mean = jump_intensity(self.problem, self.dynamics, self.horizon)[1][-1]
+        most = int(stats.poisson.isf(RARE, mean)) + 1
+        return roomy(max(most, 4), 1 if most <= FEW else 4) if patient() else room(most, LEAST_SHARED, 8)
+
+
+class Drawn(NamedTuple):
+    """One replicate's random numbers: of the samples, and of the coordinates where they are sampled too."""
+
+    samples: Any
+    particles: Particles | None
+
+
+def draw_all(engine: Engine, cells: int, paths: int, seed: np.random.SeedSequence) -> Drawn:
+    """Everything random about one replicate, for at most `cells` cells."""
+    samples = engine.draw(cells, paths, seed)
+    sampled = isinstance(engine.problem.penalty, SmoothPenalty)
+    return Drawn(samples, draw_particles(engine.problem, cells, paths, seed.spawn(1)[0]) if sampled else None)
+
+
+Engine = EventEngine | PathEngine
+ENGINES: dict[str, type[EventEngine] | type[PathEngine]] = {"events": EventEngine, "paths": PathEngine}
+
+
+def engine_of(method: str, problem: Problem, dynamics: Dynamics, horizon: float) -> Engine:
+    """The engine of that name for a dynamics."""
+    return (ReshuffleEngine if reshuffled(dynamics) else ENGINES[method])(problem, dynamics, horizon)
+
+
+def reshuffled(dynamics: Dynamics) -> TypeGuard[SGD]:
+    """Whether samples come in a new order in every epoch."""
+    return isinstance(dynamics, SGD) and dynamics.sampling == "reshuffle"
+
+
+def drive_of(dynamics: Dynamics) -> str:
+    """How events kick a sample, a `drive` of `sample.path_functions`."""
+    return {SGD: "jump", SME: "diffusion", GradientFlow: "flow"}[type(dynamics)]
+
+
+def choose(problem: Problem, dynamics: Dynamics, horizon: float, method: str) -> tuple[str, str]:
+    """The engine's name for `method`, and why."""
+    if reshuffled(dynamics):
+        number = len(epoch_ends(problem, dynamics, horizon)) + 1
+        return "events", f"one jump a path in each of {number} epochs: conditioning on all of them is exact and the cheapest"
+    if method != "auto":
+        return method, "asked for"
+    if not isinstance(dynamics, SGD):
+        return "paths", "the dynamics has no jumps"
+    jumps = jump_intensity(problem, dynamics, horizon)[1][-1]
+    if jumps * problem.k <= FOLLOWED:
+        return "events", f"{jumps:.3g} jumps a path on average: few enough to condition on all of them"
+    return "paths", f"{jumps:.3g} jumps a path on average: too many to condition on all of them"
+
+
+@lru_cache(maxsize=32)
+def _event_program(loss: Callable, label: Callable, kinks: bool) -> EventProgram:
+    return EventProgram(loss, label, kinks)
+
+
+@lru_cache(maxsize=32)
+def _reshuffle_program(loss: Callable, label: Callable, kinks: bool) -> ReshuffleProgram:
+    return ReshuffleProgram(loss, label, kinks)
+
+
+@lru_cache(maxsize=32)
+def _sample_program(loss: Callable, label: Callable, drive: str, kinks: bool) -> SampleProgram:
+    return SampleProgram(loss, label, drive, kinks)

@@ -1,0 +1,139 @@
+"""SGD that goes through its data in a new order every epoch: a sample jumps once in each, at a uniform time (THEORY section 2).
+
+Time is told by the *mass*, the integrated rate `int dt / (eta delta)`: it is one for an epoch, also under a schedule, and a jump is
+uniform in it. Histories, and how they are carried from jump to jump, are those of `events`; a history has exactly one jump in every
+whole epoch. What differs is what is averaged. Where a jump is forced at `t` there is no other in the epoch of `t`, so the
+averages that drive the kernels go over histories without their jump in it. Nothing in an epoch correlates with what the same epoch
+did before, and the pull has no memory of it: `K = Rl = 0` there. Risks are averages over the samples as they are, with their jump.
+
+All slopes of the kernels jump at the end of an epoch. Nodes lie on all of them, and the march has the averages of both sides there.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import special
+from scipy.stats import qmc
+
+from ...learning.dynamics import SGD
+from ...learning.labels import TINY, samples
+from ...learning.problem import Problem
+from ..shapes import room
+from .draws import GRADING, Jumps, jump_intensity
+from .events import EventProgram, Histories, Past, Span, average, bare
+from .histories import History, lay_out_histories
+from .sample import Averages, Cell, path_functions
+
+Array = Any
+
+SHORTEST = 1e-6  # part of an epoch below which what is left of the last one counts as none
+GROUP = 4  # cells of the finest resolution to one of the coarsest: an epoch has a multiple of them
+SHARED = 16  # epochs that histories have room for where shapes are few, see `shapes.few`
+EDGE = 1e-9  # what keeps jumps off the ends of an epoch
+
+
+class EpochSpan(NamedTuple):
+    """`events.Span` of one cell, with the number of whole epochs before it, and whether one ends with it."""
+
+    first: Array
+    count: Array
+    before: Array
+    jumps: Array
+    epochs: Array
+    last: bool
+
+
+def epoch_ends(problem: Problem, dynamics: SGD, horizon: float) -> np.ndarray:
+    """When epochs end before the horizon; for a constant step these are the multiples of `step * sample_ratio`."""
+    times, mass = jump_intensity(problem, dynamics, horizon)
+    whole = int(np.ceil(mass[-1] - SHORTEST)) - 1
+    return np.interp(np.arange(1.0, whole + 1.0), mass, times)
+
+
+def epoch_nodes(ends: np.ndarray, horizon: float, cells: int) -> np.ndarray:
+    """About `cells` cells spaced like `draws.spaced`, but with nodes on all `ends`: at least four cells to an epoch, and at two and
+    at four times the spacing still so."""
+    u = np.concatenate([[0.0], (ends / horizon) ** (1.0 / GRADING), [1.0]])
+    width = np.diff(u)
+    groups = np.ones(len(width), int)
+    for _ in range(cells // GROUP - len(width)):
+        groups[np.argmax(width / groups)] += 1
+    inner = [np.linspace(a, b, GROUP * n + 1)[1:-1] for a, b, n in zip(u[:-1], u[1:], groups, strict=True)]
+    return np.union1d(horizon * np.concatenate(inner) ** GRADING, np.concatenate([[0.0], ends, [horizon]]))
+
+
+def epoch_jumps(place: np.ndarray, problem: Problem, dynamics: SGD, horizon: float) -> Jumps:
+    """Jump times from their places in their epochs, `(P, epochs)` uniform in `[0, 1]`."""
+    times, mass = jump_intensity(problem, dynamics, horizon)
+    at = np.arange(place.shape[1]) + np.clip(place, EDGE, 1.0 - EDGE)
+    return Jumps(np.where(at < mass[-1], np.interp(at, mass, times), np.inf))
+
+
+def draw_epochs(problem: Problem, dynamics: SGD, horizon: float, paths: int, seed: np.random.SeedSequence) -> History:
+    """`paths` histories (a power of two), from Sobol points in the order of time."""
+    jumps = len(epoch_ends(problem, dynamics, horizon)) + 1
+    k, k_star, n_noise = problem.k, problem.k_star, problem.noise_size
+    head = k_star + n_noise + k
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a number of points that is not a power of two
+        points = qmc.Sobol(head + jumps * (1 + k), scramble=True, rng=np.random.default_rng(seed)).random(paths)
+    points = np.clip(points, TINY, 1.0 - TINY)
+    events = points[:, head:].reshape(paths, jumps, 1 + k)
+    gstar, noise = samples(problem, points[:, :k_star], points[:, k_star : k_star + n_noise])
+    unused = room(jumps, SHARED, 4) - jumps
+    at = epoch_jumps(events[:, :, 0], problem, dynamics, horizon).times.T
+    return History(
+        gstar=gstar.T,
+        noise=noise,
+        shift=points[:, k_star + n_noise : head].T,
+        normal=np.pad(np.moveaxis(special.ndtri(events[:, :, 1:]), 0, 2), ((0, unused), (0, 0), (0, 0))),
+        at=np.pad(at, ((0, unused), (0, 0)), constant_values=np.inf),
+    )
+
+
+def lay_out_epochs(
+    problem: Problem, dynamics: SGD, drawn: list[History], nodes: np.ndarray, cells: int, ends: np.ndarray
+) -> tuple[Histories, list[EpochSpan]]:
+    """`histories.lay_out_histories` on a grid with nodes on all `ends`."""
+    histories, spans = lay_out_histories(problem, dynamics, drawn, nodes, cells)
+    epoch = np.searchsorted(ends, 0.5 * (nodes[1:] + nodes[:-1]))
+    last = np.diff(epoch, append=epoch[-1]) > 0
+    return histories, [EpochSpan(*span, np.int32(e), bool(is_last)) for span, e, is_last in zip(spans, epoch, last, strict=True)]
+
+
+class ReshuffleProgram(EventProgram):
+    """`EventProgram` with the averages of reshuffled SGD."""
+
+    def __init__(self, loss: Callable, label: Callable, kinks: bool = False):
+        super().__init__(loss, label, kinks)
+        functions = path_functions(loss, "jump")
+
+        def forced(past: Past, draws: Histories, arrived: Array, node: Array, epochs: Array) -> Averages:
+            """Averages over histories without the jumps after their first `epochs`."""
+            known = (jnp.arange(len(past.kick)) < epochs)[:, None, None]
+            earlier = past._replace(kick=past.kick * known, slope=past.slope * known[: len(past.slope), :, :, None])
+            return average(functions, kinks, earlier, draws, arrived, node, epochs)
+
+        def risk(past: Past, draws: Histories, arrived: Array, node: Array, jumps: Array) -> Array:
+            return average(functions, kinks, past, draws, arrived, node, jumps).risk  # the compiler drops the rest
+
+        self._average = jax.jit(jax.vmap(forced, in_axes=(0, 0, 0, None, None)))
+        self._risk = jax.jit(jax.vmap(risk, in_axes=(0, 0, 0, None, None)))
+
+    def cross(self, past: Past, draws: Histories, cell: Cell, node: int, span: EpochSpan, step: float) -> tuple[Averages, None, Past]:
+        """As `EventProgram.cross`; the averages belong to the epoch of the cell, and their risk leaves out the jumps in it."""
+        past = self._cross(past, draws, cell, np.int32(node), Span(*span[:4]))
+        return self._averages(past, draws, cell.arrived, node + 1, span.epochs), None, past
+
+    def resume(self, past: Past, draws: Histories, arrived: Array, node: int, span: EpochSpan, before: Averages) -> Averages:
+        """Averages on the other side of `node`: where an epoch ends all its jumps are behind. The risk is that of all samples as
+        they are."""
+        if span.last:
+            return jax.device_get(self._averages(past, draws, arrived, node, span.epochs + 1))
+        return before._replace(risk=jax.device_get(self._risk(past, bare(draws), arrived, np.int32(node), np.int32(span.jumps))))

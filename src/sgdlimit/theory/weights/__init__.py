@@ -1,0 +1,1 @@
+"""The law of a coordinate of the weights, and of w."""
