@@ -15,10 +15,12 @@ from matplotlib.figure import Figure
 import sgdlimit as sl
 from fakes import runs, theory
 from sgdlimit import plot
-from sgdlimit.results import Status, drawing
+from sgdlimit.recommend import drawing
+from sgdlimit.results import Status
 from sgdlimit.results.compare import Comparison, Row
 from sgdlimit.results.laws import LawComparison, LawRow
 from sgdlimit.show import html as notebook
+from sgdlimit.show import looks
 
 LAWS = LawComparison(
     False, "The laws DISAGREE.", (LawRow("theta", 1.0, 0.2, 0.1, 0.3, False), LawRow("r", 1.0, 0.05, 0.1, 0.1, True)), 0.01, 9
@@ -85,7 +87,7 @@ def test_the_drawn_line_is_the_curve():
     """Read back from the picture: heights of the first line against the curve's values."""
     limit = theory()
     picture = svg(limit._repr_html_())
-    lines = [one for one in picture.iter() if plot.COLOURS[0].lower() in (one.get("style") or "") and "fill: none" in one.get("style")]
+    lines = [one for one in picture.iter() if looks.COLOURS[0].lower() in (one.get("style") or "") and "fill: none" in one.get("style")]
     numbers = np.array(re.findall(r"-?\d+\.?\d*", lines[0].get("d")), dtype=float).reshape(-1, 2)
     x, y = numbers.T
     value = limit.dataset.test_risk.values
@@ -184,12 +186,12 @@ def test_real_runs_get_the_colours_of_their_theory_and_others_their_own():
     runs().plot(ax=ax)
     theory(dynamics="GradientFlow()", speed=2.0).plot("test_risk", ax=ax)
     of = {line.get_label(): line.get_color() for line in ax.lines} | {bars.get_label(): bars.lines[0].get_color() for bars in ax.containers}
-    assert of["test risk, SGD(step=1.5)"] == of["test risk, SGD(step=1.5), real runs"] == plot.COLOURS[0]
-    assert of["train risk, SGD(step=1.5)"] == of["train risk, SGD(step=1.5), real runs"] == plot.COLOURS[1]
-    assert of["test risk, GradientFlow()"] == plot.COLOURS[2]
+    assert of["test risk, SGD(step=1.5)"] == of["test risk, SGD(step=1.5), real runs"] == looks.COLOURS[0]
+    assert of["train risk, SGD(step=1.5)"] == of["train risk, SGD(step=1.5), real runs"] == looks.COLOURS[1]
+    assert of["test risk, GradientFlow()"] == looks.COLOURS[2]
     other = axis()
     theory(dynamics="GradientFlow()").plot(ax=other)
-    assert other.lines[0].get_color() == plot.COLOURS[0]  # other axes begin anew
+    assert other.lines[0].get_color() == looks.COLOURS[0]  # other axes begin anew
 
 
 def test_every_entry_of_a_matrix_once():
@@ -254,10 +256,10 @@ def recommendation(measured=False):
 
 
 def test_recommendations_are_expected_and_measured_risks():
-    ax = drawing.recommendation(recommendation(), axis())
+    ax = drawing.curves(recommendation(), axis())
     assert labels(ax) == ["test risk, expected", "train risk, expected", "stop after 3"]
     np.testing.assert_array_equal(ax.lines[1].get_ydata(), recommendation().expected["train"])
-    ax = drawing.recommendation(recommendation(measured=True), axis())
+    ax = drawing.curves(recommendation(measured=True), axis())
     points = next(line for line in ax.lines if line.get_label() == "test risk, measured")
     assert set(points.get_ydata()) == {1.0}  # scaled to the label's units
 

@@ -10,6 +10,7 @@ import pytest
 import sgdlimit as sl
 from fakes import runs, theory
 from sgdlimit import plot
+from sgdlimit.show.looks import points_shown
 
 
 def pair(k=1, seed=0):
@@ -33,7 +34,7 @@ def test_lines_bands_and_points_are_the_results(tmp_path):
     band = axis.collections[0].get_paths()[0].vertices
     np.testing.assert_allclose(band[:, 1].max(), (limit.dataset["test_risk"] + 2 * limit.dataset["test_risk_se"]).max())
     points, bars = axis.containers[0].lines[0], axis.containers[0].lines[2][0]
-    keep = plot.points_shown(21, 0, 3)
+    keep = points_shown(21, 0, 3)
     np.testing.assert_array_equal(points.get_ydata(), real.dataset["test_risk"].values[keep])
     np.testing.assert_allclose([np.ptp(s[:, 1]) for s in bars.get_segments()], 4 * real.dataset["test_risk_se"].values[keep], atol=1e-12)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["SGD", "theory only", "runs only"]
@@ -49,7 +50,7 @@ def test_lines_bands_and_points_are_the_results(tmp_path):
 
 
 def test_every_point_is_drawn_by_some_dynamics():
-    drawn = np.concatenate([plot.points_shown(41, i, 3) for i in range(3)])
+    drawn = np.concatenate([points_shown(41, i, 3) for i in range(3)])
     assert sorted(drawn) == list(range(41))
 
 

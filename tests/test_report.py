@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import sgdlimit as sl
 from fakes import runs, theory
 from sgdlimit.results import report
-from sgdlimit.results.report import flat, spoken
+from sgdlimit.show.words import flat, spoken
 
 
 class Loads(HTMLParser):

@@ -430,7 +430,7 @@ def _tell(console: Console, entries: list[Entry]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from .plot import panels
+    from .results.panels import panels
     from .results.report import finals
 
     shown = panels({entry.name: (entry.theory, entry.runs) for entry in entries})

@@ -25,8 +25,11 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import special
 
+from .checks import array as _array
+from .checks import number as _number
+from .checks import positive as _positive
 from .errors import InputError, nearest, refuse
-from .learning.problem import Gumbel, Logistic, NoiseLaw, NoNoise, Normal, Penalty, Scaled, StudentT, Uniform, _array, _number, _positive
+from .learning.problem import Gumbel, Logistic, NoiseLaw, NoNoise, Normal, Penalty, Scaled, StudentT, Uniform
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from .checks import number as _number
+from .checks import positive as _positive
 from .errors import refuse
-from .learning.problem import _number, _positive
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ from bokeh.core.validation.warnings import MISSING_RENDERERS
 from bokeh.models import ColorBar, ColumnDataSource, DataRange1d, LinearColorMapper, Range1d
 from bokeh.palettes import Viridis256
 
-from ..plot import COLOURS, Panel, panels_of, points_shown
 from ..results import Result
-from ..show.interactive import DASHES, data_of, dynamics_look, frame, hover, runs_renderers, theory_renderers
+from ..results.panels import Panel, panels_of
+from ..show.interactive import DASHES, data, dynamics_look, frame, hover, runs_renderers, theory_renderers
+from ..show.looks import COLOURS, Curve
 
 silence(MISSING_RENDERERS)  # pictures are on the page before their curves are
 
@@ -53,15 +54,15 @@ class Curves:
     def show(self, kind: str, result: Result, theory: bool) -> None:
         which = list(self.names).index(kind)
         drawn, renderers = (self.theory, theory_renderers) if theory else (self.runs, runs_renderers)
-        keep = slice(None) if theory else points_shown(result.dataset.sizes["time"], which, len(self.names))
-        data: list[dict[str, Any]] = [_bounded(data_of(result, panel, keep), result) for panel in self.panels]
+        curves = [Curve(*panel.values(result), which, self.names[kind], not theory) for panel in self.panels]
+        filled: list[dict[str, Any]] = [_bounded(data(curve.thinned(which, len(self.names))), result) for curve in curves]
         if kind not in drawn:
-            sources = [ColumnDataSource(part) for part in data]
+            sources = [ColumnDataSource(part) for part in filled]
             drawn[kind] = [
                 (source, renderers(plot, which, self.names[kind], source)) for plot, source in zip(self.plots, sources, strict=True)
             ]
             return
-        for (source, lines), part in zip(drawn[kind], data, strict=True):
+        for (source, lines), part in zip(drawn[kind], filled, strict=True):
             source.data = part
             _fade(lines, 1.0)
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ..plot import _density, _edges
 from ..results import Simulation, Solution
 from ..results.laws import chosen_times, drawn, signs
+from ..show.densities import density, histogram
+from ..show.densities import edges as edges_of
 
 PATHS = 6000  # behind a picture
 PLACES = 201
@@ -36,16 +37,16 @@ def _pictures(theory: np.ndarray, fresh: np.ndarray | None, real: np.ndarray | N
     """A row for every direction, a column for every time, from `(path, time, student)`."""
     rows = []
     for i in range(theory.shape[2]):
-        edges = _edges([one for one in (theory, fresh, real) if one is not None], i)
+        edges = edges_of([one for one in (theory, fresh, real) if one is not None], i)
         places = np.linspace(edges[0], edges[-1], PLACES)
         row = []
         for j in range(theory.shape[1]):
-            one: dict[str, Any] = {"x": places, "y": _density(theory[:, j, i], places), "fresh": None, "edges": None, "share": None}
+            one: dict[str, Any] = {"x": places, "y": density(theory[:, j, i], places), "fresh": None, "edges": None, "share": None}
             if fresh is not None:
-                one["fresh"] = _density(fresh[:, j, i], places)
+                one["fresh"] = density(fresh[:, j, i], places)
             if real is not None:
                 one["edges"] = edges
-                one["share"] = np.histogram(real[:, j, i], edges)[0] / (real.shape[0] * np.diff(edges))
+                one["share"] = histogram(real[:, j, i], edges)
             row.append(one)
         rows.append(row)
     return rows

@@ -15,8 +15,8 @@ import panel as pn
 from panel.io.state import set_curdoc
 
 from ..errors import InputError, SolveError
-from ..plot import Panel, panels_of
 from ..results import Result, Simulation, Solution
+from ..results.panels import Panel, panels_of
 from .choices import (
     CHEAPEST,
     DYNAMICS,

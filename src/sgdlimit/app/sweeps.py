@@ -12,9 +12,9 @@ from bokeh.models import ColorBar, ColumnDataSource, HoverTool, LinearColorMappe
 from bokeh.palettes import Viridis256
 
 from ..errors import InputError
-from ..plot import BAND
 from ..results import CURVES
 from ..show.interactive import dynamics_look, frame
+from ..show.looks import BAND
 from ..sweep.reading import Axis, Reading, cell_edges, read, sorted_axes
 from .figures import card
 

@@ -1,4 +1,4 @@
-"""Parts of figures that several claims share, in the house style of `plot`."""
+"""Parts of figures that several claims share, in the house style of `show`."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from ..plot import BAND, COLOURS, DASHES, _look, _points, _style
+from ..show.looks import BAND, COLOURS, DASHES, look
+from ..show.paper import marks, style
 from .claims import Numbers
 
 __all__ = ["BAND", "COLOURS", "DASHES", "band", "exact", "guide", "legend", "logarithmic", "look", "panel_letters", "panels", "points"]
-
-look = _look
 
 
 @contextmanager
 def panels(columns: int, rows: int = 1, width: float = 3.35, height: float = 2.75, **share: Any) -> Iterator[tuple[Any, np.ndarray]]:
     """A figure and its axes `(rows, columns)`, drawn in the house style."""
-    with _style():
+    with style():
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(width * columns, height * rows))
@@ -37,7 +36,7 @@ def panel_letters(axes: Any) -> None:
 
 def points(axis: Any, x: Any, y: Any, se: Any, i: int, label: str | None = None) -> None:
     """Measured points with bars of two standard errors."""
-    axis.errorbar(x, y, BAND * np.asarray(se), label=label, **_points(look(i)))
+    axis.errorbar(x, y, BAND * np.asarray(se), label=label, **marks(look(i)))
 
 
 def band(axis: Any, x: Any, curve: Numbers, i: int, label: str | None = None) -> None:

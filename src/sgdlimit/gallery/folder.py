@@ -26,6 +26,7 @@ from typing import Any
 from ..errors import InputError
 from ..files import replacing
 from ..settings.folder import _writable
+from ..show.page import render
 from ..version import __version__
 from .claims import CLAIMS, Check, Claim, Numbers, Plan, Progress, Verdict
 
@@ -119,7 +120,7 @@ def _described(plan: Plan, numbers: Numbers, verdict: Verdict, cpu: float, wall:
 
 def write(folder: Path, finished: Finished) -> None:
     """Everything that follows from the numbers: their verdict, the figure, the page."""
-    from .. import plot
+    from ..show.paper import save
 
     plan = finished.plan
     described = _described(plan, finished.numbers, finished.verdict, finished.cpu_seconds, finished.wall_seconds)
@@ -127,7 +128,7 @@ def write(folder: Path, finished: Finished) -> None:
     _put(folder / "settings.toml", plan.text)
     figure = plan.claim.draw(finished.numbers)
     for name in ("figure.svg", "figure.png"):
-        plot.save(figure, folder / name)
+        save(figure, folder / name)
     _put(folder / "page.html", page(finished, (folder / "figure.png").read_bytes()))
 
 
@@ -135,7 +136,9 @@ def page(finished: Finished, picture: bytes) -> str:
     """One claim's page as HTML; nothing on it is fetched from anywhere."""
     claim, verdict = finished.claim, finished.verdict
     head, *body = claim.table(finished.numbers)
-    return _template("claim.html").render(
+    return render(
+        "sgdlimit.gallery",
+        "claim.html",
         claim=claim,
         verdict=verdict,
         checks=[row(one) for one in verdict.checks],
@@ -166,14 +169,7 @@ def write_index(path: Path) -> None:
     """Links to all claims that are there, in the gallery's order."""
     found = [(name, there) for name in CLAIMS if (there := _read(path / name)) is not None and (path / name / "page.html").exists()]
     rows = [{"name": name, **{key: there[key] for key in ("title", "holds", "verdict", "cpu_seconds", "fast")}} for name, there in found]
-    _put(path / "index.html", _template("index.html").render(claims=rows, footer=f"sgdlimit {__version__}."))
-
-
-def _template(name: str) -> Any:
-    from jinja2 import ChoiceLoader, Environment, PackageLoader
-
-    loader = ChoiceLoader([PackageLoader("sgdlimit.gallery", "."), PackageLoader("sgdlimit.show", ".")])
-    return Environment(loader=loader, autoescape=True).get_template(name)
+    _put(path / "index.html", render("sgdlimit.gallery", "index.html", claims=rows, footer=f"sgdlimit {__version__}."))
 
 
 def _read(folder: Path) -> dict[str, Any] | None:

@@ -13,9 +13,9 @@ import sgdlimit as sl
 
 from ..errors import InputError, refuse
 from ..learning.problem import Problem
-from ..plot import _density
 from ..settings.config import ProblemSpec
 from ..settings.training import Count
+from ..show.densities import density
 from .approach import ALLOWED_BIAS
 from .claims import Check, Claim, Numbers, Progress, Verdict
 from .figures import COLOURS, DASHES, band, exact, legend, look, panels, points
@@ -107,7 +107,7 @@ def _laws(drawn: Numbers) -> Numbers:
     moments = {name: {kind: _moments(drawn[name][kind]) for kind in ("theory", "runs")} for name in NAMES}
     pictures = {
         name: {
-            "density": _density(drawn[name]["theory"], places).tolist(),
+            "density": density(drawn[name]["theory"], places).tolist(),
             "histogram": (np.histogram(drawn[name]["runs"], edges)[0] / (len(drawn[name]["runs"]) * np.diff(edges))).tolist(),
         }
         for name in NAMES

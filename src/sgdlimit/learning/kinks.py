@@ -12,17 +12,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..checks import root
 from ..errors import refuse
 from .dynamics import SME, Dynamics, GradientFlow
 
-if TYPE_CHECKING:
-    from .problem import Problem
+Problem = Any  # a `problem.Problem`; that asks here for its kinks, so it stands above
 
 LINES, INTERVALS = 32, 16
 HALVINGS = 32  # down to 1e-10 of a line: what changes there jumps as far as the theory is concerned
@@ -100,8 +100,6 @@ def stuck(problem: Problem) -> bool:
 
 def _jump_at_zero(problem: Problem) -> np.ndarray:
     """Change of the gradient across `r_a = 0` at the start, relative to its size, for each row a `(k,)`, on average over labels."""
-    from .problem import root
-
     rng = np.random.default_rng(0x418)
     u = rng.random((LABELS, problem.noise_size)) if problem.noise_size else np.full((LABELS, math.prod(problem.noise.shape)), 0.5)
     r_star = rng.standard_normal((LABELS, problem.k_star)) @ root(problem.rho).T
@@ -128,8 +126,6 @@ def _choose(yes: np.ndarray, one: _Ends, other: _Ends) -> _Ends:
 
 def _lines(problem: Problem) -> tuple[np.ndarray, ...]:
     """Start and direction `(L, k)` of the lines, with a teacher's pre-activation and a noise draw for each."""
-    from .problem import root
-
     rng = np.random.default_rng(0x417)
     u = rng.random((LINES, problem.noise_size)) if problem.noise_size else np.full((LINES, math.prod(problem.noise.shape)), 0.5)
     r_star = rng.standard_normal((LINES, problem.k_star)) @ root(problem.rho).T

@@ -110,9 +110,9 @@ class Recommendation:
     def plot(self, ax: Axes | None = None) -> Axes:
         """Expected test and train risk by epoch with their bands, the epoch to stop at, and what was measured if there is a
         verification. `ax` are Matplotlib axes, by default new ones; they are returned."""
-        from ..results import drawing
+        from . import drawing
 
-        return drawing.recommendation(self, ax)
+        return drawing.curves(self, ax)
 
     def __str__(self) -> str:
         from .report import sentences
@@ -120,9 +120,9 @@ class Recommendation:
         return "\n".join(sentences(self))
 
     def _repr_html_(self) -> str:
-        from ..show import html as notebook
+        from . import drawing
 
-        return notebook.recommendation(self)
+        return drawing.html_of(self)
 
 
 def recommend(

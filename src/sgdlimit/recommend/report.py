@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..files import replacing
+from ..show.page import render
+from ..show.page import write as keep
+from ..version import __version__
 
 if TYPE_CHECKING:
     from .api import Recommendation
@@ -163,29 +164,17 @@ def tables(r: Recommendation) -> Any:
 
 def write(path: str | os.PathLike[str], r: Recommendation) -> None:
     """Write the page; it appears whole or not at all."""
-    text = page(r)
-    with replacing(Path(path)) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    keep(path, page(r))
 
 
 def page(r: Recommendation) -> str:
     """The whole page as HTML; nothing on it is fetched from anywhere."""
-    from bokeh.embed import components
-    from bokeh.resources import Resources
-    from jinja2 import ChoiceLoader, Environment, PackageLoader
-    from markupsafe import Markup
-
-    from ..version import __version__
-
-    script, figures = components((_curves(r), _sweep(r), *([_signal(r)] if len(r.estimate.eigenvalues) > 1 else [])))
-    loader = ChoiceLoader([PackageLoader("sgdlimit.recommend", "."), PackageLoader("sgdlimit.show", ".")])
-    template = Environment(loader=loader, autoescape=True).get_template("recommend.html")
     first, *rest = sentences(r)
-    return template.render(
+    return render(
+        "sgdlimit.recommend",
+        "recommend.html",
+        (_curves(r), _sweep(r), *([_signal(r)] if len(r.estimate.eigenvalues) > 1 else [])),
         title=f"Training {r.target}: what to expect",
-        resources=Markup(Resources(mode="inline", components=["bokeh"]).render()),
-        script=Markup(script),
-        figures=[Markup(figure) for figure in figures],
         headline=first,
         sentences=[line for line in rest if not line.startswith("Trust:")],
         verdict=r.trust.verdict,

@@ -1,10 +1,6 @@
 """What comes back, what follows from it, and how it is held against real runs; each result draws itself."""
 
 from .result import (
-    CURVES,
-    KERNELS,
-    LONG_NAMES,
-    PATHS_KEPT,
     Kept,
     Result,
     Simulation,
@@ -16,6 +12,7 @@ from .result import (
     output_times,
     path_dataset,
 )
+from .schema import CURVES, KERNELS, LONG_NAMES, PATHS_KEPT
 
 __all__ = [
     "CURVES",

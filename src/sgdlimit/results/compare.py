@@ -8,19 +8,17 @@ removes; `bias / d` of each curve's scale is allowed for it, and said.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 import numpy as np
 import xarray as xr
 
 from ..checks import number
 from ..errors import InputError, refuse
-from .result import CURVES, Result, Simulation, Solution
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from .result import Result, Simulation, Solution
+from .schema import CURVES, entries
+from .verdict import Verdict
 
 # Measured on the reference problems at d = 2000 and 4000: a few parts in a thousand at d = 4000.
 BIAS = 20.0
@@ -46,8 +44,12 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """`agree`, `verdict` (one sentence) and `table` (one `Row` per observable); `str()` shows them all."""
+class Comparison(Verdict):
+    """`agree`, `verdict` (one sentence) and `table` (one `Row` per observable); `str()` shows them all.
+
+    `plot()` draws for each observable, at the time where it uses up most of what is allowed, its joint standard errors beyond the
+    finite-size bias, with a mark at what chance explains.
+    """
 
     agree: bool
     verdict: str
@@ -56,26 +58,22 @@ class Comparison:
     level: float
     allowance: float
 
-    def __str__(self) -> str:
-        head = f"{'observable':<20}{'of scale':>9}{'deviation':>13}{'beyond bias':>13}{'chance':>10}{'at t':>8}   agrees"
-        lines = [
-            f"{row.observable:<20}{row.relative:>9.2%}{row.deviation:>10.2f} se{row.excess:>10.2f} se{row.allowed:>7.1f} se"
-            f"{row.time:>8.3g}   {'yes' if row.agree else 'NO'}"
+    title: ClassVar[str] = "Theory against real runs"
+    head: ClassVar[tuple[str, ...]] = ("observable", "of scale", "deviation", "beyond bias", "chance", "at t", "agrees")
+
+    @property
+    def measure(self) -> str:
+        return f"joint standard errors beyond {self.allowance:.2%} of scale"
+
+    def cells(self) -> list[tuple[str, ...]]:
+        return [
+            (row.observable, f"{row.relative:.2%}", f"{row.deviation:.2f} se", f"{row.excess:.2f} se",
+             f"{row.allowed:.1f} se", f"{row.time:.3g}", "yes" if row.agree else "NO")
             for row in self.table
-        ]
-        return "\n".join([head, *lines, "", self.verdict])
+        ]  # fmt: skip
 
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """A bar for each observable, at the time where it uses up most of what is allowed: its joint standard errors beyond the
-        finite-size bias, and a mark at what chance explains. `ax` are Matplotlib axes, by default new ones; they are returned."""
-        from . import drawing
-
-        return drawing.comparison(self, ax)
-
-    def _repr_html_(self) -> str:
-        from ..show import html as notebook
-
-        return notebook.comparison(self)
+    def bars(self) -> list[tuple[str, float, float, bool]]:
+        return [(f"{row.observable.replace('_', ' ')}, t = {row.time:.3g}", row.excess, row.allowed, row.agree) for row in self.table]
 
 
 def compare(theory: Solution, runs: Simulation, level: float = 0.01, bias: float = BIAS) -> Comparison:
@@ -109,19 +107,6 @@ def compare(theory: Solution, runs: Simulation, level: float = 0.01, bias: float
     return Comparison(
         agree, _verdict(rows, agree, count, level, allowance, float(real["time"][-1]), theory, runs), rows, count, level, allowance
     )
-
-
-def entries(ds: xr.Dataset, curve: str) -> Iterator[tuple[str, dict[str, int]]]:
-    """The distinct entries of an observable, `(name, index)`: scalars as they are, half of a symmetric matrix."""
-    dims = CURVES[curve][1:]
-    if not dims:
-        yield curve, {}
-        return
-    rows, columns = (ds.sizes[dim] for dim in dims)
-    for a in range(rows):
-        for b in range(a if curve == "self_overlap" else 0, columns):
-            name = curve if rows == columns == 1 else f"{curve}[{a},{b}]"
-            yield name, {dims[0]: a, dims[1]: b}
 
 
 @dataclass(frozen=True)

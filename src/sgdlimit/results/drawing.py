@@ -1,50 +1,37 @@
-"""What `.plot()` of a result draws: one kind of result into one pair of axes, the user's own or new ones of pyplot.
+"""What `.plot()` and notebooks show of one result.
 
-Fonts and frames are left to the user's Matplotlib settings; colours, dashes and markers are those of `plot`.
+Fonts and frames are left to the user's Matplotlib settings; colours, dashes and markers are those of `show`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
+import xarray as xr
 
 from ..errors import nearest, refuse
-from ..plot import BAND, _look, _points, points_shown
-from .compare import Comparison
-from .laws import LawComparison
-from .result import KERNELS, Result, Simulation
+from ..show import html, paper, words
+from ..show.looks import Curve
+from .panels import Panel, caption, draw, panels
+from .schema import KERNELS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from ..recommend import Recommendation
-
 DEFAULT = ("test_risk", "train_risk")
-GOOD, BAD = "#009E73", "#D55E00"
+MOST_PANELS = 6  # in a notebook
 
-# Which colour a curve got in which axes, so that real runs get that of their theory, and another dynamics another one.
+# Which look a curve got in which axes, so that real runs get that of their theory, and another dynamics another one.
 _GIVEN: WeakKeyDictionary[Any, dict[tuple[str, ...], int]] = WeakKeyDictionary()
 
 
-def axes(ax: Axes | None) -> Axes:
-    """`ax`, or the axes of a new pyplot figure."""
-    if ax is None:
-        from matplotlib import pyplot
-
-        return pyplot.subplots(figsize=(5.4, 3.5), layout="constrained")[1]
-    from matplotlib.axes import Axes
-
-    if not isinstance(ax, Axes):
-        raise refuse("ax", "be Matplotlib axes", ax, "fig, ax = pyplot.subplots(); result.plot(ax=ax)")
-    return ax
-
-
-def curves(result: Result, names: Sequence[str], ax: Axes | None = None, label: str | None = None) -> Axes:
-    """Curves over time, see `Result.plot`."""
-    ds = result.dataset
+def curves(ds: xr.Dataset, names: Sequence[str], ax: Axes | None, who: str, label: str | None, measured: bool) -> Axes:
+    """Curves over time, see `Result.plot`; `who` is what the legend calls the result, `label` what the user does."""
     known = [str(name) for name, value in ds.data_vars.items() if f"{name}_se" in ds and name not in KERNELS and "time" in value.dims]
     for name in names:
         if name in KERNELS:
@@ -52,18 +39,13 @@ def curves(result: Result, names: Sequence[str], ax: Axes | None = None, label: 
         if name not in known:
             raise refuse("curves", "be in `result.dataset` with a standard error", name, nearest(str(name), known))
     drawn = [(name, index, text) for name in names or DEFAULT for index, text in _entries(ds, name)]
-    axis, who = axes(ax), ds.attrs.get("dynamics", type(result).__name__) if label is None else label
+    axis = paper.axes(ax)
     given = _GIVEN.setdefault(axis, {})
     for name, index, text in drawn:
-        look = _look(given.setdefault((who, text), len(given)))
-        time, value, se = ds["time"].values, ds[name].isel(index).values, ds[f"{name}_se"].isel(index).values
         called = who if label is not None and len(drawn) == 1 else f"{text}, {who}"
-        if isinstance(result, Simulation):
-            keep = points_shown(len(time), 0, 1)
-            axis.errorbar(time[keep], value[keep], BAND * se[keep], label=f"{called}, real runs", **_points(look))
-        else:
-            axis.fill_between(time, value - BAND * se, value + BAND * se, color=look["color"], alpha=0.22, linewidth=0)
-            axis.plot(time, value, color=look["color"], dashes=look["dashes"], linewidth=1.4, label=called)
+        values = ds["time"].values, ds[name].isel(index).values, ds[f"{name}_se"].isel(index).values
+        number = given.setdefault((who, text), len(given))
+        paper.curve(axis, Curve(*values, number, f"{called}, real runs" if measured else called, measured).thinned(0, 1))
     axis.set_xlabel("time $t$")
     if not axis.get_ylabel():
         axis.set_ylabel(drawn[0][2] if len(drawn) == 1 else _common(names or DEFAULT))
@@ -71,10 +53,10 @@ def curves(result: Result, names: Sequence[str], ax: Axes | None = None, label: 
     return axis
 
 
-def _entries(ds: Any, name: str) -> list[tuple[dict[str, int], str]]:
+def _entries(ds: xr.Dataset, name: str) -> list[tuple[dict[str, int], str]]:
     """The entries of a curve, of a symmetric matrix each once, with what to call them; directions count from one, as papers do."""
     value, spoken = ds[name], name.replace("_", " ")
-    dims = [dim for dim in value.dims if dim != "time"]
+    dims = [str(dim) for dim in value.dims if dim != "time"]
     sizes = [value.sizes[dim] for dim in dims]
     found = []
     for place in np.ndindex(*sizes):
@@ -89,58 +71,47 @@ def _common(names: Sequence[str]) -> str:
     return "risk" if all(name.endswith("risk") for name in names) else ", ".join(name.replace("_", " ") for name in names)
 
 
-def comparison(found: Comparison, ax: Axes | None = None) -> Axes:
-    """How much of what chance explains each observable uses up, see `Comparison.plot`."""
-    rows = [(f"{row.observable.replace('_', ' ')}, t = {row.time:.3g}", row.excess, row.allowed, row.agree) for row in found.table]
-    return _bars(rows, axes(ax), f"joint standard errors beyond {found.allowance:.2%} of scale")
+# --- in a notebook -----------------------------------------------------------------------------------------------------------
 
 
-def law_comparison(found: LawComparison, ax: Axes | None = None) -> Axes:
-    """Distances between laws, see `LawComparison.plot`."""
-    rows = [(f"{row.law}, t = {row.time:.3g}", row.ks, row.allowed, row.agree) for row in found.table]
-    return _bars(rows, axes(ax), "Kolmogorov-Smirnov distance")
+def page(result: Any) -> str:
+    """Of a `Result`: curves, status, settings and diagnostics."""
+    kind = "Real runs" if result.measured else "Theory"
+    settings = dict(result.dataset.attrs)
+    title = f"{kind}: {settings.pop('dynamics', '')}".removesuffix(": ")
+    colour = html.GOOD if result.status.code == "done" else html.BAD
+    settings.setdefault("horizon", float(result.dataset["time"].values[-1]))
+    told = words.flat({"settings": settings, "diagnostics": dict(result.diagnostics)})
+    verdict = html.verdict(result.status.code, result.status.message, colour)
+    return html.frame(html.title(title), verdict, _pictures(result), html.more("Settings and diagnostics", told))
 
 
-def _bars(rows: Sequence[tuple[str, float, float, bool]], axis: Axes, what: str) -> Axes:
-    """One bar a row, with a mark where chance ends; what has no bound, as an exact start has, ends at the frame."""
-    names, values, bounds, agree = (list(column) for column in zip(*rows, strict=True))
-    places = np.arange(len(rows))
-    finite = [x for x in (*values, *bounds) if np.isfinite(x)]
-    most = 1.15 * max(finite, default=0.0) or 1.0
-    for good, label in ((True, "agrees"), (False, "does not agree")):
-        which = [i for i in places if bool(agree[i]) == good]
-        if which:
-            widths = [min(values[i], most) for i in which]
-            axis.barh(which, widths, 0.5, label=label, color=GOOD if good else BAD, edgecolor="white", hatch="" if good else "///")
-    axis.plot(bounds, places, linestyle="none", marker="|", markersize=14, markeredgewidth=1.6, color="0.45", label="chance explains")
-    axis.set(xlim=(0.0, most), xlabel=what, yticks=places, ylim=(len(rows) - 0.4, -0.6))
-    axis.set_yticklabels(names)
-    axis.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
-    return axis
+def _pictures(result: Any) -> str:
+    """The first panels, small; nothing without Matplotlib."""
+    if find_spec("matplotlib") is None:
+        return ""
+    results: Any = {"": (None, result) if result.measured else (result, None)}
+    every = panels(results)
+    shown, left = every[:MOST_PANELS], len(every) - MOST_PANELS
+    columns = 2 if len(shown) <= 4 else 3
+
+    def small(figure: Any) -> None:
+        axes = figure.subplots(-(-len(shown) // columns), columns, squeeze=False, sharex=True).ravel()
+        for axis, panel in zip(axes, shown, strict=False):
+            draw(axis, panel, results)
+        for i, axis in enumerate(axes):
+            if i >= len(shown):
+                axis.set_axis_off()
+            elif i + columns >= len(shown):
+                axis.set_xlabel("time $t$")
+                axis.tick_params(labelbottom=True)
+
+    note = caption(results) + (f" {left} more curves are in .dataset." if left > 0 else "")
+    height = 1.7 * -(-len(shown) // columns) + 0.3
+    return html.svg(small, (6.4, height), _spoken(result, shown)) + f"<div style='opacity:.75;font-size:.88em'>{escape(note)}</div>"
 
 
-def recommendation(found: Recommendation, ax: Axes | None = None) -> Axes:
-    """Expected risks by epoch, see `Recommendation.plot`."""
-    axis, expected = axes(ax), found.expected
-    for i, name in enumerate(("test", "train")):
-        look = _look(i)
-        axis.fill_between(
-            expected["epoch"], expected[f"{name}_low"], expected[f"{name}_high"], color=look["color"], alpha=0.22, linewidth=0
-        )
-        axis.plot(
-            expected["epoch"], expected[name], color=look["color"], dashes=look["dashes"], linewidth=1.4, label=f"{name} risk, expected"
-        )
-        if found.verification is not None:
-            measured = found.scale * getattr(found.verification.trained, name)[:, : len(expected["epoch"])]
-            mean = np.where(np.isfinite(measured).all(0), measured.mean(0), np.nan)
-            keep = points_shown(len(mean), i, 2)
-            axis.plot(expected["epoch"][keep], mean[keep], label=f"{name} risk, measured", **_dots(look))
-    axis.axvline(found.advice.epochs, color="0.5", linestyle=":", linewidth=1.2, label=f"stop after {found.advice.epochs}")
-    axis.locator_params(axis="x", integer=True)
-    axis.set(xlabel="epoch", ylabel="log-loss" if found.loss == "logistic" else "half squared error")
-    axis.legend(frameon=False)
-    return axis
-
-
-def _dots(look: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in _points(look).items() if key not in ("elinewidth", "capsize", "capthick")}
+def _spoken(result: Any, shown: Sequence[Panel]) -> str:
+    """The picture in words, for those who do not see it: each curve's last value."""
+    values = ((panel.text, *panel.values(result)[1:]) for panel in shown)
+    return "At the end: " + ", ".join(f"{text} {words.spoken(float(value[-1]), float(se[-1]))}" for text, value, se in values if len(value))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 import numpy as np
 import xarray as xr
@@ -17,9 +17,7 @@ import xarray as xr
 from ..checks import array, number
 from ..errors import InputError, refuse
 from .result import Simulation, Solution
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from .verdict import Verdict
 
 DRAWN = 20_000  # theory's paths
 TIMES = 3  # compared by default
@@ -39,8 +37,12 @@ class LawRow:
 
 
 @dataclass(frozen=True)
-class LawComparison:
-    """`agree`, `verdict` (one sentence) and `table` (a `LawRow` for each law and time); `str()` shows them all."""
+class LawComparison(Verdict):
+    """`agree`, `verdict` (one sentence) and `table` (a `LawRow` for each law and time); `str()` shows them all.
+
+    `plot()` draws for each law and time the Kolmogorov-Smirnov distance, with a mark at what chance explains; `sl.plot.weights` and
+    `sl.plot.margins` draw the laws themselves.
+    """
 
     agree: bool
     verdict: str
@@ -48,25 +50,18 @@ class LawComparison:
     level: float
     taken: int
 
-    def __str__(self) -> str:
-        head = f"{'law of':<14}{'at t':>8}{'KS':>9}{'chance':>9}{'Wasserstein':>14}   agrees"
-        lines = [
-            f"{row.law:<14}{row.time:>8.3g}{row.ks:>9.4f}{row.allowed:>9.4f}{row.wasserstein:>11.4f} sd   {'yes' if row.agree else 'NO'}"
+    title: ClassVar[str] = "Laws of weights and samples, theory against real runs"
+    head: ClassVar[tuple[str, ...]] = ("law of", "at t", "Kolmogorov-Smirnov", "chance", "Wasserstein", "agrees")
+    measure: ClassVar[str] = "Kolmogorov-Smirnov distance"
+
+    def cells(self) -> list[tuple[str, ...]]:
+        return [
+            (row.law, f"{row.time:.3g}", f"{row.ks:.4f}", f"{row.allowed:.4f}", f"{row.wasserstein:.4f} sd", "yes" if row.agree else "NO")
             for row in self.table
         ]
-        return "\n".join([head, *lines, "", self.verdict])
 
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """A bar for each law and time: the Kolmogorov-Smirnov distance, and a mark at what chance explains. `ax` are Matplotlib axes,
-        by default new ones; they are returned. `sl.plot.weights` and `sl.plot.margins` draw the laws themselves."""
-        from . import drawing
-
-        return drawing.law_comparison(self, ax)
-
-    def _repr_html_(self) -> str:
-        from ..show import html as notebook
-
-        return notebook.law_comparison(self)
+    def bars(self) -> list[tuple[str, float, float, bool]]:
+        return [(f"{row.law}, t = {row.time:.3g}", row.ks, row.allowed, row.agree) for row in self.table]
 
 
 def laws(theory: Solution, runs: Simulation, times: Any = None, n: int = 2000, level: float = 0.01, seed: int = 0) -> LawComparison:

@@ -1,17 +1,17 @@
-"""Fill `page.html`. Everything a user wrote is escaped; nothing on the page is fetched from anywhere."""
+"""One self-contained HTML page per run: curves to explore, settings, verdicts, how it ended and how long it took."""
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from ..files import replacing
-from ..plot import Panel, caption, panels
+from ..show.page import render
+from ..show.page import write as keep
+from ..show.words import flat, short, spoken
 from .compare import Comparison
+from .panels import Pairs, Panel, caption, panels
 from .result import Result, Simulation, Solution
 
 
@@ -27,9 +27,7 @@ class Entry:
 
 def write(path: str | os.PathLike[str], title: str, entries: Sequence[Entry], settings: Mapping[str, Any], footer: str = "") -> None:
     """Write `page(...)`; the file appears whole or not at all."""
-    text = page(title, entries, settings, footer)
-    with replacing(Path(path)) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    keep(path, page(title, entries, settings, footer))
 
 
 def page(title: str, entries: Sequence[Entry], settings: Mapping[str, Any], footer: str = "") -> str:
@@ -41,25 +39,13 @@ def page(title: str, entries: Sequence[Entry], settings: Mapping[str, Any], foot
         settings: nested; shown as a table of dotted names.
         footer: one sentence at the end, e.g. the version and the fingerprint of the settings.
     """
-    from bokeh.embed import components
-    from bokeh.resources import Resources
-    from jinja2 import ChoiceLoader, Environment, PackageLoader
-    from markupsafe import Markup
-
-    from ..show.interactive import draw
-
     results = {entry.name: (entry.theory, entry.runs) for entry in entries}
     shown = panels(results)
-    script, (legend, *figures) = components(draw(results))
-    template = Environment(
-        loader=ChoiceLoader([PackageLoader("sgdlimit.results", "."), PackageLoader("sgdlimit.show", ".")]), autoescape=True
-    ).get_template("report.html")
-    return template.render(
+    return render(
+        "sgdlimit.results",
+        "report.html",
+        pictures(results, shown),
         title=title,
-        resources=Markup(Resources(mode="inline", components=["bokeh"]).render()),
-        script=Markup(script),
-        legend=Markup(legend),
-        figures=[Markup(figure) for figure in figures],
         has_runs=any(entry.runs is not None for entry in entries),
         caption=caption(results),
         observables=[panel.text for panel in shown],
@@ -69,6 +55,22 @@ def page(title: str, entries: Sequence[Entry], settings: Mapping[str, Any], foot
         settings=list(flat(settings)),
         footer=footer,
     )
+
+
+def pictures(results: Pairs, shown: Sequence[Panel]) -> list[Any]:
+    """The legend, then a Bokeh figure for each panel; they share the time. A click on the legend hides a dynamics in all of them."""
+    from ..show import interactive
+
+    legend, switches = interactive.legend(list(results))
+    shared, drawn = None, [legend]
+    for panel in shown:
+        plot = interactive.frame("time t", panel.text, 310, **({} if shared is None else {"x_range": shared}))
+        shared = shared or plot.x_range
+        for curve in panel.drawn(results):
+            for renderer in interactive.curve(plot, curve):
+                switches[curve.name].js_link("visible", renderer, "visible")
+        drawn.append(plot)
+    return drawn
 
 
 def _both(entry: Entry) -> list[tuple[str, Result]]:
@@ -93,7 +95,7 @@ def _ended(name: str, result: Result) -> dict[str, str]:
         "code": result.status.code,
         "status": str(result.status),
         "seconds": "" if seconds is None else f"{seconds:.1f}",
-        "diagnostics": "; ".join(f"{key} {_short(value)}" for key, value in told.items() if key not in known),
+        "diagnostics": "; ".join(f"{key} {short(value)}" for key, value in told.items() if key not in known),
     }
 
 
@@ -101,38 +103,3 @@ def seconds_of(result: Result) -> float | None:
     """Wall time of a result, if it says so."""
     told = result.diagnostics
     return next((float(told[key]) for key in ("wall_seconds", "seconds") if key in told), None)
-
-
-def spoken(value: float, se: float, brief: bool = False) -> str:
-    """`0.2372 ± 0.0011`, or briefly `0.2372(11)`: two digits of the error."""
-    if not se > 0 or not math.isfinite(value):
-        return f"{value:.4g}"
-    digits = min(max(1 - math.floor(math.log10(se)), 0), 8)
-    if brief and se < 1:
-        return f"{value:.{digits}f}({round(se * 10**digits)})"
-    return f"{value:.{digits}f} ± {se:.{digits}f}"
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key} {_short(v)}" for key, v in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_short(v) for v in value[:8]) + (", ..." if len(value) > 8 else "") + "]"
-    return str(value)
-
-
-def flat(settings: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:
-    """Nested settings as `(dotted name, value)`; what was not given is left out."""
-    rows = []
-    for key, value in settings.items():
-        name = f"{above}.{key}" if above else str(key)
-        if isinstance(value, Mapping):
-            rows += flat(value, name)
-        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
-            for i, item in enumerate(value):
-                rows += flat(item, f"{name}[{i}]")
-        elif value is not None and value != "":
-            rows.append((name, _short(value)))
-    return rows

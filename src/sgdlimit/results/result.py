@@ -11,47 +11,19 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import xarray as xr
 
+from ..checks import array, positive
 from ..errors import InputError, refuse
 from ..files import replacing
-from .derived import DERIVED, DERIVED_NAMES, derive
+from .derived import DERIVED, derive
+from .schema import CURVES, KERNELS, LONG_NAMES, PATHS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-CURVES: dict[str, tuple[str, ...]] = {
-    "self_overlap": ("time", "student", "student_"),
-    "overlap": ("time", "student", "teacher"),
-    "train_risk": ("time",),
-    "test_risk": ("time",),
-}
-KERNELS: dict[str, tuple[str, ...]] = {
-    "correlation": ("time", "time_", "student", "student_"),
-    "response": ("time", "time_", "student", "student_"),
-}
-LONG_NAMES = {
-    "self_overlap": "self-overlap E[w w^T]",
-    "overlap": "overlap E[w r*^T]",
-    "train_risk": "train risk",
-    "test_risk": "test risk",
-    "correlation": "correlation E[theta_t theta_s^T]",
-    "response": "response of theta_t to a kick at s",
-} | DERIVED_NAMES
-
-PATHS: dict[str, tuple[str, ...]] = {
-    "r": ("path", "time", "student"),
-    "w": ("path", "time", "student"),
-    "r_star": ("path", "teacher"),
-    "theta": ("path", "time", "student"),
-    "theta_star": ("path", "teacher"),
-    "eigenvalue": ("path",),
-    "repeat": ("path",),
-}
-PATHS_KEPT = 20_000  # samples, and coordinates, of a simulation
 
 StatusCode = Literal["done", "inaccurate", "diverged"]
 
@@ -74,6 +46,7 @@ class Result:
     dataset: xr.Dataset
     status: Status
     diagnostics: Mapping[str, Any]
+    measured: ClassVar[bool] = False  # whether it is of real runs
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one NetCDF file. The file appears whole or not at all: it is written beside and renamed."""
@@ -109,7 +82,8 @@ class Result:
         """
         from . import drawing
 
-        return drawing.curves(self, curves, ax, label)
+        who = self.dataset.attrs.get("dynamics", type(self).__name__) if label is None else label
+        return drawing.curves(self.dataset, curves, ax, who, label, self.measured)
 
     @classmethod
     def _from_dataset(cls, dataset: xr.Dataset) -> Self:
@@ -129,9 +103,9 @@ class Result:
         return f"{type(self).__name__}({settings}): {self.status}"
 
     def _repr_html_(self) -> str:
-        from ..show import html as notebook
+        from . import drawing
 
-        return notebook.result(self)
+        return drawing.page(self)
 
 
 @dataclass(frozen=True)
@@ -197,6 +171,7 @@ class Simulation(Result):
     all repeats. They are not in its file.
     """
 
+    measured: ClassVar[bool] = True
     law: Kept | None = field(default=None, repr=False, compare=False)
 
     def sample_paths(self, n: int, seed: int = 0) -> xr.Dataset:
@@ -319,12 +294,10 @@ def judge_growth(times: np.ndarray, test_risk: np.ndarray) -> Status | None:
 
 def output_times(horizon: Any, times: Any, default: int = 41) -> np.ndarray:
     """Check `horizon` and `times`, which mean the same for theory and simulation: sorted, within [0, horizon]."""
-    from ..learning.problem import _array, _positive
-
-    horizon = _positive("horizon", horizon, "time t; one epoch lasts step * sample_ratio")
+    horizon = positive("horizon", horizon, "time t; one epoch lasts step * sample_ratio")
     if times is None:
         return np.linspace(0.0, horizon, default)
-    times = np.atleast_1d(_array("times", times))
+    times = np.atleast_1d(array("times", times))
     if times.ndim != 1 or times.size == 0:
         raise InputError(f"`times` must be a list of times, but has shape {times.shape}")
     if (np.diff(times) <= 0).any():

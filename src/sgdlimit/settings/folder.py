@@ -16,7 +16,7 @@ from typing import Any
 from ..errors import InputError
 from ..files import replacing
 from ..results import Result, load
-from ..results.report import flat
+from ..show.words import flat
 from ..version import __version__
 from .config import Job, Part
 

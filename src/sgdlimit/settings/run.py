@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import sgdlimit as sl
-
 from .. import plot
 from ..learning.dynamics import MiniBatchGD, OnlineSGD
 from ..results import Result, report
+from ..results.compare import compare
 from ..results.report import Entry
+from ..simulate import simulate
 from ..simulate.core import plan
+from ..theory import solve
 from ..theory.closed.discrete import clock_of
 from ..theory.solve import check_epochs, check_theory
+from ..version import __version__
 from .config import Job, Part
 from .folder import Folder, checkpoint_name
 from .sections import within
@@ -60,7 +62,7 @@ def tasks(job: Job, part: Part, folder: Folder) -> list[Task]:
         Task(
             f"{part.name}, theory",
             f"theory-{part.slug}.nc",
-            lambda progress: sl.solve(
+            lambda progress: solve(
                 job.problem,
                 part.dynamics,
                 run.horizon,
@@ -80,7 +82,7 @@ def tasks(job: Job, part: Part, folder: Folder) -> list[Task]:
             Task(
                 f"{part.name}, real runs",
                 f"simulation-{part.slug}.nc",
-                lambda progress: sl.simulate(job.problem, part.dynamics, progress=progress, **simulation),
+                lambda progress: simulate(job.problem, part.dynamics, progress=progress, **simulation),
             )
         )
     return found
@@ -103,7 +105,7 @@ def execute(job: Job, folder: Folder, around: Callable[[Task, bool], Any]) -> li
     for part in job.parts:
         results: list[Any] = [_done(task, folder, around) for task in tasks(job, part, folder)]
         theory, runs = results if len(results) == 2 else (results[0], None)
-        entries.append(Entry(part.name, theory, runs, None if runs is None else sl.compare(theory, runs)))
+        entries.append(Entry(part.name, theory, runs, None if runs is None else compare(theory, runs)))
     write(job, folder.path, entries)
     return entries
 
@@ -124,7 +126,7 @@ def write(job: Job, path: Path, entries: list[Entry]) -> None:
     figure = plot.curves({entry.name: (entry.theory, entry.runs) for entry in entries})
     for name in ("curves.png", "curves.svg"):
         plot.save(figure, path / name)
-    footer = f"sgdlimit {sl.__version__}, settings {job.fingerprint}."
+    footer = f"sgdlimit {__version__}, settings {job.fingerprint}."
     report.write(path / "report.html", job.title, entries, job.settings.model_dump(exclude={"title"}), footer)
 
 

@@ -1,51 +1,36 @@
-"""The interactive curves: the panels of `plot`, in Bokeh. A click on the legend hides a dynamics in every panel."""
+"""Bokeh: empty frames, curves with bands, a legend that hides and shows, numbers under the pointer."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from bokeh.models import ColumnDataSource, HoverTool, Legend, LegendItem
 from bokeh.plotting import figure
 
-from ..plot import BAND, COLOURS, Panel, Results, panels, points_shown
-from ..results import Result
+from .looks import COLOURS, Curve
 
 DASHES = ("solid", "dashed", "dotted", "dotdash", [3, 2], [8, 3], [1, 4])
 MARKERS = ("circle", "square", "triangle", "diamond", "inverted_triangle", "plus", "x")
 FONT = "ui-sans-serif, system-ui, sans-serif"
 
 
-def draw(results: Results) -> list[Any]:
-    """The legend, then one Bokeh figure per panel; `time` is shared."""
-    legend, switches = _legend(results)
-    shared = None
-    drawn = [legend]
-    for panel in panels(results):
-        plot = frame("time t", panel.text, 310, **({} if shared is None else {"x_range": shared}))
-        shared = shared or plot.x_range
-        for i, (name, pair) in enumerate(results.items()):
-            for renderer in _dynamics(plot, i, len(results), name, pair, panel):
-                switches[name].js_link("visible", renderer, "visible")
-        drawn.append(plot)
-    return drawn
-
-
-def _legend(results: Results) -> tuple[Any, dict[str, Any]]:
+def legend(names: Sequence[str]) -> tuple[Any, dict[str, Any]]:
     """A figure of nothing but the legend, and per dynamics the renderer that a click on its name hides or shows."""
     plot = figure(height=36, sizing_mode="stretch_width", toolbar_location=None, tools="", outline_line_color=None)
     plot.axis.visible = plot.grid.visible = False
     plot.background_fill_alpha = plot.border_fill_alpha = 0
     switches, items = {}, []
-    for i, name in enumerate(results):
+    for i, name in enumerate(names):
         colour, dash, marker = dynamics_look(i)
         line: Any = plot.line([0], [0], line_color=colour, line_width=2, line_dash=dash)
         mark: Any = plot.scatter([0], [0], line_color=colour, fill_color="white", size=6, marker=marker)
         switches[name] = line
         items.append(LegendItem(label=name, renderers=[line, mark]))
-    legend = Legend(items=items, click_policy="hide", orientation="horizontal", location="center", border_line_color=None, spacing=18)
-    legend.label_text_font = FONT
-    legend.background_fill_alpha = 0
-    plot.add_layout(legend, "above")
+    box = Legend(items=items, click_policy="hide", orientation="horizontal", location="center", border_line_color=None, spacing=18)
+    box.label_text_font = FONT
+    box.background_fill_alpha = 0
+    plot.add_layout(box, "above")
     return plot, switches
 
 
@@ -78,15 +63,10 @@ def dynamics_look(i: int) -> tuple[str, Any, str]:
     return COLOURS[i % len(COLOURS)], DASHES[i % len(DASHES)], MARKERS[i % len(MARKERS)]
 
 
-def _dynamics(plot: Any, i: int, among: int, name: str, pair: tuple[Result | None, Result | None], panel: Panel) -> list[Any]:
-    """Theory and runs of one dynamics in one panel; returns what was drawn."""
-    theory, runs = pair
-    found: list[Any] = []
-    if theory is not None:
-        found += theory_renderers(plot, i, name, ColumnDataSource(data_of(theory, panel)))
-    if runs is not None:
-        found += runs_renderers(plot, i, name, ColumnDataSource(data_of(runs, panel, points_shown(runs.dataset.sizes["time"], i, among))))
-    return found
+def curve(plot: Any, drawn: Curve, source: ColumnDataSource | None = None) -> list[Any]:
+    """A line with its band, or points with their bars; returns what was drawn. `source` is filled with `data` and may be again later."""
+    source = source or ColumnDataSource(data(drawn))
+    return (runs_renderers if drawn.measured else theory_renderers)(plot, drawn.number, drawn.name or "", source)
 
 
 def theory_renderers(plot: Any, i: int, name: str, source: ColumnDataSource) -> list[Any]:
@@ -107,10 +87,9 @@ def runs_renderers(plot: Any, i: int, name: str, source: ColumnDataSource) -> li
     return [points, bars]
 
 
-def data_of(result: Result, panel: Panel, keep: Any = slice(None)) -> dict[str, Any]:
+def data(drawn: Curve) -> dict[str, Any]:
     """What a line with its band, or points with their bars, are drawn from."""
-    time, value, se = (x[keep] for x in panel.values(result))
-    return {"time": time, "value": value, "se": se, "low": value - BAND * se, "high": value + BAND * se}
+    return {"time": drawn.x, "value": drawn.value, "se": drawn.se, "low": drawn.low, "high": drawn.high}
 
 
 def hover(renderer: Any, name: str, numbers: Any = (("t", "@time{0.000}"), ("value", "@value{0.00000} ± @se{0.00000}"))) -> HoverTool:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
-from ..plot import BAND, COLOURS, _look, _style, save
+from ..show.looks import BAND, COLOURS
+from ..show.looks import look as looks_of
+from ..show.paper import save, style
 from .reading import Axis, Panel, Reading, best, cell_edges, read, ridge, sorted_axes
 
 if TYPE_CHECKING:
@@ -65,7 +67,7 @@ def phase_map(reading: Reading) -> Figure:
     ends above its start; hatched is where training diverges. Dots are less accurate than was asked for, crosses failed. Points that are no
     grid are drawn as such, with contours between them.
     """
-    with _style():
+    with style():
         figure, axes = _panels(len(reading.panels), (2.75, 2.45), legend=True)
         norm = _norm(reading)
         mesh: Any = None
@@ -216,13 +218,13 @@ def _legend(figure: Figure, reading: Reading) -> None:
 def sections(reading: Reading) -> Figure:
     """The value along the first axis: over one axis a line for each dynamics, over two a panel for each, with lines at some places of the
     second axis. Bands are standard errors; a star is the best value, crosses on the axis are where training diverges."""
-    with _style():
+    with style():
         single, norm = len(reading.axes) == 1, _norm(reading)
         figure, axes = _panels(1 if single else len(reading.panels), (3.4, 2.5), legend=not single)
         for number, panel in enumerate(reading.panels):
             axis = axes[0 if single else number]
             if single:
-                look = {key: value for key, value in _look(number).items() if key != "marker"}
+                look = {key: value for key, value in looks_of(number).items() if key != "marker"}
                 _section(axis, reading, panel, ..., look | {"label": panel.title})
             else:
                 for look, column in _chosen(reading.axes[1]):
@@ -263,7 +265,7 @@ def _section(axis: Axes, reading: Reading, panel: Panel, take: Any, look: dict[s
 def curves(reading: Reading) -> Figure:
     """The curve over time for some values of the first axis; a cross is where one ends because training diverges. Of a second axis the
     middle is shown."""
-    with _style():
+    with style():
         figure, axes = _panels(len(reading.panels), (2.9, 2.4), legend=True)
         middle = () if len(reading.axes) == 1 else (len(reading.axes[1].values) // 2,)
         for axis, panel in zip(axes, reading.panels, strict=True):

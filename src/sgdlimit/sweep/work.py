@@ -142,15 +142,15 @@ def _outcome(shared: Shared, kind: str, part: int, values: dict[str, float | int
 
 
 def _solved(work: Any, times: np.ndarray, seed: int) -> Any:
-    import sgdlimit as sl
+    from ..theory import solve
 
-    return sl.solve(work.problem, work.dynamics, work.horizon, rtol=work.rtol, seed=seed, times=times, on_failure="return")
+    return solve(work.problem, work.dynamics, work.horizon, rtol=work.rtol, seed=seed, times=times, on_failure="return")
 
 
 def _simulated(work: Any, times: np.ndarray, seed: int) -> Any:
-    import sgdlimit as sl
+    from ..simulate import simulate
 
-    return sl.simulate(work.problem, work.dynamics, work.horizon, seed=seed, times=times, **work.simulation)
+    return simulate(work.problem, work.dynamics, work.horizon, seed=seed, times=times, **work.simulation)
 
 
 def _on_grid(dataset: Any, times: np.ndarray) -> dict[str, np.ndarray]:
