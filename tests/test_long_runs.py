@@ -6,7 +6,8 @@ import pytest
 import sgdlimit as sl
 from problems import CASES
 from sgdlimit.theory.gaussian import GrowingFactor
-from sgdlimit.theory.samples.draws import draw, lay_out, spaced
+from sgdlimit.theory.grids import spaced
+from sgdlimit.theory.samples.draws import draw, lay_out
 from sgdlimit.theory.weights.noise import pieces, smoothed
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.stats import qmc
 
-from ..theory.accuracy.outcome import spread
+from ..spread import spread
 from .labels import TINY, fresh
 from .problem import Problem, root
 

@@ -25,12 +25,15 @@ from ..learning.problem import Problem, SmoothPenalty, root
 from ..results import path_dataset
 from .accuracy.levels import NONE, Level, at_nodes, curves_at, kernels_at, resolved
 from .accuracy.outcome import largest_size
+from .accuracy.replicates import Drawn
+from .averages import BLOCK
 from .gaussian import psd_root
+from .grids import spaced
 from .march import march
-from .samples.draws import Randomness, jump_intensity, poisson_jumps, spaced
-from .samples.engines import Drawn, Engine, PathEngine, drive_of, engine_of
+from .samples.draws import Randomness, jump_intensity, poisson_jumps
+from .samples.engines import Engine, PathEngine, drive_of, engine_of
 from .samples.reshuffle import epoch_ends, epoch_jumps
-from .samples.sample import BLOCK, Cell, Draws, Paths, cross_cell, path_functions
+from .samples.sample import Cell, Draws, Paths, cross_cell, path_functions
 from .weights.particles import Particles, draw_particles
 from .weights.penalised import SampledCoordinates
 from .weights.spectral import SpectralCoordinates

@@ -1,7 +1,7 @@
 """One causal pass through time: coordinates and sample paths marched together, second order in the node spacing.
 
 Per cell: predict the kernels' next row, carry the paths across and average, correct by the trapezoid rule, carry and
-average again. The loop knows neither the dynamics (see `sample`) nor the law of a coordinate (see `coordinates`). The
+average again. The loop knows neither the dynamics (see `sample`) nor the optimiser nor the law of a coordinate (see `coordinates`). The
 kernels' algebra is small and stays in NumPy; the paths live on JAX's device and never leave it.
 """
 
@@ -15,10 +15,13 @@ import jax
 import numpy as np
 
 from .gaussian import psd_factor
+from .optimiser import Optimiser, Plain
 from .samples.events import EventProgram
 from .samples.sample import REACH, Cell, SampleProgram
 from .weights.coordinates import Coordinates
 from .weights.noise import noise_row
+
+PLAIN = Plain()
 
 
 @dataclass
@@ -68,6 +71,7 @@ def march(
     limit: float,
     smooth: bool = True,
     watch: Callable[[], object] = lambda: None,
+    optimiser: Optimiser = PLAIN,
 ) -> Marched:
     """March all replicates together over `nodes`; stop early where a self-overlap's trace passes `limit`. `watch` is called at every
     node: what it raises ends the march.
@@ -102,8 +106,8 @@ def march(
         after, row = before, noise(node, before, still)
         at = paths
         for _ in range(2):
-            coordinates.advance(node, spacing, etas, before, after)
-            coordinates.add_noise(node, row)
+            coordinates.advance(node, spacing, etas, *optimiser.motion(node, spacing, before, after))
+            coordinates.add_noise(node, optimiser.noise(node, row))
             rate = 0.5 * (etas[0] * before.l_l + etas[1] * after.l_l)
             spread = psd_factor(rate * spacing * coordinates.roughness(spacing, 0.5 * (before.h + after.h)))
             response, forcing = near(coordinates.R[:, node + 1], 1), (near(part, 2) for part in coordinates.forcing(node))
@@ -114,7 +118,7 @@ def march(
             after = whole(after)
             row = np.moveaxis(sample_ratio * moments[:, : node + 1], 1, 2) if natural else noise(node, before, after)
         # No correction more: the kernels stay those that the paths have seen, which matters more than their own order.
-        coordinates.add_noise(node, row)
+        coordinates.add_noise(node, optimiser.noise(node, row))
         paths = program.settle(paths, arrival, node, first)
         before = program.resume(paths, draws, cell.arrived, node + 1, spans[node], after)  # across the end of an epoch
         L.append(coordinates.normals(node + 1))

@@ -24,13 +24,15 @@ from ..learning.kinks import refuse_kinks
 from ..learning.problem import Problem, SmoothPenalty
 from ..learning.risk import TestRisk
 from ..results import Solution, Status, build_dataset, judge_growth, output_times
+from ..spread import student
 from .accuracy.checkpoint import Checkpoint, identify
 from .accuracy.levels import Level, curves_at, kernels_at, mean_level, resolved, run_levels
-from .accuracy.outcome import MAX_REPLICATES, attributes, diverged, keep_promise, scales, student
+from .accuracy.outcome import MAX_REPLICATES, attributes, diverged, keep_promise, scales
+from .accuracy.replicates import draw_all
 from .closed import discrete, online
 from .laws import PathLaw
 from .samples.differences import WORDS
-from .samples.engines import ENGINES, Engine, choose, draw_all, engine_of, reshuffled
+from .samples.engines import ENGINES, Engine, choose, engine_of, reshuffled
 from .samples.reshuffle import epoch_ends
 from .shapes import patient, room, roomy
 from .weights.penalised import penalty_curvature, runs_away

@@ -14,12 +14,13 @@ from scipy.interpolate import make_interp_spline
 from ...learning.dynamics import step_at
 from ...learning.problem import root
 from ..march import Marched, march
-from ..samples.draws import lay_particles
-from ..samples.engines import Drawn, Engine
+from ..samples.engines import Engine
 from ..weights.coordinates import Coordinates, RidgeCoordinates
+from ..weights.particles import lay_particles
 from ..weights.penalised import SampledCoordinates
 from ..weights.spectral import SpectralCoordinates
 from .outcome import largest_size
+from .replicates import Drawn
 
 NONE = np.zeros(0)
 

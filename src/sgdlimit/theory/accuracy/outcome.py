@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from ...errors import SolveError
 from ...learning.dynamics import Dynamics
@@ -19,11 +18,6 @@ DIVERGED = 1e3  # a self-overlap beyond this multiple of its start's and the tea
 OVERLAP_FLOOR = 0.1  # an overlap's scale is at least this fraction of what Cauchy-Schwarz allows it
 MAX_REPLICATES = 64
 WAIT = 1.0 / 0.6  # the spread over replicates falls like paths^-0.6, so that much more often must they double
-
-
-def student(replicates: int) -> float:
-    """Widens a standard error from few replicates so that two of it cover what two of a known one would."""
-    return float(stats.t.isf(stats.norm.sf(2.0), replicates - 1)) / 2.0
 
 
 def scales(problem: Problem, curves: Mapping[str, np.ndarray]) -> dict[str, float]:
@@ -77,11 +71,6 @@ class Replicated:
         """Largest error relative to its curve's scale."""
         size = scales(problem, self.curves)
         return max(float(np.max(self.errors[name])) / size[name] for name in self.curves)
-
-
-def spread(each: np.ndarray) -> np.ndarray:
-    """Standard error of the mean over replicates, the first axis; zero, without rounding, where all are the same."""
-    return np.where(np.ptp(each, 0) > 0, student(len(each)) * each.std(0, ddof=1) / np.sqrt(len(each)), 0.0)
 
 
 def more_points(points: int, error: float, rtol: float, most: int) -> int:

@@ -41,7 +41,8 @@ from ...learning.labels import TINY, samples
 from ...learning.problem import Problem, root
 from ...learning.risk import TestRisk
 from ...results import Solution
-from ..accuracy.outcome import MAX_REPLICATES, Replicated, largest_size, more_points, solution, spread
+from ...spread import spread
+from ..accuracy.outcome import MAX_REPLICATES, Replicated, largest_size, more_points, solution
 from ..gaussian import GrowingFactor
 from ..laws import StepLaw
 from ..samples.differences import WORDS, difference, distance, middle, signed, sizes, two_sided

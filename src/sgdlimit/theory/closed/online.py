@@ -42,7 +42,8 @@ from ...learning.dynamics import OnlineSGD, check_schedule, step_at
 from ...learning.labels import TINY, fresh
 from ...learning.problem import Problem, root
 from ...results import Solution
-from ..accuracy.outcome import Replicated, largest_size, more_points, solution, spread
+from ...spread import spread
+from ..accuracy.outcome import Replicated, largest_size, more_points, solution
 from ..laws import Law, SpectralLaw
 from ..shapes import patient, room
 

@@ -16,11 +16,10 @@ from scipy.stats import qmc
 from ...learning.dynamics import SGD, SME, Dynamics, step_at
 from ...learning.labels import TINY, samples
 from ...learning.problem import Problem
-from ..weights.particles import Particles
+from ..grids import merge, spaced
 from .differences import grid_distance
 from .sample import Draws
 
-GRADING = 1.5
 LEAP = 4  # jump times beyond the mean number plus this many standard deviations are not worth a Sobol dimension
 
 
@@ -43,11 +42,6 @@ class Randomness:
     diffusion: np.ndarray | None  # (P, N)
     seed: np.random.SeedSequence  # of the bridge's normals
     horizon: float
-
-
-def spaced(horizon: float, cells: int) -> np.ndarray:
-    """Nodes `(cells + 1,)`, closer at the start: training is fast first and slow later. Every second one is again such a grid."""
-    return horizon * np.linspace(0.0, 1.0, cells + 1) ** GRADING
 
 
 def jump_intensity(problem: Problem, dynamics: SGD, horizon: float) -> tuple[np.ndarray, np.ndarray]:
@@ -127,7 +121,7 @@ def lay_out(problem: Problem, dynamics: Dynamics, randomness: Randomness, nodes:
     spacing = np.diff(nodes)
     smooth = randomness.jumps is None and randomness.diffusion is None
     finest = spaced(randomness.horizon, cells)
-    normals = _merge(randomness.cells, nodes, finest, smooth)
+    normals = merge(randomness.cells, nodes, finest, smooth)
     gauss = np.zeros((randomness.teacher.shape[1] + k + cells * k, paths))
     filled = np.concatenate([randomness.teacher, randomness.start, normals.reshape(paths, -1)], 1).T
     gauss[: len(filled)] = filled
@@ -140,7 +134,7 @@ def lay_out(problem: Problem, dynamics: Dynamics, randomness: Randomness, nodes:
     drift[: len(spacing), 0] = spacing / problem.sample_ratio
     if randomness.diffusion is not None:
         variance = step_at(dynamics, 0.5 * (nodes[1:] + nodes[:-1])) / problem.sample_ratio * spacing
-        noise[: len(spacing)] = (_merge(randomness.diffusion[:, :, None], nodes, finest)[..., 0] * np.sqrt(variance)).T
+        noise[: len(spacing)] = (merge(randomness.diffusion[:, :, None], nodes, finest)[..., 0] * np.sqrt(variance)).T
         bridge[: len(spacing)] = _middles(randomness, nodes, finest, rng)
     return Draws(gauss, randomness.noise, where, drift, noise, bridge, None, apart), np.ones(cells, np.int32)
 
@@ -149,26 +143,6 @@ def with_room(draws: Draws, events: int) -> Draws:
     """The same draws with room for so many events of each path."""
     padded = lambda array: np.pad(array, [(0, events - len(array)), *[(0, 0)] * (array.ndim - 1)])
     return draws._replace(where=padded(draws.where), noise=padded(draws.noise), bridge=padded(draws.bridge))
-
-
-def lay_particles(particles: Particles, nodes: np.ndarray, finest: np.ndarray, smooth: bool) -> Particles:
-    """Particles on the grid `nodes`, their noise merged like a sample's."""
-    return particles._replace(cells=_merge(particles.cells, nodes, finest, smooth))
-
-
-def _merge(normals: np.ndarray, nodes: np.ndarray, finest: np.ndarray, smooth: bool = False) -> np.ndarray:
-    """Normals `(P, N, k)` of the cells of the grid `finest` to those of the coarse grid `nodes`, which are some of its nodes.
-
-    Brownian increments add up. A smooth process has ever less new in each cell, the first ones its value and derivatives
-    at the start, so there the first normals mean the same on every grid.
-    """
-    if smooth:
-        return normals[:, : len(nodes) - 1]
-    paths, fine, k = normals.shape
-    cells = len(nodes) - 1
-    widths = np.diff(finest).reshape(cells, fine // cells)
-    weights = np.sqrt(widths / widths.sum(1, keepdims=True))
-    return np.einsum("pcmk,cm->pck", normals.reshape(paths, cells, fine // cells, k), weights)
 
 
 def _lay_jumps(

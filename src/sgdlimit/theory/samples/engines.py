@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, TypeGuard
 
 import numpy as np
 from scipy import stats
 
 from ...learning.dynamics import SGD, SME, Dynamics, GradientFlow
 from ...learning.problem import Problem, SmoothPenalty
+from ..grids import spaced
 from ..shapes import patient, room, roomy
-from ..weights.particles import Particles, draw_particles
-from .draws import Randomness, draw, jump_intensity, lay_out, spaced, with_room
+from .draws import Randomness, draw, jump_intensity, lay_out, with_room
 from .events import EventProgram
 from .histories import History, draw_histories, lay_out_histories
 from .reshuffle import GROUP, SHARED, ReshuffleProgram, draw_epochs, epoch_ends, epoch_nodes, lay_out_epochs
@@ -153,20 +153,6 @@ class PathEngine:
         mean = jump_intensity(self.problem, self.dynamics, self.horizon)[1][-1]
         most = int(stats.poisson.isf(RARE, mean)) + 1
         return roomy(max(most, 4), 1 if most <= FEW else 4) if patient() else room(most, LEAST_SHARED, 8)
-
-
-class Drawn(NamedTuple):
-    """One replicate's random numbers: of the samples, and of the coordinates where they are sampled too."""
-
-    samples: Any
-    particles: Particles | None
-
-
-def draw_all(engine: Engine, cells: int, paths: int, seed: np.random.SeedSequence) -> Drawn:
-    """Everything random about one replicate, for at most `cells` cells."""
-    samples = engine.draw(cells, paths, seed)
-    sampled = isinstance(engine.problem.penalty, SmoothPenalty)
-    return Drawn(samples, draw_particles(engine.problem, cells, paths, seed.spawn(1)[0]) if sampled else None)
 
 
 Engine = EventEngine | PathEngine

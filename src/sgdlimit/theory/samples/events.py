@@ -26,9 +26,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from ..averages import Averages, times
 from ..gaussian import PIVOT
 from .differences import difference, middle, signed, sizes, two_sided
-from .sample import Averages, Cell, Functions, path_functions, times
+from .sample import Cell, Functions, path_functions
 
 Array = Any
 

@@ -24,11 +24,12 @@ from scipy.stats import qmc
 from ...learning.dynamics import SGD
 from ...learning.labels import TINY, samples
 from ...learning.problem import Problem
+from ..averages import Averages
 from ..shapes import room
-from .draws import GRADING, Jumps, jump_intensity
+from ..grids import GRADING
 from .events import EventProgram, Histories, Past, Span, average, bare
 from .histories import History, lay_out_histories
-from .sample import Averages, Cell, path_functions
+from .sample import Cell, path_functions
 
 Array = Any
 
@@ -57,7 +58,7 @@ def epoch_ends(problem: Problem, dynamics: SGD, horizon: float) -> np.ndarray:
 
 
 def epoch_nodes(ends: np.ndarray, horizon: float, cells: int) -> np.ndarray:
-    """About `cells` cells spaced like `draws.spaced`, but with nodes on all `ends`: at least four cells to an epoch, and at two and
+    """About `cells` cells spaced like `grids.spaced`, but with nodes on all `ends`: at least four cells to an epoch, and at two and
     at four times the spacing still so."""
     u = np.concatenate([[0.0], (ends / horizon) ** (1.0 / GRADING), [1.0]])
     width = np.diff(u)

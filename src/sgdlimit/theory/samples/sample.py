@@ -22,12 +22,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ..averages import BLOCK, Averages, feedback, feedback_of, times
 from .differences import difference, middle, signed, sizes, two_sided
 
 Array = Any
 
 STRIP = 16  # directions whose deposits are summed together
-BLOCK = 4  # nodes whose deposits are summed in one sweep over the paths
 REACH = 64  # nodes remembered at first, and by which memory grows
 SHARE, LEAST = 8, 128  # one path in so many, at least so many, tells the response
 
@@ -65,18 +65,6 @@ class Functions(NamedTuple):
     gradient: Callable[[Array, Any], Array]
     hessian: Callable[[Array, Any], Array]
     kick: Callable[[Array, Any, Array, Array, Array], Kick]  # (r, y, drift, noise, step)
-
-
-class Averages(NamedTuple):
-    """Plain-law averages at one node; a leading axis of nodes once collected."""
-
-    l_gstar: Array  # E[l g*^T] (k, k_star), with r* = root(rho) g*
-    l_kicks: Array  # E[l_t G_c^T] with the total kick G_c of every earlier cell (N, k, k)
-    l_l: Array  # E[l l^T] (k, k)
-    l_r: Array  # E[l r^T] (k, k)
-    h: Array  # E[H] (k, k): Gamma
-    h_chi: Array  # E[H chi] per direction (X, k, k)
-    risk: Array  # E[L]
 
 
 class Paths(NamedTuple):
@@ -168,42 +156,16 @@ def _cell_map(loss: Callable, diffusion: bool) -> Callable:
     return with_jacobian
 
 
-def times(matrix: Array, vector: Array) -> Array:
-    """`matrix (i, j[, P])` times `vector (j, ..., P)` for small i and j: unrolled over j, so that it stays elementwise over
-    paths (a batched product or a reduction over j is several times slower)."""
-    extra = vector.ndim - 1 - (matrix.ndim - 2)
-    columns = matrix.reshape(matrix.shape[:2] + (1,) * extra + matrix.shape[2:])
-    total = columns[:, 0] * vector[0]
-    for j in range(1, vector.shape[0]):
-        total = total + columns[:, j] * vector[j]
-    return total
-
-
-def _feedback(row: Array, deposit: Array, upto: Array) -> Array:
-    """`sum_a row[a] deposit[a]` over nodes `a <= upto`, `row (A, i, j)`, `deposit (A, j, ...)`; it costs what is filled."""
-    return _feedback_of(lambda block: lax.dynamic_slice_in_dim(deposit, block * BLOCK, BLOCK, 0), row, deposit.shape[1:], 0, upto)
-
-
 def _tangent_feedback(row: Array, deposit: Array, upto: Array) -> Array:
-    """`_feedback` for the deposits `(A, k, X, k, Q)` of directions, in strips: a direction has none before its own node."""
+    """`feedback` for the deposits `(A, k, X, k, Q)` of directions, in strips: a direction has none before its own node."""
     _, k, x, m, q = deposit.shape
 
     def strip(first: int) -> Array:
         size = BLOCK, k, min(STRIP, x - first), m, q
         part = lambda block: lax.dynamic_slice(deposit, (block * BLOCK, 0, first, 0, 0), size)
-        return _feedback_of(part, row, size[1:], first // BLOCK, upto)
+        return feedback_of(part, row, size[1:], first // BLOCK, upto)
 
     return jnp.concatenate([strip(first) for first in range(0, x, STRIP)], 1) if x else deposit[0]
-
-
-def _feedback_of(part: Callable[[Array], Array], row: Array, shape: tuple[int, ...], first: int, upto: Array) -> Array:
-    def add(block, total):
-        deposit, weight = part(block), lax.dynamic_slice_in_dim(row, block * BLOCK, BLOCK, 0)
-        for b in range(BLOCK):
-            total = total + times(weight[b], deposit[b])
-        return total
-
-    return lax.fori_loop(first, upto // BLOCK + 1, add, jnp.zeros(shape))
 
 
 def _event(draws: Draws, node: Array, slot: Array) -> tuple[Array, Array, Array, Array]:
@@ -235,7 +197,7 @@ def cross_cell(
     row = jnp.concatenate([cell.response * known[:, None, None], jnp.zeros((padding, *cell.response.shape[1:]))])
     slope = at(row, here) - jnp.eye(row.shape[1])  # of R inside the diagonal triangle
     w = cell.normals @ draws.gauss
-    memory = _feedback(row, paths.deposit, here)
+    memory = feedback(row, paths.deposit, here)
     tangent_memory = _tangent_feedback(row, paths.tangent_deposit, here)
     behind = cell.start[..., None] - paths.tangent_memory
     ahead = cell.end[..., None] - tangent_memory

@@ -24,8 +24,8 @@ import numpy as np
 
 from ...learning.problem import Problem, root
 from ...learning.spectrum import Spectrum
+from ..averages import Averages
 from ..gaussian import GrowingFactor, psd_root
-from ..samples.sample import Averages
 
 FORGOTTEN = 1e-3  # a response below this acts no more
 

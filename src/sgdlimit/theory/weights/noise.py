@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..samples.sample import Averages
+from ..averages import Averages
 
 FINE = 5  # straight pieces are one cell long up to so many cells from either end, and then grow in proportion to that distance
 

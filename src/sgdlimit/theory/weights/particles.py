@@ -15,6 +15,7 @@ from scipy.stats import qmc
 
 from ...learning.problem import EmpiricalTeacher, Problem, SparseTeacher, Teacher, root
 from ...learning.spectrum import Spectrum
+from ..grids import merge
 
 TINY = 2.0**-40  # keeps uniform numbers off 0 and 1
 SPARE = 4  # particles for each of their dimensions, at least: exact moments move every particle little
@@ -52,6 +53,11 @@ def draw_particles(problem: Problem, cells: int, least: int, seed: np.random.See
     normals = special.ndtri(points[:, head:dims])
     normals = _whiten(normals - gstar @ (gstar.T @ (matter[:, None] * normals)), matter)
     return Particles(weight, gstar, normals[:, :k], normals[:, k:].reshape(size, cells, k), eigenvalue)
+
+
+def lay_particles(particles: Particles, nodes: np.ndarray, finest: np.ndarray, smooth: bool) -> Particles:
+    """Particles on the grid `nodes`, their noise merged like a sample's."""
+    return particles._replace(cells=merge(particles.cells, nodes, finest, smooth))
 
 
 def _classes(spectrum: Spectrum, place: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -33,8 +33,8 @@ import numpy as np
 from jax import lax
 
 from ...learning.problem import Problem, SmoothPenalty, root
+from ..averages import BLOCK, Averages, feedback, times
 from ..gaussian import GrowingFactor
-from ..samples.sample import BLOCK, Averages, _feedback, times
 from .coordinates import bridge_variance
 from .particles import Particles, draw_particles
 
@@ -88,8 +88,8 @@ class ParticleProgram:
 
         def pull(population: Population, J: Array, left: Array, l_gstar: Array, node) -> Pull:
             """`J (A, k, k)` is the operator at `node` on hats, `left (k, X, k)` its part on their rising halves."""
-            on_theta = _feedback(J, population.apart, node) + times(l_gstar, population.gstar)
-            on_response = _feedback(J, population.response, node) - left[..., None]
+            on_theta = feedback(J, population.apart, node) + times(l_gstar, population.gstar)
+            on_response = feedback(J, population.response, node) - left[..., None]
             if population.eigenvalue is not None:
                 on_theta = population.eigenvalue * on_theta
                 on_response = population.eigenvalue[: len(population.respond)] * on_response

@@ -27,8 +27,8 @@ from __future__ import annotations
 import numpy as np
 
 from ...learning.problem import Problem, root
+from ..averages import Averages
 from ..gaussian import GrowingFactor, psd_root
-from ..samples.sample import Averages
 from .coordinates import bridge_variance
 
 Array = np.ndarray

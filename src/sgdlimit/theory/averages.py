@@ -1,0 +1,53 @@
+"""What samples and coordinates say to each other: averages at a node, and sums over what nodes remember."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+
+Array = Any
+
+BLOCK = 4  # nodes whose deposits are summed in one sweep over the paths
+
+
+class Averages(NamedTuple):
+    """Plain-law averages at one node; a leading axis of nodes once collected."""
+
+    l_gstar: Array  # E[l g*^T] (k, k_star), with r* = root(rho) g*
+    l_kicks: Array  # E[l_t G_c^T] with the total kick G_c of every earlier cell (N, k, k)
+    l_l: Array  # E[l l^T] (k, k)
+    l_r: Array  # E[l r^T] (k, k)
+    h: Array  # E[H] (k, k): Gamma
+    h_chi: Array  # E[H chi] per direction (X, k, k)
+    risk: Array  # E[L]
+
+
+def times(matrix: Array, vector: Array) -> Array:
+    """`matrix (i, j[, P])` times `vector (j, ..., P)` for small i and j: unrolled over j, so that it stays elementwise over
+    paths (a batched product or a reduction over j is several times slower)."""
+    extra = vector.ndim - 1 - (matrix.ndim - 2)
+    columns = matrix.reshape(matrix.shape[:2] + (1,) * extra + matrix.shape[2:])
+    total = columns[:, 0] * vector[0]
+    for j in range(1, vector.shape[0]):
+        total = total + columns[:, j] * vector[j]
+    return total
+
+
+def feedback(row: Array, deposit: Array, upto: Array) -> Array:
+    """`sum_a row[a] deposit[a]` over nodes `a <= upto`, `row (A, i, j)`, `deposit (A, j, ...)`; it costs what is filled."""
+    return feedback_of(lambda block: lax.dynamic_slice_in_dim(deposit, block * BLOCK, BLOCK, 0), row, deposit.shape[1:], 0, upto)
+
+
+def feedback_of(part: Callable[[Array], Array], row: Array, shape: tuple[int, ...], first: int, upto: Array) -> Array:
+    """`feedback` of deposits that `part(block)` gives, from the block `first` on."""
+
+    def add(block, total):
+        deposit, weight = part(block), lax.dynamic_slice_in_dim(row, block * BLOCK, BLOCK, 0)
+        for b in range(BLOCK):
+            total = total + times(weight[b], deposit[b])
+        return total
+
+    return lax.fori_loop(first, upto // BLOCK + 1, add, jnp.zeros(shape))

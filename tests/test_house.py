@@ -1,0 +1,132 @@
+"""The house stands: imports point down, lazy and type-only ones too, nothing runs in a circle, and nothing is too long to read."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import sgdlimit
+from sgdlimit.rooms import FLOORS
+
+SOURCE = Path(sgdlimit.__file__).parent
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+LONGEST_MODULE, LONGEST_FUNCTION = 400, 60  # lines
+
+
+def modules(source):
+    """Name below the package -> file; the package itself is `sgdlimit`."""
+    found = {}
+    for path in sorted(source.rglob("*.py")):
+        parts = path.relative_to(source).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts) or "sgdlimit"] = path
+    return found
+
+
+def imports(source):
+    """All `(importing module, imported module)` inside the package, wherever in a file they stand."""
+    known = modules(source)
+    for name, path in known.items():
+        package = [] if name == "sgdlimit" else name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                yield from ((name, alias.name.removeprefix("sgdlimit.")) for alias in node.names if alias.name.split(".")[0] == "sgdlimit")
+            elif isinstance(node, ast.ImportFrom):
+                base = (node.module or "").split(".") if node.level == 0 else package[: len(package) - node.level + 1]
+                if node.level == 0 and base[0] != "sgdlimit":
+                    continue
+                home = base[1:] if node.level == 0 else [*base, *(node.module or "").split(".")]
+                for alias in node.names:
+                    for target in (".".join(filter(None, [*home, alias.name])), ".".join(filter(None, home)) or "sgdlimit"):
+                        if target in known:
+                            yield name, target
+                            break
+                    else:
+                        raise AssertionError(f"{name} imports {alias.name} from nowhere")
+
+
+def room(module):
+    """The room of a module: the longest name in `FLOORS` that begins it."""
+    parts = module.split(".")
+    return next((".".join(parts[:n]) for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in FLOOR), None)
+
+
+def upward(source):
+    """Imports that do not point down or stay in their room."""
+    pairs = {(a, b) for a, b in imports(source) if room(a) != room(b)}
+    return sorted(f"{a} -> {b}" for a, b in pairs if FLOOR[room(b)] >= FLOOR[room(a)])
+
+
+def circles(source):
+    """Modules that reach themselves."""
+    below = {}
+    for a, b in imports(source):
+        below.setdefault(a, set()).add(b)
+
+    def reached(start):
+        seen, todo = set(), [start]
+        while todo:
+            for b in below.get(todo.pop(), ()):
+                if b not in seen:
+                    seen.add(b)
+                    todo.append(b)
+        return seen
+
+    return sorted(name for name in below if name in reached(name))
+
+
+def test_every_module_has_a_room_and_every_room_a_module():
+    rooms = {name: room(name) for name in modules(SOURCE)}
+    assert not [name for name, home in rooms.items() if home is None]
+    assert set(rooms.values()) == set(FLOOR)
+
+
+def test_imports_point_down():
+    assert upward(SOURCE) == []
+
+
+def test_no_import_runs_in_a_circle():
+    assert circles(SOURCE) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "told"),
+    [
+        ("show/looks.py", "def f():\n    from ..results import Solution\n", "show.looks -> results"),
+        ("learning/clock.py", "from .. import plot\n", "learning.clock -> plot"),
+        ("theory/samples/draws.py", "from ..weights import particles\n", "theory.samples.draws -> theory.weights.particles"),
+        ("theory/march.py", "if TYPE_CHECKING:\n    from .solve import solve\n", "theory.march -> theory.solve"),
+        ("settings/run.py", "import sgdlimit\n", "settings.run -> sgdlimit"),
+    ],
+)
+def test_one_upward_import_is_seen(tmp_path, file, line, told):
+    for name, path in modules(SOURCE).items():
+        if name != "sgdlimit" or path.name == "__init__.py":
+            place = tmp_path / path.relative_to(SOURCE)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(path.read_text())
+    (tmp_path / file).write_text((tmp_path / file).read_text() + line)
+    assert upward(tmp_path) == [told]
+    assert file.removesuffix(".py").replace("/", ".") in circles(tmp_path) or "samples" in file
+
+
+def test_modules_and_functions_fit_on_few_screens():
+    long = []
+    for name, path in modules(SOURCE).items():
+        text = path.read_text()
+        if (count := len(text.splitlines())) > LONGEST_MODULE:
+            long.append(f"{name}: {count}")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                own = body(node)
+                if own > LONGEST_FUNCTION:
+                    long.append(f"{name}.{node.name}: {own}")
+    assert long == []
+
+
+def body(node):
+    """Lines of a function's statements: from the first after its docstring to the last; functions inside it count for themselves."""
+    statements = node.body[1:] if ast.get_docstring(node) is not None else node.body
+    if not statements:
+        return 0
+    inner = sum(one.end_lineno - one.lineno + 1 for one in ast.walk(node) if isinstance(one, ast.FunctionDef) and one in node.body)
+    return statements[-1].end_lineno - statements[0].lineno + 1 - inner
