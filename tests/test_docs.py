@@ -131,10 +131,11 @@ def test_the_site_builds_without_warnings_and_its_pages_run(tmp_path):
 def test_the_model_of_the_page_on_extending_is_one(monkeypatch):
     import sgdlimit as sl
     from sgdlimit import models
+    from sgdlimit.models import registry, regression
 
     (shown,) = [one for one in re.findall(r"```py\n(.*?)```", (ROOT / "docs" / "extend.md").read_text(), re.S) if "@model" in one]
-    monkeypatch.setattr(models, "MODELS", dict(models.MODELS))
-    exec(compile(shown, "extend.md", "exec"), dict(vars(models)) | {"model": models.model})
+    monkeypatch.setattr(registry, "MODELS", dict(models.MODELS))
+    exec(compile(shown, "extend.md", "exec"), dict(vars(regression)))
     made = models.build("another_name", {"noise": 0.3})
     assert made.loss([1.0], 1.0) == pytest.approx(0.0, abs=1e-6)
     problem = sl.Problem(made.loss, made.label, made.noise, 2.0, sl.GaussianTeacher([[1.0]]), sl.Init([[0.0]], [[1.0]]))

@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 import sgdlimit as sl
+from sgdlimit.checks import root
 from sgdlimit.learning.dynamics import step_at
-from sgdlimit.learning.problem import root
 
 COV = np.array([[1.5, 0.3], [0.3, 1.0]])
 ROWS = 40_000

@@ -13,24 +13,13 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
-    from . import models, plot
+    from . import models, plot, schedules
     from .errors import InputError, SolveError
     from .learning.dynamics import SGD, SME, GradientFlow, MiniBatchGD, OnlineSGD
-    from .learning.problem import (
-        EmpiricalTeacher,
-        GaussianTeacher,
-        Gumbel,
-        Init,
-        NoNoise,
-        Normal,
-        Problem,
-        Ridge,
-        SmoothPenalty,
-        SparseTeacher,
-        StudentT,
-        Uniform,
-    )
+    from .learning.noise import Gumbel, NoNoise, Normal, StudentT, Uniform
+    from .learning.problem import Problem
     from .learning.spectrum import Spectrum
+    from .learning.weights import EmpiricalTeacher, GaussianTeacher, Init, Ridge, SmoothPenalty, SparseTeacher
     from .recommend import Recommendation, recommend
     from .results import Simulation, Solution, load
     from .results.compare import Comparison, compare
@@ -42,10 +31,9 @@ if TYPE_CHECKING:
 
 # Where each public name lives.
 _HOME = {
-    "learning.problem": (
-        "EmpiricalTeacher", "GaussianTeacher", "Gumbel", "Init", "NoNoise", "Normal", "Problem", "Ridge", "SmoothPenalty",
-        "SparseTeacher", "StudentT", "Uniform",
-    ),
+    "learning.problem": ("Problem",),
+    "learning.noise": ("Gumbel", "NoNoise", "Normal", "StudentT", "Uniform"),
+    "learning.weights": ("EmpiricalTeacher", "GaussianTeacher", "Init", "Ridge", "SmoothPenalty", "SparseTeacher"),
     "learning.dynamics": ("SGD", "SME", "GradientFlow", "OnlineSGD", "MiniBatchGD"),
     "learning.spectrum": ("Spectrum",),
     "theory": ("solve",),
@@ -58,7 +46,7 @@ _HOME = {
     "results": ("Simulation", "Solution", "load"),
     "errors": ("InputError", "SolveError"),
 }  # fmt: skip
-_MODULES = ("models", "plot")
+_MODULES = ("models", "plot", "schedules")
 _NAMES = {name: home for home, names in _HOME.items() for name in names}
 
 __all__ = [*_NAMES, *_MODULES]  # pyright: ignore[reportUnsupportedDunderAll]

@@ -7,12 +7,25 @@ with all in it that is no room of its own; rooms of one floor do not know each o
 FLOORS: tuple[dict[str, str], ...] = (
     {"errors": "what a mistake is told in", "version": "the version", "files": "files that appear whole", "rooms": "this order"},
     {"checks": "numbers and arrays as users give them"},
-    {"schedules": "step schedules", "show": "how arrays are drawn: colours, curves, bars, heat maps, pages", "spread": "errors from replicates"},
+    {
+        "schedules": "step schedules",
+        "show": "how arrays are drawn: colours, curves, bars, heat maps, pages",
+        "spread": "errors from replicates",
+    },
     {"learning": "what is learnt and how: problem, data, dynamics, time"},
     {"models": "problems with a name", "results": "what comes back and how it is compared; each draws itself"},
     {"plot": "figures of several results"},
-    {"theory.averages": "between samples and weights", "theory.gaussian": "factors", "theory.grids": "nodes in time", "theory.shapes": "sizes of arrays"},
-    {"theory.samples": "how a training sample is carried", "theory.weights": "the law of a weight", "theory.optimiser": "what is made of the force"},
+    {
+        "theory.averages": "between samples and weights",
+        "theory.gaussian": "factors",
+        "theory.grids": "nodes in time",
+        "theory.shapes": "sizes of arrays",
+    },
+    {
+        "theory.samples": "how a training sample is carried",
+        "theory.weights": "the law of a weight",
+        "theory.optimiser": "what is made of the force",
+    },
     {"theory.march": "the loop through time"},
     {"theory.accuracy": "plans, replicates, errors, checkpoints"},
     {"theory.laws": "paths drawn from the limit"},
@@ -22,6 +35,7 @@ FLOORS: tuple[dict[str, str], ...] = (
     {"sweep": "many problems at once"},
     {"sgdlimit": "the public names"},
     {"app": "the explorer", "gallery": "claims of the papers, checked"},
+    {"terminal": "what a command shows while it computes"},
     {"cli": "the commands"},
     {"__main__": "python -m sgdlimit"},
 )

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ..learning.problem import NoiseLaw, Problem
+from ..learning.noise import NoiseLaw
+from ..learning.problem import Problem
 from ..models import With
 
 

@@ -15,7 +15,8 @@ import jax
 import numpy as np
 from scipy import special
 
-from .problem import NoiseLaw, Problem, draws_of
+from .noise import NoiseLaw, draws_of
+from .problem import Problem
 
 CELLS = 2**10  # of the teacher's pre-activation, equally likely
 POINTS = 2**9  # of the noise, equally likely

@@ -8,237 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import special
 
-from ..checks import array as _array
-from ..checks import number as _number
 from ..checks import positive as _positive
-from ..checks import psd as _psd
 from ..checks import root
 from ..errors import InputError, Words, refuse
+from .noise import NoiseLaw, NoNoise, draws_of
 from .spectrum import Spectrum
+from .weights import Init, Penalty, Ridge, SmoothPenalty, Teacher
 
 Array = Any
-
-
-# --- laws of the label noise ---------------------------------------------------------------------------------------
-
-
-@runtime_checkable
-class NoiseLaw(Protocol):
-    """Any object with a `shape` (of one draw) and `ppf` (quantile function, elementwise on arrays in (0, 1))."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-    def ppf(self, u: np.ndarray) -> np.ndarray: ...
-
-
-@dataclass(frozen=True)
-class Normal:
-    """Standard normal noise; `shape` is that of one draw `z`."""
-
-    shape: tuple[int, ...] = ()
-
-    def __post_init__(self):
-        object.__setattr__(self, "shape", _shape(self.shape))
-
-    def ppf(self, u):
-        return special.ndtri(u)
-
-
-@dataclass(frozen=True)
-class Uniform:
-    """Uniform noise on (0, 1)."""
-
-    shape: tuple[int, ...] = ()
-
-    def __post_init__(self):
-        object.__setattr__(self, "shape", _shape(self.shape))
-
-    def ppf(self, u):
-        return np.asarray(u)
-
-
-@dataclass(frozen=True)
-class Gumbel:
-    """Standard Gumbel noise: `argmax(r_star + z)` is then a softmax draw."""
-
-    shape: tuple[int, ...] = ()
-
-    def __post_init__(self):
-        object.__setattr__(self, "shape", _shape(self.shape))
-
-    def ppf(self, u):
-        return -np.log(-np.log(u))
-
-
-@dataclass(frozen=True)
-class StudentT:
-    """Student's t noise with `df` degrees of freedom (heavy tails)."""
-
-    df: float
-    shape: tuple[int, ...] = ()
-
-    def __post_init__(self):
-        object.__setattr__(self, "df", _positive("noise.df", self.df, "degrees of freedom; 3 has heavy tails"))
-        object.__setattr__(self, "shape", _shape(self.shape))
-
-    def ppf(self, u):
-        return special.stdtrit(self.df, u)
-
-
-@dataclass(frozen=True)
-class NoNoise:
-    """No noise: `z` is zero and no random dimension is spent on it."""
-
-    shape: tuple[int, ...] = ()
-
-    def ppf(self, u):
-        return np.zeros_like(u)
-
-
-@dataclass(frozen=True)
-class Logistic:
-    """Standard logistic noise: `r_star + z > 0` then has the probability `1 / (1 + exp(-r_star))`."""
-
-    shape: tuple[int, ...] = ()
-
-    def ppf(self, u):
-        return special.logit(u)
-
-
-@dataclass(frozen=True)
-class Scaled:
-    """The noise of another law, `size` times. A size that is in the law is not in the label: what is compiled for a label serves
-    noise of every size."""
-
-    law: NoiseLaw
-    size: float
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.law.shape
-
-    def ppf(self, u):
-        return self.size * self.law.ppf(u)
-
-
-def draws_of(noise: NoiseLaw, u: np.ndarray) -> np.ndarray:
-    """Turn uniform numbers `(n, size of one draw)` into draws `(n, *shape)`."""
-    return np.asarray(noise.ppf(u), dtype=float).reshape(len(u), *noise.shape)
-
-
-# --- teacher, start, penalty -----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class GaussianTeacher:
-    """Teacher rows `theta* ~ N(0, cov)`, `cov (k_star, k_star)`."""
-
-    cov: Array
-
-    def __post_init__(self):
-        object.__setattr__(self, "cov", _psd("teacher.cov", self.cov))
-
-    def draw(self, rng: np.random.Generator, n: int) -> np.ndarray:
-        """`n` rows, `(n, k_star)`."""
-        return rng.standard_normal((n, len(self.cov))) @ root(self.cov).T
-
-
-@dataclass(frozen=True)
-class SparseTeacher:
-    """A row is `N(0, cov / density)` with probability `density`, else zero; `cov` is its second moment."""
-
-    density: float
-    cov: Array
-
-    def __post_init__(self):
-        density = _number("teacher.density", self.density)
-        if not 0 < density <= 1:
-            raise refuse("teacher.density", "lie in (0, 1]", self.density, "the fraction of non-zero teacher rows")
-        object.__setattr__(self, "density", density)
-        object.__setattr__(self, "cov", _psd("teacher.cov", self.cov))
-
-    def draw(self, rng: np.random.Generator, n: int) -> np.ndarray:
-        rows = rng.standard_normal((n, len(self.cov))) @ root(self.cov / self.density).T
-        return rows * (rng.random((n, 1)) < self.density)
-
-
-@dataclass(frozen=True)
-class EmpiricalTeacher:
-    """Teacher rows drawn from the given ones, `rows (m, k_star)`; `cov` is their second moment."""
-
-    rows: Array
-    cov: np.ndarray = field(init=False, repr=False)
-
-    def __post_init__(self):
-        rows = _array("teacher.rows", self.rows)
-        if rows.ndim != 2 or 0 in rows.shape:
-            raise refuse("teacher.rows", "have shape (m, k_star)", rows.shape, "one row per feature; use rows[:, None] for one direction")
-        object.__setattr__(self, "rows", rows)
-        object.__setattr__(self, "cov", _psd("teacher.rows", rows.T @ rows / len(rows)))
-
-    def draw(self, rng: np.random.Generator, n: int) -> np.ndarray:
-        return self.rows[rng.integers(len(self.rows), size=n)]
-
-
-Teacher = GaussianTeacher | SparseTeacher | EmpiricalTeacher
-
-
-@dataclass(frozen=True)
-class Init:
-    """Start `theta_0 = overlap theta* + N(0, cov)`: `overlap (k, k_star)`, `cov (k, k)`."""
-
-    overlap: Array
-    cov: Array
-
-    def __post_init__(self):
-        overlap = _array("init.overlap", self.overlap)
-        if overlap.ndim != 2:
-            raise refuse("init.overlap", "be a matrix (k, k_star)", overlap.shape, "[[0.0]] is a start without knowledge of the teacher")
-        object.__setattr__(self, "overlap", overlap)
-        object.__setattr__(self, "cov", _psd("init.cov", self.cov))
-        if len(self.cov) != len(overlap):
-            raise refuse(
-                "init.cov",
-                f"be ({len(overlap)}, {len(overlap)}) like the {len(overlap)} rows of `init.overlap`",
-                self.cov.shape,
-                "k student directions in both",
-            )
-
-
-@dataclass(frozen=True)
-class Ridge:
-    """Penalty `strength |theta|^2 / 2` on every row."""
-
-    strength: float
-
-    def __post_init__(self):
-        strength = _number("penalty.strength", self.strength)
-        if strength < 0:
-            raise refuse("penalty.strength", "not be negative", self.strength, "0 is no penalty")
-        object.__setattr__(self, "strength", strength)
-
-
-@dataclass(frozen=True)
-class SmoothPenalty:
-    """Penalty `fn(theta)` on every row `theta (k,)`, twice differentiable in JAX."""
-
-    fn: Callable[[Array], Array]
-
-    def __post_init__(self):
-        if not callable(self.fn):
-            raise refuse("penalty.fn", "be a function of a row theta (k,)", self.fn)
-
-
-Penalty = Ridge | SmoothPenalty | None
 
 
 @dataclass(frozen=True)
@@ -445,13 +230,3 @@ def _shapes(name: str, must: str, fix: str, fn: Callable, *args):
 
 def _first_line(e: Exception) -> str:
     return f"{type(e).__name__}: {str(e).strip().splitlines()[0][:200] if str(e).strip() else ''}"
-
-
-def _shape(value: Any) -> tuple[int, ...]:
-    try:
-        shape = tuple(int(n) for n in value)
-    except TypeError:
-        raise refuse("noise.shape", "be a tuple of sizes", value, "() for one number, (3,) for three") from None
-    if any(n <= 0 for n in shape):
-        raise refuse("noise.shape", "have positive sizes", value)
-    return shape

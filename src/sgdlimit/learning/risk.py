@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.stats import qmc
 
+from ..checks import root
 from ..spread import spread
 from .labels import TINY, fresh
-from .problem import Problem, root
+from .problem import Problem
 
 POINTS = 2**12  # of each randomisation of the Sobol points
 RANDOMISATIONS = 8  # their spread is the rule's own error; four tell it badly

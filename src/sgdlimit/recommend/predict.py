@@ -66,8 +66,9 @@ class Setting:
 
     def problem(self, ridge: float = 0.0) -> Problem:
         """The learning problem, from a start at zero."""
-        from ..learning.problem import GaussianTeacher, Init, Problem, Ridge
+        from ..learning.problem import Problem
         from ..learning.spectrum import Spectrum
+        from ..learning.weights import GaussianTeacher, Init, Ridge
 
         e = self.estimate
         loss, label, noise = _model(self.loss, float(np.sqrt(e.noise)), self.offset)
@@ -81,7 +82,7 @@ def _model(loss: str, noise: float, offset: float) -> tuple[Callable, Callable, 
     """Loss, label and noise; the same functions for the same numbers, so that what is compiled for one solution serves the next."""
     import jax.numpy as jnp
 
-    from ..learning.problem import NoNoise, Normal, Uniform
+    from ..learning.noise import NoNoise, Normal, Uniform
 
     if loss == "squared":
         law = Normal() if noise > 0 else NoNoise()

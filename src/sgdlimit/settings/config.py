@@ -48,8 +48,9 @@ from pydantic import AfterValidator, Field, ValidationError
 from .. import models
 from ..errors import InputError, Words, nearest, refuse
 from ..learning.dynamics import Dynamics, check_schedule
-from ..learning.problem import EmpiricalTeacher, GaussianTeacher, Init, Penalty, Problem, Ridge, SmoothPenalty, SparseTeacher, Teacher
+from ..learning.problem import Problem
 from ..learning.spectrum import Spectrum
+from ..learning.weights import EmpiricalTeacher, GaussianTeacher, Init, Penalty, Ridge, SmoothPenalty, SparseTeacher, Teacher
 from ..results import output_times
 from ..version import __version__
 from .sections import Section, placed, refusal, within

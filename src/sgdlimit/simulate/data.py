@@ -16,8 +16,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..checks import root
 from ..errors import InputError, nearest, refuse
-from ..learning.problem import NoNoise, Problem, SmoothPenalty, root
+from ..learning.noise import NoNoise
+from ..learning.problem import Problem
+from ..learning.weights import SmoothPenalty
 
 BLOCK = 32  # rows filled at once: 32 rows of a few thousand features stay in cache between drawing and scaling
 

@@ -11,7 +11,9 @@ import numpy as np
 from scipy import special
 from scipy.stats import qmc
 
-from ..learning.problem import NoNoise, Problem, root
+from ..checks import root
+from ..learning.noise import NoNoise
+from ..learning.problem import Problem
 from .data import Data, Static
 
 TEST_POINTS = 2**14

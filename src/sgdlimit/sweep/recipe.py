@@ -20,7 +20,8 @@ import numpy as np
 from .. import models
 from ..errors import InputError, nearest, refuse
 from ..learning.dynamics import Dynamics
-from ..learning.problem import Problem, Ridge
+from ..learning.problem import Problem
+from ..learning.weights import Ridge
 from ..settings import config
 from ..theory.accuracy.checkpoint import identify
 

@@ -18,10 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
+from ..checks import root
 from ..learning.clock import Clock
 from ..learning.dynamics import SGD, Dynamics, step_at
 from ..learning.labels import TINY
-from ..learning.problem import Problem, SmoothPenalty, root
+from ..learning.problem import Problem
+from ..learning.weights import SmoothPenalty
 from ..results import path_dataset
 from .accuracy.levels import NONE, Level, at_nodes, curves_at, kernels_at, resolved
 from .accuracy.outcome import largest_size

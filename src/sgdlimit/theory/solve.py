@@ -21,8 +21,9 @@ import numpy as np
 from ..errors import SolveError, nearest, refuse
 from ..learning.dynamics import SGD, SME, Dynamics, GradientFlow, MiniBatchGD, OnlineSGD, step_at
 from ..learning.kinks import refuse_kinks
-from ..learning.problem import Problem, SmoothPenalty
+from ..learning.problem import Problem
 from ..learning.risk import TestRisk
+from ..learning.weights import SmoothPenalty
 from ..results import Solution, Status, build_dataset, judge_growth, output_times
 from ..spread import student
 from .accuracy.checkpoint import Checkpoint, identify

@@ -26,7 +26,8 @@ import scipy
 from ...errors import InputError, refuse
 from ...files import replacing
 from ...learning.dynamics import Dynamics, GradientFlow, step_at
-from ...learning.problem import Problem, SmoothPenalty
+from ...learning.problem import Problem
+from ...learning.weights import SmoothPenalty
 from ...version import __version__
 from .levels import Level
 

@@ -11,8 +11,8 @@ import jax
 import numpy as np
 from scipy.interpolate import make_interp_spline
 
+from ...checks import root
 from ...learning.dynamics import step_at
-from ...learning.problem import root
 from ..march import Marched, march
 from ..samples.engines import Engine
 from ..weights.coordinates import Coordinates, RidgeCoordinates

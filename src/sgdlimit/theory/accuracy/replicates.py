@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...learning.problem import SmoothPenalty
+from ...learning.weights import SmoothPenalty
 from ..samples.engines import Engine
 from ..weights.particles import Particles, draw_particles
 

@@ -35,10 +35,11 @@ import numpy as np
 from scipy import special
 from scipy.stats import qmc
 
+from ...checks import root
 from ...learning.clock import Clock, mini_batch_clock
 from ...learning.dynamics import MiniBatchGD
 from ...learning.labels import TINY, samples
-from ...learning.problem import Problem, root
+from ...learning.problem import Problem
 from ...learning.risk import TestRisk
 from ...results import Solution
 from ...spread import spread

@@ -37,10 +37,11 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.stats import qmc
 
+from ...checks import root
 from ...errors import InputError
 from ...learning.dynamics import OnlineSGD, check_schedule, step_at
 from ...learning.labels import TINY, fresh
-from ...learning.problem import Problem, root
+from ...learning.problem import Problem
 from ...results import Solution
 from ...spread import spread
 from ..accuracy.outcome import Replicated, largest_size, more_points, solution

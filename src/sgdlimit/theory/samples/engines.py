@@ -15,7 +15,8 @@ import numpy as np
 from scipy import stats
 
 from ...learning.dynamics import SGD, SME, Dynamics, GradientFlow
-from ...learning.problem import Problem, SmoothPenalty
+from ...learning.problem import Problem
+from ...learning.weights import SmoothPenalty
 from ..grids import spaced
 from ..shapes import patient, room, roomy
 from .draws import Randomness, draw, jump_intensity, lay_out, with_room

@@ -25,8 +25,9 @@ from ...learning.dynamics import SGD
 from ...learning.labels import TINY, samples
 from ...learning.problem import Problem
 from ..averages import Averages
-from ..shapes import room
 from ..grids import GRADING
+from ..shapes import room
+from .draws import Jumps, jump_intensity
 from .events import EventProgram, Histories, Past, Span, average, bare
 from .histories import History, lay_out_histories
 from .sample import Cell, path_functions

@@ -22,7 +22,8 @@ from typing import Protocol
 
 import numpy as np
 
-from ...learning.problem import Problem, root
+from ...checks import root
+from ...learning.problem import Problem
 from ...learning.spectrum import Spectrum
 from ..averages import Averages
 from ..gaussian import GrowingFactor, psd_root

@@ -13,8 +13,10 @@ import numpy as np
 from scipy import special
 from scipy.stats import qmc
 
-from ...learning.problem import EmpiricalTeacher, Problem, SparseTeacher, Teacher, root
+from ...checks import root
+from ...learning.problem import Problem
 from ...learning.spectrum import Spectrum
+from ...learning.weights import EmpiricalTeacher, SparseTeacher, Teacher
 from ..grids import merge
 
 TINY = 2.0**-40  # keeps uniform numbers off 0 and 1

@@ -32,7 +32,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ...learning.problem import Problem, SmoothPenalty, root
+from ...checks import root
+from ...learning.problem import Problem
+from ...learning.weights import SmoothPenalty
 from ..averages import BLOCK, Averages, feedback, times
 from ..gaussian import GrowingFactor
 from .coordinates import bridge_variance

@@ -26,7 +26,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...learning.problem import Problem, root
+from ...checks import root
+from ...learning.problem import Problem
 from ..averages import Averages
 from ..gaussian import GrowingFactor, psd_root
 from .coordinates import bridge_variance
