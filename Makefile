@@ -30,6 +30,7 @@ bench: $(VENV)/.installed-dev
 	$(PYTHON) benchmarks/growth.py
 
 image: $(VENV)/.installed
+	$(PYTHON) docs/make_house.py
 	$(PYTHON) docs/make_images.py
 
 release-check: $(VENV)/.installed-dev

@@ -103,7 +103,7 @@ def finished(tmp_path_factory):
 def test_a_finished_checkpoint_answers_without_computing(finished, monkeypatch):
     path, first = finished
     before = path.read_bytes()
-    monkeypatch.setattr(import_module("sgdlimit.theory.solve"), "run_levels", None)
+    monkeypatch.setattr(import_module("sgdlimit.theory.accuracy.search"), "run_levels", None)
     assert solve(path, problem()).dataset.identical(first.dataset)  # functions defined anew, with the same values
     assert path.read_bytes() == before
     with np.load(path, allow_pickle=False) as archive:
@@ -183,7 +183,7 @@ def test_a_damaged_or_foreign_file_is_refused_and_left_alone(finished, tmp_path,
 
 
 def test_a_place_without_a_file_is_refused_before_work_begins(tmp_path, monkeypatch):
-    monkeypatch.setattr(import_module("sgdlimit.theory.solve"), "run_levels", None)
+    monkeypatch.setattr(import_module("sgdlimit.theory.accuracy.search"), "run_levels", None)
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o500)
     if os.access(locked, os.W_OK):  # the superuser may write there; where nobody may, there is no file

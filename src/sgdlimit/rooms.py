@@ -1,41 +1,30 @@
 """The house, from the ground up: a module imports from floors below its own room's and from its own room, lazily imported ones too.
 
-`tests/test_house.py` reads all imports and holds them against this order; `docs/make_house.py` draws it. A room is a module or a folder
-with all in it that is no room of its own; rooms of one floor do not know each other. `sgdlimit` are the public names.
+`tests/test_house.py` reads all imports and holds them against this order; `docs/make_house.py` draws it. A room is a folder or some
+modules, with all in it that is no room of its own; rooms of one floor do not know each other. `sgdlimit` are the public names.
 """
 
 FLOORS: tuple[dict[str, str], ...] = (
-    {"errors": "what a mistake is told in", "version": "the version", "files": "files that appear whole", "rooms": "this order"},
-    {"checks": "numbers and arrays as users give them"},
+    {"errors checks files spread version rooms": "the ground: mistakes in words, numbers as users give them, whole files, standard errors"},
+    {"schedules": "steps over time, under their public name", "show": "how arrays are drawn: colours, curves, bars, pages"},
     {
-        "schedules": "step schedules",
-        "show": "how arrays are drawn: colours, curves, bars, heat maps, pages",
-        "spread": "errors from replicates",
-    },
-    {"learning": "what is learnt and how: problem, data, dynamics, time"},
-    {"models": "problems with a name", "results": "what comes back and how it is compared; each draws itself"},
-    {"plot": "figures of several results"},
-    {
-        "theory.averages": "between samples and weights",
-        "theory.gaussian": "factors",
-        "theory.grids": "nodes in time",
-        "theory.shapes": "sizes of arrays",
+        "learning": "what is learnt and how: problem, data, dynamics, time",
+        "theory.averages theory.gaussian theory.grids theory.shapes": "what samples and weights share",
     },
     {
-        "theory.samples": "how a training sample is carried",
+        "models": "problems by name",
+        "results": "what comes back; each draws itself",
+        "theory.samples": "how a sample is driven",
         "theory.weights": "the law of a weight",
-        "theory.optimiser": "what is made of the force",
     },
-    {"theory.march": "the loop through time"},
+    {"plot": "figures of several results, under their public name", "theory.march theory.optimiser": "the loop; what is made of the force"},
     {"theory.accuracy": "plans, replicates, errors, checkpoints"},
     {"theory.laws": "paths drawn from the limit"},
-    {"theory.closed": "where equations close"},
-    {"theory": "solve", "simulate": "real runs"},
+    {"theory.closed": "where equations close: linear model, one pass, discrete time"},
+    {"theory": "solve: check, choose, search, report", "simulate": "real runs"},
     {"recommend": "from data to a step, a batch, an epoch", "settings": "TOML tables, one run, its folder"},
     {"sweep": "many problems at once"},
     {"sgdlimit": "the public names"},
     {"app": "the explorer", "gallery": "claims of the papers, checked"},
-    {"terminal": "what a command shows while it computes"},
-    {"cli": "the commands"},
-    {"__main__": "python -m sgdlimit"},
+    {"cli terminal __main__": "the commands"},
 )

@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..learning.dynamics import SGD
 from ..learning.problem import Problem
 from ..settings.sections import Section
-from ..theory.solve import check_theory
+from ..theory.checks import check_theory
 from .approach import ALLOWED_BIAS
 from .claims import Check, Claim, Numbers, Progress, Verdict
 from .distinct import _furthest

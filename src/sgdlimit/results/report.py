@@ -68,7 +68,7 @@ def pictures(results: Pairs, shown: Sequence[Panel]) -> list[Any]:
         shared = shared or plot.x_range
         for curve in panel.drawn(results):
             for renderer in interactive.curve(plot, curve):
-                switches[curve.name].js_link("visible", renderer, "visible")
+                switches[curve.name or ""].js_link("visible", renderer, "visible")
         drawn.append(plot)
     return drawn
 

@@ -17,8 +17,8 @@ from ..results.report import Entry
 from ..simulate import simulate
 from ..simulate.core import plan
 from ..theory import solve
+from ..theory.checks import check_epochs, check_theory
 from ..theory.closed.discrete import clock_of
-from ..theory.solve import check_epochs, check_theory
 from ..version import __version__
 from .config import Job, Part
 from .folder import Folder, checkpoint_name

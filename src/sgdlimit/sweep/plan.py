@@ -19,7 +19,7 @@ from ..results import output_times
 from ..settings import config as files
 from ..settings.sections import placed
 from ..simulate.core import plan as plan_simulation
-from ..theory.solve import check_theory
+from ..theory.checks import check_theory
 from ..version import __version__
 from .design import Design, SweepSpec, lay, read_section
 from .recipe import ObjectRecipe, Recipe, SettingsRecipe, Work, object_recipe

@@ -1,94 +1,29 @@
-"""`solve`: choose nodes, samples and replicates until the promised accuracy is met, or say that it is not.
-
-Each replicate is an independent scrambling of the Sobol points, marched at three nested resolutions with common random
-numbers. Two of them extrapolate the second-order error away, the third tells what is left of it; the spread over
-replicates is the sampling error.
-"""
+"""`solve`: check, choose how samples are carried, search for the accuracy promised, report."""
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import numpy as np
-
-from ..errors import SolveError, nearest, refuse
-from ..learning.dynamics import SGD, SME, Dynamics, GradientFlow, MiniBatchGD, OnlineSGD, step_at
-from ..learning.kinks import refuse_kinks
+from ..errors import refuse
+from ..learning.dynamics import Dynamics, MiniBatchGD, OnlineSGD
 from ..learning.problem import Problem
-from ..learning.risk import TestRisk
-from ..learning.weights import SmoothPenalty
-from ..results import Solution, Status, build_dataset, judge_growth, output_times
-from ..spread import student
+from ..results import Solution, build_dataset
 from .accuracy.checkpoint import Checkpoint, identify
-from .accuracy.levels import Level, curves_at, kernels_at, mean_level, resolved, run_levels
-from .accuracy.outcome import MAX_REPLICATES, attributes, diverged, keep_promise, scales
-from .accuracy.replicates import draw_all
+from .accuracy.estimates import Estimate, status
+from .accuracy.levels import mean_level
+from .accuracy.outcome import attributes, keep_promise
+from .accuracy.search import Search
+from .checks import check
 from .closed import discrete, online
-from .laws import PathLaw
+from .laws.paths import PathLaw
 from .samples.differences import WORDS
-from .samples.engines import ENGINES, Engine, choose, engine_of, reshuffled
-from .samples.reshuffle import epoch_ends
-from .shapes import patient, room, roomy
-from .weights.penalised import penalty_curvature, runs_away
-from .weights.spectral import most_cells
+from .samples.engines import choose
 
 Progress = Callable[[float, str], None] | None
-
-COARSENINGS = (1, 2, 4)  # resolutions of a replicate, as node spacings relative to the finest
-EXTRAPOLATED_GAIN = 7.0  # error of an extrapolated curve against its change from the next coarser one: third order at least
-# Anisotropic data have several scales at once: the gain is smaller, and differences of resolutions cross zero more often (NEARBY).
-# No curve is taken to be better than this part of the worst one, for each feeds on the others.
-ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY, ANISOTROPIC_SHARED = 2.5, 0.3, 0.25
-DISCRETISATION_SHARE = 0.4  # of the tolerance
-MAX_CELLS = 512
-LEAST_SHARED = 16  # cells of a first grid where shapes are few, see `shapes.few`
-HURRIED = 4
-LOOSE = 0.02  # rtol from which on half of the pilot's paths are enough
-EDGE_CELLS = 64  # a first grid has at most so many for the fastest rate, whose part of the curves is soon over
-FASTER = 4.0  # than isotropic data, at most, a first grid supposes anisotropic ones to be: few features move faster
-MAX_PATHS = 2**15
-REPLICATES = 8
-NEARBY = 0.1  # fraction of the horizon
-THREADS = 2  # SGDLIMIT_THREADS sets another number; results do not depend on it
-GROUP = 4  # replicates marched together, where memory allows
-PATHS_PER_CELL = 24  # with fewer, the noise's covariance over so many cells fluctuates too much to have a factor, see `noise`
-MEMORY = 3 * 2**30  # bytes that all paths marched at a time may take
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How much to spend: cells of the finest resolution, paths per replicate (a power of two), replicates."""
-
-    cells: int
-    paths: int
-    replicates: int
-
-
-@dataclass
-class Estimate:
-    """Curves at the output times with their errors, the share of each error, and what they took."""
-
-    plan: Plan
-    curves: dict[str, np.ndarray]
-    sampling: dict[str, np.ndarray]
-    discretisation: dict[str, np.ndarray]
-    scales: dict[str, float]
-    levels: list[list[Level]]
-
-    @property
-    def errors(self) -> dict[str, np.ndarray]:
-        return {name: np.hypot(self.sampling[name], self.discretisation[name]) for name in self.curves}
-
-    def worst(self, part: dict[str, np.ndarray]) -> float:
-        """Largest error relative to its curve's scale."""
-        return max(float(np.max(part[name])) / self.scales[name] for name in self.curves)
 
 
 def solve(
@@ -130,7 +65,7 @@ def solve(
         SolveError: `rtol` was not met; `.result` is the Solution there is (None where the weights run away or training diverges at once).
     """
     began = time.perf_counter(), time.process_time()
-    outputs = _check(problem, dynamics, horizon, rtol, seed, times, method, on_failure)
+    outputs = check(problem, dynamics, horizon, rtol, seed, times, method, on_failure)
     if checkpoint is not None and isinstance(dynamics, (OnlineSGD, MiniBatchGD)):
         raise refuse("checkpoint", f"be None for {type(dynamics).__name__}", checkpoint, "its theory is not computed in parts to keep")
     report = progress or (lambda fraction, text: None)
@@ -138,10 +73,10 @@ def solve(
         return keep_promise(_closed(problem, dynamics, horizon, rtol, seed, outputs, report), on_failure)
     engine, why = choose(problem, dynamics, float(horizon), method)
     store = None if checkpoint is None else Checkpoint(checkpoint, identify(problem, dynamics, horizon, rtol, seed, outputs, engine))
-    run = _Run(problem, dynamics, float(horizon), int(seed), outputs, engine, report, store)
-    estimate = deque(run.estimates(rtol), maxlen=1).pop()
+    search = Search(problem, dynamics, float(horizon), int(seed), outputs, engine, report, store)
+    estimate = deque(search.estimates(rtol), maxlen=1).pop()
     report(1.0, "done")
-    return keep_promise(run.solution(estimate, horizon, rtol, why, began), on_failure)
+    return keep_promise(_solution(search, estimate, horizon, rtol, why, began), on_failure)
 
 
 def refinements(
@@ -159,7 +94,7 @@ def refinements(
     `solve`; an answer less accurate than `rtol` has the status "inaccurate". `watch` is called often, from any thread: what it raises
     ends the solve (of `MiniBatchGD` before it has begun only)."""
     began = time.perf_counter(), time.process_time()
-    outputs = _check(problem, dynamics, horizon, rtol, seed, times, method, "return")
+    outputs = check(problem, dynamics, horizon, rtol, seed, times, method, "return")
     report = progress or (lambda fraction, text: None)
     watch()
     if isinstance(dynamics, OnlineSGD):
@@ -169,9 +104,9 @@ def refinements(
         yield discrete.solve(problem, dynamics, horizon, rtol, seed, outputs, report)
         return
     engine, why = choose(problem, dynamics, float(horizon), method)
-    run = _Run(problem, dynamics, float(horizon), int(seed), outputs, engine, report, watch=watch)
-    for estimate in run.estimates(rtol):
-        yield run.solution(estimate, horizon, rtol, why, began)
+    search = Search(problem, dynamics, float(horizon), int(seed), outputs, engine, report, watch=watch)
+    for estimate in search.estimates(rtol):
+        yield _solution(search, estimate, horizon, rtol, why, began)
 
 
 def _closed(problem, dynamics, horizon, rtol, seed, outputs, report) -> Solution:
@@ -180,330 +115,28 @@ def _closed(problem, dynamics, horizon, rtol, seed, outputs, report) -> Solution
     return module.solve(problem, dynamics, horizon, rtol, seed, outputs, report)
 
 
-def check_theory(problem: Problem, dynamics: Dynamics) -> None:
-    """Refuse what can be simulated but not solved."""
-    if isinstance(dynamics, (OnlineSGD, MiniBatchGD)) and isinstance(problem.penalty, SmoothPenalty):
-        raise refuse("penalty", f"be a Ridge or None for the theory of {type(dynamics).__name__}", problem.penalty,
-                     "its equations close for no other; simulate takes any")  # fmt: skip
-    if problem.kinks:
-        refuse_kinks(problem, dynamics, (SME, GradientFlow))
-
-
-def check_epochs(problem: Problem, dynamics: Dynamics, horizon: float) -> None:
-    """Refuse more epochs of reshuffled data than can be followed: each takes some cells, and the work grows with their number cubed."""
-    if not reshuffled(dynamics):
-        return
-    most = MAX_CELLS // COARSENINGS[-1]
-    number = len(epoch_ends(problem, dynamics, horizon)) + 1
-    if number > most:
-        raise refuse("horizon", f"span at most {most} epochs of reshuffled data for the theory", horizon,
-                     f"it spans {number}, as an epoch lasts step * sample_ratio; simulate takes any")  # fmt: skip
-
-
-def _check(problem, dynamics, horizon, rtol, seed, times, method, on_failure) -> np.ndarray:
-    if not isinstance(problem, Problem):
-        raise refuse("problem", "be a sl.Problem", problem)
-    if not isinstance(dynamics, Dynamics):
-        raise refuse("dynamics", "be SGD, SME, GradientFlow, OnlineSGD or MiniBatchGD", dynamics, "for example sl.SGD(step=1.5)")
-    check_theory(problem, dynamics)
-    if not (isinstance(rtol, (int, float)) and 0 < rtol < 1):
-        raise refuse("rtol", "lie in (0, 1)", rtol, "0.01 asks for errors below 1% of each curve's scale")
-    if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or seed < 0:
-        raise refuse("seed", "be a whole number, zero or more", seed)
-    methods = ("auto", *ENGINES)
-    if method not in methods:
-        raise refuse("method", "be " + " or ".join(map(repr, methods)), method, nearest(str(method), methods))
-    if method == "events" and not isinstance(dynamics, SGD):
-        raise refuse("method", "be 'auto' or 'paths' for a dynamics without jumps", method)
-    if method == "paths" and reshuffled(dynamics):
-        raise refuse("method", "be 'auto' or 'events' for a reshuffled SGD", method, "a path has few jumps, one in each epoch")
-    if on_failure not in ("raise", "return"):
-        raise refuse("on_failure", "be 'raise' or 'return'", on_failure, nearest(str(on_failure), ("raise", "return")))
-    outputs = output_times(horizon, times)
-    step_at(dynamics, outputs)  # a schedule must be positive all along
-    check_epochs(problem, dynamics, float(horizon))
-    return outputs
-
-
-def _status(estimate: Estimate, rtol: float, ended: float | None) -> Status:
-    error = estimate.worst(estimate.errors)
-    if ended is not None:
-        return diverged(ended, error)
-    if error > rtol:
-        part = "discretisation" if estimate.worst(estimate.discretisation) > estimate.worst(estimate.sampling) else "sampling"
-        return Status(
-            "inaccurate",
-            f"rtol = {rtol:g} was not met: the largest error is {error:.2%} of its curve's scale, mostly of {part}, with "
-            f"{estimate.plan.cells} cells, {estimate.plan.paths} paths and {estimate.plan.replicates} replicates "
-            "(ask for a larger rtol or a shorter horizon)",
-        )
-    grown = judge_growth(np.arange(len(estimate.curves["test_risk"])), estimate.curves["test_risk"])
-    return grown or Status("done", f"done: the largest error is {error:.2%} of its curve's scale, rtol = {rtol:g} is met")
-
-
-def _threads() -> int:
-    """How many groups of replicates are marched at a time: a worker of many takes one, or they would wait for each other."""
-    asked = os.environ.get("SGDLIMIT_THREADS", "")
-    return int(asked) if asked.isdecimal() and int(asked) > 0 else THREADS
-
-
-class _Run:
-    """One call of `solve`: what stays fixed while plans are tried."""
-
-    def __init__(
-        self,
-        problem: Problem,
-        dynamics: Dynamics,
-        horizon: float,
-        seed: int,
-        outputs: np.ndarray,
-        method: str,
-        report: Callable,
-        checkpoint: Checkpoint | None = None,
-        watch: Callable[[], object] = lambda: None,
-    ):
-        self.problem, self.dynamics, self.horizon, self.seed, self.outputs = problem, dynamics, horizon, seed, outputs
-        self.method, self.report, self.checkpoint = method, report, checkpoint
-        self.watch = watch
-        self.ended: float | None = None  # when training diverges
-        self.pilot_cells = 0
-        self.test_risk = TestRisk(problem, seed)
-        self.gain, self.nearby = EXTRAPOLATED_GAIN, NEARBY
-        if problem.anisotropic is not None:
-            self.gain, self.nearby = ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY
-        self.most_cells = MAX_CELLS if problem.anisotropic is None else min(MAX_CELLS, most_cells(problem, MEMORY // (GROUP * THREADS)))
-
-    @property
-    def engine(self) -> Engine:
-        """For the horizon as it stands."""
-        return engine_of(self.method, self.problem, self.dynamics, self.horizon)
-
-    # --- plans -----------------------------------------------------------------------------------------------------------
-
-    def estimates(self, rtol: float) -> Iterator[Estimate]:
-        """The pilot's, rough ones first, and if it does not keep the promise each better one until one does or the means are spent."""
-        pilots = self.pilots(rtol)
-        pilot = next(pilots)
-        while True:
-            self.pilot_cells = pilot.plan.cells
-            yield pilot
-            if (better := next(pilots, None)) is None:
-                break
-            pilot = better
-        plan = self._plan(pilot, rtol)
-        if plan != pilot.plan:
-            yield from self.refine(pilot, plan, rtol)
-
-    def solution(self, estimate: Estimate, horizon: float, rtol: float, why: str, began: tuple[float, float]) -> Solution:
-        """An estimate with its kernels and law, as `solve` hands it out."""
-        problem, dynamics, levels = self.problem, self.dynamics, estimate.levels
-        fine, middle = (mean_level([one[i] for one in levels]) for i in range(2))
-        attrs = attributes(problem, dynamics, horizon, rtol, self.seed)
-        return Solution(
-            build_dataset(self.outputs, estimate.curves, estimate.errors, self._kernels(fine, middle), attrs, problem.rho),
-            _status(estimate, rtol, self.ended),
-            {
-                "method": self.method,
-                "method_why": why,
-                "cells": estimate.plan.cells,
-                "paths": estimate.plan.paths,
-                "replicates": estimate.plan.replicates,
-                "sampling_error": estimate.worst(estimate.sampling),
-                "discretisation_error": estimate.worst(estimate.discretisation),
-                "error": estimate.worst(estimate.errors),
-                "rtol": rtol,
-                "pilot_cells": self.pilot_cells,
-                "wall_seconds": time.perf_counter() - began[0],
-                "cpu_seconds": time.process_time() - began[1],
-            }
-            | ({"kinks": WORDS} if problem.kinks else {}),
-            PathLaw(problem, dynamics, fine, middle, self.engine.ends),
-        )
-
-    def pilots(self, rtol: float) -> Iterator[Estimate]:
-        """Cheap first estimates, the last of them on enough cells for the others to be planned by it; they also find the time of
-        divergence, if there is one."""
-        paths = self.engine.pilot if rtol < LOOSE else self.engine.pilot // 2
-        if not patient() and (self.problem.kinks or self.problem.k > 1):
-            paths //= HURRIED  # where a first answer is waited for: all paths tell the response, or there is much of it
-        plan = self._affordable(self._enough(Plan(self._first_cells(), paths, 4)), 4)
-        while True:
-            self.report(0.0, f"pilot with {plan.cells} cells")
-            levels = self._replicates(plan, 0)
-            reached = min(level.nodes[-1] for replicate in levels for level in replicate)
-            if reached >= self.horizon:
-                estimate = self._estimate(plan, levels)
-                yield estimate
-                if estimate.worst(estimate.discretisation) < 0.25 or plan.cells >= self.most_cells:
-                    return
-                plan = self._affordable(self._enough(replace(plan, cells=2 * plan.cells)), 4)
-            elif plan.cells < 32:
-                plan = replace(plan, cells=2 * plan.cells)  # the cells may be too wide for the march
-            elif runs_away(self.problem):
-                raise SolveError("the weights run away at once, as the penalty pushes large ones outwards faster than linearly "
-                                 "(let `penalty.fn` fall no faster than theta^2)")  # fmt: skip
-            elif reached == 0.0:
-                raise SolveError(f"training diverges at once, within t = {4 * self.horizon / plan.cells:.2g} (ask for a shorter horizon)")
-            elif reached < 0.7 * self.horizon:
-                self.horizon = 1.2 * reached
-            else:
-                self.ended = reached
-                self.horizon = reached * (1.0 - 4.0 / plan.cells)
-                kept = self.outputs[self.outputs <= self.horizon]
-                self.outputs = kept if len(kept) > 1 else np.linspace(0.0, self.horizon, 11)
-
-    def refine(self, pilot: Estimate, plan: Plan, rtol: float) -> Iterator[Estimate]:
-        """Spend what the pilot says it takes; then check, and spend more where it was not enough."""
-        stage, levels = 0, pilot.levels
-        if (plan.cells, plan.paths) != (pilot.plan.cells, pilot.plan.paths):
-            stage, levels = 1, []
-        while True:
-            levels = levels + self._replicates(plan, stage, done=len(levels))
-            estimate = self._estimate(plan, levels)
-            yield estimate
-            if estimate.worst(estimate.errors) <= rtol:
-                break
-            if estimate.worst(estimate.discretisation) > 0.7 * rtol:
-                if plan.cells >= self.most_cells:
-                    break
-                wider = self._enough(replace(plan, cells=self._wider(plan.cells, 1.4)))
-                plan, stage, levels = self._affordable(wider, MAX_REPLICATES), stage + 1, []
-            elif plan.replicates < MAX_REPLICATES:
-                plan = replace(plan, replicates=2 * plan.replicates)
-            else:
-                break
-
-    def _first_cells(self) -> int:
-        """Cells of at most a relaxation time at the start, where rates are the curvature of the loss times the eigenvalues of the samples'
-        covariance."""
-        spectrum = self.problem.anisotropic
-        faster = 1.0 if spectrum is None else min(spectrum.roughness, FASTER)  # the mean rate of a pre-activation
-        if spectrum is not None and isinstance(self.problem.penalty, SmoothPenalty):  # particles are stepped without exponentials
-            faster = float(spectrum.eigenvalues.max())
-        mean, penalty = self.test_risk.curvature() * faster, penalty_curvature(self.problem)
-        few = self.horizon * (mean + penalty) < 2 and not self.problem.kinks  # whose curvature the second derivative does not tell
-        edge = 1.0 if spectrum is not None else (1.0 + self.problem.sample_ratio**-0.5) ** 2  # of Marchenko and Pastur's law
-        relaxations = max(self.horizon * (mean + penalty), min(self.horizon * (mean * edge + penalty), EDGE_CELLS))
-        return room(int(np.clip(4 * roomy(math.ceil(0.25 * relaxations), 4), 8 if few else 12, self.most_cells)), LEAST_SHARED)
-
-    def _plan(self, pilot: Estimate, rtol: float) -> Plan:
-        """Cells from the extrapolation's order, paths from the spread over replicates, which falls like paths^-0.6."""
-        if pilot.worst(pilot.errors) <= rtol:
-            return pilot.plan
-        excess = pilot.worst(pilot.discretisation) / (DISCRETISATION_SHARE * rtol)
-        cells = pilot.plan.cells if excess <= 1 else self._wider(pilot.plan.cells, excess ** (1 / 3.5))
-        spread = pilot.worst(pilot.sampling) / student(pilot.plan.replicates) * np.sqrt(pilot.plan.replicates / REPLICATES)
-        short = spread * student(REPLICATES) / (0.7 * rtol)
-        if not patient() and spread * student(MAX_REPLICATES) * np.sqrt(REPLICATES / MAX_REPLICATES) <= 0.7 * rtol:
-            return self._affordable(self._enough(Plan(cells, pilot.plan.paths, REPLICATES)), MAX_REPLICATES)  # then doubled
-        paths = pilot.plan.paths * 2.0 ** np.ceil(np.log2(max(short, 1.0)) / 0.6)
-        more = 2 * pilot.plan.replicates  # more of the pilot's kind are cheaper than better ones from the start
-        if cells == pilot.plan.cells and spread * student(more) * np.sqrt(REPLICATES / more) <= 0.7 * rtol:
-            return replace(pilot.plan, replicates=more)
-        plan = self._affordable(self._enough(Plan(cells, int(min(paths, MAX_PATHS)), REPLICATES)), MAX_REPLICATES)
-        same = (plan.cells, plan.paths) == (pilot.plan.cells, pilot.plan.paths)
-        return replace(plan, replicates=min(more, plan.replicates)) if same else plan  # then doubled: four tell the spread badly
-
-    def _enough(self, plan: Plan) -> Plan:
-        """The plan with enough paths for its cells."""
-        if self.engine.natural or self.method == "events":
-            return plan
-        return replace(plan, paths=max(plan.paths, 2 ** math.ceil(math.log2(PATHS_PER_CELL * plan.cells))))
-
-    def _affordable(self, plan: Plan, replicates: int) -> Plan:
-        """The plan within `MEMORY`: fewer paths each, and for that more replicates, up to so many; with as many cells as a grid has."""
-        plan = replace(plan, cells=len(self.engine.nodes(plan.cells)) - 1)
-        most = 2 ** int(np.log2(max(self._room(plan.cells), 64)))
-        if plan.paths <= most:
-            return plan
-        return replace(plan, paths=most, replicates=min(plan.replicates * plan.paths // most, replicates))
-
-    def _room(self, cells: int) -> float:
-        """How many paths may be marched in one group."""
-        return MEMORY / (self.engine.path_bytes(cells) * THREADS)
-
-    def _wider(self, cells: int, factor: float) -> int:
-        """More cells, a multiple of four: they are halved twice."""
-        return min(4 * roomy(math.ceil(cells * factor / 4), 4), self.most_cells)
-
-    # --- replicates --------------------------------------------------------------------------------------------------------
-
-    def _replicates(self, plan: Plan, stage: int, done: int = 0) -> list[list[Level]]:
-        """Replicates `done` to `plan.replicates`, each at every resolution. Their random numbers depend on seed, stage and
-        number only, not on the order in which threads take them."""
-        engine = self.engine
-        nodes = engine.nodes(plan.cells)
-        cells = engine.capacity(len(nodes) - 1)
-
-        def group(indices: range) -> list[list[Level]]:
-            seeds = [np.random.SeedSequence(self.seed, spawn_key=(stage, index)) for index in indices]
-            drawn = [draw_all(engine, cells, plan.paths, seed) for seed in seeds]
-            resolutions = [run_levels(engine, drawn, nodes[::c], cells, self.watch) for c in COARSENINGS]
-            return [list(levels) for levels in zip(*resolutions, strict=True)]
-
-        work = group
-        if self.checkpoint is not None:
-            place = f"stage={stage}/cells={plan.cells}/paths={plan.paths}/horizon={self.horizon!r}"
-            work = self.checkpoint.kept(group, place, len(COARSENINGS))
-        results = []
-        size = int(np.clip(self._room(cells) / plan.paths, 1, GROUP))
-        groups = [range(a, min(a + size, plan.replicates)) for a in range(done, plan.replicates, size)]
-        with ThreadPoolExecutor(_threads()) as pool:
-            for index, levels in enumerate(pool.map(work, groups)):
-                results += levels
-                self.report((index + 1) / len(groups) * 0.99, f"{plan.cells} cells, {plan.paths} paths")
-        return results
-
-    # --- estimates -----------------------------------------------------------------------------------------------------------
-
-    def _estimate(self, plan: Plan, replicates: list[list[Level]]) -> Estimate:
-        """Mean over replicates, with the error's two parts."""
-        each = [resolved(curves_at, levels, self.outputs, self.engine.ends) for levels in replicates]
-        fine, middle, coarse = zip(*each, strict=True)
-        stack = lambda curves, name: np.array([c[name] for c in curves])
-        extrapolated, previous, gained = {}, {}, {}
-        for name in fine[0]:
-            f, m, c = stack(fine, name), stack(middle, name), stack(coarse, name)
-            extrapolated[name] = f + (f - m) / 3.0
-            previous[name] = m + (m - c) / 3.0
-            gained[name] = np.abs((f - m).mean(0)) / 3.0
-        curves, sampling, discretisation = {}, {}, {}
-        widened = student(len(replicates))
-        for name, values in extrapolated.items():
-            curves[name] = values.mean(0)
-            sampling[name] = widened * values.std(0, ddof=1) / np.sqrt(len(values))
-            # The coarsest grid may be too coarse to tell; what the extrapolation gained then bounds what it missed.
-            change = np.abs(curves[name] - previous[name].mean(0)) / self.gain
-            discretisation[name] = self._envelope(np.minimum(change, gained[name]))
-        self._test_risk(extrapolated, previous, curves, sampling, discretisation, widened)
-        if self.outputs[0] == 0.0:  # the overlaps are given, and a training sample is a fresh one
-            for part in (sampling, discretisation):
-                part["self_overlap"][0] = part["overlap"][0] = 0.0
-            for part in (curves, sampling, discretisation):
-                part["train_risk"][0] = part["test_risk"][0]
-        estimate = Estimate(plan, curves, sampling, discretisation, scales(self.problem, curves), replicates)
-        if self.problem.anisotropic is not None:
-            floor = ANISOTROPIC_SHARED * estimate.worst(discretisation) * (self.outputs > 0.0)
-            for name, error in discretisation.items():
-                np.maximum(error, estimate.scales[name] * floor.reshape(-1, *[1] * (error.ndim - 1)), out=error)
-        return estimate
-
-    def _test_risk(self, extrapolated, previous, curves, sampling, discretisation, widened: float) -> None:
-        """The test risk is a function of the overlaps, evaluated well at their mean and cheaply at each replicate's."""
-        mean, own = self.test_risk(curves["self_overlap"], curves["overlap"])
-        shift = self.test_risk.shift(curves["self_overlap"], curves["overlap"])
-        each = np.array([shift(q, m) for q, m in zip(extrapolated["self_overlap"], extrapolated["overlap"], strict=True)])
-        curves["test_risk"] = mean + each.mean(0)
-        sampling["test_risk"] = np.hypot(widened * each.std(0, ddof=1) / np.sqrt(len(each)), own)
-        before = shift(previous["self_overlap"].mean(0), previous["overlap"].mean(0))
-        discretisation["test_risk"] = self._envelope(np.abs(before) / self.gain)
-
-    def _envelope(self, error: np.ndarray) -> np.ndarray:
-        """The largest error `(T, ...)` nearby in time: differences of two resolutions cross zero where their errors do not."""
-        near = np.abs(self.outputs[:, None] - self.outputs) <= self.nearby * self.horizon
-        return np.array([error[row].max(0) for row in near]) * (self.outputs > 0.0).reshape(-1, *[1] * (error.ndim - 1))
-
-    def _kernels(self, fine: Level, middle: Level) -> dict[str, np.ndarray]:
-        """Two-time kernels at the output times, extrapolated like the curves."""
-        one, other = resolved(kernels_at, (fine, middle), self.outputs, self.engine.ends)
-        return {name: one[name] + (one[name] - other[name]) / 3.0 for name in one}
+def _solution(search: Search, estimate: Estimate, horizon: float, rtol: float, why: str, began: tuple[float, float]) -> Solution:
+    """An estimate with its kernels and law, as `solve` hands it out."""
+    problem, dynamics, levels = search.problem, search.dynamics, estimate.levels
+    fine, middle = (mean_level([one[i] for one in levels]) for i in range(2))
+    attrs = attributes(problem, dynamics, horizon, rtol, search.seed)
+    return Solution(
+        build_dataset(search.outputs, estimate.curves, estimate.errors, search.estimator.kernels(fine, middle), attrs, problem.rho),
+        status(estimate, rtol, search.ended),
+        {
+            "method": search.method,
+            "method_why": why,
+            "cells": estimate.plan.cells,
+            "paths": estimate.plan.paths,
+            "replicates": estimate.plan.replicates,
+            "sampling_error": estimate.worst(estimate.sampling),
+            "discretisation_error": estimate.worst(estimate.discretisation),
+            "error": estimate.worst(estimate.errors),
+            "rtol": rtol,
+            "pilot_cells": search.pilot_cells,
+            "wall_seconds": time.perf_counter() - began[0],
+            "cpu_seconds": time.process_time() - began[1],
+        }
+        | ({"kinks": WORDS} if problem.kinks else {}),
+        PathLaw(problem, dynamics, fine, middle, search.engine.ends),
+    )

@@ -45,7 +45,7 @@ from ...results import Solution
 from ...spread import spread
 from ..accuracy.outcome import MAX_REPLICATES, Replicated, largest_size, more_points, solution
 from ..gaussian import GrowingFactor
-from ..laws import StepLaw
+from ..laws.law import StepLaw
 from ..samples.differences import WORDS, difference, distance, middle, signed, sizes, two_sided
 
 # Paths of a replicate. The equations are not linear in the averages, so few paths have a bias of their own: measured on the linear model

@@ -45,7 +45,7 @@ from ...learning.problem import Problem
 from ...results import Solution
 from ...spread import spread
 from ..accuracy.outcome import Replicated, largest_size, more_points, solution
-from ..laws import Law, SpectralLaw
+from ..laws.law import Law, SpectralLaw
 from ..shapes import patient, room
 
 FEWEST, MOST = 2**12, 2**18  # points of a scrambling; compiling for more takes longer than the fewest take to run

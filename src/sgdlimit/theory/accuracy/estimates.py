@@ -1,0 +1,124 @@
+"""Errors of replicates at three nested resolutions: two extrapolate the second-order error away, the third tells what is left of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...learning.problem import Problem
+from ...learning.risk import TestRisk
+from ...results import Status, judge_growth
+from ...spread import spread
+from .levels import Level, curves_at, kernels_at, resolved
+from .outcome import diverged, scales
+from .plans import Found, Plan
+
+EXTRAPOLATED_GAIN = 7.0  # error of an extrapolated curve against its change from the next coarser one: third order at least
+# Anisotropic data have several scales at once: the gain is smaller, and differences of resolutions cross zero more often (NEARBY).
+# No curve is taken to be better than this part of the worst one, for each feeds on the others.
+ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY, ANISOTROPIC_SHARED = 2.5, 0.3, 0.25
+NEARBY = 0.1  # fraction of the horizon
+
+
+@dataclass
+class Estimate:
+    """Curves at the output times with their errors, the share of each error, and what they took."""
+
+    plan: Plan
+    curves: dict[str, np.ndarray]
+    sampling: dict[str, np.ndarray]
+    discretisation: dict[str, np.ndarray]
+    scales: dict[str, float]
+    levels: list[list[Level]]
+
+    @property
+    def errors(self) -> dict[str, np.ndarray]:
+        return {name: np.hypot(self.sampling[name], self.discretisation[name]) for name in self.curves}
+
+    def worst(self, part: dict[str, np.ndarray]) -> float:
+        """Largest error relative to its curve's scale."""
+        return max(float(np.max(part[name])) / self.scales[name] for name in self.curves)
+
+    @property
+    def found(self) -> Found:
+        """What the next plan is made from."""
+        return Found(self.plan, self.worst(self.sampling), self.worst(self.discretisation), self.worst(self.errors))
+
+
+class Estimator:
+    """Estimates for one problem at `outputs (T,)` up to a horizon; curves have kinks at `ends`."""
+
+    def __init__(self, problem: Problem, test_risk: TestRisk, outputs: np.ndarray, horizon: float, ends: np.ndarray):
+        self.problem, self.test_risk, self.outputs, self.horizon, self.ends = problem, test_risk, outputs, horizon, ends
+        self.gain, self.nearby = EXTRAPOLATED_GAIN, NEARBY
+        if problem.anisotropic is not None:
+            self.gain, self.nearby = ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY
+
+    def estimate(self, plan: Plan, replicates: list[list[Level]]) -> Estimate:
+        """Mean over replicates, with the error's two parts."""
+        each = [resolved(curves_at, levels, self.outputs, self.ends) for levels in replicates]
+        fine, middle, coarse = zip(*each, strict=True)
+        stack = lambda curves, name: np.array([c[name] for c in curves])
+        extrapolated, previous, gained = {}, {}, {}
+        for name in fine[0]:
+            f, m, c = stack(fine, name), stack(middle, name), stack(coarse, name)
+            extrapolated[name] = f + (f - m) / 3.0
+            previous[name] = m + (m - c) / 3.0
+            gained[name] = np.abs((f - m).mean(0)) / 3.0
+        curves, sampling, discretisation = {}, {}, {}
+        for name, values in extrapolated.items():
+            curves[name] = values.mean(0)
+            sampling[name] = spread(values)
+            # The coarsest grid may be too coarse to tell; what the extrapolation gained then bounds what it missed.
+            change = np.abs(curves[name] - previous[name].mean(0)) / self.gain
+            discretisation[name] = self._envelope(np.minimum(change, gained[name]))
+        self._test_risk(extrapolated, previous, curves, sampling, discretisation)
+        if self.outputs[0] == 0.0:  # the overlaps are given, and a training sample is a fresh one
+            for part in (sampling, discretisation):
+                part["self_overlap"][0] = part["overlap"][0] = 0.0
+            for part in (curves, sampling, discretisation):
+                part["train_risk"][0] = part["test_risk"][0]
+        estimate = Estimate(plan, curves, sampling, discretisation, scales(self.problem, curves), replicates)
+        if self.problem.anisotropic is not None:
+            floor = ANISOTROPIC_SHARED * estimate.worst(discretisation) * (self.outputs > 0.0)
+            for name, error in discretisation.items():
+                np.maximum(error, estimate.scales[name] * floor.reshape(-1, *[1] * (error.ndim - 1)), out=error)
+        return estimate
+
+    def _test_risk(self, extrapolated, previous, curves, sampling, discretisation) -> None:
+        """The test risk is a function of the overlaps, evaluated well at their mean and cheaply at each replicate's."""
+        mean, own = self.test_risk(curves["self_overlap"], curves["overlap"])
+        shift = self.test_risk.shift(curves["self_overlap"], curves["overlap"])
+        each = np.array([shift(q, m) for q, m in zip(extrapolated["self_overlap"], extrapolated["overlap"], strict=True)])
+        curves["test_risk"] = mean + each.mean(0)
+        sampling["test_risk"] = np.hypot(spread(each), own)
+        before = shift(previous["self_overlap"].mean(0), previous["overlap"].mean(0))
+        discretisation["test_risk"] = self._envelope(np.abs(before) / self.gain)
+
+    def _envelope(self, error: np.ndarray) -> np.ndarray:
+        """The largest error `(T, ...)` nearby in time: differences of two resolutions cross zero where their errors do not."""
+        near = np.abs(self.outputs[:, None] - self.outputs) <= self.nearby * self.horizon
+        return np.array([error[row].max(0) for row in near]) * (self.outputs > 0.0).reshape(-1, *[1] * (error.ndim - 1))
+
+    def kernels(self, fine: Level, middle: Level) -> dict[str, np.ndarray]:
+        """Two-time kernels at the output times, extrapolated like the curves."""
+        one, other = resolved(kernels_at, (fine, middle), self.outputs, self.ends)
+        return {name: one[name] + (one[name] - other[name]) / 3.0 for name in one}
+
+
+def status(estimate: Estimate, rtol: float, ended: float | None) -> Status:
+    """How it ended, in words; `ended` is the time of divergence, if there is one."""
+    error = estimate.worst(estimate.errors)
+    if ended is not None:
+        return diverged(ended, error)
+    if error > rtol:
+        part = "discretisation" if estimate.worst(estimate.discretisation) > estimate.worst(estimate.sampling) else "sampling"
+        return Status(
+            "inaccurate",
+            f"rtol = {rtol:g} was not met: the largest error is {error:.2%} of its curve's scale, mostly of {part}, with "
+            f"{estimate.plan.cells} cells, {estimate.plan.paths} paths and {estimate.plan.replicates} replicates "
+            "(ask for a larger rtol or a shorter horizon)",
+        )
+    grown = judge_growth(np.arange(len(estimate.curves["test_risk"])), estimate.curves["test_risk"])
+    return grown or Status("done", f"done: the largest error is {error:.2%} of its curve's scale, rtol = {rtol:g} is met")

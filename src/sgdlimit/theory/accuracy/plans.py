@@ -1,0 +1,133 @@
+"""How much to compute: cells, paths and replicates, from what a pilot tells of its errors, within the memory there is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ...learning.problem import Problem
+from ...learning.risk import TestRisk
+from ...learning.weights import SmoothPenalty
+from ...spread import student
+from ..samples.engines import Engine
+from ..shapes import patient, room, roomy
+from ..weights.penalised import penalty_curvature
+from ..weights.spectral import most_cells
+from .outcome import MAX_REPLICATES
+
+COARSENINGS = (1, 2, 4)  # resolutions of a replicate, as node spacings relative to the finest
+DISCRETISATION_SHARE = 0.4  # of the tolerance
+MAX_CELLS = 512
+LEAST_SHARED = 16  # cells of a first grid where shapes are few, see `shapes.few`
+HURRIED = 4
+LOOSE = 0.02  # rtol from which on half of the pilot's paths are enough
+EDGE_CELLS = 64  # a first grid has at most so many for the fastest rate, whose part of the curves is soon over
+FASTER = 4.0  # than isotropic data, at most, a first grid supposes anisotropic ones to be: few features move faster
+MAX_PATHS = 2**15
+REPLICATES = 8
+PILOT_REPLICATES = 4
+THREADS = 2  # SGDLIMIT_THREADS sets another number; results do not depend on it
+GROUP = 4  # replicates marched together, where memory allows
+PATHS_PER_CELL = 24  # with fewer, the noise's covariance over so many cells fluctuates too much to have a factor, see `noise`
+MEMORY = 3 * 2**30  # bytes that all paths marched at a time may take
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much to spend: cells of the finest resolution, paths per replicate (a power of two), replicates."""
+
+    cells: int
+    paths: int
+    replicates: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a plan is made from: the plan before, and the largest errors it gave, relative to each curve's scale."""
+
+    plan: Plan
+    sampling: float
+    discretisation: float
+    total: float
+
+
+def cells_at_most(problem: Problem) -> int:
+    """Cells of the finest grid, for which there is memory."""
+    return MAX_CELLS if problem.anisotropic is None else min(MAX_CELLS, most_cells(problem, MEMORY // (GROUP * THREADS)))
+
+
+class Planner:
+    """Plans for one problem up to the horizon of `engine`."""
+
+    def __init__(self, problem: Problem, engine: Engine, test_risk: TestRisk, most: int):
+        self.problem, self.engine, self.test_risk, self.most_cells = problem, engine, test_risk, most
+
+    def pilot(self, rtol: float) -> Plan:
+        """The first one: few cells and paths."""
+        paths = self.engine.pilot if rtol < LOOSE else self.engine.pilot // 2
+        if not patient() and (self.problem.kinks or self.problem.k > 1):
+            paths //= HURRIED  # where a first answer is waited for: all paths tell the response, or there is much of it
+        return self.affordable(self.enough(Plan(self.first_cells(), paths, PILOT_REPLICATES)), PILOT_REPLICATES)
+
+    def finer(self, plan: Plan) -> Plan:
+        """A pilot with twice the cells."""
+        return self.affordable(self.enough(replace(plan, cells=2 * plan.cells)), PILOT_REPLICATES)
+
+    def wider(self, plan: Plan) -> Plan:
+        """Where the discretisation is what is left of the error."""
+        return self.affordable(self.enough(replace(plan, cells=self._wider(plan.cells, 1.4))), MAX_REPLICATES)
+
+    def first_cells(self) -> int:
+        """Cells of at most a relaxation time at the start, where rates are the curvature of the loss times the eigenvalues of the samples'
+        covariance."""
+        spectrum = self.problem.anisotropic
+        faster = 1.0 if spectrum is None else min(spectrum.roughness, FASTER)  # the mean rate of a pre-activation
+        if spectrum is not None and isinstance(self.problem.penalty, SmoothPenalty):  # particles are stepped without exponentials
+            faster = float(spectrum.eigenvalues.max())
+        mean, penalty = self.test_risk.curvature() * faster, penalty_curvature(self.problem)
+        few = self.engine.horizon * (mean + penalty) < 2 and not self.problem.kinks  # whose curvature the second derivative does not tell
+        edge = 1.0 if spectrum is not None else (1.0 + self.problem.sample_ratio**-0.5) ** 2  # of Marchenko and Pastur's law
+        relaxations = max(self.engine.horizon * (mean + penalty), min(self.engine.horizon * (mean * edge + penalty), EDGE_CELLS))
+        return room(int(np.clip(4 * roomy(math.ceil(0.25 * relaxations), 4), 8 if few else 12, self.most_cells)), LEAST_SHARED)
+
+    def after(self, pilot: Found, rtol: float) -> Plan:
+        """Cells from the extrapolation's order, paths from the spread over replicates, which falls like paths^-0.6."""
+        if pilot.total <= rtol:
+            return pilot.plan
+        excess = pilot.discretisation / (DISCRETISATION_SHARE * rtol)
+        cells = pilot.plan.cells if excess <= 1 else self._wider(pilot.plan.cells, excess ** (1 / 3.5))
+        spread = pilot.sampling / student(pilot.plan.replicates) * np.sqrt(pilot.plan.replicates / REPLICATES)
+        short = spread * student(REPLICATES) / (0.7 * rtol)
+        if not patient() and spread * student(MAX_REPLICATES) * np.sqrt(REPLICATES / MAX_REPLICATES) <= 0.7 * rtol:
+            return self.affordable(self.enough(Plan(cells, pilot.plan.paths, REPLICATES)), MAX_REPLICATES)  # then doubled
+        paths = pilot.plan.paths * 2.0 ** np.ceil(np.log2(max(short, 1.0)) / 0.6)
+        more = 2 * pilot.plan.replicates  # more of the pilot's kind are cheaper than better ones from the start
+        if cells == pilot.plan.cells and spread * student(more) * np.sqrt(REPLICATES / more) <= 0.7 * rtol:
+            return replace(pilot.plan, replicates=more)
+        plan = self.affordable(self.enough(Plan(cells, int(min(paths, MAX_PATHS)), REPLICATES)), MAX_REPLICATES)
+        same = (plan.cells, plan.paths) == (pilot.plan.cells, pilot.plan.paths)
+        return replace(plan, replicates=min(more, plan.replicates)) if same else plan  # then doubled: four tell the spread badly
+
+    def enough(self, plan: Plan) -> Plan:
+        """The plan with enough paths for its cells."""
+        if self.engine.natural or self.engine.name == "events":
+            return plan
+        return replace(plan, paths=max(plan.paths, 2 ** math.ceil(math.log2(PATHS_PER_CELL * plan.cells))))
+
+    def affordable(self, plan: Plan, replicates: int) -> Plan:
+        """The plan within `MEMORY`: fewer paths each, and for that more replicates, up to so many; with as many cells as a grid has."""
+        plan = replace(plan, cells=len(self.engine.nodes(plan.cells)) - 1)
+        most = 2 ** int(np.log2(max(self.room_for(plan.cells), 64)))
+        if plan.paths <= most:
+            return plan
+        return replace(plan, paths=most, replicates=min(plan.replicates * plan.paths // most, replicates))
+
+    def room_for(self, cells: int) -> float:
+        """How many paths may be marched in one group."""
+        return MEMORY / (self.engine.path_bytes(cells) * THREADS)
+
+    def _wider(self, cells: int, factor: float) -> int:
+        """More cells, a multiple of four: they are halved twice."""
+        return min(4 * roomy(math.ceil(cells * factor / 4), 4), self.most_cells)

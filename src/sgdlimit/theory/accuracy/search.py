@@ -1,0 +1,158 @@
+"""One search for the accuracy promised: a pilot, a plan made from it, replicates until the errors are small enough or the means are spent.
+
+Each replicate is an independent scrambling of the Sobol points, marched at three nested resolutions with common random numbers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+
+from ...errors import SolveError
+from ...learning.dynamics import Dynamics
+from ...learning.problem import Problem
+from ...learning.risk import TestRisk
+from ..samples.engines import Engine, engine_of
+from ..weights.penalised import runs_away
+from .checkpoint import Checkpoint
+from .estimates import Estimate, Estimator
+from .levels import Level, run_levels
+from .outcome import MAX_REPLICATES
+from .plans import COARSENINGS, GROUP, THREADS, Plan, Planner, cells_at_most
+from .replicates import draw_all
+
+
+def threads() -> int:
+    """How many groups of replicates are marched at a time: a worker of many takes one, or they would wait for each other."""
+    asked = os.environ.get("SGDLIMIT_THREADS", "")
+    return int(asked) if asked.isdecimal() and int(asked) > 0 else THREADS
+
+
+class Search:
+    """One call of `solve`: what stays fixed while plans are tried."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        dynamics: Dynamics,
+        horizon: float,
+        seed: int,
+        outputs: np.ndarray,
+        method: str,
+        report: Callable,
+        checkpoint: Checkpoint | None = None,
+        watch: Callable[[], object] = lambda: None,
+    ):
+        self.problem, self.dynamics, self.horizon, self.seed, self.outputs = problem, dynamics, horizon, seed, outputs
+        self.method, self.report, self.checkpoint = method, report, checkpoint
+        self.watch = watch
+        self.ended: float | None = None  # when training diverges
+        self.pilot_cells = 0
+        self.test_risk = TestRisk(problem, seed)
+        self.most_cells = cells_at_most(problem)
+
+    @property
+    def engine(self) -> Engine:
+        """For the horizon as it stands."""
+        return engine_of(self.method, self.problem, self.dynamics, self.horizon)
+
+    @property
+    def planner(self) -> Planner:
+        return Planner(self.problem, self.engine, self.test_risk, self.most_cells)
+
+    @property
+    def estimator(self) -> Estimator:
+        return Estimator(self.problem, self.test_risk, self.outputs, self.horizon, self.engine.ends)
+
+    def estimates(self, rtol: float) -> Iterator[Estimate]:
+        """The pilot's, rough ones first, and if it does not keep the promise each better one until one does or the means are spent."""
+        pilots = self.pilots(rtol)
+        pilot = next(pilots)
+        while True:
+            self.pilot_cells = pilot.plan.cells
+            yield pilot
+            if (better := next(pilots, None)) is None:
+                break
+            pilot = better
+        plan = self.planner.after(pilot.found, rtol)
+        if plan != pilot.plan:
+            yield from self.refine(pilot, plan, rtol)
+
+    def pilots(self, rtol: float) -> Iterator[Estimate]:
+        """Cheap first estimates, the last of them on enough cells for the others to be planned by it; they also find the time of
+        divergence, if there is one."""
+        plan = self.planner.pilot(rtol)
+        while True:
+            self.report(0.0, f"pilot with {plan.cells} cells")
+            levels = self._replicates(plan, 0)
+            reached = min(level.nodes[-1] for replicate in levels for level in replicate)
+            if reached >= self.horizon:
+                estimate = self.estimator.estimate(plan, levels)
+                yield estimate
+                if estimate.worst(estimate.discretisation) < 0.25 or plan.cells >= self.most_cells:
+                    return
+                plan = self.planner.finer(plan)
+            elif plan.cells < 32:
+                plan = replace(plan, cells=2 * plan.cells)  # the cells may be too wide for the march
+            elif runs_away(self.problem):
+                raise SolveError("the weights run away at once, as the penalty pushes large ones outwards faster than linearly "
+                                 "(let `penalty.fn` fall no faster than theta^2)")  # fmt: skip
+            elif reached == 0.0:
+                raise SolveError(f"training diverges at once, within t = {4 * self.horizon / plan.cells:.2g} (ask for a shorter horizon)")
+            elif reached < 0.7 * self.horizon:
+                self.horizon = 1.2 * reached
+            else:
+                self.ended = reached
+                self.horizon = reached * (1.0 - 4.0 / plan.cells)
+                kept = self.outputs[self.outputs <= self.horizon]
+                self.outputs = kept if len(kept) > 1 else np.linspace(0.0, self.horizon, 11)
+
+    def refine(self, pilot: Estimate, plan: Plan, rtol: float) -> Iterator[Estimate]:
+        """Spend what the pilot says it takes; then check, and spend more where it was not enough."""
+        stage, levels = 0, pilot.levels
+        if (plan.cells, plan.paths) != (pilot.plan.cells, pilot.plan.paths):
+            stage, levels = 1, []
+        while True:
+            levels = levels + self._replicates(plan, stage, done=len(levels))
+            estimate = self.estimator.estimate(plan, levels)
+            yield estimate
+            if estimate.worst(estimate.errors) <= rtol:
+                break
+            if estimate.worst(estimate.discretisation) > 0.7 * rtol:
+                if plan.cells >= self.most_cells:
+                    break
+                plan, stage, levels = self.planner.wider(plan), stage + 1, []
+            elif plan.replicates < MAX_REPLICATES:
+                plan = replace(plan, replicates=2 * plan.replicates)
+            else:
+                break
+
+    def _replicates(self, plan: Plan, stage: int, done: int = 0) -> list[list[Level]]:
+        """Replicates `done` to `plan.replicates`, each at every resolution. Their random numbers depend on seed, stage and
+        number only, not on the order in which threads take them."""
+        engine = self.engine
+        nodes = engine.nodes(plan.cells)
+        cells = engine.capacity(len(nodes) - 1)
+
+        def group(indices: range) -> list[list[Level]]:
+            seeds = [np.random.SeedSequence(self.seed, spawn_key=(stage, index)) for index in indices]
+            drawn = [draw_all(engine, cells, plan.paths, seed) for seed in seeds]
+            resolutions = [run_levels(engine, drawn, nodes[::c], cells, self.watch) for c in COARSENINGS]
+            return [list(levels) for levels in zip(*resolutions, strict=True)]
+
+        work = group
+        if self.checkpoint is not None:
+            place = f"stage={stage}/cells={plan.cells}/paths={plan.paths}/horizon={self.horizon!r}"
+            work = self.checkpoint.kept(group, place, len(COARSENINGS))
+        results = []
+        size = int(np.clip(self.planner.room_for(cells) / plan.paths, 1, GROUP))
+        groups = [range(a, min(a + size, plan.replicates)) for a in range(done, plan.replicates, size)]
+        with ThreadPoolExecutor(threads()) as pool:
+            for index, levels in enumerate(pool.map(work, groups)):
+                results += levels
+                self.report((index + 1) / len(groups) * 0.99, f"{plan.cells} cells, {plan.paths} paths")
+        return results
