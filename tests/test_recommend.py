@@ -147,6 +147,7 @@ def test_loops_train_alike(loss):
     assert ours.test[:, 0] == pytest.approx(start, rel=0.05)
 
 
+@pytest.mark.torch
 def test_torch_trains_like_numpy():
     pytest.importorskip("torch")
     X, y = draw(300, 40, ISOTROPIC(40), 0.25, 6)
@@ -299,6 +300,7 @@ def test_progress_and_numbers_and_page(advised, tmp_path):
     assert "Learning rate" in str(found)
 
 
+@pytest.mark.torch
 def test_the_program_on_the_page_does_what_is_advised(advised):
     torch = pytest.importorskip("torch")
     data, _, found, _ = advised
