@@ -26,15 +26,18 @@ from ..results import Solution, Status, build_dataset, judge_growth, output_time
 from . import discrete, online
 from .checkpoint import Checkpoint, identify
 from .differences import WORDS
-from .engines import ENGINES, Engine, choose, draw_all, engine_of, reshuffled
+from .engines import ENGINES, Drawn, Engine, choose, draw_all, engine_of, reshuffled
 from .laws import PathLaw
 from .levels import Level, curves_at, kernels_at, mean_level, resolved, run_levels
-from .outcome import MAX_REPLICATES, attributes, diverged, keep_promise, scales, student
+from .outcome import MAX_REPLICATES, attributes, diverged, keep_promise, scales, spread, student
+from .march import Seen
 from .penalised import penalty_curvature, runs_away
+from .recomputed import again, worst
 from .reshuffle import epoch_ends
 from .risk import TestRisk
 from .shapes import patient, room, roomy
 from .spectral import most_cells
+from .witness import Witnesses
 
 Progress = Callable[[float, str], None] | None
 
@@ -222,8 +225,10 @@ def _check(problem, dynamics, horizon, rtol, seed, times, method, on_failure) ->
     return outputs
 
 
-def _status(estimate: Estimate, rtol: float, ended: float | None) -> Status:
+def _status(estimate: Estimate, rtol: float, ended: float | None, faults: list[str]) -> Status:
     error = estimate.worst(estimate.errors)
+    if faults:
+        return Status("inaccurate", f"a witness inside solve disagrees, and the answer is not vouched for: {faults[0]}")
     if ended is not None:
         return diverged(ended, error)
     if error > rtol:
@@ -265,6 +270,7 @@ class _Run:
         self.ended: float | None = None  # when training diverges
         self.pilot_cells = 0
         self.test_risk = TestRisk(problem, seed)
+        self.witnesses = Witnesses(problem, seed)
         self.gain, self.nearby = EXTRAPOLATED_GAIN, NEARBY
         if problem.anisotropic is not None:
             self.gain, self.nearby = ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY
@@ -289,7 +295,15 @@ class _Run:
             pilot = better
         plan = self._plan(pilot, rtol)
         if plan != pilot.plan:
-            yield from self.refine(pilot, plan, rtol)
+            for better in self.refine(pilot, plan, rtol):
+                self._moved(pilot, better)
+                yield better
+
+    def _moved(self, first: Estimate, last: Estimate) -> None:
+        """Widen errors where the answer moved from the first plan to this one by more than both promised."""
+        joint = {name: np.hypot(error, first.errors[name]) for name, error in last.errors.items()}
+        for name, size in self.witnesses.moved(first.curves, last.curves, joint, last.scales).items():
+            np.maximum(last.discretisation[name], size, out=last.discretisation[name])
 
     def solution(self, estimate: Estimate, horizon: float, rtol: float, why: str, began: tuple[float, float]) -> Solution:
         """An estimate with its kernels and law, as `solve` hands it out."""
@@ -298,7 +312,7 @@ class _Run:
         attrs = attributes(problem, dynamics, horizon, rtol, self.seed)
         return Solution(
             build_dataset(self.outputs, estimate.curves, estimate.errors, self._kernels(fine, middle), attrs, problem.rho),
-            _status(estimate, rtol, self.ended),
+            _status(estimate, rtol, self.ended, self.witnesses.faults),
             {
                 "method": self.method,
                 "method_why": why,
@@ -313,7 +327,8 @@ class _Run:
                 "wall_seconds": time.perf_counter() - began[0],
                 "cpu_seconds": time.process_time() - began[1],
             }
-            | ({"kinks": WORDS} if problem.kinks else {}),
+            | ({"kinks": WORDS} if problem.kinks else {})
+            | {"witnesses": self.witnesses.words},
             PathLaw(problem, dynamics, fine, middle, self.engine.ends),
         )
 
@@ -435,7 +450,12 @@ class _Run:
         def group(indices: range) -> list[list[Level]]:
             seeds = [np.random.SeedSequence(self.seed, spawn_key=(stage, index)) for index in indices]
             drawn = [draw_all(engine, cells, plan.paths, seed) for seed in seeds]
-            resolutions = [run_levels(engine, drawn, nodes[::c], cells, self.watch) for c in COARSENINGS]
+            looks = [lambda seen: None for _ in COARSENINGS]
+            if indices.start == done:  # once for every program that is compiled
+                looks[0] = self._look(engine, drawn, nodes, stage)
+            resolutions = [
+                run_levels(engine, drawn, nodes[::c], cells, self.watch, look) for c, look in zip(COARSENINGS, looks, strict=True)
+            ]
             return [list(levels) for levels in zip(*resolutions, strict=True)]
 
         work = group
@@ -451,6 +471,20 @@ class _Run:
                 self.report((index + 1) / len(groups) * 0.99, f"{plan.cells} cells, {plan.paths} paths")
         return results
 
+    def _look(self, engine: Engine, drawn: list[Drawn], nodes: np.ndarray, stage: int) -> Callable[[Seen], None]:
+        """Witness of a group's draws, and of a handful of its samples in a random cell."""
+        rng = np.random.default_rng([self.seed, stage, 0x100C])
+        replicate, node = int(rng.integers(len(drawn))), int(rng.integers(len(nodes) - 1))
+        samples = drawn[replicate].samples
+        self.witnesses.draws(samples, engine.jumps)
+
+        def look(seen: Seen) -> None:
+            if seen.node == node:
+                pairs = again(self.problem, engine, samples, seen, replicate, rng)
+                self.witnesses.handful(worst(pairs), float(nodes[node + 1]))
+
+        return look
+
     # --- estimates -----------------------------------------------------------------------------------------------------------
 
     def _estimate(self, plan: Plan, replicates: list[list[Level]]) -> Estimate:
@@ -465,14 +499,15 @@ class _Run:
             previous[name] = m + (m - c) / 3.0
             gained[name] = np.abs((f - m).mean(0)) / 3.0
         curves, sampling, discretisation = {}, {}, {}
-        widened = student(len(replicates))
         for name, values in extrapolated.items():
             curves[name] = values.mean(0)
-            sampling[name] = widened * values.std(0, ddof=1) / np.sqrt(len(values))
+            sampling[name] = spread(values)
             # The coarsest grid may be too coarse to tell; what the extrapolation gained then bounds what it missed.
             change = np.abs(curves[name] - previous[name].mean(0)) / self.gain
             discretisation[name] = self._envelope(np.minimum(change, gained[name]))
-        self._test_risk(extrapolated, previous, curves, sampling, discretisation, widened)
+        self._overlaps_agree(replicates, scales(self.problem, curves)["self_overlap"], discretisation["self_overlap"])
+        self._test_risk(extrapolated, previous, curves, sampling, discretisation)
+        self.witnesses.start(np.array([one[0].begun for one in replicates]))
         if self.outputs[0] == 0.0:  # the overlaps are given, and a training sample is a fresh one
             for part in (sampling, discretisation):
                 part["self_overlap"][0] = part["overlap"][0] = 0.0
@@ -485,13 +520,28 @@ class _Run:
                 np.maximum(error, estimate.scales[name] * floor.reshape(-1, *[1] * (error.ndim - 1)), out=error)
         return estimate
 
-    def _test_risk(self, extrapolated, previous, curves, sampling, discretisation, widened: float) -> None:
+    def _overlaps_agree(self, replicates: list[list[Level]], scale: float, discretisation: np.ndarray) -> None:
+        """Widen the self-overlap's error where its two estimates differ by more than theirs."""
+        fine, middle, coarse = (np.array([one[i].gap for one in replicates]) for i in range(3))
+        n = min(fine.shape[1] // 4, middle.shape[1] // 2, coarse.shape[1] - 1) + 1
+        if not fine.any() or n < 2:
+            return
+        trace = lambda gaps: np.trace(gaps, axis1=2, axis2=3)
+        f, m, c = trace(fine[:, ::4][:, :n]), trace(middle[:, ::2][:, :n]), trace(coarse[:, :n])
+        gaps, before = f + (f - m) / 3.0, m + (m - c) / 3.0
+        bias = np.maximum(np.abs((gaps - before).mean(0)), np.abs((f - m).mean(0)) / 3.0)
+        nodes = replicates[0][2].nodes[:n]
+        beyond = self.witnesses.overlaps(gaps, bias, scale * self.problem.k)
+        at = np.interp(self.outputs, nodes, np.maximum.accumulate(beyond)) / self.problem.k
+        np.maximum(discretisation, at[:, None, None], out=discretisation)
+
+    def _test_risk(self, extrapolated, previous, curves, sampling, discretisation) -> None:
         """The test risk is a function of the overlaps, evaluated well at their mean and cheaply at each replicate's."""
         mean, own = self.test_risk(curves["self_overlap"], curves["overlap"])
         shift = self.test_risk.shift(curves["self_overlap"], curves["overlap"])
         each = np.array([shift(q, m) for q, m in zip(extrapolated["self_overlap"], extrapolated["overlap"], strict=True)])
         curves["test_risk"] = mean + each.mean(0)
-        sampling["test_risk"] = np.hypot(widened * each.std(0, ddof=1) / np.sqrt(len(each)), own)
+        sampling["test_risk"] = np.hypot(spread(each), own)
         before = shift(previous["self_overlap"].mean(0), previous["overlap"].mean(0))
         discretisation["test_risk"] = self._envelope(np.abs(before) / self.gain)
 
