@@ -25,6 +25,8 @@ from .weights import Init, Penalty, Ridge, SmoothPenalty, Teacher
 
 Array = Any
 
+TRIED = 1024  # samples on which a problem's functions are tried
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -149,7 +151,7 @@ def _check_functions(p: Problem) -> None:
     """Try label and loss once on shapes and once on numbers, so that their mistakes get words here and not a traceback later."""
     with jax.enable_x64(True):
         rng = np.random.default_rng(0)
-        u = rng.random((16, max(p.noise_size, 1)))[:, : p.noise_size] if p.noise_size else np.zeros((16, math.prod(p.noise.shape)))
+        u = rng.random((TRIED, p.noise_size)) if p.noise_size else np.zeros((TRIED, math.prod(p.noise.shape)))
         try:
             z = p.noise_from_uniform(u)
         except Exception as e:
@@ -157,14 +159,11 @@ def _check_functions(p: Problem) -> None:
             raise InputError(f"`noise.ppf` must {must}, but failed: {_first_line(e)}") from None
         if not np.isfinite(z).all():
             raise refuse("noise.ppf", "be finite on (0, 1)", z[~np.isfinite(z)][:3])
-        r_star = rng.standard_normal((16, p.k_star)) @ root(p.rho).T
-        r = rng.standard_normal((16, p.k)) @ root(p.self_overlap_start).T
+        r_star = rng.standard_normal((TRIED, p.k_star)) @ root(p.rho).T
+        r = rng.standard_normal((TRIED, p.k)) @ root(p.self_overlap_start).T
         # A row of weights has its own law: with a sparse teacher and a start that copies it, some are exactly zero.
-        rows = p.teacher.draw(rng, 16) @ p.init.overlap.T + rng.standard_normal((16, p.k)) @ root(p.init.cov)
-        penalty = p.penalty.fn if isinstance(p.penalty, SmoothPenalty) else None
-        known = all(isinstance(f, Hashable) for f in (p.loss, p.label, penalty))
-        values = (_values if known else _values.__wrapped__)(p.loss, p.label, penalty, p.k, p.k_star, tuple(p.noise.shape))
-        got = values(r, r_star, z, rows)
+        rows = p.teacher.draw(rng, TRIED) @ p.init.overlap.T + rng.standard_normal((TRIED, p.k)) @ root(p.init.cov)
+        got = _program(p)(r, r_star, z, rows)
     stable = "jnp.logaddexp and jax.nn.log_softmax are the stable forms"
     rounded = "sqrt(theta**2 + 0.01) rather than abs"
     for what, values, fix in zip(
@@ -182,6 +181,31 @@ def _check_functions(p: Problem) -> None:
     ):
         if not all(np.isfinite(np.asarray(leaf, dtype=float)).all() for leaf in jax.tree.leaves(values)):
             raise InputError(f"{what} NaN or infinite on draws from the starting law ({fix})")
+
+
+def _program(p: Problem) -> Callable:
+    """`_values` of a problem."""
+    penalty = p.penalty.fn if isinstance(p.penalty, SmoothPenalty) else None
+    known = all(isinstance(f, Hashable) for f in (p.loss, p.label, penalty))
+    return (_values if known else _values.__wrapped__)(p.loss, p.label, penalty, p.k, p.k_star, tuple(p.noise.shape))
+
+
+def values_at(p: Problem, r: np.ndarray, r_star: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Loss `(n,)`, its gradient `(n, k)` and second derivative `(n, k, k)` at `r (n, k)`, `r_star (n, k_star)` and noise `z (n, ...)`.
+
+    By the small program that checked the problem, a block of `TRIED` points at a time: nothing is compiled, and no program of the
+    theory is asked. That makes it a witness of theirs.
+    """
+    values, parts = _program(p), []
+    rows = np.zeros((TRIED, p.k))
+    with jax.enable_x64(True):
+        for first in range(0, len(r), TRIED):
+            block = [np.asarray(array[first : first + TRIED]) for array in (r, r_star, z)]
+            size = len(block[0])
+            padded = [np.concatenate([array, np.broadcast_to(array[:1], (TRIED - size, *array.shape[1:]))]) for array in block]
+            parts.append([np.asarray(part)[:size] for part in values(*padded, rows)[1:4]])
+    loss, gradient, hessian = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return loss, gradient, hessian
 
 
 @lru_cache(maxsize=32)

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from .averages import Averages
 from .gaussian import psd_factor
 from .optimiser import Optimiser, Plain
 from .samples.events import EventProgram
@@ -33,12 +34,41 @@ class Marched:
         R: response `(S, n, n, k, k)`.
         L: w at the nodes in independent standard normals, `(S, n, k, dims)`; the teacher's come first.
         train: train risk `(S, n)`.
+        begun: averages at time zero.
+        gap: how two estimates of `E[theta theta^T]` differ, `(S, n, k, k)`; see `Coordinates.gap`.
     """
 
     nodes: np.ndarray
     R: np.ndarray
     L: np.ndarray
     train: np.ndarray
+    begun: Averages
+    gap: np.ndarray
+
+
+@dataclass
+class Seen:
+    """What has happened to the samples in one cell, for a witness to do it again; leading axes of replicates.
+
+    Attributes:
+        node: the node before the cell.
+        paths: samples there; for events the same as `arrival`.
+        arrival: and at the next node.
+        cell, span, step: what they were told of the cell.
+        spreads: `Cell.spread` of it and of all cells before.
+        after, moments: averages and second moments of kicks at the next node.
+    """
+
+    node: int
+    draws: Any
+    paths: Any
+    arrival: Any
+    cell: Cell
+    span: Any
+    step: float
+    spreads: list[np.ndarray]
+    after: Averages
+    moments: np.ndarray | None
 
 
 def _window(array: np.ndarray, axis: int, first: int, size: int) -> np.ndarray:
@@ -71,10 +101,11 @@ def march(
     limit: float,
     smooth: bool = True,
     watch: Callable[[], object] = lambda: None,
+    look: Callable[[Seen], object] = lambda seen: None,
     optimiser: Optimiser = PLAIN,
 ) -> Marched:
     """March all replicates together over `nodes`; stop early where a self-overlap's trace passes `limit`. `watch` is called at every
-    node: what it raises ends the march.
+    node: what it raises ends the march. `look` is shown every cell that has been crossed.
 
     `step (n,)` is eta at the nodes. With `natural` the noise's covariance is the second moment of the kicks themselves,
     `delta E[G_c G_c'^T]`: positive semi-definite to rounding, noisy when kicks are rare, and the right one when they are
@@ -89,8 +120,8 @@ def march(
     whole = lambda averages: averages._replace(h_chi=_spread_out(averages.h_chi, first, directions.shape[2]))
     y, paths, start = program.begin(draws, rho_root, L[0], near(directions, 2))
     draws = draws._replace(y=y)
-    before = whole(jax.device_get(start))
-    train = [before.risk]
+    before = begun = whole(jax.device_get(start))
+    train, gap, spreads = [before.risk], [coordinates.gap(0)], []
     for node in range(len(nodes) - 1):
         watch()
         if node + 2 - first > reach:
@@ -117,15 +148,18 @@ def march(
             after, moments = jax.device_get((after, moments))
             after = whole(after)
             row = np.moveaxis(sample_ratio * moments[:, : node + 1], 1, 2) if natural else noise(node, before, after)
+        spreads.append(spread)
+        look(Seen(node, draws, at, arrival, cell, spans[node], etas.mean(), spreads, after, moments))
         # No correction more: the kernels stay those that the paths have seen, which matters more than their own order.
         coordinates.add_noise(node, optimiser.noise(node, row))
         paths = program.settle(paths, arrival, node, first)
         before = program.resume(paths, draws, cell.arrived, node + 1, spans[node], after)  # across the end of an epoch
         L.append(coordinates.normals(node + 1))
+        gap.append(coordinates.gap(node + 1))
         train.append(before.risk)
         size = np.einsum("sim,sim->s", L[-1], L[-1])
         if not (size < limit).all():
             break
     n = len(L) if np.isfinite(L[-1]).all() else len(L) - 1  # a penalty may push to infinity within one cell
-    L, train = L[:n], train[:n]
-    return Marched(nodes[:n], coordinates.R[:, :n, :n], np.stack(L, 1), np.stack(train, 1))
+    L, train, gap = L[:n], train[:n], gap[:n]
+    return Marched(nodes[:n], coordinates.R[:, :n, :n], np.stack(L, 1), np.stack(train, 1), begun, np.stack(gap, 1))

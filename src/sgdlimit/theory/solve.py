@@ -122,7 +122,7 @@ def _solution(search: Search, estimate: Estimate, horizon: float, rtol: float, w
     attrs = attributes(problem, dynamics, horizon, rtol, search.seed)
     return Solution(
         build_dataset(search.outputs, estimate.curves, estimate.errors, search.estimator.kernels(fine, middle), attrs, problem.rho),
-        status(estimate, rtol, search.ended),
+        status(estimate, rtol, search.ended, search.witnesses.faults),
         {
             "method": search.method,
             "method_why": why,
@@ -137,6 +137,7 @@ def _solution(search: Search, estimate: Estimate, horizon: float, rtol: float, w
             "wall_seconds": time.perf_counter() - began[0],
             "cpu_seconds": time.process_time() - began[1],
         }
-        | ({"kinks": WORDS} if problem.kinks else {}),
+        | ({"kinks": WORDS} if problem.kinks else {})
+        | {"witnesses": search.witnesses.words},
         PathLaw(problem, dynamics, fine, middle, search.engine.ends),
     )

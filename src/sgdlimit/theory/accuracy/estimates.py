@@ -13,6 +13,7 @@ from ...spread import spread
 from .levels import Level, curves_at, kernels_at, resolved
 from .outcome import diverged, scales
 from .plans import Found, Plan
+from .witness import Witnesses
 
 EXTRAPOLATED_GAIN = 7.0  # error of an extrapolated curve against its change from the next coarser one: third order at least
 # Anisotropic data have several scales at once: the gain is smaller, and differences of resolutions cross zero more often (NEARBY).
@@ -49,8 +50,11 @@ class Estimate:
 class Estimator:
     """Estimates for one problem at `outputs (T,)` up to a horizon; curves have kinks at `ends`."""
 
-    def __init__(self, problem: Problem, test_risk: TestRisk, outputs: np.ndarray, horizon: float, ends: np.ndarray):
-        self.problem, self.test_risk, self.outputs, self.horizon, self.ends = problem, test_risk, outputs, horizon, ends
+    def __init__(
+        self, problem: Problem, test_risk: TestRisk, witnesses: Witnesses, outputs: np.ndarray, horizon: float, ends: np.ndarray
+    ):
+        self.problem, self.test_risk, self.witnesses = problem, test_risk, witnesses
+        self.outputs, self.horizon, self.ends = outputs, horizon, ends
         self.gain, self.nearby = EXTRAPOLATED_GAIN, NEARBY
         if problem.anisotropic is not None:
             self.gain, self.nearby = ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY
@@ -73,7 +77,9 @@ class Estimator:
             # The coarsest grid may be too coarse to tell; what the extrapolation gained then bounds what it missed.
             change = np.abs(curves[name] - previous[name].mean(0)) / self.gain
             discretisation[name] = self._envelope(np.minimum(change, gained[name]))
+        self._overlaps_agree(replicates, scales(self.problem, curves)["self_overlap"], discretisation["self_overlap"])
         self._test_risk(extrapolated, previous, curves, sampling, discretisation)
+        self.witnesses.start(np.array([one[0].begun for one in replicates]))
         if self.outputs[0] == 0.0:  # the overlaps are given, and a training sample is a fresh one
             for part in (sampling, discretisation):
                 part["self_overlap"][0] = part["overlap"][0] = 0.0
@@ -85,6 +91,21 @@ class Estimator:
             for name, error in discretisation.items():
                 np.maximum(error, estimate.scales[name] * floor.reshape(-1, *[1] * (error.ndim - 1)), out=error)
         return estimate
+
+    def _overlaps_agree(self, replicates: list[list[Level]], scale: float, discretisation: np.ndarray) -> None:
+        """Widen the self-overlap's error where its two estimates differ by more than theirs."""
+        fine, middle, coarse = (np.array([one[i].gap for one in replicates]) for i in range(3))
+        n = min(fine.shape[1] // 4, middle.shape[1] // 2, coarse.shape[1] - 1) + 1
+        if not fine.any() or n < 2:
+            return
+        trace = lambda gaps: np.trace(gaps, axis1=2, axis2=3)
+        f, m, c = trace(fine[:, ::4][:, :n]), trace(middle[:, ::2][:, :n]), trace(coarse[:, :n])
+        gaps, before = f + (f - m) / 3.0, m + (m - c) / 3.0
+        bias = np.maximum(np.abs((gaps - before).mean(0)), np.abs((f - m).mean(0)) / 3.0)
+        nodes = replicates[0][2].nodes[:n]
+        beyond = self.witnesses.overlaps(gaps, bias, scale * self.problem.k)
+        at = np.interp(self.outputs, nodes, np.maximum.accumulate(beyond)) / self.problem.k
+        np.maximum(discretisation, at[:, None, None], out=discretisation)
 
     def _test_risk(self, extrapolated, previous, curves, sampling, discretisation) -> None:
         """The test risk is a function of the overlaps, evaluated well at their mean and cheaply at each replicate's."""
@@ -107,9 +128,11 @@ class Estimator:
         return {name: one[name] + (one[name] - other[name]) / 3.0 for name in one}
 
 
-def status(estimate: Estimate, rtol: float, ended: float | None) -> Status:
-    """How it ended, in words; `ended` is the time of divergence, if there is one."""
+def status(estimate: Estimate, rtol: float, ended: float | None, faults: list[str]) -> Status:
+    """How it ended, in words; `ended` is the time of divergence, if there is one, `faults` are those that witnesses found."""
     error = estimate.worst(estimate.errors)
+    if faults:
+        return Status("inaccurate", f"a witness inside solve disagrees, and the answer is not vouched for: {faults[0]}")
     if ended is not None:
         return diverged(ended, error)
     if error > rtol:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
 
@@ -13,7 +13,7 @@ from scipy.interpolate import make_interp_spline
 
 from ...checks import root
 from ...learning.dynamics import step_at
-from ..march import Marched, march
+from ..march import Marched, Seen, march
 from ..samples.engines import Engine
 from ..weights.coordinates import Coordinates, RidgeCoordinates
 from ..weights.particles import lay_particles
@@ -21,6 +21,7 @@ from ..weights.penalised import SampledCoordinates
 from ..weights.spectral import SpectralCoordinates
 from .outcome import largest_size
 from .replicates import Drawn
+from .witness import flat
 
 NONE = np.zeros(0)
 
@@ -34,6 +35,10 @@ class Level:
     C: np.ndarray  # (n, n, k, k)
     overlap: np.ndarray  # (n, k, k_star)
     train: np.ndarray  # (n,)
+    begun: np.ndarray = field(
+        default_factory=lambda: NONE
+    )  # averages at time zero, see `witness.flat`; like the next one for witnesses, not for curves
+    gap: np.ndarray = field(default_factory=lambda: NONE)  # (n, k, k): how two estimates of E[theta theta^T] differ
 
     @property
     def self_overlap(self) -> np.ndarray:
@@ -47,9 +52,15 @@ def mean_level(levels: list[Level]) -> Level:
 
 
 def run_levels(
-    engine: Engine, drawn: list[Drawn], nodes: np.ndarray, cells: int, watch: Callable[[], object] = lambda: None
+    engine: Engine,
+    drawn: list[Drawn],
+    nodes: np.ndarray,
+    cells: int,
+    watch: Callable[[], object] = lambda: None,
+    look: Callable[[Seen], object] = lambda seen: None,
 ) -> list[Level]:
-    """March replicates on `nodes`, whose number of cells divides the `cells` their randomness was drawn for; `watch` as for `march`."""
+    """March replicates on `nodes`, whose number of cells divides the `cells` their randomness was drawn for; `watch` and `look` as for
+    `march`."""
     problem = engine.problem
     rho_root = root(problem.rho)
     draws, spans = engine.lay_out([one.samples for one in drawn], nodes, cells)
@@ -67,6 +78,7 @@ def run_levels(
             largest_size(problem),
             smooth=not len(engine.ends),
             watch=watch,
+            look=look,
         )
         return _read(got, rho_root)
 
@@ -86,7 +98,7 @@ def _read(got: Marched, rho_root: np.ndarray) -> list[Level]:
     C = np.einsum("saim,sbjm->sabij", got.L, got.L, optimize=True)
     overlap = got.L[..., : len(rho_root)] @ rho_root.T
     # One layout in memory, which sums are taken along: a replicate read from a checkpoint must give the same bits.
-    arrays = [np.ascontiguousarray(array) for array in (got.R, C, overlap, got.train)]
+    arrays = [np.ascontiguousarray(array) for array in (got.R, C, overlap, got.train, flat(got.begun), got.gap)]
     return [Level(got.nodes, *parts) for parts in zip(*arrays, strict=True)]
 
 

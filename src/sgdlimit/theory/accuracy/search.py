@@ -16,6 +16,7 @@ from ...errors import SolveError
 from ...learning.dynamics import Dynamics
 from ...learning.problem import Problem
 from ...learning.risk import TestRisk
+from ..march import Seen
 from ..samples.engines import Engine, engine_of
 from ..weights.penalised import runs_away
 from .checkpoint import Checkpoint
@@ -23,7 +24,9 @@ from .estimates import Estimate, Estimator
 from .levels import Level, run_levels
 from .outcome import MAX_REPLICATES
 from .plans import COARSENINGS, GROUP, THREADS, Plan, Planner, cells_at_most
-from .replicates import draw_all
+from .recomputed import again, worst
+from .replicates import Drawn, draw_all
+from .witness import Witnesses
 
 
 def threads() -> int:
@@ -53,6 +56,7 @@ class Search:
         self.ended: float | None = None  # when training diverges
         self.pilot_cells = 0
         self.test_risk = TestRisk(problem, seed)
+        self.witnesses = Witnesses(problem, seed)
         self.most_cells = cells_at_most(problem)
 
     @property
@@ -66,7 +70,7 @@ class Search:
 
     @property
     def estimator(self) -> Estimator:
-        return Estimator(self.problem, self.test_risk, self.outputs, self.horizon, self.engine.ends)
+        return Estimator(self.problem, self.test_risk, self.witnesses, self.outputs, self.horizon, self.engine.ends)
 
     def estimates(self, rtol: float) -> Iterator[Estimate]:
         """The pilot's, rough ones first, and if it does not keep the promise each better one until one does or the means are spent."""
@@ -80,7 +84,15 @@ class Search:
             pilot = better
         plan = self.planner.after(pilot.found, rtol)
         if plan != pilot.plan:
-            yield from self.refine(pilot, plan, rtol)
+            for better in self.refine(pilot, plan, rtol):
+                self._moved(pilot, better)
+                yield better
+
+    def _moved(self, first: Estimate, last: Estimate) -> None:
+        """Widen errors where the answer moved from the first plan to this one by more than both promised."""
+        joint = {name: np.hypot(error, first.errors[name]) for name, error in last.errors.items()}
+        for name, size in self.witnesses.moved(first.curves, last.curves, joint, last.scales).items():
+            np.maximum(last.discretisation[name], size, out=last.discretisation[name])
 
     def pilots(self, rtol: float) -> Iterator[Estimate]:
         """Cheap first estimates, the last of them on enough cells for the others to be planned by it; they also find the time of
@@ -141,7 +153,12 @@ class Search:
         def group(indices: range) -> list[list[Level]]:
             seeds = [np.random.SeedSequence(self.seed, spawn_key=(stage, index)) for index in indices]
             drawn = [draw_all(engine, cells, plan.paths, seed) for seed in seeds]
-            resolutions = [run_levels(engine, drawn, nodes[::c], cells, self.watch) for c in COARSENINGS]
+            looks = [lambda seen: None for _ in COARSENINGS]
+            if indices.start == done:  # once for every program that is compiled
+                looks[0] = self._look(engine, drawn, nodes, stage)
+            resolutions = [
+                run_levels(engine, drawn, nodes[::c], cells, self.watch, look) for c, look in zip(COARSENINGS, looks, strict=True)
+            ]
             return [list(levels) for levels in zip(*resolutions, strict=True)]
 
         work = group
@@ -156,3 +173,17 @@ class Search:
                 results += levels
                 self.report((index + 1) / len(groups) * 0.99, f"{plan.cells} cells, {plan.paths} paths")
         return results
+
+    def _look(self, engine: Engine, drawn: list[Drawn], nodes: np.ndarray, stage: int) -> Callable[[Seen], None]:
+        """Witness of a group's draws, and of a handful of its samples in a random cell."""
+        rng = np.random.default_rng([self.seed, stage, 0x100C])
+        replicate, node = int(rng.integers(len(drawn))), int(rng.integers(len(nodes) - 1))
+        samples = drawn[replicate].samples
+        self.witnesses.draws(samples, engine.jumps)
+
+        def look(seen: Seen) -> None:
+            if seen.node == node:
+                pairs = again(self.problem, engine, samples, seen, replicate, rng)
+                self.witnesses.handful(worst(pairs), float(nodes[node + 1]))
+
+        return look

@@ -49,6 +49,12 @@ class EventEngine:
         """The grid of about so many cells; every second and every fourth node is one for half and a quarter of them."""
         return spaced(self.horizon, cells)
 
+    @property
+    def jumps(self) -> tuple[float, float]:
+        """Mean and variance of a path's number of jumps."""
+        mean = float(jump_intensity(self.problem, self.dynamics, self.horizon)[1][-1])
+        return mean, mean
+
     def capacity(self, cells: int) -> int:
         """How many cells there is room for on a grid of so many."""
         return cells
@@ -83,6 +89,11 @@ class ReshuffleEngine(EventEngine):
 
     def nodes(self, cells: int) -> np.ndarray:
         return epoch_nodes(self.ends, self.horizon, cells)
+
+    @property
+    def jumps(self) -> tuple[float, float]:
+        mean = super().jumps[0]
+        return mean, (mean % 1.0) * (1.0 - mean % 1.0)  # only that of the last epoch may be missing
 
     def path_bytes(self, cells: int) -> int:
         return self._table_bytes * (self.problem.k * (len(self.ends) + 1)) ** 2
@@ -119,6 +130,14 @@ class PathEngine:
     def pilot(self) -> int:
         """More than of histories, for the last Gaussian is sampled, too; fewer where all of them tell the response."""
         return 1024 if self.natural else 2048
+
+    @property
+    def jumps(self) -> tuple[float, float]:
+        """Mean and variance of a path's number of jumps."""
+        if not isinstance(self.dynamics, SGD):
+            return 0.0, 0.0
+        mean = float(jump_intensity(self.problem, self.dynamics, self.horizon)[1][-1])
+        return mean, mean
 
     @property
     def natural(self) -> bool:

@@ -133,6 +133,9 @@ class ReshuffleProgram(EventProgram):
         past = self._cross(past, draws, cell, np.int32(node), Span(*span[:4]))
         return self._averages(past, draws, cell.arrived, node + 1, span.epochs), None, past
 
+    def once_more(self, past: Past, draws: Histories, arrived, node: int, span: EpochSpan) -> Averages:
+        return self._averages(past, draws, arrived, node, span.epochs)
+
     def resume(self, past: Past, draws: Histories, arrived: Array, node: int, span: EpochSpan, before: Averages) -> Averages:
         """Averages on the other side of `node`: where an epoch ends all its jumps are behind. The risk is that of all samples as
         they are."""

@@ -43,6 +43,7 @@ class Coordinates(Protocol):
     def forcing(self, node: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
     def forget(self, node: int) -> int: ...
     def roughness(self, spacing: float, gamma: np.ndarray) -> np.ndarray | float: ...
+    def gap(self, node: int) -> np.ndarray: ...
 
 
 def bridge_variance(spectrum: Spectrum | None, spacing: float, gamma: np.ndarray) -> np.ndarray | float:
@@ -77,6 +78,7 @@ class RidgeCoordinates:
         self.M[:, 0] = problem.init.overlap @ root(problem.rho)
         self.q = np.zeros((replicates, cells + 1, k, k))
         self.q[:, 0] = problem.self_overlap_start
+        self.gaps = np.zeros((replicates, cells + 1, k, k))
         self.noise = GrowingFactor(replicates, cells, k)
         self.first = 0  # the earliest node that is not forgotten
 
@@ -93,9 +95,10 @@ class RidgeCoordinates:
             noise[:, :, : node * k] = np.swapaxes(met, 1, 2).reshape(replicates, k, node * k) @ factor
         teacher = self.M[:, node]
         rest = np.concatenate([self.R[:, node, 0] @ self.spread, noise], 2)
+        balance, gram = self.q[:, node] - teacher @ np.swapaxes(teacher, 1, 2), rest @ np.swapaxes(rest, 1, 2)
+        self.gaps[:, node] = gram - balance
         if node and self.balanced:
-            want = psd_root(self.q[:, node] - teacher @ np.swapaxes(teacher, 1, 2))
-            have = psd_root(rest @ np.swapaxes(rest, 1, 2))
+            want, have = psd_root(balance), psd_root(gram)
             rest = want @ np.linalg.pinv(have, rcond=1e-7, hermitian=True) @ rest
         return np.concatenate([teacher, rest], 2)
 
@@ -138,3 +141,8 @@ class RidgeCoordinates:
     def roughness(self, spacing: float, gamma: np.ndarray) -> np.ndarray | float:
         """Variance of w inside a cell relative to a Brownian bridge of rate `eta E[l l^T]`."""
         return 1.0
+
+    def gap(self, node: int) -> np.ndarray:
+        """What the Gram matrix makes of `E[theta theta^T]` at a node less what the balance does, `(S, k, k)`: a witness, since they
+        share little (`E[H chi]` and the noise's covariance there, `E[l r]` and `E[l l]` here)."""
+        return self.gaps[:, node]

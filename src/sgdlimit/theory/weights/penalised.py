@@ -279,6 +279,10 @@ class SampledCoordinates:
         """Variance of w inside a cell relative to a Brownian bridge of rate `eta E[l l^T]`."""
         return bridge_variance(self.spectrum, spacing, gamma)
 
+    def gap(self, node: int) -> np.ndarray:
+        """None: particles have one estimate of their second moments."""
+        return np.zeros((len(self.R), *self.eye.shape))
+
     def _hat(self, node: int) -> np.ndarray:
         replicates, nodes, k = self.R.shape[0], self.R.shape[1], self.R.shape[-1]
         hat = np.zeros((replicates, k, nodes, k))

@@ -67,6 +67,7 @@ class SpectralCoordinates:
         self.states[:, :, :k, k_star : k_star + k] = np.eye(k)
         self.q = np.zeros((replicates, cells + 1, k, k))
         self.q[:] = problem.init.overlap @ np.einsum("m,mij->ij", self.weights, self.moments) @ problem.init.overlap.T + problem.init.cov
+        self.gaps = np.zeros((replicates, cells + 1, k, k))
         self.noise = GrowingFactor(replicates, cells, k)
         self.apart = GrowingFactor(replicates, cells + 1, k)
         self.met = np.zeros((replicates, m, cells, 2))
@@ -130,6 +131,10 @@ class SpectralCoordinates:
     def roughness(self, spacing: float, gamma: Array) -> Array | float:
         """Variance of w inside a cell relative to a Brownian bridge of rate `eta E[l l^T]`."""
         return bridge_variance(self.spectrum, spacing, gamma)
+
+    def gap(self, node: int) -> Array:
+        """As in `RidgeCoordinates`; the mean over all features."""
+        return self.gaps[:, node]
 
     # --- brackets -------------------------------------------------------------------------------------------------------------
 
@@ -227,10 +232,12 @@ class SpectralCoordinates:
             self.M[:, 0] = self._mean_overlap(self.states[:, :, :k, :k_star])
         parts = self._parts(node)
         B = self.states[:, :, : (node + 1) * k, :k_star].reshape(replicates, -1, node + 1, k, k_star)
+        taught = np.einsum("m,smij,mjl,smpl->sip", self.weights, B[:, :, node], self.moments, B[:, :, node])
+        balance = self.q[:, node] - taught
+        gram = np.einsum("m,smid,smjd->sij", self.weights, parts, parts, optimize=True)
+        self.gaps[:, node] = gram - balance
         if node and self.balanced:
-            taught = np.einsum("m,smij,mjl,smpl->sip", self.weights, B[:, :, node], self.moments, B[:, :, node])
-            want = psd_root(self.q[:, node] - taught)
-            have = psd_root(np.einsum("m,smid,smjd->sij", self.weights, parts, parts, optimize=True))
+            want, have = psd_root(balance), psd_root(gram)
             parts = (want @ np.linalg.pinv(have, rcond=1e-7, hermitian=True))[:, None] @ parts
         self.parts[:, node, ..., : parts.shape[-1]] = np.swapaxes(parts, 1, 2)
         past = self.parts[:, : node + 1].reshape(replicates, (node + 1) * k, -1)
