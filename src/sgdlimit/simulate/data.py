@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..compiling import jit
 from ..errors import InputError, nearest, refuse
 from ..problem import NoNoise, Problem, SmoothPenalty, root
 
@@ -210,7 +211,7 @@ def samples(
     return jax.device_put(rows, may_alias=True), labels
 
 
-@partial(jax.jit, static_argnames="label")
+@partial(jit, static_argnames="label")
 def _labels(r_star, z, *, label):
     return jax.vmap(label)(r_star.astype(float), z)
 

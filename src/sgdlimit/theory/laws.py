@@ -19,6 +19,7 @@ import numpy as np
 import xarray as xr
 
 from ..clock import Clock
+from ..compiling import jit
 from ..dynamics import SGD, Dynamics, step_at
 from ..problem import Problem, SmoothPenalty, root
 from ..results import path_dataset
@@ -155,7 +156,7 @@ def _noise(problem: Problem, n: int, rng: np.random.Generator) -> np.ndarray:
 
 @lru_cache(maxsize=32)
 def _labels(label: Callable) -> Callable:
-    compiled = jax.jit(jax.vmap(label))
+    compiled = jit(jax.vmap(label))
 
     def labels(r_star: np.ndarray, z: np.ndarray) -> Any:
         with jax.enable_x64(True):
@@ -166,7 +167,7 @@ def _labels(label: Callable) -> Callable:
 
 @lru_cache(maxsize=32)
 def _gradients(loss: Callable) -> Callable:
-    return jax.jit(jax.vmap(jax.grad(loss)))
+    return jit(jax.vmap(jax.grad(loss)))
 
 
 # --- training in steps ------------------------------------------------------------------------------------------------------
@@ -351,7 +352,7 @@ def _path_program(loss: Callable, drive: str) -> Callable:
         _, later = jax.lax.scan(cross, paths, (jnp.arange(cells), normals[1:], R[1:], spread, slots, steps))
         return tuple(jnp.concatenate([w[None], part])[outputs] for part in later)
 
-    return jax.jit(run)
+    return jit(run)
 
 
 def _once_more(

@@ -37,6 +37,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.stats import qmc
 
+from ..compiling import jit
 from ..dynamics import OnlineSGD, check_schedule, step_at
 from ..errors import InputError
 from ..problem import Problem, root
@@ -275,4 +276,4 @@ def _program(loss: Callable, label: Callable, kinks: bool, spectral: bool = Fals
         M, q = seen(first, second, classes)
         return (first, second, clock), ((first, second), clock, R, M, q, averages(normals, y, M, q)[-1])
 
-    return jax.jit(begin), jax.jit(segment)
+    return jit(begin), jit(segment)

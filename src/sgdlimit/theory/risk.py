@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.stats import qmc
 
+from ..compiling import jit
 from ..problem import Problem, root
 from .labels import TINY, fresh
 from .outcome import spread
@@ -28,7 +29,7 @@ def _risk(loss: Callable, label: Callable) -> Callable:
         one = lambda matrix: jax.vmap(loss)(g @ matrix.T, y).mean()
         return jax.lax.map(one, coefficients)
 
-    return jax.jit(at)
+    return jit(at)
 
 
 @lru_cache(maxsize=32)
@@ -38,7 +39,7 @@ def _largest_curvature(loss: Callable, label: Callable) -> Callable:
         hessian = jax.vmap(jax.hessian(loss))(g @ matrix.T, y)
         return jnp.abs(jnp.linalg.eigvalsh(hessian.mean(0))).max()
 
-    return jax.jit(at)
+    return jit(at)
 
 
 class TestRisk:
