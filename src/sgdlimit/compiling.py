@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from .errors import SolveError
 
@@ -44,13 +45,13 @@ def jit(function: Function, **how: Any) -> Function:
 
 def _platform() -> str:
     """Where a program runs if its arguments do not say otherwise."""
-    device = jax.config.jax_default_device
+    device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
     return jax.default_backend() if device is None else getattr(device, "platform", device)
 
 
 def _is_outermost(*arguments: Any) -> bool:
     """Whether no other program is being traced: one inside another is compiled as that is, and JAX takes options of that one only."""
-    return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((arguments, _nothing())))
+    return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((arguments, _nothing())))
 
 
 @jax.jit

@@ -105,4 +105,5 @@ def _classes(label: Callable, noise: NoiseLaw, size: float) -> Classes | None:
 
 @lru_cache(maxsize=32)
 def over_samples(label: Callable) -> Callable:
+    """The label over samples `r_star (P, k_star), z (P, ...)`, compiled."""
     return jit(jax.vmap(label))
