@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..checks import root
+from ..compiling import jit
 from ..errors import refuse
 from .dynamics import SME, Dynamics, GradientFlow
 
@@ -106,8 +107,8 @@ def _jump_at_zero(problem: Problem) -> np.ndarray:
     r = r_star @ problem.init.overlap.T + rng.standard_normal((LABELS, problem.k)) @ root(problem.init.cov)
     tiny = 1e-3 * np.sqrt(np.diag(problem.rho).max()) * np.eye(problem.k)
     with jax.enable_x64(True):
-        y = jax.vmap(problem.label)(r_star, problem.noise_from_uniform(u))
-        slope = jax.jit(jax.vmap(jax.grad(problem.loss)))
+        y = jit(jax.vmap(problem.label))(r_star, problem.noise_from_uniform(u))
+        slope = jit(jax.vmap(jax.grad(problem.loss)))
         at = lambda a, side: np.asarray(slope(np.where(np.arange(problem.k) == a, side * tiny[a], r), y))
         ends = [(at(a, 1.0), at(a, -1.0)) for a in range(problem.k)]
     size = lambda part: np.linalg.norm(part, axis=1).mean()
@@ -147,4 +148,4 @@ def _derivatives(loss: Callable, label: Callable) -> Callable:
 
         return jax.vmap(lambda s: jax.jvp(gradient, (s,), (jnp.ones_like(s),)))(where)
 
-    return jax.jit(jax.vmap(line))
+    return jit(jax.vmap(line))

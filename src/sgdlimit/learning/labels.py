@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from scipy import special
 
+from ..compiling import jit
 from .noise import NoiseLaw, draws_of
 from .problem import Problem
 
@@ -80,7 +81,7 @@ def _classes(label: Callable, noise: NoiseLaw, size: float) -> Classes | None:
 
     def at(gstar, z):
         with jax.enable_x64(True):
-            return np.asarray(_over_samples(label)(size * gstar[:, None], z))
+            return np.asarray(over_samples(label)(size * gstar[:, None], z))
 
     def table(every):
         g, draws = gstar[::every], z[::every]
@@ -104,5 +105,6 @@ def _classes(label: Callable, noise: NoiseLaw, size: float) -> Classes | None:
 
 
 @lru_cache(maxsize=32)
-def _over_samples(label: Callable) -> Callable:
-    return jax.jit(jax.vmap(label))
+def over_samples(label: Callable) -> Callable:
+    """The label over samples `r_star (P, k_star), z (P, ...)`, compiled."""
+    return jit(jax.vmap(label))

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..checks import positive as _positive
 from ..checks import root
+from ..compiling import jit
 from ..errors import InputError, Words, refuse
 from .noise import NoiseLaw, NoNoise, draws_of
 from .spectrum import Spectrum
@@ -242,7 +243,7 @@ def _values(loss: Callable, label: Callable, penalty: Callable | None, k: int, k
     parts += [lambda r, r_star, z, row, f=f: f(r, label(r_star, z)) for f in (loss, jax.grad(loss), jax.hessian(loss))]
     if penalty is not None:
         parts += [lambda r, r_star, z, row, f=f: f(row) for f in (jax.grad(penalty), jax.hessian(penalty))]
-    return jax.jit(jax.vmap(lambda *drawn: [part(*drawn) for part in parts]))
+    return jit(jax.vmap(lambda *drawn: [part(*drawn) for part in parts]))
 
 
 def _shapes(name: str, must: str, fix: str, fn: Callable, *args):

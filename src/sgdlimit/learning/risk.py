@@ -11,6 +11,7 @@ import numpy as np
 from scipy.stats import qmc
 
 from ..checks import root
+from ..compiling import jit
 from ..spread import spread
 from .labels import TINY, fresh
 from .problem import Problem
@@ -29,7 +30,7 @@ def _risk(loss: Callable, label: Callable) -> Callable:
         one = lambda matrix: jax.vmap(loss)(g @ matrix.T, y).mean()
         return jax.lax.map(one, coefficients)
 
-    return jax.jit(at)
+    return jit(at)
 
 
 @lru_cache(maxsize=32)
@@ -39,7 +40,7 @@ def _largest_curvature(loss: Callable, label: Callable) -> Callable:
         hessian = jax.vmap(jax.hessian(loss))(g @ matrix.T, y)
         return jnp.abs(jnp.linalg.eigvalsh(hessian.mean(0))).max()
 
-    return jax.jit(at)
+    return jit(at)
 
 
 class TestRisk:

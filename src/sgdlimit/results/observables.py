@@ -16,7 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
+from ..compiling import jit
 from ..errors import InputError, Words, nearest, refuse
+from ..learning.labels import over_samples
 from ..learning.problem import Problem, _first_line
 from ..learning.risk import TestRisk
 from .result import Result, Simulation, Solution
@@ -130,7 +132,7 @@ def _path_program(observable: Callable) -> Callable:
     def along(r, r_star, y):
         return jax.vmap(lambda at: observable(at, r_star, y))(r).astype(float)
 
-    return jax.jit(jax.vmap(along))
+    return jit(jax.vmap(along))
 
 
 def _moved(observable, points: TestRisk, q: np.ndarray, m: np.ndarray, q_se: np.ndarray, m_se: np.ndarray) -> np.ndarray:
@@ -175,7 +177,7 @@ def _program(observable: Callable, label: Callable) -> Callable:
         one = lambda matrix: jax.vmap(observable)(g @ matrix.T, r_star, y).astype(float).mean()
         return jax.lax.map(one, coefficients)
 
-    return jax.jit(at)
+    return jit(at)
 
 
 def _check(problem: Problem, result: Result, observable: Callable) -> xr.Dataset:
@@ -199,7 +201,7 @@ def _try(problem: Problem, observable: Callable) -> None:
         rng = np.random.default_rng(0)
         z = problem.noise_from_uniform(rng.random((64, math.prod(problem.noise.shape))))
         r_star = rng.standard_normal((64, problem.k_star))
-        labels = jax.tree.map(np.asarray, jax.vmap(problem.label)(r_star, z))
+        labels = jax.tree.map(np.asarray, over_samples(problem.label)(r_star, z))
         try:
             shape = jax.eval_shape(observable, np.zeros(problem.k), r_star[0], jax.tree.map(lambda part: part[0], labels)).shape
         except InputError:

@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 from ..checks import root
+from ..compiling import jit
 from ..errors import InputError, nearest, refuse
 from ..learning.noise import NoNoise
 from ..learning.problem import Problem
@@ -213,7 +214,7 @@ def samples(
     return jax.device_put(rows, may_alias=True), labels
 
 
-@partial(jax.jit, static_argnames="label")
+@partial(jit, static_argnames="label")
 def _labels(r_star, z, *, label):
     return jax.vmap(label)(r_star.astype(float), z)
 

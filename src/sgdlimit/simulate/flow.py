@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.integrate import DOP853
 
+from ..compiling import jit
 from ..learning.dynamics import GradientFlow
 from ..learning.problem import Problem
 from .data import Data, Static, penalty_gradient, smooth_penalty
@@ -62,7 +63,7 @@ class FlowPath:
             yield float(solver.t), solver.y.reshape(self.shape), []
 
 
-@partial(jax.jit, static_argnames=("loss", "smooth"))
+@partial(jit, static_argnames=("loss", "smooth"))
 def _velocity(theta, rows, labels, weight, ridge, *, loss, smooth):
     """`-X^T l / delta - h(theta)`; products in float32, as the rows, sums over pieces in float64."""
     n = len(rows)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..compiling import jit
 from ..errors import refuse
 from ..learning.clock import mini_batch_clock
 from ..learning.dynamics import MiniBatchGD
@@ -59,7 +60,7 @@ class MiniBatchPath:
             )
 
 
-@partial(jax.jit, static_argnames=("loss", "smooth"))
+@partial(jit, static_argnames=("loss", "smooth"))
 def _step(theta, rows, labels, chosen, size, eta, shrink, ridge, *, loss, smooth):
     """`theta - eta X^T l - shrink h(theta)` over the first `size` of the samples `chosen`; products in float32, as the rows, sums
     over pieces in float64."""

@@ -12,6 +12,7 @@ from scipy import special
 from scipy.stats import qmc
 
 from ..checks import root
+from ..compiling import jit
 from ..learning.noise import NoNoise
 from ..learning.problem import Problem
 from .data import Data, Static
@@ -38,7 +39,7 @@ class TestSet:
         self.problem = problem
         self.r_star = special.ndtri(u[:, :k_star]) @ root(problem.rho)
         self.normals = special.ndtri(u[:, k_star : k_star + k])
-        self.labels = jax.jit(jax.vmap(problem.label))(self.r_star, problem.noise_from_uniform(noise))
+        self.labels = jit(jax.vmap(problem.label))(self.r_star, problem.noise_from_uniform(noise))
 
     def risk(self, self_overlap: np.ndarray, overlap: np.ndarray) -> np.ndarray:
         """Test risk `(time,)` from `self_overlap (time, k, k)` and `overlap (time, k, k_star)`."""
@@ -49,7 +50,7 @@ class TestSet:
         return np.asarray(_test_risk(regress, spread, self.r_star, self.normals, self.labels, loss=Static(self.problem.loss)))
 
 
-@partial(jax.jit, static_argnames="loss")
+@partial(jit, static_argnames="loss")
 def _test_risk(regress, spread, r_star, normals, labels, *, loss):
     def one(at):
         w = r_star @ at[0].T + normals @ at[1].T
@@ -82,7 +83,7 @@ def train_risk(problem: Problem, data: Data, thetas: np.ndarray) -> np.ndarray:
     return np.concatenate(risks)
 
 
-@partial(jax.jit, static_argnames="loss")
+@partial(jit, static_argnames="loss")
 def _train_risk(thetas, rows, labels, *, loss):
     times, k, d = thetas.shape
     r = (rows @ thetas.reshape(times * k, d).T).reshape(len(rows), times, k).astype(float)

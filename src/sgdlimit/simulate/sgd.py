@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..compiling import jit
 from ..errors import refuse
 from ..learning.clock import Clock
 from ..learning.dynamics import SGD, OnlineSGD, step_at
@@ -128,7 +129,7 @@ def steps(problem: Problem, theta, count: int, data: Data, indices: np.ndarray, 
     )
 
 
-@partial(jax.jit, static_argnames=("loss", "smooth"))
+@partial(jit, static_argnames=("loss", "smooth"))
 def _steps(theta, count, rows, labels, indices, filled, sizes, ridge, *, loss, smooth):
     """The first `count` steps: `theta -= eta sum_i x_i l_i + eta kappa / d h(theta)`, a dot product and an update per sample.
     `count` is an argument, so all segments of all repeats share one compilation."""

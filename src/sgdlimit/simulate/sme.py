@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..compiling import jit
 from ..learning.dynamics import SME, step_at
 from ..learning.problem import Problem
 from .data import Data, Static, penalty_gradient, pick, smooth_penalty
@@ -86,12 +87,12 @@ class SMEPath:
         return float(loss) * spread * (1 + delta**-0.5) ** 2 + eta * float(loss) ** 2 / delta + float(penalty)
 
 
-@jax.jit
+@jit
 def _norms(rows):
     return jax.lax.map(lambda x: jnp.sum(x.astype(float) ** 2), rows, batch_size=64)
 
 
-@partial(jax.jit, static_argnames=("loss", "smooth"))
+@partial(jit, static_argnames=("loss", "smooth"))
 def _sweep(theta, rows, labels, norms, kicks, h, eta, weight, ridge, forward, *, loss, smooth):
     """All samples once, in the order of the data or backwards; the decay comes first or last. `kicks (n,)` are standard
     normal, `weight` is `1 / delta`."""
@@ -127,7 +128,7 @@ def _decay(theta, h, ridge, smooth):
     return theta + h / 6 * (a + 2 * b + 2 * c + pull(theta + h * c))
 
 
-@partial(jax.jit, static_argnames=("loss", "smooth"))
+@partial(jit, static_argnames=("loss", "smooth"))
 def _curvature(theta, rows, labels, ridge, *, loss, smooth):
     """Root mean square of the loss's second derivative over some samples, and of the penalty's over the rows."""
     some = rows[:PROBE]

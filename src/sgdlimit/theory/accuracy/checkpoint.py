@@ -23,6 +23,7 @@ import jax
 import numpy as np
 import scipy
 
+from ...compiling import jit
 from ...errors import InputError, refuse
 from ...files import replacing
 from ...learning.dynamics import Dynamics, GradientFlow, step_at
@@ -211,7 +212,7 @@ def _describe_functions(p: Problem) -> dict[str, str]:
         return y, p.loss(r, y), 0.0 if penalty is None else penalty(r)
 
     with jax.enable_x64(True):
-        label, loss, size = jax.jit(jax.vmap(values))(r, r_star, z)
+        label, loss, size = jit(jax.vmap(values))(r, r_star, z)
     return {
         "noise": _digest(type(p.noise).__name__, z),
         "label": _digest("", *jax.tree.leaves(label)),

@@ -50,9 +50,7 @@ class Estimate:
 class Estimator:
     """Estimates for one problem at `outputs (T,)` up to a horizon; curves have kinks at `ends`."""
 
-    def __init__(
-        self, problem: Problem, test_risk: TestRisk, witnesses: Witnesses, outputs: np.ndarray, horizon: float, ends: np.ndarray
-    ):
+    def __init__(self, problem: Problem, test_risk: TestRisk, witnesses: Witnesses, outputs: np.ndarray, horizon: float, ends: np.ndarray):
         self.problem, self.test_risk, self.witnesses = problem, test_risk, witnesses
         self.outputs, self.horizon, self.ends = outputs, horizon, ends
         self.gain, self.nearby = EXTRAPOLATED_GAIN, NEARBY

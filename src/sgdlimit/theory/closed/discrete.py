@@ -36,9 +36,10 @@ from scipy import special
 from scipy.stats import qmc
 
 from ...checks import root
+from ...compiling import jit
 from ...learning.clock import Clock, mini_batch_clock
 from ...learning.dynamics import MiniBatchGD
-from ...learning.labels import TINY, samples
+from ...learning.labels import TINY, over_samples, samples
 from ...learning.problem import Problem
 from ...learning.risk import TestRisk
 from ...results import Solution
@@ -156,7 +157,7 @@ def draw(problem: Problem, dynamics: MiniBatchGD, steps: int, paths: int, seed: 
     normals = np.concatenate([u[:, k_star : k_star + k], later[:, :, :k].reshape(paths, steps * k)], 1)
     gauss = np.concatenate([gstar, special.ndtri(normals)], 1).T
     with jax.enable_x64(True):
-        y = jax.vmap(problem.label)(gauss[:k_star].T @ root(problem.rho), z)
+        y = over_samples(problem.label)(gauss[:k_star].T @ root(problem.rho), z)
     chosen = np.ones((steps, paths), bool) if dynamics.fraction == 1 else np.less(later[:, :, -1].T, dynamics.fraction)
     return Points(np.ascontiguousarray(gauss), y, chosen)
 
@@ -165,14 +166,14 @@ def draw(problem: Problem, dynamics: MiniBatchGD, steps: int, paths: int, seed: 
 def _functions(loss: Callable) -> Callable:
     """Loss, gradient and second derivative over paths, paths last."""
     one = lambda r, y: (loss(r, y), jax.grad(loss)(r, y), jax.hessian(loss)(r, y))
-    return jax.jit(jax.vmap(one, in_axes=(-1, 0), out_axes=-1))
+    return jit(jax.vmap(one, in_axes=(-1, 0), out_axes=-1))
 
 
 @lru_cache(maxsize=32)
 def _difference(loss: Callable) -> Callable:
     """`difference` of the gradient at `r (k, P)` along `chi (k, D, P)` at distances `size (D,)`."""
     gradient = jax.vmap(jax.grad(loss), in_axes=(-1, 0), out_axes=-1)
-    return jax.jit(lambda r, y, here, chi, size: difference(lambda q: gradient(q, y), here, r, chi, size))
+    return jit(lambda r, y, here, chi, size: difference(lambda q: gradient(q, y), here, r, chi, size))
 
 
 def march(problem: Problem, fraction: float, etas: np.ndarray, points: Points, share: float = DISTANCES[0]) -> Marched:

@@ -28,7 +28,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -38,6 +38,7 @@ import numpy as np
 from scipy.stats import qmc
 
 from ...checks import root
+from ...compiling import jit
 from ...errors import InputError
 from ...learning.dynamics import OnlineSGD, check_schedule, step_at
 from ...learning.labels import TINY, fresh
@@ -203,28 +204,29 @@ def _diffrax() -> Any:
     return diffrax
 
 
+def averages_at(loss: Callable, kinks: bool, g: Array, y: Any, M: Array, q: Array) -> tuple[Array, ...]:
+    """Averages over points `g (P, k_star + k)`: `E[l g*^T]`, `E[l xi^T] S^T`, `E[l l^T]`, `Gamma`, `E[L]`."""
+    values, vectors = jnp.linalg.eigh(q - M @ M.T)
+    spread_of_w = (vectors * jnp.sqrt(jnp.maximum(values, 0.0))) @ vectors.T
+    k_star = M.shape[1]
+    w = g[:, :k_star] @ M.T + g[:, k_star:] @ spread_of_w
+    l = jax.vmap(jax.grad(loss))(w, y)  # noqa: E741
+    if kinks:
+        l_xi = l.T @ g[:, k_star:] / len(g)
+        gamma, l_rest = l_xi @ jnp.linalg.pinv(spread_of_w, hermitian=True), l_xi @ spread_of_w
+    else:
+        gamma = jax.vmap(jax.hessian(loss))(w, y).mean(0)
+        l_rest = gamma @ (q - M @ M.T)
+    return l.T @ g[:, :k_star] / len(g), l_rest, l.T @ l / len(g), gamma, jax.vmap(loss)(w, y).mean()
+
+
 @lru_cache(maxsize=32)
 def _program(loss: Callable, label: Callable, kinks: bool, spectral: bool = False) -> tuple[Callable, Callable]:
     """The start of all scramblings side by side, and how they come from one output time to the next; a leading axis of scramblings
     throughout. The state is `M, q, R`, or with a spectrum `B, C, R` of every eigenvalue."""
     dfx = _diffrax()
 
-    def one(g, y, M, q):
-        """Averages of one scrambling: `E[l g*^T]`, `E[l xi^T] S^T`, `E[l l^T]`, `Gamma`, `E[L]`."""
-        values, vectors = jnp.linalg.eigh(q - M @ M.T)
-        spread_of_w = (vectors * jnp.sqrt(jnp.maximum(values, 0.0))) @ vectors.T
-        k_star = M.shape[1]
-        w = g[:, :k_star] @ M.T + g[:, k_star:] @ spread_of_w
-        l = jax.vmap(jax.grad(loss))(w, y)  # noqa: E741
-        if kinks:
-            l_xi = l.T @ g[:, k_star:] / len(g)
-            gamma, l_rest = l_xi @ jnp.linalg.pinv(spread_of_w, hermitian=True), l_xi @ spread_of_w
-        else:
-            gamma = jax.vmap(jax.hessian(loss))(w, y).mean(0)
-            l_rest = gamma @ (q - M @ M.T)
-        return l.T @ g[:, :k_star] / len(g), l_rest, l.T @ l / len(g), gamma, jax.vmap(loss)(w, y).mean()
-
-    averages = jax.vmap(one)
+    averages = jax.vmap(partial(averages_at, loss, kinks))
 
     def seen(first, second, classes):
         """M and q of a pre-activation."""
@@ -277,4 +279,4 @@ def _program(loss: Callable, label: Callable, kinks: bool, spectral: bool = Fals
         M, q = seen(first, second, classes)
         return (first, second, clock), ((first, second), clock, R, M, q, averages(normals, y, M, q)[-1])
 
-    return jax.jit(begin), jax.jit(segment)
+    return jit(begin), jit(segment)

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from ...checks import root
+from ...compiling import jit
 from ...learning.clock import Clock
 from ...learning.dynamics import Dynamics
 from ...learning.labels import TINY
@@ -130,7 +131,7 @@ def drawn_noise(problem: Problem, n: int, rng: np.random.Generator) -> np.ndarra
 
 @lru_cache(maxsize=32)
 def labeller(label: Callable) -> Callable:
-    compiled = jax.jit(jax.vmap(label))
+    compiled = jit(jax.vmap(label))
 
     def labels(r_star: np.ndarray, z: np.ndarray) -> Any:
         with jax.enable_x64(True):
@@ -141,7 +142,7 @@ def labeller(label: Callable) -> Callable:
 
 @lru_cache(maxsize=32)
 def gradients_of(loss: Callable) -> Callable:
-    return jax.jit(jax.vmap(jax.grad(loss)))
+    return jit(jax.vmap(jax.grad(loss)))
 
 
 # --- training in steps ------------------------------------------------------------------------------------------------------

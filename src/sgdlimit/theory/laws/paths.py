@@ -19,6 +19,7 @@ import numpy as np
 import xarray as xr
 
 from ...checks import root
+from ...compiling import jit
 from ...learning.dynamics import SGD, Dynamics, step_at
 from ...learning.labels import TINY
 from ...learning.problem import Problem
@@ -188,7 +189,7 @@ def _path_program(loss: Callable, drive: str) -> Callable:
         _, later = jax.lax.scan(cross, paths, (jnp.arange(cells), normals[1:], R[1:], spread, slots, steps))
         return tuple(jnp.concatenate([w[None], part])[outputs] for part in later)
 
-    return jax.jit(run)
+    return jit(run)
 
 
 def _once_more(

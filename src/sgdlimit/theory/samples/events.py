@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from ...compiling import jit
 from ..averages import Averages, times
 from ..gaussian import PIVOT
 from .differences import difference, middle, signed, sizes, two_sided
@@ -199,10 +200,10 @@ class EventProgram:
             carry = lambda batch, at: land(functions, kinks, at, draws, cell.spread, node, span.first + batch, span.before)
             return lax.fori_loop(0, span.count, carry, past)
 
-        self._begin = jax.jit(jax.vmap(begin, in_axes=(0, None, 0, 0)))
+        self._begin = jit(jax.vmap(begin, in_axes=(0, None, 0, 0)))
         # Donated: the past is large, and a cell changes a small part of it.
-        self._cross = jax.jit(jax.vmap(cross, in_axes=(0, 0, 0, None, None)), donate_argnums=0)
-        self._average = jax.jit(jax.vmap(partial(average, functions, kinks), in_axes=(0, 0, 0, None, None)))
+        self._cross = jit(jax.vmap(cross, in_axes=(0, 0, 0, None, None)), donate_argnums=0)
+        self._average = jit(jax.vmap(partial(average, functions, kinks), in_axes=(0, 0, 0, None, None)))
 
     def begin(self, draws: Histories, rho_root, normals, directions) -> tuple[Any, Past, Averages]:
         """Labels, the past and the averages at time zero."""

@@ -21,6 +21,7 @@ import numpy as np
 from scipy import special
 from scipy.stats import qmc
 
+from ...compiling import jit
 from ...learning.dynamics import SGD
 from ...learning.labels import TINY, samples
 from ...learning.problem import Problem
@@ -125,8 +126,8 @@ class ReshuffleProgram(EventProgram):
         def risk(past: Past, draws: Histories, arrived: Array, node: Array, jumps: Array) -> Array:
             return average(functions, kinks, past, draws, arrived, node, jumps).risk  # the compiler drops the rest
 
-        self._average = jax.jit(jax.vmap(forced, in_axes=(0, 0, 0, None, None)))
-        self._risk = jax.jit(jax.vmap(risk, in_axes=(0, 0, 0, None, None)))
+        self._average = jit(jax.vmap(forced, in_axes=(0, 0, 0, None, None)))
+        self._risk = jit(jax.vmap(risk, in_axes=(0, 0, 0, None, None)))
 
     def cross(self, past: Past, draws: Histories, cell: Cell, node: int, span: EpochSpan, step: float) -> tuple[Averages, None, Past]:
         """As `EventProgram.cross`; the averages belong to the epoch of the cell, and their risk leaves out the jumps in it."""

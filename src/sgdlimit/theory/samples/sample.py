@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ...compiling import jit
 from ..averages import BLOCK, Averages, feedback, feedback_of, times
 from .differences import difference, middle, signed, sizes, two_sided
 
@@ -342,10 +343,10 @@ class SampleProgram:
 
         self.again = lambda paths, arrival: paths
         self.resume = lambda paths, draws, arrived, node, span, before: before
-        self.look = jax.jit(lambda paths, back, reach: jax.vmap(lambda one: look(one, back, reach))(paths), static_argnums=2)
+        self.look = jit(lambda paths, back, reach: jax.vmap(lambda one: look(one, back, reach))(paths), static_argnums=2)
         self.reach = lambda directions: min(directions, REACH)
-        start = jax.jit(jax.vmap(begin, in_axes=(0, None, 0, 0)))
+        start = jit(jax.vmap(begin, in_axes=(0, None, 0, 0)))
         still = {"where": None, "drift": None, "noise": None, "bridge": None}  # events, whose number would need a program of its own
         self.begin = lambda draws, rho_root, normals, directions: start(draws._replace(**still), rho_root, normals, directions)
-        self.cross = jax.jit(jax.vmap(cross, in_axes=(0, 0, 0, None, None, None)))
-        self.settle = jax.jit(jax.vmap(settle, in_axes=(0, 0, None, None)), donate_argnums=0)
+        self.cross = jit(jax.vmap(cross, in_axes=(0, 0, 0, None, None, None)))
+        self.settle = jit(jax.vmap(settle, in_axes=(0, 0, None, None)), donate_argnums=0)

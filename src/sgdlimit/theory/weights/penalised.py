@@ -33,6 +33,7 @@ import numpy as np
 from jax import lax
 
 from ...checks import root
+from ...compiling import jit
 from ...learning.problem import Problem
 from ...learning.weights import SmoothPenalty
 from ..averages import BLOCK, Averages, feedback, times
@@ -116,10 +117,10 @@ class ParticleProgram:
             put = lambda history, now: lax.dynamic_update_index_in_dim(history, now.astype(history.dtype), node, 0)
             return population._replace(apart=put(population.apart, row.apart), response=put(population.response, row.response))
 
-        self.pull = jax.jit(jax.vmap(pull, in_axes=(0, 0, 0, 0, None)))
-        self.arrive = jax.jit(jax.vmap(arrive, in_axes=(0, 0, 0, 0, 0, None, None)))
-        self.average = jax.jit(jax.vmap(average, in_axes=(0, 0, 0, None)))
-        self.enter = jax.jit(jax.vmap(enter, in_axes=(0, 0, None)), donate_argnums=0)
+        self.pull = jit(jax.vmap(pull, in_axes=(0, 0, 0, 0, None)))
+        self.arrive = jit(jax.vmap(arrive, in_axes=(0, 0, 0, 0, 0, None, None)))
+        self.average = jit(jax.vmap(average, in_axes=(0, 0, 0, None)))
+        self.enter = jit(jax.vmap(enter, in_axes=(0, 0, None)), donate_argnums=0)
 
 
 def average(population: Population, theta: Array, response: Array, node: Array) -> tuple[Row, Means]:
@@ -156,7 +157,7 @@ def penalty_curvature(problem: Problem) -> float:
         return problem.ridge
     drawn = draw_particles(problem, 0, 2**10, np.random.SeedSequence(0))
     with jax.enable_x64(True):
-        hessian = jax.jit(jax.vmap(jax.hessian(problem.penalty.fn)))(start_rows(problem, drawn))
+        hessian = jit(jax.vmap(jax.hessian(problem.penalty.fn)))(start_rows(problem, drawn))
     return float(drawn.weight @ np.linalg.norm(np.asarray(hessian), 2, axis=(1, 2)))
 
 

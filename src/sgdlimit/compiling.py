@@ -1,0 +1,111 @@
+"""`jit` stands in for `jax.jit` in all programs of this package, so that their numbers are right with every jaxlib allowed.
+
+XLA's compiler for CPUs hands sums of products over to a library (YNNPACK), and some releases get wrong what they hand over, silently; see
+"The compiler" in `docs/internals.md`. Which ones is not known ahead, so the first program that is to run on a CPU waits for a small
+one with a known answer. Where that is wrong, all programs are compiled with an option that hands nothing over, and where that does not
+help, none runs. Users' own settings and programs are left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, wraps
+from importlib.metadata import version
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from .errors import SolveError
+
+CURE: dict[str, Any] = {"xla_cpu_experimental_ynn_fusion_type": ""}  # the kinds of operations handed over: none
+RIGHT = "0.10.1"  # a release without the fault
+# To compile what is run once: all of it, and where an option is not known, less.
+QUICK: tuple[dict[str, Any], ...] = (
+    {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False},
+    {"xla_backend_optimization_level": 0},
+    {},
+)
+
+Function = Callable[..., Any]
+
+
+def jit(function: Function, **how: Any) -> Function:
+    """`jax.jit(function, **how)`, right on faulty compilers as well. Like it, it starts no backend before the first call."""
+    plain, cured = jax.jit(function, **how), jax.jit(function, compiler_options=CURE, **how)
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return (cured if _platform() == "cpu" and needs_cure() and _is_outermost(args, kwargs) else plain)(*args, **kwargs)
+
+    return call
+
+
+def _platform() -> str:
+    """Where a program runs if its arguments do not say otherwise."""
+    device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
+    return jax.default_backend() if device is None else getattr(device, "platform", device)
+
+
+def _is_outermost(*arguments: Any) -> bool:
+    """Whether no other program is being traced: one inside another is compiled as that is, and JAX takes options of that one only."""
+    return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((arguments, _nothing())))
+
+
+@jax.jit
+def _nothing() -> int:
+    return 0
+
+
+@cache
+def needs_cure() -> bool:
+    """Whether programs for the CPU are to be compiled with the option `CURE`; found once in a process.
+
+    Raises:
+        SolveError: they are wrong with it, too.
+    """
+    if is_right({}):
+        return False
+    if is_right(CURE):
+        return True
+    raise SolveError(
+        f"jaxlib must multiply and add correctly, but version {version('jaxlib')} does not on this CPU, with and without "
+        f"{next(iter(CURE))} (version {RIGHT} does: pip install jax=={RIGHT} jaxlib=={RIGHT})"
+    )
+
+
+def is_right(options: dict[str, Any]) -> bool:
+    """Whether the small program gives what it should on the CPU, compiled with these options; not where they are unknown."""
+    arguments = _arguments()
+    with jax.ensure_compile_time_eval(), jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]):
+        program = jax.jit(_small).lower(*arguments)
+        for more in QUICK:
+            try:
+                got = jax.device_get(program.compile(compiler_options=options | more)(*arguments))
+                break
+            except RuntimeError:  # an option that this release does not know
+                continue
+        else:
+            return False
+    return all(np.allclose(one, right, rtol=1e-9, atol=1e-9) for one, right in zip(got, _answers(*arguments), strict=True))
+
+
+def _arguments() -> tuple[np.ndarray, ...]:
+    """As small as shows the faults: more than one matrix of some 60 rows, and k^2 J paths beyond 65,536, where work is cut in pieces."""
+    waves = lambda *shape: np.sin(np.arange(float(np.prod(shape)))).reshape(shape)
+    return waves(2, 60, 60), np.array(0.37), waves(1, 3, 39), np.zeros((1, 3, 2, 8192))
+
+
+def _small(matrices: Any, number: Any, normals: Any, items: Any) -> tuple[Any, Any]:
+    """Both faults known: products with a constant matrix, and a product less a sum of products along another axis, as what is left of
+    a variance after a regression (`theory.events.average`)."""
+    product = lambda a, b, axis: jax.lax.dot_general(a, b, (((2,), (axis,)), ((0,), (0,))))  # traced faster than einsum
+    constant = (product(matrices, jnp.full_like(matrices, number), 1) * matrices).sum(-1)
+    return constant, product(normals, normals, 2)[..., None] - (items[:, :, None] * items[:, None]).sum(3)
+
+
+def _answers(matrices: np.ndarray, number: np.ndarray, normals: np.ndarray, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What `_small` should give; `items` are zero."""
+    return number * matrices.sum(-1) ** 2, (normals @ normals.transpose(0, 2, 1))[..., None]

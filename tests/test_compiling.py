@@ -1,0 +1,130 @@
+"""`compiling.jit` gives right numbers on faulty compilers: the known faults provoked, and faulty compilers played."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import sgdlimit as sl
+from sgdlimit import compiling
+
+SOURCE = Path(sl.__file__).parent
+WAVES = lambda *shape: np.sin(np.arange(float(np.prod(shape)))).reshape(shape)
+UNKNOWN = {"xla_option_that_nobody_knows": ""}
+
+
+# --- the faults themselves ---------------------------------------------------------------------------------------------------
+
+
+def left_of_variance(x, y):
+    return jnp.einsum("sad,sbd->sab", x, x)[..., None] - (y[:, :, None] * y[:, None]).sum(3)
+
+
+def squares(x):
+    return jax.vmap(lambda row: jnp.sum((jnp.eye(3, dtype=x.dtype) @ row) ** 2))(x)
+
+
+def constant_products(e, c):
+    return ((e @ jnp.full_like(e, c)) * e).sum(-1)
+
+
+def programs():
+    """The reductions of reports upstream and of ours, at sizes where a faulty release shows them: function, arguments, answer."""
+    x, e = WAVES(1, 3, 39), WAVES(2, 60, 60)
+    yield left_of_variance, (x, np.zeros((1, 3, 12, 8192))), np.broadcast_to((x @ x.transpose(0, 2, 1))[..., None], (1, 3, 3, 8192))
+    for kind, rows in ((np.float64, 16_385), (np.float32, 32_769)):
+        line = np.stack([np.arange(rows), np.zeros(rows), np.zeros(rows)], 1).astype(kind)
+        yield squares, (line,), line[:, 0] ** 2
+        yield constant_products, (e.astype(kind), kind(0.37)), 0.37 * e.sum(-1) ** 2
+
+
+def off(compiler, function, arguments, answer) -> bool:
+    with jax.enable_x64(True):
+        got = np.asarray(compiler(lambda *given: function(*given))(*arguments))
+    return not np.allclose(got, answer, rtol=1e-4, atol=1e-4 * np.abs(answer).max())
+
+
+def test_programs_are_right_where_those_of_plain_jit_are_not():
+    plain, ours = ([off(compiler, *program) for program in programs()] for compiler in (jax.jit, compiling.jit))
+    assert not any(ours)
+    assert any(plain) == compiling.needs_cure(), "the check of the compiler misses a fault that it is there to find"
+
+
+def test_every_program_is_compiled_by_it():
+    bare = re.compile(r"(?<!`)jax\.(jit|pmap)\b|from jax import .*\b(jit|pmap)\b|filter_jit")
+    found = [path.name for path in SOURCE.rglob("*.py") if path.name != "compiling.py" and bare.search(path.read_text())]
+    assert not found
+
+
+# --- compilers played --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def compiler(monkeypatch):
+    """`compiler(right_plain, right_cured)`: what the check finds from now on. Options are unknown ones, to see where they arrive."""
+    compiling.needs_cure.cache_clear()
+    monkeypatch.setattr(compiling, "CURE", UNKNOWN)
+
+    def found(plain: bool, cured: bool) -> None:
+        monkeypatch.setattr(compiling, "is_right", lambda options: cured if options else plain)
+
+    yield found
+    compiling.needs_cure.cache_clear()
+
+
+def test_a_faulty_compiler_is_given_the_option(compiler):
+    compiler(plain=False, cured=True)
+    with pytest.raises(RuntimeError, match="xla_option_that_nobody_knows"):
+        compiling.jit(lambda x: x + 1)(1.0)
+
+
+def test_a_right_compiler_is_not(compiler):
+    compiler(plain=True, cured=False)
+    assert compiling.jit(lambda x: x + 1)(1.0) == 2.0
+
+
+def test_where_the_option_does_not_help_nothing_is_computed(compiler):
+    compiler(plain=False, cured=False)
+    with pytest.raises(sl.SolveError, match=r"jaxlib must multiply and add correctly, but version \d.* \(version 0.10.1 does: pip install"):
+        compiling.jit(lambda x: x + 1)(1.0)
+
+
+def test_the_check_sees_a_wrong_number_and_an_unknown_option(monkeypatch):
+    assert compiling.is_right(compiling.CURE if compiling.needs_cure() else {})
+    assert not compiling.is_right(UNKNOWN)
+    answers = compiling._answers
+    monkeypatch.setattr(compiling, "_answers", lambda *arguments: (answers(*arguments)[0], 1.001 * answers(*arguments)[1]))
+    assert not compiling.is_right({})
+
+
+def test_a_program_inside_another_is_compiled_as_that_one_is(compiler):
+    compiler(plain=False, cured=True)
+    inner = compiling.jit(lambda x: 2.0 * x)
+    assert jax.jit(lambda x: inner(x) + inner(np.float32(1.0)))(1.0) == 4.0
+    assert jax.eval_shape(inner, 1.0).shape == ()
+    assert jax.vmap(inner)(np.ones(2, np.float32)).tolist() == [2.0, 2.0]
+    assert jax.grad(inner)(1.0) == 2.0
+
+
+def test_elsewhere_than_on_a_cpu_nothing_is_checked(compiler, monkeypatch):
+    compiler(plain=False, cured=False)
+    monkeypatch.setattr(compiling, "_platform", lambda: "gpu")
+    assert compiling.jit(lambda x: x + 1)(1.0) == 2.0
+
+
+def test_arguments_of_jit_are_passed_on():
+    program = compiling.jit(lambda x, n: x * n, static_argnames="n", donate_argnums=0)
+    given = jnp.ones(4)
+    assert program(given, n=3).tolist() == [3.0] * 4
+    assert given.is_deleted()
+
+
+def test_importing_starts_no_backend():
+    code = "import os; os.environ['JAX_PLATFORMS'] = 'none_such'; import sgdlimit.theory.solve, sgdlimit.simulate, sgdlimit.results.observables"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
