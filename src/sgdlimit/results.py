@@ -53,6 +53,8 @@ PATHS: dict[str, tuple[str, ...]] = {
 }
 PATHS_KEPT = 20_000  # samples, and coordinates, of a simulation
 
+TEACHER_SIZE = "teacher_size"  # attribute of a dataset: the largest second moment of a teacher's pre-activation
+
 StatusCode = Literal["done", "inaccurate", "diverged"]
 
 
@@ -278,7 +280,8 @@ def build_dataset(
     }
     if kernels:
         coords["time_"] = ("time_", np.asarray(times, dtype=float), {"long_name": "earlier time s"})
-    return xr.Dataset(data, coords, dict(attrs or {}))
+    size = {} if teacher_cov is None else {TEACHER_SIZE: float(np.diag(teacher_cov).max())}
+    return xr.Dataset(data, coords, {**(attrs or {}), **size})
 
 
 def path_dataset(times: np.ndarray, values: Mapping[str, np.ndarray], y: Any = None) -> xr.Dataset:
