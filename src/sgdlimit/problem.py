@@ -23,6 +23,7 @@ from .checks import positive as _positive
 from .checks import psd as _psd
 from .checks import root
 from .errors import InputError, Words, refuse
+from .indices import missing_entry
 from .spectrum import Spectrum
 
 Array = Any
@@ -360,11 +361,14 @@ class Problem:
 # --- checks ------------------------------------------------------------------------------------------------------------
 
 
+DRAWS = 256  # enough to see most of what a label or an index does seldom, and no dearer than a few
+
+
 def _check_functions(p: Problem) -> None:
     """Try label and loss once on shapes and once on numbers, so that their mistakes get words here and not a traceback later."""
     with jax.enable_x64(True):
         rng = np.random.default_rng(0)
-        u = rng.random((16, max(p.noise_size, 1)))[:, : p.noise_size] if p.noise_size else np.zeros((16, math.prod(p.noise.shape)))
+        u = rng.random((DRAWS, max(p.noise_size, 1)))[:, : p.noise_size] if p.noise_size else np.zeros((DRAWS, math.prod(p.noise.shape)))
         try:
             z = p.noise_from_uniform(u)
         except Exception as e:
@@ -372,14 +376,19 @@ def _check_functions(p: Problem) -> None:
             raise InputError(f"`noise.ppf` must {must}, but failed: {_first_line(e)}") from None
         if not np.isfinite(z).all():
             raise refuse("noise.ppf", "be finite on (0, 1)", z[~np.isfinite(z)][:3])
-        r_star = rng.standard_normal((16, p.k_star)) @ root(p.rho).T
-        r = rng.standard_normal((16, p.k)) @ root(p.self_overlap_start).T
+        r_star = rng.standard_normal((DRAWS, p.k_star)) @ root(p.rho).T
+        r = rng.standard_normal((DRAWS, p.k)) @ root(p.self_overlap_start).T
         # A row of weights has its own law: with a sparse teacher and a start that copies it, some are exactly zero.
-        rows = p.teacher.draw(rng, 16) @ p.init.overlap.T + rng.standard_normal((16, p.k)) @ root(p.init.cov)
+        rows = p.teacher.draw(rng, DRAWS) @ p.init.overlap.T + rng.standard_normal((DRAWS, p.k)) @ root(p.init.cov)
         penalty = p.penalty.fn if isinstance(p.penalty, SmoothPenalty) else None
         known = all(isinstance(f, Hashable) for f in (p.loss, p.label, penalty))
-        values = (_values if known else _values.__wrapped__)(p.loss, p.label, penalty, p.k, p.k_star, tuple(p.noise.shape))
-        got = values(r, r_star, z, rows)
+        trial = _trial if known else _trial.__wrapped__
+        program, missing = trial(p.loss, p.label, penalty, p.k, p.k_star, tuple(p.noise.shape))
+        for name, sizes, told in missing:
+            if asked := told(r, r_star, z, rows):
+                fix = f"{sizes}; entries count from 0, and JAX would take another one without a word"
+                raise InputError(f"`{name}` must ask for entries that there are, but asks for {asked} ({fix})")
+        got = program(r, r_star, z, rows)
     stable = "jnp.logaddexp and jax.nn.log_softmax are the stable forms"
     rounded = "sqrt(theta**2 + 0.01) rather than abs"
     for what, values, fix in zip(
@@ -400,9 +409,12 @@ def _check_functions(p: Problem) -> None:
 
 
 @lru_cache(maxsize=32)
-def _values(loss: Callable, label: Callable, penalty: Callable | None, k: int, k_star: int, noise_shape: tuple[int, ...]) -> Callable:
-    """What must be finite, as one compiled program, once the functions' shapes are in order. All problems with these functions share it:
-    building another one costs little."""
+def _trial(
+    loss: Callable, label: Callable, penalty: Callable | None, k: int, k_star: int, noise_shape: tuple[int, ...]
+) -> tuple[Callable, list[tuple[str, str, Callable[..., str]]]]:
+    """Once the functions' shapes are in order: what must be finite, as one compiled program, and for each function that has indices its
+    name, sizes and what tells whether they are in bounds, see `missing_entry`. All problems with these functions share it: building
+    another one costs little."""
     r, r_star, z = (jax.ShapeDtypeStruct(shape, float) for shape in ((k,), (k_star,), noise_shape))
     y = _shapes(
         "label",
@@ -433,7 +445,12 @@ def _values(loss: Callable, label: Callable, penalty: Callable | None, k: int, k
     parts += [lambda r, r_star, z, row, f=f: f(r, label(r_star, z)) for f in (loss, jax.grad(loss), jax.hessian(loss))]
     if penalty is not None:
         parts += [lambda r, r_star, z, row, f=f: f(row) for f in (jax.grad(penalty), jax.hessian(penalty))]
-    return jax.jit(jax.vmap(lambda *drawn: [part(*drawn) for part in parts]))
+    asking = [("label", f"r_star has k_star = {k_star} and z is of shape {noise_shape}", parts[0]), ("loss", f"r has k = {k}", parts[1])]
+    if penalty is not None:
+        asking.append(("penalty.fn", f"a row theta has k = {k}", lambda r, r_star, z, row: penalty(row)))
+    tellers = [(name, sizes, missing_entry(fn, (r, r_star, z, r))) for name, sizes, fn in asking]
+    missing = [(name, sizes, told) for name, sizes, told in tellers if told is not None]
+    return jax.jit(jax.vmap(lambda *drawn: [part(*drawn) for part in parts])), missing
 
 
 def _shapes(name: str, must: str, fix: str, fn: Callable, *args):
