@@ -21,8 +21,9 @@ import sgdlimit as sl
 from fakes import runs as made_up_runs
 from fakes import theory as made_up_theory
 from sgdlimit import config, models
-from sgdlimit.app.choices import DYNAMICS, PRESETS, START, TRAINING, Choices, Opened, toml
+from sgdlimit.app.choices import DYNAMICS, Choices, Opened, toml
 from sgdlimit.app.desk import Desk
+from sgdlimit.app.presets import PRESETS, START, TRAINING
 from sgdlimit.app.serve import files
 from sgdlimit.app.shared import carried
 from sgdlimit.errors import InputError
