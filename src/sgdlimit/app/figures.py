@@ -68,7 +68,7 @@ class Curves:
                 (source, renderers(plot, which, self.names[kind], source)) for plot, source in zip(self.plots, sources, strict=True)
             ]
         for (source, lines), part in zip(drawn[kind], data, strict=True):
-            source.data, source.tags = part, [result.dataset.attrs.get(OF, kind)]
+            source.update(tags=[result.dataset.attrs.get(OF, kind)], data=part)
             _fade(lines, 1.0)
         if theory:
             self.pale.discard(kind)
@@ -83,7 +83,7 @@ class Curves:
         if theory:
             self.pale.discard(kind)
         for source, _ in (self.theory if theory else self.runs).get(kind, ()):
-            source.data, source.tags = {key: [] for key in source.data}, []
+            source.update(data={key: [] for key in source.data}, tags=[])
 
 
 def _bounded(data: dict[str, np.ndarray], result: Result) -> dict[str, np.ndarray]:

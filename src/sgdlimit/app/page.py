@@ -130,6 +130,9 @@ class Visit:
 
     def moved(self) -> None:
         """A control has moved."""
+        if self.broken:
+            self.recover()
+            return
         try:
             chosen = self.controls.read(self.choices)
         except InputError as e:
@@ -141,12 +144,18 @@ class Visit:
         if chosen.model != before.model:
             self.controls.put(chosen)
         keys = lambda choices: [choices.key(kind, opened) for kind in choices.shown]
-        if keys(chosen) != keys(before) or self.broken:
+        if keys(chosen) != keys(before):
             self.begin()
             return
         if chosen.d != before.d:
             self.forget_runs()
         self.tell_address()
+
+    def recover(self) -> None:
+        """Begin anew after a mistake, with what the controls say, or if nothing can be made of that, with what was chosen last."""
+        with suppress(Exception):
+            self.choices = self.controls.read(self.choices)
+        self.begin()
 
     def turned(self, view: str) -> None:
         """Another view is open."""
@@ -197,6 +206,7 @@ class Visit:
             self.broken = ""
             self.views.notice([])
             self.controls.put(self.choices)
+            self.views.open(self.choices.view)
             if self.views.sweep is not None:
                 self.views.sweep.read()
         sizes = self.choices.sizes()
@@ -206,7 +216,7 @@ class Visit:
     def begin_runs(self) -> None:
         """Ask for real runs of all that is shown."""
         if self.broken:
-            self.begin()
+            self.recover()
         words = self.choices.refuse_simulation()
         if words:
             self.views.notice([f"No real runs: {words}."])
@@ -363,7 +373,7 @@ class Visit:
                 drawn[title] = theory, runs
         kernels = None
         line = self.theory.get(self.views.law_of.value)
-        if self.choices.view == "two-times" and line is not None and isinstance(line.result, Solution):
+        if self.choices.view == "two-times" and self.views.two_times is not None and line is not None and isinstance(line.result, Solution):
             entry = self.views.direction.value
             kernels = line.result, entry if isinstance(entry, tuple) else (0, 0)
         return Shown(self.choices.settings(self.site.opened), drawn, kernels)

@@ -54,7 +54,7 @@ class Views:
         )
         for widget in (self.law_of, self.direction):
             widget.param.watch(lambda event: None if self.silent else looked(), "value")
-        pages = [("curves", self.plots), ("laws", pn.Column(self.law_words, self.law_plots, **plain())), ("two-times", self.two_time_plots)]
+        pages = [("curves", self.plots), ("laws", self.law_plots), ("two-times", self.two_time_plots)]
         self.sweep: Any = None
         if sweeps:
             from .sweeps import SweepView  # for few visits
@@ -65,14 +65,17 @@ class Views:
         self.tabs = pn.Tabs(
             *((TITLES[name], part) for name, part in pages), sizing_mode="stretch_width", stylesheets=css["stylesheets"], tags=["views"]
         )
-        self.tabs.active = self.known.index(view) if view in self.known else 0
+        self.open(view)
         self.tabs.param.watch(lambda event: turned(self.known[event.new]), "active")
         self.chooser = pn.FlexBox(self.law_of, self.direction, sizing_mode="stretch_width")
-        self.view = pn.Column(self.words, self.chips, self.caption, self.chooser, self.tabs, **plain())
         self.opened(view)
+        self.view = pn.Column(self.words, self.chips, self.caption, self.chooser, self.law_words, self.tabs, **plain())
+
+    def open(self, view: str) -> None:
+        self.tabs.active = self.known.index(view) if view in self.known else 0
 
     def opened(self, view: str) -> None:
-        self.chooser.visible = view in ("laws", "two-times")
+        self.chooser.visible = self.law_words.visible = view in ("laws", "two-times")
 
     # --- curves ------------------------------------------------------------------------------------------------------------------
 
@@ -130,6 +133,12 @@ class Views:
             self.silent = False
 
     def draw_kernels(self, result: Result) -> None:
+        if "correlation" not in result.dataset or result.dataset.sizes["time"] < 2:
+            self.tell_laws("There are no two times to draw: the curves end at once.")
+            if self.two_times is not None:
+                self.two_times.clear()
+            return
+        self.tell_laws("")
         if self.two_times is None:
             self.two_times = TwoTimes()
             self.two_time_plots.objects = [cards(self.two_times.plots, 22)]
