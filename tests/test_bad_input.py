@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -76,7 +77,20 @@ IN_PYTHON = {
     "loss in NumPy": (lambda: problem(loss=lambda r, y: np.sin(r[0])), "`loss` must map r (1,) and what `label` returns to a number"),
     "loss a number": (lambda: problem(loss=0.5), "`loss` must be a function of two arguments, but is 0.5"),
     "loss integer": (lambda: problem(loss=lambda r, y: jnp.int32(1)), "`loss` must return a real number, but is int32"),
-    "loss of a missing entry": (lambda: problem(loss=lambda r, y: (r[0] + r.at[1].get(mode="fill", fill_value=jnp.nan)) * y), "`loss` must be finite"),
+    "loss of a missing entry": (lambda: problem(loss=lambda r, y: (r[0] + r.at[1].get(mode="fill", fill_value=jnp.nan)) * y), "`loss` must ask for entries that there are, but asks for entry 1 of 1 (r has k = 1"),
+    "loss of a fourth direction": (lambda: problem(loss=lambda r, y: r[3] * y), "`loss` must ask for entries that there are, but asks for entry 3 of 1 (r has k = 1; entries count from 0"),
+    "loss of an entry before the first": (lambda: problem(loss=lambda r, y: r[-2] * y), "`loss` must ask for entries that there are, but asks for entry -2 of 1"),
+    "loss of several entries": (lambda: problem(loss=lambda r, y: r[jnp.array([0, 1])].sum() * y), "`loss` must ask for entries that there are, but asks for entry 1 of 1"),
+    "loss of a matrix's entry": (lambda: problem(loss=lambda r, y: jnp.outer(r, r)[0, 2] * y), "`loss` must ask for entries that there are, but asks for entry 2 of 1"),
+    "loss in a loop": (lambda: problem(loss=lambda r, y: jax.lax.fori_loop(0, 2, lambda i, sum: sum + r[i], y)), "`loss` must ask for entries that there are, but asks for entry 1 of 1"),
+    "loss in a vectorised loop": (lambda: problem(loss=lambda r, y: y * jax.vmap(lambda i: r[i])(jnp.arange(2)).sum()), "`loss` must ask for entries that there are, but asks for entry 1 of 1"),
+    "loss in a branch": (lambda: problem(loss=lambda r, y: jax.lax.cond(y > 0.5, lambda: r[0], lambda: r[jnp.array(1)])), "`loss` must ask for entries that there are, but asks for entry 1 of 1"),
+    "loss of a class that is none": (lambda: problem(label=lambda r_star, z: jnp.where(z > 2.0, 1, 0), loss=lambda r, y: r[y] ** 2), "`loss` must ask for entries that there are, but asks for entry 1 of 1"),
+    "loss that writes beside": (lambda: problem(loss=lambda r, y: r.at[1].add(y).sum()), "`loss` must ask for entries that there are, but asks for entry 1 of 1"),
+    "label of a second teacher": (lambda: problem(label=lambda r_star, z: r_star[1] + z), "`label` must ask for entries that there are, but asks for entry 1 of 1 (r_star has k_star = 1 and z is of shape ()"),
+    "label of a third noise": (lambda: problem(noise=sl.Normal((2,)), label=lambda r_star, z: r_star[0] + z[2]), "`label` must ask for entries that there are, but asks for entry 2 of 2 (r_star has k_star = 1 and z is of shape (2,)"),
+    "label from a table": (lambda: problem(label=lambda r_star, z: jnp.take(jnp.array([1, 2]), jnp.where(z > 0, 2, 0))), "`label` must ask for entries that there are, but asks for entry 2 of 2"),
+    "penalty of a second direction": (lambda: problem(penalty=sl.SmoothPenalty(lambda theta: theta[0] ** 2 + theta[1] ** 2)), "`penalty.fn` must ask for entries that there are, but asks for entry 1 of 1 (a row theta has k = 1"),
     "label changing shape": (lambda: problem(label=lambda r_star, z: jnp.nonzero(r_star > z)[0]), "`label` must map r_star (1,) and z ()"),
     "label with an if": (lambda: problem(label=lambda r_star, z: 1.0 if r_star[0] > z else -1.0), "`label` must map r_star (1,) and z ()"),
     "label NaN": (lambda: problem(label=lambda r_star, z: jnp.sqrt(-1.0 - z**2)), "`label` must be finite, but gives NaN"),
@@ -138,6 +152,21 @@ def test_in_python(kind):
     assert isinstance(caught.value, sl.InputError)
     assert re.fullmatch(PATTERN, said), said
     assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda r, y: r[-1] * y + r[jnp.argmax(r)] ** 2,
+        lambda r, y: jnp.take(r, 5, mode="clip") * y,
+        lambda r, y: r[0] + r.at[jnp.array([5])].get(mode="fill", fill_value=0.0)[0],
+        lambda r, y: jnp.outer(r, r)[jnp.tril_indices(1)].sum() + y,  # writes beyond an array of its own
+        lambda r, y: jax.lax.fori_loop(0, 1, lambda i, sum: sum + r[i], y),
+        lambda r, y: jax.checkpoint(lambda r: r[jnp.argmax(r)] * y)(r),  # what cannot be looked into is let through
+    ],
+)
+def test_an_index_that_is_provided_for_is_no_mistake(loss):
+    problem(loss=loss)
 
 
 def edit(old, new):

@@ -7,6 +7,7 @@ from scipy import stats
 import sgdlimit as sl
 from fakes import runs, theory
 from sgdlimit.results import Simulation, Status
+from sgdlimit.theory.accuracy.outcome import scales
 
 
 def test_false_alarms_stay_below_the_level():
@@ -39,6 +40,40 @@ def test_an_exact_start_without_error_is_compared_without_division():
     equal = theory(times=[0.0], se=0.0)
     assert sl.compare(equal, runs(times=[0.0])).agree
     assert not sl.compare(equal, runs(times=[0.0], bias=0.5)).agree
+
+
+def symmetric(result, noise):
+    """The same result for a teacher of which the student learns nothing: an overlap of zero but for `noise`."""
+    dataset = result.dataset.copy(deep=True).assign_attrs(result.dataset.attrs | {"teacher_size": 1.0})
+    dataset["overlap"][:] = noise
+    return type(result)(dataset, result.status, result.diagnostics)
+
+
+def test_an_overlap_that_is_zero_by_symmetry_is_measured_against_what_it_could_be(tmp_path):
+    at = np.linspace(0.001, -0.002, 21).reshape(-1, 1, 1)
+    limit, real = symmetric(theory(), 1e-4), symmetric(runs(sigma=0.003), at)
+    bound = np.sqrt(limit.dataset["self_overlap"].values.max())
+    for one, other in ((limit, real), (limit, symmetric(runs(sigma=0.003), at))):
+        row = next(row for row in sl.compare(one, other).table if row.observable == "overlap")
+        assert row.relative == pytest.approx(0.0021 / (0.1 * bound))
+    real.save(tmp_path / "runs.nc")
+    del limit.dataset.attrs["teacher_size"]  # as a file of an earlier version: either side may know
+    assert sl.compare(limit, sl.load(tmp_path / "runs.nc")).table == sl.compare(symmetric(limit, 1e-4), real).table
+
+
+def test_compare_and_solve_mean_the_same_by_a_scale():
+    problem = sl.Problem(
+        lambda r, y: 0.5 * (r[0] - y) ** 2, lambda r_star, z: r_star[0] ** 2, sl.NoNoise(), 2.0, sl.GaussianTeacher([[2.25]]),
+        sl.Init([[0.0]], [[1.0]]),
+    )  # fmt: skip
+    limit = sl.solve(problem, sl.OnlineSGD(0.1), 0.5, rtol=0.05)
+    real = sl.simulate(problem, sl.OnlineSGD(0.1), 0.5, n_features=100, repeats=2)
+    assert limit.dataset.attrs["teacher_size"] == real.dataset.attrs["teacher_size"] == 2.25
+    found = scales(problem, {name: limit.dataset[name].values for name in ("self_overlap", "overlap", "train_risk", "test_risk")})
+    assert np.abs(limit.dataset["overlap"]).max() < 0.01 < found["overlap"]
+    gap = float(np.abs(real.dataset["overlap"] - limit.dataset["overlap"]).max())
+    row = next(row for row in sl.compare(limit, real).table if row.observable == "overlap")
+    assert row.relative == pytest.approx(gap / found["overlap"])
 
 
 def test_different_times_are_interpolated():

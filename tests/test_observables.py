@@ -150,6 +150,7 @@ def test_one_hot_accuracy_starts_at_chance():
         (lambda r, r_star, y: r, r"`observable` must return a number, but is an array of shape \(1,\)"),
         (lambda r, y: r[0], r"`observable` must map r \(1,\), r_star \(1,\) and what `label` returns to a number with JAX .*, but failed"),
         (lambda r, r_star, y: jnp.log(r[0]), r"`observable` must be finite, but its average is NaN or infinite"),
+        (lambda r, r_star, y: r[1] * y, r"`observable` must ask for entries that there are, but asks for entry 1 of 1 \(r has k = 1"),
         (3, r"`observable` must be a function of r, r_star and y, but is 3"),
     ],
 )  # fmt: skip

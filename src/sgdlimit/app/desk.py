@@ -131,6 +131,9 @@ class Desk:
                 number, what, value = pipe.recv()
             except (EOFError, OSError):
                 break
+            except Exception:  # what came cannot be read: nobody knows what else is wrong with the process
+                self.process.kill()
+                break
             with self.lock:
                 if what == "ready":
                     self.starts = 0
@@ -147,7 +150,8 @@ class Desk:
                         self.answers.popitem(last=False)
                 hears = list(job.hears.values())
             for hear in hears:
-                hear(what, value)
+                with suppress(Exception):  # one page's trouble, which it tells itself, is not that of others
+                    hear(what, value)
         if not self.closed:
             self._replace()
 
@@ -173,7 +177,8 @@ class Desk:
                     self._send(("do", job.order))
         for job in lost:
             for hear in job.hears.values():
-                hear("failed", LOST)
+                with suppress(Exception):
+                    hear("failed", LOST)
 
     def _watch(self) -> None:
         """A cancelled job that does not end is ended with its process: the last resort."""

@@ -26,6 +26,7 @@ DIVERGING = tuple(f"#{r:02x}{g:02x}{b:02x}" for r, g, b in [
     for low, high in (((0.02, 0.19, 0.38), (0.97, 0.97, 0.97)), ((0.97, 0.97, 0.97), (0.40, 0.0, 0.12)))
     for t in np.linspace(0, 1, 128)
 ])  # fmt: skip
+OF = "of"  # attribute of an answer's dataset: the settings it belongs to
 OUTSIDE = 4.0  # a curve that runs away is drawn up to so many times what the others reach
 
 
@@ -40,6 +41,7 @@ class Curves:
         self.plots: list[Any] = []
         self.theory: dict[str, list[tuple[Any, list[Any]]]] = {}  # a source and its renderers per panel
         self.runs: dict[str, list[tuple[Any, list[Any]]]] = {}
+        self.pale: set[str] = set()
         shared = None
         for panel in panels:
             plot = frame("time t", panel.text, HEIGHT, **({} if shared is None else {"x_range": shared}))
@@ -51,6 +53,11 @@ class Curves:
         """Whether a result is of this shape."""
         return [p.text for p in panels_of(result.dataset)] == [p.text for p in self.panels]
 
+    def of(self, theory: bool) -> dict[str, str]:
+        """The settings that what is drawn belongs to, by name. They are written on the sources of the curves themselves."""
+        drawn = self.theory if theory else self.runs
+        return {kind: parts[0][0].tags[0] for kind, parts in drawn.items() if parts and parts[0][0].tags}
+
     def show(self, kind: str, result: Result, theory: bool) -> None:
         which = list(self.names).index(kind)
         drawn, renderers = (self.theory, theory_renderers) if theory else (self.runs, runs_renderers)
@@ -61,19 +68,23 @@ class Curves:
             drawn[kind] = [
                 (source, renderers(plot, which, self.names[kind], source)) for plot, source in zip(self.plots, sources, strict=True)
             ]
-            return
         for (source, lines), part in zip(drawn[kind], filled, strict=True):
-            source.data = part
+            source.update(tags=[result.dataset.attrs.get(OF, kind)], data=part)
             _fade(lines, 1.0)
+        if theory:
+            self.pale.discard(kind)
 
     def fade(self, kind: str) -> None:
         """What theory has drawn belongs to earlier settings."""
+        self.pale.add(kind)
         for _, renderers in self.theory.get(kind, ()):
             _fade(renderers, FADED)
 
     def clear(self, kind: str, theory: bool) -> None:
+        if theory:
+            self.pale.discard(kind)
         for source, _ in (self.theory if theory else self.runs).get(kind, ()):
-            source.data = {key: [] for key in source.data}
+            source.update(data={key: [] for key in source.data}, tags=[])
 
 
 def _bounded(data: dict[str, np.ndarray], result: Result) -> dict[str, np.ndarray]:
@@ -101,6 +112,7 @@ class TwoTimes:
     """Heat maps of correlation and response of one dynamics."""
 
     def __init__(self) -> None:
+        self.of: tuple[str, Any] | None = None  # settings and entry
         self.parts: dict[str, tuple[Any, ColumnDataSource, LinearColorMapper]] = {}
         for name, symbol, y in (("correlation", "C(t, s)", "time s"), ("response", "R(t, s)", "earlier time s")):
             plot = frame(
@@ -125,7 +137,13 @@ class TwoTimes:
     def plots(self) -> list[Any]:
         return [plot for plot, _, _ in self.parts.values()]
 
+    def clear(self) -> None:
+        self.of = None
+        for _, source, _ in self.parts.values():
+            source.data, source.tags = {"image": [], "x": [], "y": [], "dw": [], "dh": []}, []
+
     def show(self, result: Result, entry: tuple[int, int]) -> None:
+        self.of = result.dataset.attrs[OF], entry
         times = result.dataset["time"].values
         half = 0.5 * (times[1] - times[0])
         for name, (plot, source, mapper) in self.parts.items():
@@ -143,6 +161,7 @@ class TwoTimes:
             )
             low, width = times[0] - half, times[-1] - times[0] + 2 * half
             source.data = {"image": [image], "x": [low], "y": [low], "dw": [width], "dh": [width]}
+            source.tags = [self.of[0]]
             for which in (plot.x_range, plot.y_range):
                 which.update(start=low, end=low + width)
 
@@ -153,6 +172,7 @@ class Laws:
     TIMES = 3
 
     def __init__(self) -> None:
+        self.of: tuple[str, str | None] | None = None  # settings of theory and of real runs
         self.rows: dict[str, list[tuple[Any, ColumnDataSource, ColumnDataSource]]] = {"weight": [], "sample": []}
         for law, row in self.rows.items():
             for j in range(self.TIMES):
@@ -175,7 +195,16 @@ class Laws:
     def plots(self) -> list[Any]:
         return [plot for row in self.rows.values() for plot, _, _ in row]
 
-    def show(self, pictures: Mapping[str, Any], direction: int) -> None:
+    def clear(self) -> None:
+        self.of = None
+        for row in self.rows.values():
+            for plot, lines, boxes in row:
+                lines.data, lines.tags, boxes.data = {"x": [], "y": [], "fresh": []}, [], {"left": [], "right": [], "top": []}
+                plot.title.text = ""
+
+    def show(self, pictures: Mapping[str, Any], direction: int, of: tuple[str, str | None]) -> None:
+        self.clear()
+        self.of = of
         sample = next(name for name in pictures if name not in ("times", "weight"))
         for law, name, symbol in (
             ("weight", "weight", "weight θ"),
@@ -186,7 +215,7 @@ class Laws:
                     continue
                 one = pictures[name][min(direction, len(pictures[name]) - 1)][j]
                 fresh = one["fresh"] if one["fresh"] is not None else np.full(len(one["x"]), np.nan)
-                lines.data = {"x": one["x"], "y": one["y"], "fresh": fresh}
+                lines.data, lines.tags = {"x": one["x"], "y": one["y"], "fresh": fresh}, [of[0]]
                 edges, share = one["edges"], one["share"]
                 boxes.data = (
                     {"left": [], "right": [], "top": []} if edges is None else {"left": edges[:-1], "right": edges[1:], "top": share}

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import tempfile
-import zipfile
+import html
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, refuse
-from .choices import Opened, toml
+from .choices import Opened
 from .desk import Desk
 from .worker import reading, without_dask
 
+if TYPE_CHECKING:
+    from .page import Site
+
 MOST_VISITS = 24
+CONNECTION = {  # events of the browser's side, and what it does: `page.html`
+    "connection_lost": "lost('The connection to the explorer is lost: is it still running? Load the page again.')",
+    "client_reconnected": "found()",
+}
 IDLE = 10_000  # milliseconds after which a page that was left gives back what it had
-PNG_DPI = 200
 
 
 def files(paths: Sequence[Path]) -> tuple[dict[str, Opened], dict[str, Any], dict[str, Path]]:
@@ -50,7 +54,7 @@ def files(paths: Sequence[Path]) -> tuple[dict[str, Opened], dict[str, Any], dic
 
 
 def _free(name: str, taken: Mapping[str, Any]) -> str:
-    from .choices import PRESETS
+    from .presets import PRESETS
 
     number, found = 2, name
     while found in taken or found in PRESETS:
@@ -131,32 +135,80 @@ def _warm(desk: Desk, opened: Mapping[str, Opened]) -> None:
 
 
 def _run(desk, opened, results, sweeps, port, address, origins, show, tell) -> None:
-    import socket
-
     with reading():
         import panel as pn
-        from tornado.web import HTTPError, RequestHandler
 
-        from .page import HERE, Site, Visit
+        from .faults import catch_all
+        from .page import Site
 
     site = Site(desk, opened, results, sweeps)
-    template = (HERE / "page.html").read_text(encoding="utf-8")
     pn.extension(sizing_mode="stretch_width")
+    try:
+        port = port or _any_port(address)
+        allowed = [f"{address}:{port}", f"localhost:{port}", f"127.0.0.1:{port}", *origins]
+        server: Any = pn.serve(
+            {"/": lambda: _page(site)}, port=port, address=address, websocket_origin=list(dict.fromkeys(allowed)), show=show, start=False,
+            verbose=False, title="sgdlimit explorer", extra_patterns=[(r"/download/([\w-]+)/([\w.]+)", _downloads(site))],
+            unused_session_lifetime=IDLE, check_unused_sessions=2000,
+        )  # fmt: skip
+    except OSError as e:
+        raise refuse("--port", "be free on this address", port, f"{e.strerror or e}; another --port, or 0 for any") from None
+    server.start()
+    tell(f"http://{'localhost' if address in ('127.0.0.1', 'localhost') else address}:{port}/")
+    end = catch_all(site.fault)
+    try:
+        server.io_loop.start()
+    finally:
+        end()
+        server.stop()
 
-    def page() -> Any:
-        made = pn.Template(template)
-        query = {name: values[-1].decode("utf-8", "replace") for name, values in (pn.state.session_args or {}).items()}
-        if len(site.visits) >= MOST_VISITS:
-            words = f"<p>{MOST_VISITS} pages are open already, as many as this server takes. Close one, and load this again.</p>"
-            made.add_panel("controls", pn.pane.HTML(words))
-            made.add_panel("results", pn.Column())
-            return made
-        visit = Visit(site, query)
-        pn.state.onload(visit.arrived)
-        pn.state.on_session_destroyed(lambda context: visit.leave())
-        made.add_panel("controls", visit.controls)
-        made.add_panel("results", visit.results)
+
+def _any_port(address: str) -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind((address, 0))
+        return probe.getsockname()[1]
+
+
+def _page(site: Site) -> Any:
+    """A page for whoever comes; one that cannot be made says so."""
+    import panel as pn
+
+    from . import faults
+    from .layout import HERE
+    from .page import Visit
+
+    made = pn.Template((HERE / "page.html").read_text(encoding="utf-8"))
+    query = {name: values[-1].decode("utf-8", "replace") for name, values in (pn.state.session_args or {}).items()}
+    visit: Visit | None = None
+    words = f"{MOST_VISITS} pages are open already, as many as this server takes. Close one, and load this again."
+    if len(site.visits) < MOST_VISITS:
+        try:
+            visit = Visit(site, query)
+        except Exception as e:
+            words = faults.words(e)
+    if visit is None:
+        made.add_panel("controls", pn.Column())
+        made.add_panel("results", pn.pane.HTML(f"<p role='alert'>{html.escape(words)}</p>"))
         return made
+    from bokeh.models import CustomJS
+
+    pn.state.onload(faults.guarded(visit.arrived, visit.fault))
+    left = visit.leave
+    pn.state.on_session_destroyed(lambda context: left())
+    for event, script in CONNECTION.items():
+        pn.state.curdoc.js_on_event(event, CustomJS(code=script))
+    made.add_panel("controls", visit.controls.view)
+    made.add_panel("results", visit.views.view)
+    return made
+
+
+def _downloads(site: Site) -> Any:
+    from tornado.web import HTTPError, RequestHandler
+
+    from . import faults
+    from .downloads import FILES
 
     class Download(RequestHandler):
         """What a page shows, as a file. The page's secret token is in the address."""
@@ -168,87 +220,18 @@ def _run(desk, opened, results, sweeps, port, address, origins, show, tell) -> N
             make, kind = FILES[name]
             try:
                 # In a thread: pictures take a second, and other visitors' sliders move on.
-                body = await asyncio.get_running_loop().run_in_executor(None, make, visit)
-            except InputError as e:
-                self.set_status(409)
+                body = await asyncio.get_running_loop().run_in_executor(None, make, visit.shown())
+            except Exception as e:
+                refused = isinstance(e, InputError)
+                words = f"{e}." if refused else f"No file could be made: {faults.where(e)}."
+                self.set_status(409 if refused else 500)
                 self.set_header("Content-Type", "text/plain; charset=utf-8")
-                self.finish(f"{e}.")
+                self.finish(words)
+                visit.soon(visit.turn(visit.views.notice), [words])  # a browser says no more than that a download failed
                 return
             self.set_header("Content-Type", kind)
             self.set_header("Content-Disposition", f'attachment; filename="{name}"')
             self.set_header("X-Content-Type-Options", "nosniff")
             self.finish(body)
 
-    try:
-        if port == 0:
-            with socket.socket() as probe:
-                probe.bind((address, 0))
-                port = probe.getsockname()[1]
-        allowed = [f"{address}:{port}", f"localhost:{port}", f"127.0.0.1:{port}", *origins]
-        server: Any = pn.serve(
-            {"/": page}, port=port, address=address, websocket_origin=list(dict.fromkeys(allowed)), show=show, start=False, verbose=False,
-            title="sgdlimit explorer", extra_patterns=[(r"/download/([\w-]+)/([\w.]+)", Download)], unused_session_lifetime=IDLE,
-            check_unused_sessions=2000,
-        )  # fmt: skip
-    except OSError as e:
-        raise refuse("--port", "be free on this address", port, f"{e.strerror or e}; another --port, or 0 for any") from None
-    server.start()
-    tell(f"http://{'localhost' if address in ('127.0.0.1', 'localhost') else address}:{port}/")
-    try:
-        server.io_loop.start()
-    finally:
-        server.stop()
-
-
-# --- files -----------------------------------------------------------------------------------------------------------------------
-
-
-def _toml(visit: Any) -> bytes:
-    settings = visit.choices.settings(visit.site.opened)
-    head = "# From the explorer.   sgdlimit run settings.toml\n\n"
-    return (head + toml(settings)).encode()
-
-
-def _netcdf(visit: Any) -> bytes:
-    """All results shown, named as `sgdlimit run` names them, with the settings in each."""
-    settings, buffer = toml(visit.choices.settings(visit.site.opened)), io.BytesIO()
-    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for title, pair in _drawn(visit).items():
-            for kind, result in zip(("theory", "simulation"), pair, strict=True):
-                if result is not None:
-                    path = Path(folder) / f"{kind}-{title.lower().replace(' ', '-')}.nc"
-                    told = type(result)(result.dataset.assign_attrs(settings=settings), result.status, result.diagnostics)
-                    told.save(path)
-                    archive.write(path, path.name)
-        archive.writestr("settings.toml", settings)
-    return buffer.getvalue()
-
-
-def _png(visit: Any) -> bytes:
-    """The curves, or the two-time kernels where these are shown, as for a paper."""
-    from .. import plot
-
-    drawn = _drawn(visit)
-    if visit.choices.view == "two-times" and visit.law_of.value is not None:
-        entry = visit.direction.value if isinstance(visit.direction.value, tuple) else (0, 0)
-        figure = plot.two_time(visit.theory[visit.law_of.value].result, entry)
-    else:
-        figure = plot.curves(drawn)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "curves.png"
-        plot.save(figure, path, PNG_DPI)
-        return path.read_bytes()
-
-
-def _drawn(visit: Any) -> dict[str, Any]:
-    drawn = visit.drawn()
-    if not drawn:
-        raise InputError("`curves` must be there to be saved, but nothing is solved yet (wait for the first curves)")
-    return drawn
-
-
-FILES: dict[str, tuple[Callable[[Any], bytes], str]] = {
-    "settings.toml": (_toml, "application/toml; charset=utf-8"),
-    "curves.zip": (_netcdf, "application/zip"),
-    "curves.png": (_png, "image/png"),
-}
+    return Download

@@ -24,14 +24,21 @@ PALETTE = tuple(reversed(Viridis256))  # the best, the least, is bright
 class SweepView:
     """Chooses a store, a curve and a dynamics; draws the map and the curves of one point."""
 
-    def __init__(self, stores: Mapping[str, Path], css: dict[str, Any], notice: Callable[[list[str]], None]):
-        self.stores, self.notice = stores, notice
+    def __init__(
+        self,
+        stores: Mapping[str, Path],
+        css: dict[str, Any],
+        notice: Callable[[list[str]], None],
+        guard: Callable[[Callable], Callable],
+    ):
+        self.stores, self.notice, self.guard = stores, notice, guard
         narrow = {**css, "max_width": 260}
-        self.store = pn.widgets.Select(name="Store", options=list(stores), **narrow)
+        self.store = pn.widgets.Select(name="Store", options=list(stores), tags=["store"], **narrow)
         self.quantity = pn.widgets.Select(
-            name="Value at the end", options={n.replace("_", " "): n for n in ("test_risk", *sorted(set(CURVES) - {"test_risk"}))}, **narrow
-        )
-        self.part = pn.widgets.Select(name="Dynamics", options=[], **narrow)
+            name="Value at the end", options={n.replace("_", " "): n for n in ("test_risk", *sorted(set(CURVES) - {"test_risk"}))},
+            tags=["quantity"], **narrow,
+        )  # fmt: skip
+        self.part = pn.widgets.Select(name="Dynamics", options=[], tags=["part"], **narrow)
         self.silent = False
         self.left, self.right = pn.Column(sizing_mode="stretch_width"), pn.Column(sizing_mode="stretch_width")
         grid = {"display": "grid", "grid-template-columns": "repeat(auto-fit, minmax(min(100%, 24rem), 1fr))", "gap": "10px"}
@@ -40,9 +47,10 @@ class SweepView:
             pn.Column(self.left, self.right, styles=grid, sizing_mode="stretch_width"),
             sizing_mode="stretch_width",
         )
+        read, draw = guard(self.read), guard(self.draw)
         for widget in (self.store, self.quantity):
-            widget.param.watch(lambda event: self.read(), "value")
-        self.part.param.watch(lambda event: None if self.silent else self.draw(), "value")
+            widget.param.watch(lambda event: read(), "value")
+        self.part.param.watch(lambda event: None if self.silent else draw(), "value")
         self.read()
 
     def read(self) -> None:
@@ -52,13 +60,16 @@ class SweepView:
                 raise InputError("`DIR.zarr` must have two axes for a map, but has one (sgdlimit plot draws its curves)")
         except InputError as e:
             self.notice([f"{self.store.value}: {e}."])
-            self.left.objects, self.right.objects = [], []
+            self.clear()
             return
         titles = [panel.title for panel in self.reading.panels]
         self.silent = True
         self.part.param.update(options=titles, value=self.part.value if self.part.value in titles else titles[0])
         self.silent = False
         self.draw()
+
+    def clear(self) -> None:
+        self.left.objects, self.right.objects = [], []
 
     def draw(self) -> None:
         reading, which = self.reading, [panel.title for panel in self.reading.panels].index(self.part.value)
@@ -107,7 +118,8 @@ class SweepView:
             (plain(x), "@x{0.000}"), (plain(y), "@y{0.000}"), ("value", "@value{0.0000} ± @se{0.0000}"), ("ended", "@ended")]))  # fmt: skip
         plot.add_layout(ColorBar(color_mapper=mapper, width=10, bar_line_color=None, background_fill_alpha=0), "right")
         plot.grid.visible = False
-        self.source.selected.on_change("indices", lambda attribute, old, new: self.choose(new))
+        choose = self.guard(self.choose)
+        self.source.selected.on_change("indices", lambda attribute, old, new: choose(new))
         self.left.objects = [card(plot)]
         self.right.objects = [
             pn.pane.HTML("<p>Click a point of the map for its curves. Hatched: training diverges.</p>", styles={"color": "var(--soft)"})

@@ -62,7 +62,7 @@ class Job:
 
 def run(connection: Connection) -> None:
     """Serve the pipe until it is closed."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA calls it an error when it loads a program from the cache
     without_dask()
     with reading():
         from ..settings import config  # noqa: F401
@@ -151,7 +151,8 @@ class Worker:
                     self.jobs.pop(job.number, None)
                 self.change.notify()
             if not more:
-                self.tidy()
+                with suppress(Exception):  # a thread that ends would take others' answers with it
+                    self.tidy()
 
     @contextmanager
     def alone(self, job: Job) -> Iterator[None]:
@@ -235,7 +236,14 @@ def _job(settings: dict[str, Any]) -> tuple[Any, Any, Any]:
     return read, problem, part.dynamics
 
 
-def _theory(worker: Worker, job: Job) -> Iterator[bool]:
+def _of(result: Any, job: Job) -> Any:
+    """The result, which says what settings it is of."""
+    result.dataset.attrs["of"] = job.asked.get("of", job.asked["key"])
+    return result
+
+
+def _solutions(job: Job) -> Iterator[Any]:
+    """What theory knows as it goes on."""
     import numpy as np
 
     from ..learning.dynamics import SGD
@@ -246,11 +254,15 @@ def _theory(worker: Worker, job: Job) -> Iterator[bool]:
     times = np.linspace(0.0, run.horizon, POINTS)
     # From node to node one program serves all steps and horizons, which a jump's does not.
     method = "paths" if isinstance(dynamics, SGD) and dynamics.sampling == "replacement" else "auto"
+    yield from refinements(problem, dynamics, run.horizon, run.rtol, run.seed, times, method, job.progress, job.watch)
+
+
+def _theory(worker: Worker, job: Job) -> Iterator[bool]:
     last = None
-    for solution in refinements(problem, dynamics, run.horizon, run.rtol, run.seed, times, method, job.progress, job.watch):
-        last = solution
+    for solution in _solutions(job):
+        last = _of(solution, job)
         if solution.status.code == "inaccurate":
-            job.tell(job.number, "coarse", solution)
+            job.tell(job.number, "coarse", last)
             yield True
     worker.keep(job.asked["key"], last)
     job.tell(job.number, "answer", last)
@@ -270,22 +282,28 @@ def _simulation(worker: Worker, job: Job) -> Iterator[bool]:
         problem, dynamics, run.horizon, seed=run.seed + 1, times=np.linspace(0.0, run.horizon, POINTS), progress=job.progress,
         **settings.simulation.model_dump(),
     ):  # fmt: skip
-        job.tell(job.number, "coarse", made())
+        job.tell(job.number, "coarse", _of(made(), job))
         yield True
     assert made is not None
-    runs = made()
-    worker.keep(f"runs {job.asked['key']}", runs)
+    runs = _of(made(), job)
+    worker.keep(runs.dataset.attrs["of"], runs)
     job.tell(job.number, "answer", runs)
 
 
 def _laws(worker: Worker, job: Job) -> Iterator[bool]:
-    """Pictures of the laws behind answers given before: densities of theory, histograms of real runs where they are named too."""
+    """Pictures of the laws behind answers given before: densities of theory, histograms of real runs where these are named too. Theory
+    that has been let go since is solved again."""
     from .laws import pictures
 
-    theory, runs = worker.kept.get(job.asked["key"]), (worker.kept.get(f"runs {job.asked['key']}") if job.asked.get("runs") else None)
+    key, named = job.asked["key"], job.asked.get("runs")
     job.priority = FINE
     yield True
-    job.tell(job.number, "answer", None if theory is None else pictures(theory, runs))
+    if key not in worker.kept:
+        for solution in _solutions(job):  # noqa: B007 the last one counts
+            yield True
+        worker.keep(key, solution)
+    runs = worker.kept.get(named) if named else None
+    job.tell(job.number, "answer", {**pictures(worker.kept[key], runs), "runs": runs is not None})
 
 
 STEPS = {"theory": _theory, "simulation": _simulation, "laws": _laws}

@@ -20,6 +20,7 @@ from ..checks import positive as _positive
 from ..checks import root
 from ..compiling import jit
 from ..errors import InputError, Words, refuse
+from .indices import missing_entry
 from .noise import NoiseLaw, NoNoise, draws_of
 from .spectrum import Spectrum
 from .weights import Init, Penalty, Ridge, SmoothPenalty, Teacher
@@ -164,7 +165,12 @@ def _check_functions(p: Problem) -> None:
         r = rng.standard_normal((TRIED, p.k)) @ root(p.self_overlap_start).T
         # A row of weights has its own law: with a sparse teacher and a start that copies it, some are exactly zero.
         rows = p.teacher.draw(rng, TRIED) @ p.init.overlap.T + rng.standard_normal((TRIED, p.k)) @ root(p.init.cov)
-        got = _program(p)(r, r_star, z, rows)
+        program, missing = _program(p)
+        for name, sizes, told in missing:
+            if asked := told(r, r_star, z, rows):
+                fix = f"{sizes}; entries count from 0, and JAX would take another one without a word"
+                raise InputError(f"`{name}` must ask for entries that there are, but asks for {asked} ({fix})")
+        got = program(r, r_star, z, rows)
     stable = "jnp.logaddexp and jax.nn.log_softmax are the stable forms"
     rounded = "sqrt(theta**2 + 0.01) rather than abs"
     for what, values, fix in zip(
@@ -184,11 +190,11 @@ def _check_functions(p: Problem) -> None:
             raise InputError(f"{what} NaN or infinite on draws from the starting law ({fix})")
 
 
-def _program(p: Problem) -> Callable:
-    """`_values` of a problem."""
+def _program(p: Problem) -> tuple[Callable, list[tuple[str, str, Callable[..., str]]]]:
+    """`_trial` of a problem."""
     penalty = p.penalty.fn if isinstance(p.penalty, SmoothPenalty) else None
     known = all(isinstance(f, Hashable) for f in (p.loss, p.label, penalty))
-    return (_values if known else _values.__wrapped__)(p.loss, p.label, penalty, p.k, p.k_star, tuple(p.noise.shape))
+    return (_trial if known else _trial.__wrapped__)(p.loss, p.label, penalty, p.k, p.k_star, tuple(p.noise.shape))
 
 
 def values_at(p: Problem, r: np.ndarray, r_star: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -197,7 +203,7 @@ def values_at(p: Problem, r: np.ndarray, r_star: np.ndarray, z: np.ndarray) -> t
     By the small program that checked the problem, a block of `TRIED` points at a time: nothing is compiled, and no program of the
     theory is asked. That makes it a witness of theirs.
     """
-    values, parts = _program(p), []
+    (values, _), parts = _program(p), []
     rows = np.zeros((TRIED, p.k))
     with jax.enable_x64(True):
         for first in range(0, len(r), TRIED):
@@ -210,9 +216,12 @@ def values_at(p: Problem, r: np.ndarray, r_star: np.ndarray, z: np.ndarray) -> t
 
 
 @lru_cache(maxsize=32)
-def _values(loss: Callable, label: Callable, penalty: Callable | None, k: int, k_star: int, noise_shape: tuple[int, ...]) -> Callable:
-    """What must be finite, as one compiled program, once the functions' shapes are in order. All problems with these functions share it:
-    building another one costs little."""
+def _trial(
+    loss: Callable, label: Callable, penalty: Callable | None, k: int, k_star: int, noise_shape: tuple[int, ...]
+) -> tuple[Callable, list[tuple[str, str, Callable[..., str]]]]:
+    """Once the functions' shapes are in order: what must be finite, as one compiled program, and for each function that has indices its
+    name, sizes and what tells whether they are in bounds, see `missing_entry`. All problems with these functions share it: building
+    another one costs little."""
     r, r_star, z = (jax.ShapeDtypeStruct(shape, float) for shape in ((k,), (k_star,), noise_shape))
     y = _shapes(
         "label",
@@ -243,7 +252,12 @@ def _values(loss: Callable, label: Callable, penalty: Callable | None, k: int, k
     parts += [lambda r, r_star, z, row, f=f: f(r, label(r_star, z)) for f in (loss, jax.grad(loss), jax.hessian(loss))]
     if penalty is not None:
         parts += [lambda r, r_star, z, row, f=f: f(row) for f in (jax.grad(penalty), jax.hessian(penalty))]
-    return jit(jax.vmap(lambda *drawn: [part(*drawn) for part in parts]))
+    asking = [("label", f"r_star has k_star = {k_star} and z is of shape {noise_shape}", parts[0]), ("loss", f"r has k = {k}", parts[1])]
+    if penalty is not None:
+        asking.append(("penalty.fn", f"a row theta has k = {k}", lambda r, r_star, z, row: penalty(row)))
+    tellers = [(name, sizes, missing_entry(fn, (r, r_star, z, r))) for name, sizes, fn in asking]
+    missing = [(name, sizes, told) for name, sizes, told in tellers if told is not None]
+    return jit(jax.vmap(lambda *drawn: [part(*drawn) for part in parts])), missing
 
 
 def _shapes(name: str, must: str, fix: str, fn: Callable, *args):

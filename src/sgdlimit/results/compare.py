@@ -16,7 +16,8 @@ import xarray as xr
 
 from ..checks import number
 from ..errors import InputError, refuse
-from .result import Result, Simulation, Solution
+from .derived import scales
+from .result import TEACHER_SIZE, Result, Simulation, Solution
 from .schema import CURVES, entries
 from .verdict import Verdict
 
@@ -31,7 +32,7 @@ class Row:
 
     `deviation` is the largest one in joint standard errors; `excess` the largest part of one beyond the allowed finite-size
     bias, at `time`, and `allowed` how much of it chance explains there. `relative` is the largest difference as a fraction of the
-    curve's scale (its largest absolute value; of the whole matrix for overlaps).
+    curve's scale (its largest absolute value; of the whole matrix for overlaps, and at least a tenth of an overlap's bound).
     """
 
     observable: str
@@ -100,7 +101,11 @@ def compare(theory: Solution, runs: Simulation, level: float = 0.01, bias: float
     limit, real = _aligned(theory, runs)
     allowance = bias / float(real.attrs.get("n_features", np.inf))
     degrees = max(int(real.attrs.get("repeats", 2)) - 1, 1)
-    deviations = [(name, _Deviation.of(limit, real, curve, index, degrees)) for curve in CURVES for name, index in entries(real, curve)]
+    teacher = next((float(one.dataset.attrs[TEACHER_SIZE]) for one in (theory, runs) if TEACHER_SIZE in one.dataset.attrs), 0.0)
+    scale = scales({curve: limit[curve].values for curve in CURVES}, teacher)
+    deviations = [
+        (name, _Deviation.of(limit, real, curve, index, degrees, scale[curve])) for curve in CURVES for name, index in entries(real, curve)
+    ]
     count = sum(int((d.error > 0).sum()) for _, d in deviations)
     rows = tuple(d.row(name, real["time"].values, level / max(count, 1), allowance) for name, d in deviations)
     agree = all(row.agree for row in rows)
@@ -119,14 +124,14 @@ class _Deviation:
     scale: float
 
     @classmethod
-    def of(cls, limit: xr.Dataset, real: xr.Dataset, curve: str, index: dict[str, int], degrees: int) -> _Deviation:
+    def of(cls, limit: xr.Dataset, real: xr.Dataset, curve: str, index: dict[str, int], degrees: int, scale: float) -> _Deviation:
         theory, runs = (ds[curve].isel(index).values for ds in (limit, real))
         se, se_runs = (ds[f"{curve}_se"].isel(index).values for ds in (limit, real))
         joint = np.hypot(se, se_runs)
         # Welch and Satterthwaite, the theory's own error taken as known: it covers discretisation, too.
         with np.errstate(divide="ignore", invalid="ignore"):
             welch = np.where(se_runs > 0, degrees * (joint / se_runs) ** 4, np.inf)
-        return cls(np.abs(runs - theory), joint, welch, float(np.abs(limit[curve].values).max()) or 1.0)
+        return cls(np.abs(runs - theory), joint, welch, scale)
 
     def row(self, name: str, times: np.ndarray, level: float, allowance: float) -> Row:
         """The worst time: the one that uses up most of what is allowed there."""

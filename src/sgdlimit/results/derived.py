@@ -1,6 +1,6 @@
-"""Observables that follow from the four curves: generalisation gap, angle to the teacher, distance to it.
+"""What follows from the four curves: generalisation gap, angle to the teacher, distance to it, and each curve's scale.
 
-They are the same functions of the curves in theory and simulation, so `results.build_dataset` adds them to both.
+The observables are the same functions of the curves in theory and simulation, so `results.build_dataset` adds them to both.
 """
 
 from __future__ import annotations
@@ -20,7 +20,18 @@ DERIVED_NAMES = {
     "distance_to_teacher": "E|w - r*|^2",
 }
 
+OVERLAP_FLOOR = 0.1  # an overlap's scale is at least this fraction of what Cauchy-Schwarz allows it
+TINY = 1e-12
+
 Curves = Mapping[str, np.ndarray]
+
+
+def scales(curves: Curves, teacher_size: float) -> dict[str, float]:
+    """What a difference or an error is relative to, by curve: its largest absolute value; of an overlap at least a tenth of its bound,
+    so that one which is zero by symmetry has a scale. `teacher_size` is the largest `E[r*_b^2]`."""
+    found = {name: max(float(np.abs(values).max()), TINY) for name, values in curves.items()}
+    bound = float(np.sqrt(found["self_overlap"] * teacher_size))
+    return found | {"overlap": max(found["overlap"], OVERLAP_FLOOR * bound)}
 
 
 def derive(

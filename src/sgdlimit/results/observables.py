@@ -18,6 +18,7 @@ import xarray as xr
 
 from ..compiling import jit
 from ..errors import InputError, Words, nearest, refuse
+from ..learning.indices import missing_entry
 from ..learning.labels import over_samples
 from ..learning.problem import Problem, _first_line
 from ..learning.risk import TestRisk
@@ -209,6 +210,7 @@ def _try(problem: Problem, observable: Callable) -> None:
         except Exception as e:
             must = f"map r ({problem.k},), r_star ({problem.k_star},) and what `label` returns to a number with JAX operations"
             raise InputError(f"`observable` must {must}, but failed: {_first_line(e)}") from None
+        _indices(problem, observable, r_star, labels)
     if shape != ():
         raise refuse("observable", "return a number", Words(f"an array of shape {shape}"), "one call per entry")
     y = jax.tree.leaves(labels)[0]
@@ -216,3 +218,11 @@ def _try(problem: Problem, observable: Callable) -> None:
     one_hot = y.ndim == 2 and bool(np.isin(y, (0, 1)).all() and (y.sum(-1) == 1).all())
     if observable is accuracy and not (signs or one_hot):
         raise refuse("label", "be a class for the accuracy", y[0], CLASSES)
+
+
+def _indices(problem: Problem, observable: Callable, r_star: np.ndarray, labels: Any) -> None:
+    drawn = np.ones((len(r_star), problem.k)), r_star, labels
+    told = missing_entry(observable, jax.tree.map(lambda part: jax.ShapeDtypeStruct(part.shape[1:], part.dtype), drawn))
+    if told is not None and (asked := told(*drawn)):
+        fix = f"r has k = {problem.k}, r_star has k_star = {problem.k_star}; JAX would take another one without a word"
+        raise InputError(f"`observable` must ask for entries that there are, but asks for {asked} ({fix})")

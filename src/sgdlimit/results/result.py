@@ -25,6 +25,8 @@ from .schema import CURVES, KERNELS, LONG_NAMES, PATHS
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+TEACHER_SIZE = "teacher_size"  # attribute of a dataset: the largest second moment of a teacher's pre-activation
+
 StatusCode = Literal["done", "inaccurate", "diverged"]
 
 
@@ -253,7 +255,8 @@ def build_dataset(
     }
     if kernels:
         coords["time_"] = ("time_", np.asarray(times, dtype=float), {"long_name": "earlier time s"})
-    return xr.Dataset(data, coords, dict(attrs or {}))
+    size = {} if teacher_cov is None else {TEACHER_SIZE: float(np.diag(teacher_cov).max())}
+    return xr.Dataset(data, coords, {**(attrs or {}), **size})
 
 
 def path_dataset(times: np.ndarray, values: Mapping[str, np.ndarray], y: Any = None) -> xr.Dataset:

@@ -12,19 +12,16 @@ import numpy as np
 from ...errors import SolveError
 from ...learning.dynamics import Dynamics
 from ...learning.problem import Problem
-from ...results import Solution, Status, build_dataset, judge_growth
+from ...results import Solution, Status, build_dataset, derived, judge_growth
 
 DIVERGED = 1e3  # a self-overlap beyond this multiple of its start's and the teacher's scale has diverged
-OVERLAP_FLOOR = 0.1  # an overlap's scale is at least this fraction of what Cauchy-Schwarz allows it
 MAX_REPLICATES = 64
 WAIT = 1.0 / 0.6  # the spread over replicates falls like paths^-0.6, so that much more often must they double
 
 
 def scales(problem: Problem, curves: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """What `rtol` is relative to: the largest absolute value of each curve; for an overlap at least a tenth of its bound."""
-    found = {name: max(float(np.abs(values).max()), 1e-12) for name, values in curves.items()}
-    bound = np.sqrt(found["self_overlap"] * np.diag(problem.rho).max())
-    return found | {"overlap": max(found["overlap"], OVERLAP_FLOOR * float(bound), 1e-12)}
+    """What `rtol` is relative to, see `derived.scales`."""
+    return derived.scales(curves, float(np.diag(problem.rho).max()))
 
 
 def largest_size(problem: Problem) -> float:

@@ -1,0 +1,145 @@
+"""The problems of the page: what their numbers are, where a visit begins, and what is allowed at all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import refuse
+
+
+@dataclass(frozen=True)
+class Field:
+    """A number: its name in the address and on the page, where its slider ends, and what is allowed at all."""
+
+    name: str
+    label: str
+    start: float
+    end: float
+    step: float
+    least: float
+    most: float
+    whole: bool = False
+    optional: bool = False  # may be left empty
+
+    def read(self, text: str) -> float | int | None:
+        """From an address. Raises InputError with the field's name."""
+        if self.optional and text == "":
+            return None
+        try:
+            value = int(text) if self.whole else float(text)
+        except ValueError:
+            raise refuse(self.name, "be a whole number" if self.whole else "be a number", text) from None
+        return self.check(value)
+
+    def check(self, value: Any) -> float | int | None:
+        if value is None and self.optional:
+            return None
+        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+            raise refuse(self.name, "be a number", value)
+        if not self.least <= value <= self.most:
+            raise refuse(self.name, f"lie between {self.least:g} and {self.most:g} on this page", value, "a settings file takes any")
+        return int(value) if self.whole else float(value)
+
+
+TRAINING = (
+    Field("step", "step η", 0.05, 6.0, 0.05, 1e-3, 50.0),
+    Field("ratio", "samples n/d", 0.2, 8.0, 0.1, 0.02, 100.0),
+    Field("ridge", "ridge penalty λ", 0.0, 0.5, 0.01, 0.0, 10.0),
+    Field("horizon", "horizon t", 0.5, 20.0, 0.5, 0.05, 40.0),
+)
+START = (
+    Field("teacher", "teacher variance", 0.1, 5.0, 0.05, 1e-3, 25.0),
+    Field("start", "start variance", 0.0, 3.0, 0.05, 0.0, 25.0),
+    Field("overlap", "start along the teacher", -1.0, 1.0, 0.05, -5.0, 5.0),
+)
+FEATURES = Field("d", "features d", 100, 4000, 100, 50, 4000, whole=True)
+NOISE = Field("noise", "label noise σ", 0.0, 2.0, 0.05, 0.0, 10.0)
+DF = Field("df", "tails: degrees of freedom (empty: normal)", 1.5, 30.0, 0.5, 1.1, 1000.0, optional=True)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named model: what its parameters are, and where a visit begins."""
+
+    title: str
+    fields: tuple[Field, ...]
+    defaults: Mapping[str, Any]
+    texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # parameters that are no number: what they may be (empty: a list)
+    begin: Mapping[str, float] = field(default_factory=dict)
+    kinks: bool = False
+
+
+BEGIN = {"step": 1.0, "ratio": 2.0, "ridge": 0.05, "horizon": 4.0, "teacher": 1.0, "start": 0.5, "overlap": 0.0}
+SMOOTH = ("tanh", "erf", "sigmoid", "softplus", "gelu", "silu", "relu", "leaky_relu", "abs")
+
+PRESETS: dict[str, Preset] = {
+    "tanh_regression": Preset(
+        "Saturating unit: (tanh r − y)² / 2",
+        (NOISE,),
+        {"noise": 0.3},
+        begin={"step": 1.5, "ratio": 1.5, "teacher": 2.25, "start": 1.0},
+    ),
+    "linear_regression": Preset("Linear regression: (r − y)² / 2", (NOISE,), {"noise": 0.5}, begin={"step": 0.5}),
+    "logistic": Preset(
+        "Logistic regression: log(1 + exp(−y r))",
+        (Field("temperature", "temperature of labels", 0.0, 3.0, 0.05, 0.0, 50.0),),
+        {"temperature": 1.0},
+        begin={"step": 3.0, "ratio": 3.0, "ridge": 0.01, "horizon": 10.0, "teacher": 4.0, "start": 0.25},
+    ),
+    "probit": Preset("Probit regression: −log Φ(y r)", (NOISE,), {"noise": 1.0}, begin={"teacher": 2.0}),
+    "hinge": Preset("Hinge loss (support vectors): max(0, 1 − y r)", (NOISE,), {"noise": 0.5}, kinks=True),
+    "huber": Preset(
+        "Robust regression: pseudo-Huber loss",
+        (NOISE, DF, Field("width", "width of the loss", 0.1, 3.0, 0.05, 0.01, 50.0)),
+        {"noise": 0.5, "df": 3.0, "width": 1.0},
+    ),
+    "quantile": Preset(
+        "Quantile regression: smoothed pinball loss",
+        (
+            Field("level", "level of the quantile", 0.05, 0.95, 0.05, 0.001, 0.999),
+            NOISE,
+            DF,
+            Field("width", "width of the kink", 0.0, 1.0, 0.05, 0.0, 20.0),
+        ),
+        {"level": 0.5, "noise": 0.5, "df": None, "width": 0.1},
+    ),
+    "absolute": Preset("Median regression: |r − y|", (NOISE, DF), {"noise": 0.5, "df": None}, kinks=True),
+    "phase_retrieval": Preset(
+        "Phase retrieval, intensities: (r² − y)² / 4",
+        (NOISE,),
+        {"noise": 0.1},
+        begin={"step": 0.1, "ratio": 4.0, "ridge": 0.0, "horizon": 1.0, "overlap": 0.3},
+    ),
+    "amplitude_retrieval": Preset(
+        "Phase retrieval, amplitudes: (|r| − y)² / 2",
+        (NOISE, Field("width", "width of |r| at zero", 0.0, 1.0, 0.05, 0.0, 10.0)),
+        {"noise": 0.1, "width": 0.1},
+        begin={"step": 0.5, "ratio": 4.0, "ridge": 0.0, "overlap": 0.3},
+    ),
+    "poisson_regression": Preset(
+        "Poisson regression: exp r − y r",
+        (Field("most", "largest count", 10, 200, 10, 1, 500, whole=True),),
+        {"most": 40},
+        begin={"step": 0.2, "teacher": 0.4, "start": 0.1},
+    ),
+    "committee": Preset(
+        "Two-layer committee",
+        (NOISE,),
+        {"weights": [1.0, -0.5], "noise": 0.2, "activation": "tanh"},
+        texts={"weights": (), "activation": SMOOTH},
+        begin={"ridge": 0.02, "horizon": 8.0, "teacher": 1.5, "start": 0.6, "overlap": 0.2},
+    ),
+    "softmax": Preset(
+        "Softmax, several classes",
+        (
+            Field("classes", "classes", 2, 4, 1, 2, 4, whole=True),
+            Field("temperature", "temperature of labels", 0.1, 3.0, 0.05, 0.01, 50.0),
+        ),
+        {"classes": 3, "temperature": 1.0},
+        begin={"step": 2.0, "teacher": 3.0, "start": 0.2},
+    ),
+}
+MOST_UNITS = 3
