@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .dialect import AMONG_NUMBERS, SURE
-from .words import columns, counted, quoted, some, was
+from .words import columns, counted, listed, quoted, some, was
 
 Array = np.ndarray
 Kind = Literal["numbers", "two", "dates", "different", "words", "mixed"]
@@ -111,6 +111,8 @@ def _of_words(uniques: list[str], codes: Array, counts: Array, decimal: str, ext
         marks = {off for _, off in numbers.values() if off} | ({"decimal"} if mark != decimal else set())
         markers = Counter({word: count[word] for word in sure | unsure})
         return Cells("numbers" if few else "mixed", values if few else np.empty(0), words, strange, markers, marks)
+    if not numbers and _dates(words):
+        return Cells("dates", np.empty(0), words)
     if len(words) < 2:  # + and -, none and some
         words, unsure = sorted([*words, *unsure]), set()
     markers = Counter({word: count[word] for word in sure | (unsure if len(words) == 2 else set())})
@@ -119,8 +121,6 @@ def _of_words(uniques: list[str], codes: Array, counts: Array, decimal: str, ext
         code = {words[0]: 0.0, words[1]: 1.0}
         return Cells("two", np.array([code.get(word, np.nan) for word in uniques])[codes], words, markers=markers)
     words = words or sorted(unsure)
-    if _dates(words):
-        return Cells("dates", np.empty(0), words)
     filled = total(words) + total(numbers)
     return Cells("different" if len(words) + len(numbers) == filled > 1 else "words", np.empty(0), [*words, *numbers])
 
@@ -146,14 +146,21 @@ def labels(column: Any, missing: tuple[str, ...] = ()) -> Array:
     return np.array([None if word.lower() in extra else word for word in words], dtype=object)
 
 
+def markers_told(markers: Counter[str]) -> str:
+    """Which words count as missing, if there are others than empty fields."""
+    if all(word.lower() in ("", "nan") for word in markers):
+        return ""
+    ordered = sorted(markers.items(), key=lambda item: (-item[1], item[0]))
+    shown = [f"`{word}` ({count})" if word else f"empty fields ({count})" for word, count in ordered]
+    return listed(shown) + (" counts" if len(shown) == 1 else " count") + " as missing."
+
+
 def tell(found: dict[str, Cells], place: Any) -> list[str]:
     """What was made of the columns, in sentences; `place(i)` is where row `i` stands."""
     told = []
     of_kind = lambda kind: [name for name, one in found.items() if one.kind == kind]
     markers = sum((one.markers for one in found.values()), Counter())
-    if any(word.lower() not in ("", "nan") for word in markers):
-        shown = [f"`{word}` ({count})" if word else f"empty fields ({count})" for word, count in markers.most_common()]
-        said = some(shown) + (" counts" if len(shown) == 1 else " count") + " as missing."
+    if said := markers_told(markers):
         told.append(said[0].upper() + said[1:])
     told += _marks_taken_off(found)
     for name, one in found.items():

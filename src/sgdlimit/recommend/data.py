@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import Words, nearest, refuse
-from .cells import Cells, cells, number, tell
+from .cells import Cells, cells, markers_told, number, tell
 from .cells import labels as classes_of
 from .recognise import counting, label_outliers_told, outliers_told, telling
 from .words import column as column_called
@@ -233,10 +233,8 @@ def _labels(y: Any, classes: bool, target: str, told: list[str], decimal: str, m
             target, "hold numbers for this loss", Words(f"words, {quoted(found.words)}" if found.words else "dates"),
             "--missing WORD counts a word as missing; --loss logistic takes two classes of any kind",
         )  # fmt: skip
-    markers = Counter({word: count for word, count in found.markers.items() if word})
-    if any(word.lower() != "nan" for word in markers) and found.kind in ("numbers", "two"):
-        shown = some(f"`{word}` ({count})" for word, count in markers.most_common())
-        told.append(f"In the label {shown} {'counts' if len(markers) == 1 else 'count'} as missing.")
+    if found.kind in ("numbers", "two") and (said := markers_told(Counter({word: count for word, count in found.markers.items() if word}))):
+        told.append(f"In the label {said}")
     if numeric:
         return found.values
     if found.kind == "two":
@@ -382,7 +380,7 @@ def _measured(labels: Array, target: str, told: list[str]) -> _Label:
         raise refuse(target, "vary", Words(f"{values[0]:g} in every sample"), "there is nothing to learn")
     Z, mean, scale = (part[..., 0] for part in standardised(values[:, None]))
     if not 1.0 / EXTREME < scale < EXTREME:
-        unit = 10.0 ** float(np.clip(np.round(np.log10(scale)), -300, 300))
+        unit = 10.0 ** float(np.clip(np.round(np.log10(scale)), -307, 308))
         told.append(f"The label is taken in units of {unit:.0e}, since squares of such numbers do not fit; risks are in its square.")
         mean, scale = mean / unit, scale / unit
     said = f"The label was centred at {mean:.4g} and divided by its standard deviation {scale:.4g}; rates do not depend on it."

@@ -155,8 +155,11 @@ def dialect(lines: Sequence[str], separator: str | None) -> Dialect:
     text = "\n".join(lines)
     single = '"' not in text and len(re.findall(r"(?:^|[,;|\t])\s*'[^'\n]*'\s*(?=$|[,;|\t])", text, re.M)) >= len(lines)
     quote, escape = "'" if single else '"', "\\" if '\\"' in text else None
-    if separator is None and len(tabs := set(map(len, Dialect("\t", quote, escape).records(lines)))) == 1 and tabs != {1}:
-        return Dialect("\t", quote, escape)  # a tab is in no word; blanks are
+    if separator is None:
+        tabs = Dialect("\t", quote, escape)
+        widths = set(map(len, tabs.records(lines)))
+        if len(widths) == 1 and widths != {1} and _typed(tabs, lines) > 0.6:  # words have blanks and commas in them, no tabs
+            return tabs
     candidates = [Dialect(one, quote, escape) for one in ([separator] if separator else SEPARATORS)]
     return max(candidates, key=lambda one: _tabular(one, spaced(lines, one.separator)))
 
@@ -172,9 +175,13 @@ def _tabular(one: Dialect, lines: Sequence[str]) -> float:
         return 0.0
     widths = Counter(map(len, records))
     pattern = sum(count * (width - 1) / width for width, count in widths.items()) / len(records) / len(widths)
-    cells = [cell.strip() for record in records for cell in record]
-    typed = sum(bool(TYPED.fullmatch(cell)) for cell in cells) / len(cells)
-    return pattern * typed**2
+    return pattern * _typed(one, lines) ** 2
+
+
+def _typed(one: Dialect, lines: Sequence[str]) -> float:
+    """Share of the fields that are numbers, dates or words."""
+    cells = [cell.strip() for record in one.records(lines) for cell in record]
+    return sum(bool(TYPED.fullmatch(cell)) for cell in cells) / len(cells)
 
 
 def decimal_mark(cells: Sequence[str], separator: str) -> str:

@@ -115,7 +115,7 @@ def read_text(path: Path, reading: Reading) -> Table:
     frame = _parse(marks, [texts[k] for i in used for k in range(*spans[i])], width, decimal)
     frame.index = [lines.numbers[spans[i][0]] for i in used]
     frame.index.name = "line"
-    twice = _named(frame, names, told)
+    frame, twice = _named(frame, names, told)
     return Table(frame, told, decimal, numbered, [cell.strip() for cell in sample[0]] if numbered else [], twice)
 
 
@@ -215,13 +215,13 @@ def _parse(marks: Dialect, texts: Sequence[str], width: int, decimal: str) -> pd
     )  # fmt: skip
 
 
-def _named(frame: pd.DataFrame, names: Sequence[str], told: list[str]) -> list[str]:
-    """Give the columns their names, each once, and drop one that a separator at the end of the lines makes."""
+def _named(frame: pd.DataFrame, names: Sequence[str], told: list[str]) -> tuple[pd.DataFrame, list[str]]:
+    """The table with names for its columns, each once, and without one that a separator at the end of the lines makes; and the names that
+    were there more than once."""
     names = [name.strip() for name in names]
     if not names[-1] and frame.iloc[:, -1].isna().all():
         told.append("Lines end in a separator; the empty last column is none.")
-        frame.drop(columns=frame.columns[-1], inplace=True)
-        names = names[:-1]
+        frame, names = frame.iloc[:, :-1], names[:-1]
     found: list[str] = []
     twice = []
     for i, name in enumerate(names):
@@ -231,8 +231,7 @@ def _named(frame: pd.DataFrame, names: Sequence[str], told: list[str]) -> list[s
             number = 2
             while f"{name}.{number}" in [*found, *names]:
                 number += 1
-            told.append(f"Another {column(name)} (the {i + 1}th of the table) is called {name}.{number}.")
+            told.append(f"Another {column(name)}, number {i + 1} of the table, is called {name}.{number}.")
             name = f"{name}.{number}"
         found.append(name)
-    frame.columns = found
-    return twice
+    return frame.set_axis(found, axis=1), twice
