@@ -158,7 +158,7 @@ def dialect(lines: Sequence[str], separator: str | None) -> Dialect:
     if separator is None:
         tabs = Dialect("\t", quote, escape)
         widths = set(map(len, tabs.records(lines)))
-        if len(widths) == 1 and widths != {1} and _typed(tabs, lines) > 0.6:  # words have blanks and commas in them, no tabs
+        if len(widths) == 1 and widths != {1} and _typed(tabs, lines[1:] or lines) > 0.6:  # words have blanks and commas in them, no tabs
             return tabs
     candidates = [Dialect(one, quote, escape) for one in ([separator] if separator else SEPARATORS)]
     return max(candidates, key=lambda one: _tabular(one, spaced(lines, one.separator)))
