@@ -623,3 +623,23 @@ def test_one_is_singular():
     assert "Trained 1 time (" in said
     for wrong in (" 1 features", " 1 samples ", " 1 times (", "are 1 ", " 1 directions", " 1 epochs"):
         assert wrong not in said
+
+
+def test_columns_in_order_and_numbers_for_missing_values_are_told():
+    rng = np.random.default_rng(12)
+    table, y = numbered(rng)
+    table["steps"] = np.arange(len(y)) * 10
+    table["time"] = np.cumsum(rng.random(len(y)))
+    table["dose"] = np.where(np.arange(len(y)) % 9 == 0, -999.0, rng.random(len(y)))
+    table["scale"] = np.where(rng.random(len(y)) < 0.5, 9.0, 8.5)
+    data = prepare(table, y, False)
+    assert data.names == ["a", "b", "c", "time", "dose", "scale"]
+    said = " ".join(data.told)
+    assert "Column steps counts the rows" in said
+    assert "Column time goes up or down from row to row without exception" in said
+    assert "Column dose is -999 in 14 samples, far from all others; if that marks a missing value, --missing -999." in said
+    assert "--missing 9" not in said
+    said = " ".join(prepare(table, y, False, missing=("-999",), keep=["time"]).told)
+    assert "`-999` (14) counts as missing." in said
+    assert "14 missing values" in said
+    assert "Column time" not in said

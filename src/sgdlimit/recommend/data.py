@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import Words, nearest, refuse
 from .cells import Cells, cells, markers_told, number, tell
 from .cells import labels as classes_of
-from .recognise import counting, label_outliers_told, outliers_told, telling
+from .recognise import counting, doubtful, label_outliers_told, outliers_told, telling
 from .words import column as column_called
 from .words import columns, counted, keeping, quoted, some, was
 
@@ -94,19 +94,21 @@ def prepare(
     if len(labels) != len(X):
         raise refuse("y", f"have one label for each of the {len(X)} samples", Words(f"of length {len(labels)}"))
     X, names = _measurements(X, names, keep, told)
+    told += doubtful(X, names, keep)
     X, labels, rows = _labelled(X, labels, told)
     there = lambda row: place(int(rows[row]))
     X, names = _complete(X, names, keep, told)
     X, names = _distinct(X, names, keep, told)
     label = _two_classes(labels, target) if classes else _measured(labels, target, told)
-    good = _not_the_label(standardised(X)[0], label.values, names, classes, keep, told)
-    X, names = X[:, good], [name for name, kept in zip(names, good, strict=True) if kept]
+    Z, mean, scale = standardised(X)
+    good = _not_the_label(Z, label.values, names, classes, keep, told)
+    X, Z, mean, scale = X[:, good], Z[:, good], mean[good], scale[good]
+    names = [name for name, kept in zip(names, good, strict=True) if kept]
     for name in keep:
         if name not in names:
             raise refuse("keep", "name columns that hold numbers, vary and are not dropped", name, nearest(name, names))
-    outliers = "" if classes else label_outliers_told(labels.astype(float), there)
-    told += [outliers] * bool(outliers) + outliers_told(X, names, there)
-    Z, mean, scale = standardised(X)
+    outliers = "" if classes else label_outliers_told(labels.astype(float), label.values, there)
+    told += [outliers] * bool(outliers) + outliers_told(X, Z, names, there)
     if not standardise:
         Z, scale = Z * _bearable(scale, names), np.ones_like(scale)
     how = "divided by its standard deviation" if standardise else "not rescaled"
@@ -217,7 +219,7 @@ def _labels(y: Any, classes: bool, target: str, told: list[str], decimal: str, m
         labels = labels[:, 0] if isinstance(labels, np.ndarray) else labels.iloc[:, 0]
     if len(labels.shape) != 1:
         raise refuse("y", "have one label per sample, shape (n,)", Words(f"an array of shape {tuple(labels.shape)}"))
-    if isinstance(labels, np.ndarray) and labels.dtype.kind in "biu" and not missing:
+    if isinstance(labels, np.ndarray) and labels.dtype.kind in "biuf" and not missing:
         return labels
     import pandas as pd
 
@@ -344,14 +346,14 @@ def _distinct(X: Array, names: list[str], keep: Sequence[str], told: list[str]) 
 
 def _not_the_label(Z: Array, y: Array, names: list[str], classes: bool, keep: Sequence[str], told: list[str]) -> Array:
     """Which columns `(d,)` are not the label itself; those that nearly tell it are named."""
-    copies, doubtful = telling(Z, y - y.mean(), names, classes)
+    copies, nearly = telling(Z, y - y.mean(), names, classes)
     copies = [name for name in copies if name not in keep]
     if len(copies) == len(names):
         raise refuse("data", "have features that are not the label itself", Words(f"copies of it: {some(copies)}"), keeping(copies))
     if copies:
         what = "copies" if len(copies) > 1 else "a copy"
         told.append(f"{columns(copies)} {what} of the label, but for shift and scale, and {was(len(copies))} left out ({keeping(copies)}).")
-    told += doubtful
+    told += nearly
     return np.array([name not in copies for name in names])
 
 

@@ -7,9 +7,11 @@ cannot be guessed from a table's few words: charset-normalizer was right for 3 o
 
 from __future__ import annotations
 
+import bz2
 import codecs
 import csv
 import gzip
+import lzma
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -22,10 +24,30 @@ from ..errors import InputError, nearest, refuse
 SEPARATORS = (",", "\t", ";", "|", " ")  # of equally good ones the first
 NAMED = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "vertical bars", " ": "blanks"}
 SPOKEN = {"comma": ",", "tab": "\t", r"\t": "\t", "semicolon": ";", "bar": "|", "pipe": "|", "blank": " ", "space": " "}
-SAMPLE = 400  # lines that the dialect is read from
+SAMPLE = 400  # lines that the dialect is read from,
+LONG = 200_000  # fewer of long ones: so many characters, but at least
+FEWEST_LINES = 30
 COMMENTS = ("#", "%")
 SURE = {"", "?", "na", "n/a", "nan", "null", "<na>", "#n/a", "#div/0!", "#value!", "#ref!", "#num!", "#name?", "#null!", "nat"}
-AMONG_NUMBERS = SURE | {"-", "--", "---", ".", "..", "*", "none", "nil", "n.a.", "n.a", "n.d.", "missing", "–", "—"}
+AMONG_NUMBERS = SURE | {
+    "-",
+    "--",
+    "---",
+    ".",
+    "..",
+    "*",
+    "none",
+    "nil",
+    "n.a.",
+    "n.a",
+    "n.d.",
+    "missing",
+    "unknown",
+    "not available",
+    "undefined",
+    "–",
+    "—",
+}
 NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)*|[.,]\d+)([eEdD][+-]?\d+)?")
 TYPED = re.compile(
     r"[$€£]?\s?[+-]?(\d{1,3}(?:[., '’]\d{3})+([.,]\d+)?|\d+([.,]\d*)?|[.,]\d+)([eEdD][+-]?\d+)?\s?[%$€£]?"  # numbers, with a unit's sign
@@ -83,9 +105,11 @@ class Reading:
 
 
 def decode(raw: bytes, encoding: str | None, told: list[str]) -> str:
-    """The text of a file, gzip or not, with plain line ends."""
-    if raw.startswith(b"\x1f\x8b"):
-        raw = gzip.decompress(raw)
+    """The text of a file, compressed or not, with plain line ends."""
+    for magic, unpack in ((b"\x1f\x8b", gzip.decompress), (b"BZh", bz2.decompress), (b"\xfd7zXZ", lzma.decompress)):
+        if raw.startswith(magic):
+            raw = unpack(raw)
+            break
     if encoding is not None:
         try:
             return _plain(raw.decode(encoding))
@@ -144,6 +168,12 @@ class Dialect:
 
     def records(self, lines: Iterable[str]) -> list[list[str]]:
         return list(self.reader(lines))
+
+
+def start_of(lines: Sequence[str]) -> list[str]:
+    """The lines that tell how a file is written."""
+    length = max(len(line) for line in lines[:FEWEST_LINES]) + 1
+    return list(lines[: min(SAMPLE, max(FEWEST_LINES, LONG // length))])
 
 
 def dialect(lines: Sequence[str], separator: str | None) -> Dialect:
@@ -227,14 +257,15 @@ def names_first(records: Sequence[Sequence[str]]) -> bool:
         cell not in column for cell, column, yes in zip(first, columns, numeric, strict=True)
         if not yes and cell and len(set(column)) <= max(0.2 * len(column), 1)
     ]  # fmt: skip
-    if _steps(numbers) and (len(numbers) > 2 or any(strange) or "" in first):
+    again = [cell in column for cell, column, yes in zip(first, columns, numeric, strict=True) if yes]
+    if _steps(numbers) and not all(again) and (len(numbers) > 2 or any(strange) or "" in first):
         return True
     if len(numbers) == len(over):
         return not numbers and (all(strange) if strange else True)
     if not numbers:
         return True
-    again = all(any(cell in column for column in columns) for cell in over if not is_number(cell))
-    return not again and (len(numbers) < 0.5 * len(over) or all(re.fullmatch(r"\d+", cell) for cell in numbers))
+    repeated = all(any(cell in column for column in columns) for cell in over if not is_number(cell))
+    return not repeated and (len(numbers) < 0.5 * len(over) or all(re.fullmatch(r"\d+", cell) for cell in numbers))
 
 
 def _steps(numbers: Sequence[str]) -> bool:

@@ -18,14 +18,16 @@ TELLS = 0.99  # squared correlation above which a column nearly is the label
 MISPLACED = 0.01  # of the smaller class
 FEW_ROWS, DOMINATES, FAR = 3, 0.5, 10.0  # so few samples, so much of a column's variance, so many standard deviations of the others
 NAMED = 3  # columns told of one by one
+FIRST_ROWS = 20  # that tell most columns out of order
+SENTINELS = [sign * mark for mark in (9, 99, 999, 9999, 99999, 999999) for sign in (-1, 1)]
 IDENTIFIER = re.compile(r"(?i:id|idx|index|uuid|guid|row|rownum|row_?id)|.*[_\W](?i:id|idx|uuid|guid)|.*[a-z](ID|Id)")
 
 
 def counting(X: Array, names: Sequence[str]) -> tuple[list[str], list[str]]:
     """Names of the columns that number the samples, and of those that identify them by other numbers.
 
-    Row numbers are whole, every one another, and dense: values that come from measuring would fall together now and then. Whether they
-    are in order says nothing, rows may have been shuffled, and some may be gone.
+    Row numbers are whole and go up in equal steps, or every one is another and they are dense: values that come from measuring would fall
+    together now and then. Whether they are in order then says nothing, rows may have been shuffled, and some may be gone.
     """
     numbering, identifying = [], []
     for name, values in zip(names, X.T, strict=True):
@@ -33,11 +35,38 @@ def counting(X: Array, names: Sequence[str]) -> tuple[list[str], list[str]]:
             continue
         distinct, span = len(np.unique(values)), float(values.max() - values.min()) + 1.0
         n = len(values)
-        if distinct == n and n >= DENSE * span and n * n / (2.0 * span) >= CHANCE:
+        steps = np.diff(values)
+        if (distinct == n and (steps == steps[0]).all()) or (distinct == n and n >= DENSE * span and n * n / (2.0 * span) >= CHANCE):
             numbering.append(name)
         elif IDENTIFIER.fullmatch(name) and distinct >= 0.95 * n:
             identifying.append(name)
     return numbering, identifying
+
+
+def doubtful(X: Array, names: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Sentences on columns that are in order, and on numbers that may stand for missing values; `known` columns are the user's choice."""
+    told = []
+    first = np.sign(np.diff(X[:FIRST_ROWS], axis=0))
+    likely = np.flatnonzero((first == first[0]).all(0) & (first[0] != 0)).tolist()
+    ordered = [names[i] for i in likely if names[i] not in known and (np.diff(X[:, i]) * first[0, i] > 0).all()]
+    if ordered:
+        told.append(
+            f"{columns(ordered, 'goes', 'go')} up or down from row to row without exception; if that is how the table was sorted or "
+            "numbered, and not known of new samples, --drop COLUMN."
+        )
+    ends = np.isin(np.fmin.reduce(X), SENTINELS) | np.isin(np.fmax.reduce(X), SENTINELS)
+    for i in np.flatnonzero(ends).tolist():
+        for mark in SENTINELS:
+            hit = X[:, i] == mark
+            others = X[~hit & np.isfinite(X[:, i]), i]
+            with np.errstate(over="ignore"):
+                apart = len(others) > 0 and np.abs(others - mark).min() > max(np.ptp(others), abs(mark) / 2)
+            if hit.sum() > 1 and apart:
+                told.append(
+                    f"{columns([names[i]], 'is', '')} {mark} in {hit.sum()} samples, far from all others; if that marks a missing value, "
+                    f"--missing {mark}."
+                )
+    return told
 
 
 def telling(X: Array, y: Array, names: Sequence[str], classes: bool) -> tuple[list[str], list[str]]:
@@ -86,54 +115,47 @@ def _same_order(x: Array, y: Array) -> bool:
     return bool((same | (apart & up)).all() or (same | (apart & down)).all())
 
 
-def outlying(X: Array) -> list[tuple[int, list[int], float]]:
-    """Columns whose variance is that of a few samples: the column, their rows, their share of it."""
-    rows = X if len(X) <= 4000 else X[np.linspace(0, len(X) - 1, 4000).astype(int)]
-    low, middle, high = np.quantile(rows, [0.25, 0.5, 0.75], axis=0)
-    unit = np.maximum(np.abs(X - middle).max(0), 1e-300)
-    squares = ((X - middle) / unit) ** 2
-    total = squares.sum(0)
-    top = np.argpartition(-squares, FEW_ROWS, axis=0)[:FEW_ROWS]
-    share = np.take_along_axis(squares, top, 0).sum(0) / np.where(total > 0, total, 1.0)
-    found = []
-    for i in np.flatnonzero(share > DOMINATES):
-        order = top[np.argsort(-squares[top[:, i], i]), i]
-        part = np.cumsum(squares[order, i]) / total[i]
-        count = int(np.argmax(part > DOMINATES)) + 1
-        rest = np.delete(squares[:, i], order[:count])
-        usual = (high[i] - low[i]) / 1.35 / unit[i] or float(np.sqrt(rest.mean()))
-        if squares[order[count - 1], i] < (FAR * usual) ** 2 or len(np.unique(X[:, i])) <= 2:  # a rare truth value is no outlier
-            continue
-        more = [k for k in order[count:].tolist() if squares[k, i] > (FAR * usual) ** 2]
-        chosen = [*order[:count].tolist(), *more]
-        found.append((int(i), sorted(chosen), float(squares[chosen, i].sum() / total[i])))
-    return found
+def outlying(Z: Array) -> list[tuple[int, list[int], float]]:
+    """Columns, of mean zero and variance one, whose variance is that of a few samples: the column, their rows, their share of it."""
+    likely = np.flatnonzero(2 * FEW_ROWS * np.maximum(Z.max(0), -Z.min(0)) ** 2 > DOMINATES * len(Z))  # the others need no median
+    return [one for i in likely.tolist() if (one := _dominated(i, Z[:, i])) is not None]
 
 
-def outliers_told(X: Array, names: Sequence[str], place: Callable[[int], str]) -> list[str]:
-    """Sentences on the columns of features that a few samples dominate."""
-    found = sorted(outlying(X), key=lambda one: -one[2])
-    told = []
-    for i, rows, share in found[:NAMED]:
-        where = listed([f"{X[k, i]:.4g} in {place(k)}" for k in rows])
-        middle = f"{np.median(X[:, i]):.3g}"
-        told.append(f"{columns([names[i]], 'is', '')} {where}, its median {middle}: {_these(rows)} {_percent(share)} of its variance.")
+def _dominated(i: int, x: Array) -> tuple[int, list[int], float] | None:
+    low, middle, high = np.quantile(x, [0.25, 0.5, 0.75])
+    unit = float(np.abs(x - middle).max()) or 1.0
+    squares = ((x - middle) / unit) ** 2
+    order = np.argsort(-squares)[:FEW_ROWS].tolist()
+    part = np.cumsum(squares[order]) / max(float(squares.sum()), 1e-300)
+    if part[-1] <= DOMINATES or len(np.unique(x)) <= 2:  # a rare truth value is no outlier
+        return None
+    count = int(np.argmax(part > DOMINATES)) + 1
+    usual = (high - low) / 1.35 / unit or float(np.sqrt(np.delete(squares, order[:count]).mean()))
+    far = [k for k in order if squares[k] > (FAR * usual) ** 2]
+    if len(far) < count:
+        return None
+    return i, sorted(far), float(squares[far].sum() / squares.sum())
+
+
+def outliers_told(X: Array, Z: Array, names: Sequence[str], place: Callable[[int], str]) -> list[str]:
+    """Sentences on the columns of features that a few samples dominate; `Z` are the features standardised."""
+    found = sorted(outlying(Z), key=lambda one: -one[2])
+    told = [f"{columns([names[i]], 'is', '')} {_said(X[:, i], rows, share, place)}" for i, rows, share in found[:NAMED]]
     if more := [names[i] for i, _, _ in found[NAMED:]]:
         told.append(f"A few samples likewise dominate {counted(len(more), 'further column')}: {some(more)}.")
     return told
 
 
-def label_outliers_told(y: Array, place: Callable[[int], str]) -> str:
+def label_outliers_told(y: Array, z: Array, place: Callable[[int], str]) -> str:
     """The sentence on labels that make most of the label's variance, empty if there are none."""
-    for _, rows, share in outlying(y[:, None]):
-        where = listed([f"{y[k]:.6g} in {place(k)}" for k in rows])
-        return f"The label is {where}, its median {np.median(y):.3g}: {_these(rows)} {_percent(share)} of its variance."
-    return ""
+    return "".join(f"The label is {_said(y, rows, share, place)}" for _, rows, share in outlying(z[:, None]))
+
+
+def _said(x: Array, rows: Sequence[int], share: float, place: Callable[[int], str]) -> str:
+    where = listed([f"{x[k]:.6g} in {place(k)}" for k in rows])
+    these = "this one sample makes" if len(rows) == 1 else f"these {len(rows)} samples make"
+    return f"{where}, its median {np.sort(x)[len(x) // 2]:.3g}: {these} {_percent(share)} of its variance."
 
 
 def _percent(share: float) -> str:
     return f"{100 * share:.0f}%" if share < 0.99 else f"{100 * share:.4g}%" if share < 0.9999 else "nearly all"
-
-
-def _these(rows: Sequence[int]) -> str:
-    return "this one sample makes" if len(rows) == 1 else f"these {len(rows)} samples make"

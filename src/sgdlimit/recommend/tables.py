@@ -8,12 +8,11 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from .dialect import COMMENTS, NAMED, SAMPLE, Dialect, Reading, decimal_mark, decode, dialect, names_first, spaced
+from .dialect import COMMENTS, NAMED, Dialect, Reading, decimal_mark, decode, dialect, names_first, spaced, start_of
 from .words import column, counted, listed, some, was
 
 if TYPE_CHECKING:
@@ -96,7 +95,8 @@ def read_text(path: Path, reading: Reading) -> Table:
     lines = Lines.of("\n" + text[stated.end() :] if stated else text, told)
     if not lines.texts:
         raise InputError(f"`data` must be readable as a table, but {path.name} is empty")
-    marks = dialect(lines.texts[:SAMPLE], separator)
+    start = start_of(lines.texts)
+    marks = dialect(start, separator)
     texts = spaced(lines.texts, marks.separator)
     spans, widths = _records(marks, texts, path)
     width = Counter(widths).most_common(1)[0][0]
@@ -106,7 +106,7 @@ def read_text(path: Path, reading: Reading) -> Table:
             "(--separator CHARACTER says what is between fields)"
         )
     whole = [i for i, count in enumerate(widths) if count == width]
-    sample = [marks.records(texts[slice(*spans[i])])[0] for i in islice(whole, SAMPLE)]
+    sample = [marks.records(texts[slice(*spans[i])])[0] for i in whole[: len(start)]]
     names, skip, numbered = _header(marks, texts, spans, widths, whole, sample, lines, reading, told)
     used = whole[skip:]
     _ragged(path, widths, spans, lines, whole[0], width, used, told)
@@ -192,7 +192,7 @@ def _ragged(
 
 def _tell_marks(path: Path, marks: Dialect, decimal: str, reading: Reading, told: list[str]) -> None:
     parts = []
-    plain = "\t" if {".tsv", ".tab"} & set(path.suffixes) else ","
+    plain = "\t" if {".tsv", ".tab"} & {suffix.lower() for suffix in path.suffixes} else ","
     if reading.separator is None and marks.separator != plain:
         parts.append(f"fields are separated by {NAMED.get(marks.separator, repr(marks.separator))} (--separator overrules)")
     if reading.decimal is None and decimal == ",":
