@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import lzma
 import warnings
 
 import numpy as np
@@ -90,12 +91,15 @@ TOLD = [
     ("UTF-16 without a mark", "x.csv", WHOLE.encode("utf-16-le"), ["read as UTF-16-LE"]),
     ("UTF-32", "x.csv", WHOLE.encode("utf-32"), ["read as UTF-32"]),
     ("latin-1", "x.csv", WHOLE.replace("red", "weiß").encode("latin-1"), ["read as Windows-1252 (latin-1); --encoding"]),
-    ("a title", "x.csv", "The yield of 2020\n" + WHOLE, ["first line is not part of the table and was skipped (1 field for 4)"]),
+    ("a title", "x.csv", "The yield of 2020\n" + WHOLE, ["Line 1 is not part of the table and was skipped (1 field for 4)."]),
     ("a title of two lines", "x.csv", "The yield\nof 2020, all of it\n\n" + WHOLE, ["2 lines before line 4 are not part of the table"]),
-    ("comments", "x.csv", "# of 2020\n" + WHOLE + "% end\n", ["2 lines that start with # or % are taken as comments."]),
+    ("comments", "x.csv", "# of 2020\n" + WHOLE + "% end\n", ["2 lines that start with # or % were taken as comments."]),
     ("names in a comment", "x.txt", "# " + swap(WHOLE, " "), ["by blanks", "Names of the columns were taken from the comment"]),
+    ("remarks below", "x.csv", WHOLE + "Source: the office\n\n", ["1 line after line 4 is not part of the table and was left out."]),
+    ("a separator after the names", "x.csv", WHOLE.replace("y", "y,", 1), []),
+    ("xz", "x.csv", lzma.compress(swap(WHOLE, ";").encode()), ["by semicolons"]),
     ("separators at the ends", "x.csv", WHOLE.replace("\n", ",\n"), ["Lines end in a separator"]),
-    ("an empty line within", "x.csv", WHOLE.replace("-0.5", "\n-0.5"), ["1 empty line before line 4 was skipped."]),
+    ("an empty line within", "x.csv", WHOLE.replace("-0.5", "\n-0.5"), ["Line 3 is empty and was skipped."]),
 ]  # fmt: skip
 
 
@@ -127,6 +131,7 @@ LONG = [f"{i % 7}.5,{i % 3},{'M' if i % 2 else 'R'}" for i in range(40)]
         ("4.5,?,R", LONG, ["1", "2", "3"]),
         ("kind,b,c", ["x,y,z", "y,x,z"] * 20, ["kind", "b", "c"]),
         (None, ["x,y,z", "y,x,z"] * 20, ["1", "2", "3"]),
+        (",16.5,16.75,17.25", [f"{i},{i % 3},{i % 4},{i % 5}" for i in range(40)], ["column 1", "16.5", "16.75", "17.25"]),
         (",x,y", [f"{i},{row[:3]},{i % 2}" for i, row in enumerate(LONG)], ["column 1", "x", "y"]),
         ("x,y", [f"{i},{row[:3]},{i % 2}" for i, row in enumerate(LONG)], ["row names", "x", "y"]),
         ("a,,a", LONG, ["a", "column 2", "a.2"]),
@@ -197,6 +202,8 @@ def test_lines_with_other_numbers_of_fields(tmp_path):
     [
         (b"", {}, "x.csv is empty"),
         (b"\n\n", {}, "x.csv is empty"),
+        (b"a,b\n", {}, "has a line of names, a, b, and none below it"),
+        (b"<!DOCTYPE html>\n<p>not, found\n", {}, "as HTML or JSON do"),
         (b"a\n1\n2\n", {}, "one field in most lines, such as '2'"),
         (b"\x00\x01\x02\x03\x00\x00\x09", {}, "binary data"),
         (b'a,b\n1,"2\n' + b"3,4\n" * 50_000, {}, "a quote that is never closed"),
@@ -330,7 +337,7 @@ def test_further_words_and_numbers_can_mark_a_missing_value(tmp_path):
 @pytest.mark.parametrize(
     ("labels", "classes", "words"),
     [
-        (["1", "2", "high", "?"] * 15, False, "but is words, `high` (--missing WORD"),
+        (["1", "2", "high", "?"] * 15, False, "but is words, `high`, first in row 3 (--missing WORD"),
         (["a", "b"] * 30, False, "but is words, `a`, `b`"),
         (["a", "b", "c"] * 20, True, "3 different values, a, b, c"),
         ([0.5, 1.0, 2.0] * 20, True, "3 different values, 0.5, 1, 2"),

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import Words, nearest, refuse
+from ..errors import InputError, Words, nearest, refuse
 from .cells import Cells, cells, markers_told, number, tell
 from .cells import labels as classes_of
 from .recognise import counting, doubtful, label_outliers_told, outliers_told, telling
@@ -90,9 +90,11 @@ def prepare(
     told = list(told)
     place = _places(X)
     X, names = _numbers(X, names, told, _Cleaning(tuple(drop), decimal, missing, place))
-    labels = _labels(y, classes, target, told, decimal, missing)
+    labels = _labels(y, classes, target, told, decimal, missing, place)
     if len(labels) != len(X):
         raise refuse("y", f"have one label for each of the {len(X)} samples", Words(f"of length {len(labels)}"))
+    if len(X) < FEWEST:
+        raise _too_few(len(X))
     X, names = _measurements(X, names, keep, told)
     told += doubtful(X, names, keep)
     X, labels, rows = _labelled(X, labels, told)
@@ -208,11 +210,13 @@ def _numeric_columns(table: Any, told: list[str], cleaning: _Cleaning) -> tuple[
     told += tell(found, cleaning.place)
     kept = {name: one.values for name, one in found.items() if one.kind in ("numbers", "two")}
     if not kept:
-        raise refuse("data", "have columns of numbers", Words(f"others only, {some(found)}"), "encode words as numbers first")
+        raise refuse("data", "have columns of numbers", Words(f"columns of words or dates, {some(found)}"), "encode words as numbers first")
     return np.column_stack(list(kept.values())), list(kept)
 
 
-def _labels(y: Any, classes: bool, target: str, told: list[str], decimal: str, missing: tuple[str, ...]) -> Array:
+def _labels(
+    y: Any, classes: bool, target: str, told: list[str], decimal: str, missing: tuple[str, ...], place: Callable[[int], str]
+) -> Array:
     """Labels `(n,)`: numbers, NaN where missing, or classes of any kind, None where missing."""
     labels: Any = y if hasattr(y, "shape") else np.asarray(y)
     if len(labels.shape) == 2 and labels.shape[1] == 1:
@@ -231,8 +235,9 @@ def _labels(y: Any, classes: bool, target: str, told: list[str], decimal: str, m
     found = cells(column, decimal, missing)
     numeric = found.kind == "numbers" and not found.strange
     if not numeric and not classes:
+        where = f", first in {place(found.strange[0])}" if found.strange else ""
         raise refuse(
-            target, "hold numbers for this loss", Words(f"words, {quoted(found.words)}" if found.words else "dates"),
+            target, "hold numbers for this loss", Words(f"words, {quoted(found.words)}{where}" if found.words else "dates"),
             "--missing WORD counts a word as missing; --loss logistic takes two classes of any kind",
         )  # fmt: skip
     if found.kind in ("numbers", "two") and (said := markers_told(Counter({word: count for word, count in found.markers.items() if word}))):
@@ -247,8 +252,8 @@ def _labels(y: Any, classes: bool, target: str, told: list[str], decimal: str, m
 def _measurements(X: Array, names: list[str], keep: Sequence[str], told: list[str]) -> tuple[Array, list[str]]:
     """Without columns that number or identify the samples: where a table is sorted by its label they tell it."""
     numbering, identifying = ([name for name in found if name not in keep] for found in counting(X, names))
-    if len(numbering) + len(identifying) == len(names):
-        return X, names
+    if len(numbering) + len(identifying) == len(names):  # a trend over them is all there is to learn
+        (numbering or identifying).pop()
     for found, one, several in (
         (numbering, "counts the rows", "count the rows"),
         (identifying, "identifies the samples", "identify the samples"),
@@ -257,6 +262,10 @@ def _measurements(X: Array, names: list[str], keep: Sequence[str], told: list[st
             told.append(f"{columns(found, one, several)} and {was(len(found))} left out ({keeping(found)}).")
     good = [name not in numbering and name not in identifying for name in names]
     return X[:, good], [name for name, kept in zip(names, good, strict=True) if kept]
+
+
+def _too_few(count: int) -> InputError:
+    return refuse("data", f"have at least {FEWEST} samples with a label", count, "nothing can be estimated from fewer")
 
 
 def _labelled(X: Array, labels: Array, told: list[str]) -> tuple[Array, Array, Array]:
@@ -272,7 +281,7 @@ def _labelled(X: Array, labels: Array, told: list[str]) -> tuple[Array, Array, A
         told.append(f"{counted(count, 'sample')} without any feature {was(count)} left out.")
     rows = np.flatnonzero(given & (~empty | empty[given].all()))
     if len(rows) < FEWEST:
-        raise refuse("data", f"have at least {FEWEST} samples with a label", len(rows), "nothing can be estimated from fewer")
+        raise _too_few(len(rows))
     return X[rows], labels[rows], rows
 
 

@@ -183,11 +183,12 @@ def dialect(lines: Sequence[str], separator: str | None) -> Dialect:
     have equally many fields, and its fields are of a known kind. A field of the wrong separator is neither a number nor a word.
     """
     text = "\n".join(lines)
-    single = '"' not in text and len(re.findall(r"(?:^|[,;|\t])\s*'[^'\n]*'\s*(?=$|[,;|\t])", text, re.M)) >= len(lines)
+    inside = lambda part: len(re.findall(r"(?:^|[,;|\t ])'[^'\n]*'(?=$|[,;|\t ])", part, re.MULTILINE))
+    single = '"' not in text and (0 < lines[0].count("'") == 2 * inside(lines[0]) or inside(text) >= len(lines))
     quote, escape = "'" if single else '"', "\\" if '\\"' in text else None
     if separator is None:
         tabs = Dialect("\t", quote, escape)
-        widths = set(map(len, tabs.records(lines)))
+        widths = {line.count("\t") + 1 for line in lines}
         if len(widths) == 1 and widths != {1} and _typed(tabs, lines[1:] or lines) > 0.6:  # words have blanks and commas in them, no tabs
             return tabs
     candidates = [Dialect(one, quote, escape) for one in ([separator] if separator else SEPARATORS)]
@@ -200,7 +201,10 @@ def spaced(lines: Sequence[str], separator: str) -> list[str]:
 
 
 def _tabular(one: Dialect, lines: Sequence[str]) -> float:
-    records = [record for record in one.records(lines) if record]
+    try:
+        records = [record for record in one.records(lines) if record]
+    except csv.Error:
+        return 0.0
     if not records:
         return 0.0
     widths = Counter(map(len, records))
@@ -249,6 +253,8 @@ def names_first(records: Sequence[Sequence[str]]) -> bool:
     if not rest:
         return not any(map(is_number, first))
     columns = list(zip(*[[cell.strip() for cell in record] for record in rest], strict=True))
+    if not first[0] and len(set(columns[0])) == len(rest) > 5 and "" not in columns[0]:  # an index without a name
+        return True
     filled = [[cell for cell in column if cell.lower() not in AMONG_NUMBERS] for column in columns]
     numeric = [len(kept) > 0 and sum(map(is_number, kept)) >= 0.9 * len(kept) for kept in filled]
     over = [cell for cell, yes in zip(first, numeric, strict=True) if yes and cell.lower() not in AMONG_NUMBERS]

@@ -52,34 +52,80 @@ class Lines:
     def of(cls, text: str, told: list[str]) -> Lines:
         """Without comments and empty lines."""
         lines = text.split("\n")
-        sharp = [i for i, line in enumerate(lines) if line.lstrip().startswith(COMMENTS)]
+        sharp = {i for i, line in enumerate(lines) if line.lstrip().startswith(COMMENTS)}
         if 2 * len(sharp) > sum(map(bool, lines)):  # colours, numbers of tickets
-            sharp = []
-        skipped, started, quoted = set(sharp), False, False
-        numbers, texts, before, empty, within = [], [], [], 0, 0
+            sharp = set()
+        kept, empty, quoted = [], [], False
         for i, line in enumerate(lines):
-            if not quoted and (i in skipped or not line.strip()):
-                if i not in skipped:
-                    empty += 1
-                elif started:
-                    within += 1
-                else:
-                    before.append(line.lstrip())
-                continue
-            if started and empty:
-                told.append(f"{counted(empty, 'empty line')} before line {i + 1} {was(empty)} skipped.")
-            quoted ^= line.count('"') % 2 == 1
-            started, empty = True, 0
-            numbers.append(i + 1)
-            texts.append(line)
-        if before or within:
-            count = len(before) + within
+            if not quoted and not line.strip():
+                empty.append(i)
+            elif quoted or i not in sharp:
+                quoted ^= line.count('"') % 2 == 1
+                kept.append(i)
+        if not kept:
+            return cls([], [], [])
+        within = [i + 1 for i in empty if kept[0] < i < kept[-1]]
+        if within:
             told.append(
-                "The line that starts with # or % is taken as a comment."
-                if count == 1
-                else f"{count} lines that start with # or % are taken as comments."
+                f"Line {within[0]} is empty and was skipped."
+                if len(within) == 1
+                else f"{len(within)} empty lines ({some(within)}) were skipped."
             )
-        return cls(numbers, texts, before)
+        if sharp:
+            one = len(sharp) == 1
+            told.append(
+                f"{counted(len(sharp), 'line')} that {'starts' if one else 'start'} with # or % {was(len(sharp))} taken as comments."
+            )
+        return cls([i + 1 for i in kept], [lines[i] for i in kept], [lines[i].lstrip() for i in sorted(sharp) if i < kept[0]])
+
+
+@dataclass(frozen=True)
+class Records:
+    """Where each record is, `texts[start:end]`, how many fields it has, and how many most have."""
+
+    marks: Dialect
+    texts: list[str]
+    numbers: list[int]
+    spans: list[tuple[int, int]]
+    widths: list[int]
+    width: int
+
+    @classmethod
+    def of(cls, marks: Dialect, lines: Lines, path: Path) -> Records:
+        texts = spaced(lines.texts, marks.separator)
+        reader, start = marks.reader(texts), 0
+        spans, widths = [], []
+        try:
+            for record in reader:
+                spans.append((start, reader.line_num))
+                widths.append(len(record))
+                start = reader.line_num
+        except csv.Error as e:
+            raise InputError(f"`data` must be readable as a table, but {path.name} is not: {e} (a quote that is never closed?)") from None
+        width = Counter(widths).most_common(1)[0][0]
+        if width == 1:
+            raise InputError(
+                f"`data` must be readable as a table, but {path.name} has one field in most lines, such as {texts[-1][:60]!r} "
+                "(--separator CHARACTER says what is between fields)"
+            )
+        return cls(marks, texts, lines.numbers, spans, widths, width)
+
+    def __getitem__(self, i: int) -> list[str]:
+        return self.marks.records(self.texts[slice(*self.spans[i])])[0]
+
+    def line(self, i: int) -> int:
+        """Of the file, counted from 1."""
+        return self.numbers[self.spans[i][0]]
+
+
+@dataclass(frozen=True)
+class Header:
+    """Names of the columns, the first record of the table and the first one of data, and whether names are numbers for want of any."""
+
+    names: list[str]
+    start: int
+    data: int
+    numbered: bool = False
 
 
 def read_text(path: Path, reading: Reading) -> Table:
@@ -91,103 +137,81 @@ def read_text(path: Path, reading: Reading) -> Table:
     told: list[str] = []
     text = decode(path.read_bytes(), reading.encoding, told)
     stated = re.match(r"sep=(.)\n", text, re.IGNORECASE)  # how spreadsheets note it
-    separator = reading.separator or (stated.group(1) if stated else None)
     lines = Lines.of("\n" + text[stated.end() :] if stated else text, told)
     if not lines.texts:
         raise InputError(f"`data` must be readable as a table, but {path.name} is empty")
-    start = start_of(lines.texts)
-    marks = dialect(start, separator)
-    texts = spaced(lines.texts, marks.separator)
-    spans, widths = _records(marks, texts, path)
-    width = Counter(widths).most_common(1)[0][0]
-    if width == 1:
+    if lines.texts[0].lstrip().startswith(("<", "{", "[{")):
         raise InputError(
-            f"`data` must be readable as a table, but {path.name} has one field in most lines, such as {texts[-1][:60]!r} "
-            "(--separator CHARACTER says what is between fields)"
+            f"`data` must be readable as a table, but {path.name} starts with {lines.texts[0].strip()[:20]!r}, as HTML or JSON do"
         )
-    whole = [i for i, count in enumerate(widths) if count == width]
-    sample = [marks.records(texts[slice(*spans[i])])[0] for i in whole[: len(start)]]
-    names, skip, numbered = _header(marks, texts, spans, widths, whole, sample, lines, reading, told)
-    used = whole[skip:]
-    _ragged(path, widths, spans, lines, whole[0], width, used, told)
+    start = start_of(lines.texts)
+    marks = dialect(start, reading.separator or (stated.group(1) if stated else None))
+    records = Records.of(marks, lines, path)
+    whole = [i for i, width in enumerate(records.widths) if width == records.width]
+    sample = [records[i] for i in whole[: len(start)]]
+    header = _header(records, whole[0], sample, lines.comments, reading.header, told)
+    used = [i for i in whole if i >= header.data]
+    if not used:
+        raise InputError(
+            f"`data` must be readable as a table, but {path.name} has a line of names, {some(header.names)}, and none below it"
+        )
+    _tell_ragged(path, records, header.start, used, told)
     decimal = reading.decimal or decimal_mark([cell.strip() for record in sample for cell in record], marks.separator)
     _tell_marks(path, marks, decimal, reading, told)
-    frame = _parse(marks, [texts[k] for i in used for k in range(*spans[i])], width, decimal)
-    frame.index = [lines.numbers[spans[i][0]] for i in used]
+    frame = _parse(marks, [records.texts[k] for i in used for k in range(*records.spans[i])], records.width, decimal)
+    frame.index = [records.line(i) for i in used]
     frame.index.name = "line"
-    frame, twice = _named(frame, names, told)
-    return Table(frame, told, decimal, numbered, [cell.strip() for cell in sample[0]] if numbered else [], twice)
+    frame, twice = _named(frame, header.names, told)
+    return Table(frame, told, decimal, header.numbered, [cell.strip() for cell in sample[0]] if header.numbered else [], twice)
 
 
-def _records(marks: Dialect, texts: Sequence[str], path: Path) -> tuple[list[tuple[int, int]], list[int]]:
-    """First line and the one after the last of each record, and its number of fields."""
-    reader, start = marks.reader(texts), 0
-    spans, widths = [], []
-    try:
-        for record in reader:
-            spans.append((start, reader.line_num))
-            widths.append(len(record))
-            start = reader.line_num
-    except csv.Error as e:
-        raise InputError(f"`data` must be readable as a table, but {path.name} is not: {e} (a quote that is never closed?)") from None
-    return spans, widths
-
-
-def _header(
-    marks: Dialect, texts: Sequence[str], spans: list[tuple[int, int]], widths: list[int], whole: list[int], sample: list[list[str]],
-    lines: Lines, reading: Reading, told: list[str],
-) -> tuple[list[str], int, bool]:  # fmt: skip
-    """Names of the columns, how many of the whole records they take, and whether they are numbers for want of names."""
-    width = len(sample[0])
-    names = reading.header if reading.header is not None else names_first(sample)
-    before = whole[0] - 1
-    if reading.header is not False and before >= 0 and widths[before] == width - 1 and not names_first(sample):
-        short = marks.records(texts[slice(*spans[before])])[0]
-        if width > 2 or names_first([[*short, ""], *sample]):  # R's write.table names no column for the names of rows
+def _header(records: Records, first: int, sample: list[list[str]], comments: list[str], wanted: bool | None, told: list[str]) -> Header:
+    """`first` is the first whole record, `sample` begins with it."""
+    width, data = records.width, not names_first(sample)
+    if wanted is not False and first > 0 and data:
+        before = records[first - 1]
+        if len(before) == width + 1 and not before[-1].strip():  # only the names end in a separator
+            return Header(before[:-1], first - 1, first)
+        if len(before) == width - 1 and names_first([[*before, ""], *sample]):  # R's write.table does not name the names of rows
             told.append("The line of names has one less than there are columns; the first, which it leaves out, is called row names.")
-            return ["row names", *short], 0, False
-    if names:
-        return sample[0], 1, False
-    if reading.header is None and lines.comments:
-        told_in = lines.comments[-1].lstrip("".join(COMMENTS)).strip()
-        comment = marks.records(spaced([told_in], marks.separator))
+            return Header(["row names", *before], first - 1, first)
+    if wanted or (wanted is None and not data):
+        return Header(sample[0], first, first + 1)
+    if wanted is None and comments:
+        comment = records.marks.records(spaced([comments[-1].lstrip("".join(COMMENTS)).strip()], records.marks.separator))
         if comment and len(comment[0]) == width and names_first([comment[0], *sample]):
             told.append("Names of the columns were taken from the comment before the data.")
-            return comment[0], 0, False
-    if reading.header is None:
+            return Header(comment[0], first, first)
+    if wanted is None:
         told.append(
             f"The first line looks like data, not names, so columns are called 1 to {width} (--no-header says the same, --header takes "
             "the line as names)."
         )
-    return [str(i + 1) for i in range(width)], 0, True
+    return Header([str(i + 1) for i in range(width)], first, first, True)
 
 
-def _ragged(
-    path: Path, widths: list[int], spans: list[tuple[int, int]], lines: Lines, first: int, width: int, used: list[int], told: list[str]
-) -> None:
-    """Tell of the records that are not of the table's width; too many are refused."""
-    at = lambda i: lines.numbers[spans[i][0]]
-    named = first - 1 if "row names" in (told[-1] if told else "") else first
-    if named > 0:
-        told.append(
-            f"The file's first line is not part of the table and was skipped ({counted(widths[0], 'field')} for {width})."
-            if named == 1
-            else f"{named} lines before line {at(named)} are not part of the table and were skipped (fewer or more than {width} fields)."
-        )
-    bad = [i for i in range(first, len(widths)) if widths[i] != width]
-    if not bad:
-        return
-    said = f"line {at(bad[0])} has {widths[bad[0]]} for {counted(width, 'column')}"
+def _tell_ragged(path: Path, records: Records, start: int, used: list[int], told: list[str]) -> None:
+    """Tell of the records that are not of the table's width; too many among the others are refused."""
+    at, widths, width = records.line, records.widths, records.width
+    if start == 1:
+        told.append(f"Line {at(0)} is not part of the table and was skipped ({counted(widths[0], 'field')} for {width}).")
+    elif start > 1:
+        told.append(f"{start} lines before line {at(start)} are not part of the table and were skipped.")
+    after = len(widths) - 1 - used[-1]
+    if after:
+        are = "is" if after == 1 else "are"
+        told.append(f"{counted(after, 'line')} after line {at(used[-1])} {are} not part of the table and {was(after)} left out.")
+    bad = [i for i in range(start + 1, used[-1]) if widths[i] != width]
     if len(bad) > MOST_RAGGED * len(widths) + 1:
         raise InputError(
-            f"`data` must have as many fields in every line, but in {path.name} {len(bad)} of {len(widths)} lines have not: {said} "
-            "(a separator within words needs quotes around them; --separator if it is another)"
+            f"`data` must have as many fields in every line, but in {path.name} {len(bad)} of {len(widths)} lines have not: line "
+            f"{at(bad[0])} has {widths[bad[0]]} for {counted(width, 'column')} (a separator within words needs quotes around them; "
+            "--separator if it is another)"
         )
-    told.append(
-        f"Line {at(bad[0])} has {counted(widths[bad[0]], 'field')} for {counted(width, 'column')} and was left out."
-        if len(bad) == 1
-        else f"{len(bad)} lines ({some(map(at, bad))}) have fewer or more than {counted(width, 'field')} and were left out."
-    )
+    if len(bad) == 1:
+        told.append(f"Line {at(bad[0])} has {counted(widths[bad[0]], 'field')} for {counted(width, 'column')} and was left out.")
+    elif bad:
+        told.append(f"{len(bad)} lines ({some(map(at, bad))}) have fewer or more than {counted(width, 'field')} and were left out.")
 
 
 def _tell_marks(path: Path, marks: Dialect, decimal: str, reading: Reading, told: list[str]) -> None:

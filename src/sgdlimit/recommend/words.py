@@ -16,7 +16,7 @@ def counted(number: int | str, noun: str, plural: str = "") -> str:
 def some(names: Iterable[object]) -> str:
     """The first names, and how many there are."""
     names = [str(name) for name in names]
-    return ", ".join(names[:SHOWN]) + (f", ... ({len(names)} in all)" if len(names) > SHOWN else "")
+    return ", ".join(names[:SHOWN]) + (f", ..., {len(names)} in all" if len(names) > SHOWN else "")
 
 
 def quoted(words: Iterable[object]) -> str:
