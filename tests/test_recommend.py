@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from dataclasses import replace
 from itertools import islice
 
@@ -13,7 +12,7 @@ import pytest
 import sgdlimit as sl
 from sgdlimit.errors import InputError
 from sgdlimit.recommend.advise import Sweep, rate_limit
-from sgdlimit.recommend.data import prepare, read
+from sgdlimit.recommend.data import prepare
 from sgdlimit.recommend.drawn import Draw
 from sgdlimit.recommend.estimate import Estimate, Resolvent, estimate, offset_for, ridge_error, share_at, strength
 from sgdlimit.recommend.linear import LinearTwin, spread_out
@@ -400,66 +399,6 @@ LABELS = GOOD[:, 0] > 0
 def test_data_that_cannot_be_used_are_refused_in_words(X, y, classes, words):
     with pytest.raises(InputError, match=words):
         prepare(X, y, classes)
-
-
-def test_data_that_can_be_mended_are_and_it_is_told():
-    pd = pytest.importorskip("pandas")
-    table = pd.DataFrame(GOOD, columns=["a", "b", "c", "d"])
-    table["copy"] = 3.0 - 2.0 * table["a"]
-    table["same"] = 7.0
-    table["words"] = ["x", "y", "z"] * 20
-    table["digits"] = [f"{value:.6f}" for value in GOOD[:, 1] ** 2]
-    table["flag"] = GOOD[:, 2] > 1
-    table.loc[3, "b"] = np.nan
-    labels = np.where(LABELS, 1.0, 0.0)
-    labels[5] = np.nan
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        data = prepare(table, labels, True)
-    assert data.names == ["a", "b", "c", "d", "digits", "flag"]
-    assert data.n == 59
-    told = " ".join(data.told)
-    for words in ("1 of 60 samples have no label", "words is not numbers", "same is constant", "copy is copies", "1 missing values"):
-        assert words.replace("copy is copies", "copies of other columns") in told
-    np.testing.assert_allclose(data.X.mean(0), 0.0, atol=1e-12)
-    np.testing.assert_allclose(data.X.std(0), 1.0)
-
-
-def test_files_are_read(tmp_path):
-    pd = pytest.importorskip("pandas")
-    table = pd.DataFrame(GOOD, columns=["a", "b", "c", "d"]).assign(label=LABELS)
-    table.to_csv(tmp_path / "x.csv", index=False)
-    table.to_csv(tmp_path / "x.tsv", index=False, sep="\t")
-    np.savez(tmp_path / "x.npz", X=GOOD, label=LABELS)
-    np.save(tmp_path / "x.npy", np.column_stack([GOOD, LABELS]))
-    for name, target in (("x.csv", "label"), ("x.tsv", "label"), ("x.npz", "label"), ("x.npy", "-1")):
-        X, y, names, _ = read(tmp_path / name, target)
-        np.testing.assert_allclose(np.asarray(X, dtype=float), GOOD)
-        assert (np.asarray(y).astype(bool) == LABELS).all()
-        assert len(names) == 4
-    pytest.importorskip("pyarrow")
-    table.to_parquet(tmp_path / "x.parquet")
-    X, y, names, target = read(tmp_path / "x.parquet", "label")
-    assert (names, target) == (["a", "b", "c", "d"], "label")
-    np.testing.assert_array_equal(X, GOOD)
-    assert (np.asarray(y) == LABELS).all()
-    (tmp_path / "bad.parquet").write_bytes(b"not one")
-    with pytest.raises(InputError, match="must be readable"):
-        read(tmp_path / "bad.parquet", "label")
-    (tmp_path / "bad.csv").write_bytes(b"\xff\xfe\x00\x01")
-    for name, target, words in (
-        ("none.csv", "label", "does not exist"),
-        ("x.csv", "lable", "did you mean `label`"),
-        ("x.csv", None, "is missing"),
-        ("x.npy", "9", "be a column of the 5"),
-        ("x.npz", "z", "name an array"),
-        ("bad.csv", "label", "must be readable"),
-    ):
-        with pytest.raises(InputError, match=words):
-            read(tmp_path / name, target)
-    (tmp_path / "x.xls").write_text("")
-    with pytest.raises(InputError, match="save as CSV"):
-        read(tmp_path / "x.xls", "label")
 
 
 def test_arguments_are_refused_in_words():

@@ -144,7 +144,10 @@ def check(file: File, plugin: Plugin = None) -> None:
 @spoken
 def recommend(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="CSV, Parquet or NumPy file, a row a sample.", show_default=False)],
-    target: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column of labels.", show_default=False)] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="The column of labels; a number, from 1, where columns have no names.", show_default=False),
+    ] = None,
     loss: Annotated[str, typer.Option(help="logistic for two classes, squared for numbers.")] = "logistic",
     out: Annotated[
         Path | None,
@@ -158,6 +161,29 @@ def recommend(
     ] = True,
     theory: Annotated[bool, typer.Option("--theory", help="Also solve the limit's equations at the recommended step.")] = False,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    separator: Annotated[
+        str | None,
+        typer.Option(metavar="C", help="Between fields: a character, tab or blank; found out if not given.", show_default=False),
+    ] = None,
+    decimal: Annotated[
+        str | None, typer.Option(metavar="C", help="Before decimals: . or a comma; found out if not given.", show_default=False)
+    ] = None,
+    encoding: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of the text, such as latin-1; found out if not given.", show_default=False)
+    ] = None,
+    header: Annotated[
+        bool | None,
+        typer.Option("--header/--no-header", help="Whether the first line holds names; found out if not given.", show_default=False),
+    ] = None,
+    missing: Annotated[
+        list[str] | None,
+        typer.Option(metavar="WORD", help="Also marks a missing value, such as -999; may be repeated.", show_default=False),
+    ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="Use it, though it looks like a row number or a copy; may be repeated.", show_default=False),
+    ] = None,
+    drop: Annotated[list[str] | None, typer.Option(metavar="COLUMN", help="Leave it out; may be repeated.", show_default=False)] = None,
 ) -> None:
     """Learning rate, batch size and stopping time for a linear model on your data, before any training, and how far to trust them."""
     import json
@@ -166,11 +192,10 @@ def recommend(
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from .files import replacing
-    from .recommend import data as data_of
     from .recommend import recommend as ask
     from .settings import run as runner
 
-    X, y, names, label = data_of.read(data, target)
+    reading = {"separator": separator, "decimal": decimal, "encoding": encoding, "header": header, "missing": missing or ()}
     if theory:
         runner.use_compilation_cache()
     console = Console(highlight=False)
@@ -178,8 +203,8 @@ def recommend(
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         bar = progress.add_task("", total=1.0)
         told = lambda fraction, text: progress.update(bar, completed=fraction, description=text)
-        found = ask(X, y, loss, max_epochs=max_epochs, standardise=standardise, verify=verify, backend=backend, theory=theory,
-                    seed=seed, names=names, target=label, progress=told)  # fmt: skip
+        found = ask(data, target, loss, max_epochs=max_epochs, standardise=standardise, verify=verify, backend=backend, theory=theory,
+                    seed=seed, keep=keep or (), drop=drop or (), reading=reading, progress=told)  # fmt: skip
     folder = out or Path("recommend") / data.stem
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / "numbers.json") as temporary:

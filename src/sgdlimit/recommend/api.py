@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +13,14 @@ from threadpoolctl import threadpool_limits
 
 from ..errors import InputError, nearest, refuse
 from . import data as data_of
+from . import samples as files
 from .advise import Advice, advise
 from .data import Data
+from .dialect import Reading
 from .estimate import Estimate, estimate
 from .linear import Curves, LinearTwin
 from .predict import FEWEST_SHARE, Report, Setting, predictor
+from .samples import Samples
 from .trust import Trust, assess
 from .verify import Verification
 from .verify import verify as train_and_measure
@@ -128,13 +131,14 @@ class Recommendation:
 def recommend(
     X: Any, y: Any, loss: str = "logistic", *, max_epochs: int = 100, standardise: bool = True, verify: bool | int = False,
     backend: str = "auto", theory: bool = False, seed: int = 0, names: Any = None, target: str = "y",
+    keep: Sequence[str] = (), drop: Sequence[str] = (), reading: Reading | dict[str, Any] | None = None,
     progress: Callable[[float, str], None] | None = None,
 ) -> Recommendation:  # fmt: skip
     """Learning rate for each batch size, largest useful batch, stopping epoch and expected risks for linear models on real data.
 
     Arguments:
-        X: features `(n, d)`, an array or a table. They are standardised, and rates are for features treated so.
-        y: labels `(n,)`: two classes for "logistic", numbers for "squared". Or the name of a column of the table `X`.
+        X: features `(n, d)`, an array or a table, or the path of a file. They are standardised, and rates are for features treated so.
+        y: labels `(n,)`: two classes for "logistic", numbers for "squared". Or the name of a column of the table or file `X`.
         loss: "logistic", `log(1 + exp(-y r))`, or "squared", `(r - y)^2 / 2` (half of what PyTorch's MSELoss is: halve its rates).
             Both models have an intercept, started at the log-odds of the classes or the mean label.
         max_epochs: most passes through the data that training may take.
@@ -144,6 +148,10 @@ def recommend(
         backend: of that training: "torch" (with `DataLoader(shuffle=True)`), "numpy", "sklearn", or "auto": torch where it is installed.
         theory: also solve the limit's equations for the recommended step, which takes longer than all the rest, and show them.
         seed: of everything random.
+        names, target: what the columns of an array, and the labels, are called.
+        keep, drop: names of columns to use although they look like row numbers or copies, and of columns not to use.
+        reading: how a file is to be read, where that is not found out rightly: "separator", "decimal", "encoding", "header" (whether the
+            first line holds names) and "missing", words or numbers that mark a missing value (these count for tables, too).
         progress: called with (fraction done, what is being done).
 
     Returns:
@@ -157,25 +165,41 @@ def recommend(
     for name, value, least in (("max_epochs", max_epochs, 1), ("seed", seed, 0)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
             raise refuse(name, f"be a whole number, at least {least}", value)
-    if isinstance(y, str):
-        if not hasattr(X, "columns"):
-            raise InputError(f"`y` must be labels, but is {y!r} (the name of a column needs a table for `X`)")
-        X, y, names, target = data_of.split(X, y)
+    keep, drop = ([one] if isinstance(one, str) else list(map(str, one)) for one in (keep, drop))
+    given = _given(X, y, names, target, Reading.of(reading))
     with threadpool_limits(1, "blas"):  # the matrices are small, and threads that wait for each other burn time
         return _recommend(
-            X, y, loss, int(max_epochs), standardise, (3 if verify is True else int(verify)), backend, theory, int(seed), names, target,
+            given, loss, int(max_epochs), standardise, (3 if verify is True else int(verify)), backend, theory, int(seed), keep, drop,
             progress or (lambda fraction, text: None),
         )  # fmt: skip
 
 
+def _given(X: Any, y: Any, names: Any, target: str, reading: Reading) -> Samples:
+    """What the user gives: a file, a table with the name of a column, or features and labels."""
+    if isinstance(X, (str, os.PathLike)):
+        if y is not None and not isinstance(y, str):
+            raise InputError("`y` must be the name of a column where `X` is a file, but is something else (own labels need a table)")
+        return files.read(X, y, reading)
+    if reading.given:
+        raise refuse("reading", "say how to read a file", {name: getattr(reading, name) for name in reading.given}, "`X` is none")
+    if isinstance(y, str):
+        if not hasattr(X, "columns"):
+            raise InputError(f"`y` must be labels, but is {y!r} (the name of a column needs a table for `X`)")
+        return Samples(*files.split(X, y), missing=tuple(reading.missing))
+    return Samples(X, y, names, target, missing=tuple(reading.missing))
+
+
 def _recommend(
-    X: Any, y: Any, loss: str, max_epochs: int, standardise: bool, repeats: int, backend: str, theory: bool, seed: int, names: Any,
-    target: str, report: Report,
+    given: Samples, loss: str, max_epochs: int, standardise: bool, repeats: int, backend: str, theory: bool, seed: int,
+    keep: Sequence[str], drop: Sequence[str], report: Report,
 ) -> Recommendation:  # fmt: skip
     began = time.perf_counter(), time.process_time()
     report(0.0, "reading the data")
     rng = np.random.default_rng(seed)
-    data = data_of.prepare(X, y, loss == "logistic", names, target, standardise)
+    data = data_of.prepare(
+        given.X, given.y, loss == "logistic", given.names, given.target, standardise, keep=keep, drop=drop, told=given.told,
+        decimal=given.decimal, missing=given.missing,
+    )  # fmt: skip
     fresh: tuple[Array, Array] | None = None
     if repeats:
         data, fresh = _hold_out(data, rng)
@@ -183,7 +207,8 @@ def _recommend(
     found = estimate(data.X / np.sqrt(data.feature_variance), data.y - data.y.mean(), rng)
     if found.linear_share < FEWEST_SHARE:
         raise InputError(
-            f"`{target}` must depend on the features to be learnt, but its linear part is {found.linear_share:.1%} of its variance"
+            f"`{data.target}` must depend on the features to be learnt, but its linear part is {found.linear_share:.1%} of its variance"
+            + (f" ({data.outliers[0].lower()}{data.outliers[1:-1]}; check such samples)" if data.outliers else "")
         )
     setting = Setting.of(loss, found, data.n, data.d, float(data.y.mean()))
     trust = assess(data, found, rng)

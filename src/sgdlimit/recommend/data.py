@@ -1,28 +1,27 @@
-"""The user's data, made ready: read, cleaned, standardised; everything that was done to them is told in words."""
+"""The user's data, made ready: cleaned and standardised; everything that was done to them is told in words."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..errors import InputError, Words, nearest, refuse
-
-if TYPE_CHECKING:
-    import pandas as pd
+from .cells import Cells, cells, markers_told, number, tell
+from .cells import labels as classes_of
+from .recognise import counting, doubtful, label_outliers_told, outliers_told, telling
+from .words import column as column_called
+from .words import columns, counted, keeping, quoted, some, was
 
 Array = np.ndarray
 
 FEWEST = 20
 MOST_MISSING = 0.5  # of a column, above which it is left out
-READERS = {
-    ".csv": "read_csv", ".tsv": "read_csv", ".txt": "read_csv", ".gz": "read_csv", ".parquet": "read_parquet", ".pq": "read_parquet",
-    ".npz": "", ".npy": "",
-}  # fmt: skip
+CONSTANT = 4 * np.finfo(float).eps  # spread of a column, times its largest value, that rounding alone makes
+EXTREME = 1e100  # scale of labels whose squares are hard to hold
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,7 @@ class Data:
         label_names: the classes that became -1 and +1, empty for numbers.
         target: name of the label.
         told: what was done to the data, in sentences.
+        outliers: a sentence on labels that make most of the label's variance, if there are any.
     """
 
     X: Array
@@ -53,6 +53,7 @@ class Data:
     target: str
     standardised: bool
     told: list[str] = field(default_factory=list)
+    outliers: str = ""
 
     @property
     def n(self) -> int:
@@ -68,88 +69,10 @@ class Data:
         return float(np.mean(self.X.var(0)))
 
 
-def read(path: str | os.PathLike[str], target: str | None) -> tuple[Any, Any, list[str], str]:
-    """Features `(n, d)`, labels `(n,)`, names of the columns and of the label, from a file.
-
-    CSV (also TSV, and either in gzip) and Parquet have a header with names. `.npz` holds an array of features under another name than
-    `target` (`X` if there are several) and the labels under `target`. `.npy` holds one matrix, `target` is the number of a column.
-
-    Raises:
-        InputError: the file, its kind or the column is not there.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"`data` must be a file, but `{path}` does not exist")
-    kind = path.suffix.lower()
-    if kind not in READERS:
-        raise refuse("data", "be a .csv, .tsv, .parquet, .npz or .npy file", Words(path.name), "in a spreadsheet, save as CSV")
-    try:
-        if kind == ".npy":
-            return _matrix(np.load(path, allow_pickle=False), target)
-        if kind == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                return _arrays(dict(arrays), target)
-        table = _table(path, READERS[kind])
-    except InputError:
-        raise
-    except ImportError:
-        raise InputError(
-            f"`data` must be a CSV file here, but is {path.name}: Parquet needs pyarrow (pip install 'sgdlimit[recommend]')"
-        ) from None
-    except Exception as e:
-        text = str(e).strip().splitlines()
-        raise InputError(f"`data` must be readable, but `{path}` is not: {text[0] if text else type(e).__name__}") from None
-    return split(table, target)
-
-
-def _table(path: Path, reader: str) -> pd.DataFrame:
-    import pandas as pd
-
-    if reader == "read_parquet":
-        return pd.read_parquet(path)
-    tabs = ".tsv" in path.suffixes
-    return pd.read_csv(path, sep="\t" if tabs else ",", skipinitialspace=True)
-
-
-def split(table: pd.DataFrame, target: str | None) -> tuple[pd.DataFrame, Any, list[str], str]:
-    """A table into features and the column of labels."""
-    table = table.rename(columns=str)
-    if target is None:
-        raise InputError(f"`target` must name the column of labels, but is missing (columns: {_some(table.columns)})")
-    if target not in table.columns:
-        raise refuse("target", "be a column", target, nearest(target, table.columns))
-    if list(table.columns).count(target) > 1:
-        raise refuse("target", "be one column", target, "two have this name: rename one")
-    features = table.drop(columns=target)
-    return features, table[target], list(features.columns), target
-
-
-def _matrix(matrix: Array, target: str | None) -> tuple[Array, Array, list[str], str]:
-    if matrix.ndim != 2:
-        raise refuse("data", "hold one matrix, samples by columns", Words(f"an array of shape {matrix.shape}"))
-    try:
-        column = int(target if target is not None else "")
-    except ValueError:
-        raise refuse("target", "be the number of a column, from 0, for a .npy file", target, "-1 is the last one") from None
-    if not -matrix.shape[1] <= column < matrix.shape[1]:
-        raise refuse("target", f"be a column of the {matrix.shape[1]} there are", column, "-1 is the last one")
-    column %= matrix.shape[1]
-    others = [i for i in range(matrix.shape[1]) if i != column]
-    return matrix[:, others], matrix[:, column], [f"column {i}" for i in others], f"column {column}"
-
-
-def _arrays(arrays: dict[str, Array], target: str | None) -> tuple[Array, Array, list[str], str]:
-    target = "y" if target is None and "y" in arrays else target
-    if target is None or target not in arrays:
-        raise refuse("target", "name an array of the file", target, nearest(str(target), arrays))
-    matrices = [name for name, array in arrays.items() if array.ndim == 2 and name != target]
-    name = "X" if "X" in matrices else matrices[0] if len(matrices) == 1 else None
-    if name is None:
-        raise InputError(f"`data` must hold one matrix of features, or one named X, but holds {_some(arrays)}")
-    return arrays[name], arrays[target], [f"{name}[{i}]" for i in range(arrays[name].shape[1])], target
-
-
-def prepare(X: Any, y: Any, classes: bool, names: Sequence[str] | None = None, target: str = "y", standardise: bool = True) -> Data:
+def prepare(
+    X: Any, y: Any, classes: bool, names: Sequence[str] | None = None, target: str = "y", standardise: bool = True, *,
+    keep: Sequence[str] = (), drop: Sequence[str] = (), told: Sequence[str] = (), decimal: str = ".", missing: tuple[str, ...] = (),
+) -> Data:  # fmt: skip
     """Clean and standardise.
 
     Arguments:
@@ -157,57 +80,89 @@ def prepare(X: Any, y: Any, classes: bool, names: Sequence[str] | None = None, t
         y: `(n,)`, two classes of any kind, or numbers.
         classes: whether labels are classes.
         standardise: divide every column by its standard deviation; else it is only centred.
+        keep, drop: names of columns to use though they look like row numbers or copies, and of columns not to use.
+        told: what was said already.
+        decimal, missing: the decimal mark of words that are numbers, and further words, or numbers, that mark a missing value.
 
     Raises:
         InputError: fewer than 20 samples, no usable column, infinite values, labels that are not two classes or do not vary.
     """
-    told: list[str] = []
-    X, names = _numbers(X, names, told)
-    labels = np.asarray(y)
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.ndim != 1:
-        raise refuse("y", "have one label per sample, shape (n,)", Words(f"an array of shape {labels.shape}"))
+    told = list(told)
+    place = _places(X)
+    X, names = _numbers(X, names, told, _Cleaning(tuple(drop), decimal, missing, place))
+    labels = _labels(y, classes, target, told, decimal, missing, place)
     if len(labels) != len(X):
         raise refuse("y", f"have one label for each of the {len(X)} samples", Words(f"of length {len(labels)}"))
-    given = ~_missing(labels)
-    if not given.all():
-        told.append(f"{(~given).sum()} of {len(labels)} samples have no label and were left out.")
-        X, labels = X[given], labels[given]
     if len(X) < FEWEST:
-        raise refuse("data", f"have at least {FEWEST} samples with a label", len(X), "nothing can be estimated from fewer")
-    X, names = _complete(X, names, told)
-    X, names = _distinct(X, names, told)
-    mean, scale = X.mean(0), X.std(0)
+        raise _too_few(len(X))
+    X, names = _measurements(X, names, keep, told)
+    told += doubtful(X, names, keep)
+    X, labels, rows = _labelled(X, labels, told)
+    there = lambda row: place(int(rows[row]))
+    X, names = _complete(X, names, keep, told)
+    X, names = _distinct(X, names, keep, told)
+    label = _two_classes(labels, target) if classes else _measured(labels, target, told)
+    Z, mean, scale = standardised(X)
+    good = _not_the_label(Z, label.values, names, classes, keep, told)
+    X, Z, mean, scale = X[:, good], Z[:, good], mean[good], scale[good]
+    names = [name for name, kept in zip(names, good, strict=True) if kept]
+    for name in keep:
+        if name not in names:
+            raise refuse("keep", "name columns that hold numbers, vary and are not dropped", name, nearest(name, names))
+    outliers = "" if classes else label_outliers_told(labels.astype(float), label.values, there)
+    told += [outliers] * bool(outliers) + outliers_told(X, Z, names, there)
     if not standardise:
-        scale = np.ones_like(scale)
-    told.append(
-        "Every column was centred and divided by its standard deviation; the learning rates are for features treated so."
-        if standardise
-        else "Every column was centred, not rescaled; the learning rates are for features treated so."
-    )
-    X = (X - mean) / scale
-    if classes:
-        signs, label_names = _two_classes(labels, target)
-        positive = float(np.mean(signs > 0))
-        told.append(
-            f"{label_names[1]} is the positive class, {label_names[0]} the negative one; {positive:.1%} of the labels are positive."
-        )
-        return Data(X, signs, True, names, mean, scale, 0.0, 1.0, label_names, target, standardise, told)
-    values, label_mean, label_scale = _measured(labels, target)
-    told.append(
-        f"The label was centred at {label_mean:.4g} and divided by its standard deviation {label_scale:.4g}; rates do not depend on it."
-    )
-    return Data(X, values, False, names, mean, scale, label_mean, label_scale, (), target, standardise, told)
+        Z, scale = Z * _bearable(scale, names), np.ones_like(scale)
+    how = "divided by its standard deviation" if standardise else "not rescaled"
+    told.append(f"Every column was centred{' and' if standardise else ','} {how}; the learning rates are for features treated so.")
+    told.append(label.told)
+    return Data(Z, label.values, classes, names, mean, scale, label.mean, label.scale, label.names, target, standardise, told, outliers)
 
 
-def _numbers(X: Any, names: Sequence[str] | None, told: list[str]) -> tuple[Array, list[str]]:
+@dataclass(frozen=True)
+class _Label:
+    """Labels as training sees them, what was taken from them and by what they were divided, the classes, and a sentence on that."""
+
+    values: Array
+    mean: float
+    scale: float
+    names: tuple[str, ...]
+    told: str
+
+
+def _bearable(scale: Array, names: list[str]) -> Array:
+    """The columns' own scales, where squares of them can be held."""
+    worst = int(np.argmax(np.abs(np.log(scale))))
+    if not 1.0 / EXTREME < scale[worst] < EXTREME:
+        what = f"off, and {column_called(names[worst])} has {scale[worst]:.3g}"
+        raise refuse("standardise", "be on for columns of such scale", Words(what))
+    return scale
+
+
+@dataclass(frozen=True)
+class _Cleaning:
+    """What is needed to make numbers of a table."""
+
+    drop: tuple[str, ...]
+    decimal: str
+    missing: tuple[str, ...]
+    place: Callable[[int], str]
+
+
+def _places(X: Any) -> Callable[[int], str]:
+    """Where a row stands: in a line of the file, if it is known."""
+    if hasattr(X, "columns") and getattr(X.index, "name", None) == "line":
+        return lambda row: f"line {X.index[row]}"
+    return lambda row: f"row {row + 1}"
+
+
+def _numbers(X: Any, names: Sequence[str] | None, told: list[str], cleaning: _Cleaning) -> tuple[Array, list[str]]:
     """Features as floats, NaN where missing; infinite ones are refused."""
     if hasattr(X, "toarray"):
         X = X.toarray()
         told.append("The features came as a sparse matrix and were filled in.")
     if hasattr(X, "columns"):
-        X, names = _numeric_columns(X, told)
+        return _finite(*_numeric_columns(X, told, cleaning), cleaning.place)
     try:
         matrix = np.asarray(X, dtype=float)
     except (TypeError, ValueError):
@@ -216,124 +171,236 @@ def _numbers(X: Any, names: Sequence[str] | None, told: list[str]) -> tuple[Arra
         ) from None
     if matrix.ndim != 2 or 0 in matrix.shape:
         raise refuse("X", "be a matrix of samples by features", Words(f"an array of shape {matrix.shape}"))
-    names = [f"column {i}" for i in range(matrix.shape[1])] if names is None else [str(name) for name in names]
+    names = _dropped([f"column {i}" for i in range(matrix.shape[1])] if names is None else list(map(str, names)), cleaning.drop)
+    matrix = matrix[:, [name not in cleaning.drop for name in names]]
+    names = [name for name in names if name not in cleaning.drop]
+    for word in cleaning.missing:
+        if (mark := number(word, ".")) is not None:
+            matrix = np.where(matrix == mark[0], np.nan, matrix)
+    return _finite(matrix, names, cleaning.place)
+
+
+def _finite(matrix: Array, names: list[str], place: Callable[[int], str]) -> tuple[Array, list[str]]:
     infinite = np.isinf(matrix)
     if infinite.any():
         column = int(np.argmax(infinite.any(0)))
-        raise refuse("X", "be finite", Words(f"infinite in {infinite.sum()} places, the first column `{names[column]}`"),
+        places = counted(int(infinite.sum()), "place")
+        raise refuse("X", "be finite", Words(f"infinite in {places}, the first {column_called(names[column])} in "
+                                             f"{place(int(np.argmax(infinite[:, column])))}"),
                      "a logarithm of zero or a division by it? leave them empty to have them filled in")  # fmt: skip
     return matrix, names
 
 
-def _numeric_columns(table: Any, told: list[str]) -> tuple[Array, list[str]]:
-    """Columns of numbers, of truth values, and of numbers written as words; the others are left out by name."""
-    from importlib import import_module
+def _dropped(names: Sequence[str], drop: Sequence[str]) -> list[str]:
+    for name in drop:
+        if name not in names:
+            raise refuse("drop", "name columns", name, nearest(name, names))
+    if set(names) <= set(drop):
+        raise refuse("drop", "leave a column", Words(some(drop)))
+    return list(names)
 
-    pd: Any = import_module("pandas")
-    kept, left_out = {}, []
+
+def _numeric_columns(table: Any, told: list[str], cleaning: _Cleaning) -> tuple[Array, list[str]]:
+    """Columns of numbers, of truth values, of two words, and of numbers written as words; the others are left out by name."""
+    found: dict[str, Cells] = {}
+    _dropped([str(name) for name in table.columns], cleaning.drop)
     for i, name in enumerate(map(str, table.columns)):
-        column = table.iloc[:, i]
-        if pd.api.types.is_bool_dtype(column) or pd.api.types.is_numeric_dtype(column):
-            numbers = pd.to_numeric(column).astype(float)
-        elif pd.api.types.is_datetime64_any_dtype(column):
-            left_out.append(name)
-            continue
-        else:
-            numbers = pd.to_numeric(column, errors="coerce").astype(float)
-            if numbers.isna().sum() > column.isna().sum() + 0.02 * len(column):
-                left_out.append(name)
-                continue
-        kept[f"{name}.{i}" if name in kept else name] = numbers.to_numpy(dtype=float, na_value=np.nan)
-    if left_out:
-        told.append(f"{_columns(left_out)} not numbers and left out (encode words as numbers to use them).")
+        if name not in cleaning.drop:
+            found[f"{name}.{i}" if name in found else name] = cells(table.iloc[:, i], cleaning.decimal, cleaning.missing)
+    told += tell(found, cleaning.place)
+    kept = {name: one.values for name, one in found.items() if one.kind in ("numbers", "two")}
     if not kept:
-        raise refuse("data", "have columns of numbers", Words(f"columns of words: {_some(left_out)}"), "encode words as numbers first")
+        raise refuse("data", "have columns of numbers", Words(f"columns of words or dates, {some(found)}"), "encode words as numbers first")
     return np.column_stack(list(kept.values())), list(kept)
 
 
-def _complete(X: Array, names: list[str], told: list[str]) -> tuple[Array, list[str]]:
+def _labels(
+    y: Any, classes: bool, target: str, told: list[str], decimal: str, missing: tuple[str, ...], place: Callable[[int], str]
+) -> Array:
+    """Labels `(n,)`: numbers, NaN where missing, or classes of any kind, None where missing."""
+    labels: Any = y if hasattr(y, "shape") else np.asarray(y)
+    if len(labels.shape) == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0] if isinstance(labels, np.ndarray) else labels.iloc[:, 0]
+    if len(labels.shape) != 1:
+        raise refuse("y", "have one label per sample, shape (n,)", Words(f"an array of shape {tuple(labels.shape)}"))
+    if isinstance(labels, np.ndarray) and labels.dtype.kind in "biuf" and not missing:
+        return labels
+    import pandas as pd
+
+    column = pd.Series(labels)
+    if classes and pd.api.types.is_bool_dtype(column) and not column.isna().any():
+        return column.to_numpy()
+    if classes and pd.api.types.is_datetime64_any_dtype(column):
+        return column.to_numpy()
+    found = cells(column, decimal, missing)
+    numeric = found.kind == "numbers" and not found.strange
+    if not numeric and not classes:
+        where = f", first in {place(found.strange[0])}" if found.strange else ""
+        raise refuse(
+            target, "hold numbers for this loss", Words(f"words, {quoted(found.words)}{where}" if found.words else "dates"),
+            "--missing WORD counts a word as missing; --loss logistic takes two classes of any kind",
+        )  # fmt: skip
+    if found.kind in ("numbers", "two") and (said := markers_told(Counter({word: count for word, count in found.markers.items() if word}))):
+        told.append(f"In the label {said}")
+    if numeric:
+        return found.values
+    if found.kind == "two":
+        return np.array([None if np.isnan(value) else found.words[int(value)] for value in found.values], dtype=object)
+    return classes_of(column, missing)
+
+
+def _measurements(X: Array, names: list[str], keep: Sequence[str], told: list[str]) -> tuple[Array, list[str]]:
+    """Without columns that number or identify the samples: where a table is sorted by its label they tell it."""
+    numbering, identifying = ([name for name in found if name not in keep] for found in counting(X, names))
+    if len(numbering) + len(identifying) == len(names):  # a trend over them is all there is to learn
+        (numbering or identifying).pop()
+    for found, one, several in (
+        (numbering, "counts the rows", "count the rows"),
+        (identifying, "identifies the samples", "identify the samples"),
+    ):
+        if found:
+            told.append(f"{columns(found, one, several)} and {was(len(found))} left out ({keeping(found)}).")
+    good = [name not in numbering and name not in identifying for name in names]
+    return X[:, good], [name for name, kept in zip(names, good, strict=True) if kept]
+
+
+def _too_few(count: int) -> InputError:
+    return refuse("data", f"have at least {FEWEST} samples with a label", count, "nothing can be estimated from fewer")
+
+
+def _labelled(X: Array, labels: Array, told: list[str]) -> tuple[Array, Array, Array]:
+    """Samples that have a label and a feature, and their rows."""
+    given = ~_missing(labels)
+    if not given.all():
+        count = int((~given).sum())
+        have = "has" if count == 1 else "have"
+        told.append(f"{count} of {len(labels)} samples {have} no label and {was(count)} left out.")
+    empty = given & np.isnan(X).all(1)
+    if empty.any() and not empty[given].all():
+        count = int(empty.sum())
+        told.append(f"{counted(count, 'sample')} without any feature {was(count)} left out.")
+    rows = np.flatnonzero(given & (~empty | empty[given].all()))
+    if len(rows) < FEWEST:
+        raise _too_few(len(rows))
+    return X[rows], labels[rows], rows
+
+
+def _complete(X: Array, names: list[str], keep: Sequence[str], told: list[str]) -> tuple[Array, list[str]]:
     """Missing values become their column's mean; a column that mostly misses goes."""
     missing = np.isnan(X)
     if not missing.any():
         return X, names
-    poor = missing.mean(0) > MOST_MISSING
+    share = missing.mean(0)
+    poor = (share > MOST_MISSING) & np.array([name not in keep or part == 1.0 for name, part in zip(names, share, strict=True)])
     if poor.any():
         left_out = [name for name, bad in zip(names, poor, strict=True) if bad]
-        told.append(f"{_columns(left_out)} missing in more than half of the samples and left out.")
+        told.append(f"{columns(left_out)} missing in more than half of the samples and left out.")
         X, missing, names = X[:, ~poor], missing[:, ~poor], [name for name, bad in zip(names, poor, strict=True) if not bad]
         if not names:
             raise refuse("data", "have columns that are mostly there", Words("missing in more than half of the samples in every column"))
     if missing.any():
-        told.append(f"{missing.sum()} missing values ({missing.mean():.1%}) were replaced by their column's mean.")
+        count, rows = int(missing.sum()), int(missing.any(1).sum())
+        told.append(
+            f"{counted(count, 'missing value')} ({100 * missing.mean():.2g}% of all, in {rows} of {len(X)} samples) "
+            f"{was(count)} replaced by {'its' if count == 1 else 'their'} column's mean."
+        )
     return np.where(missing, np.nanmean(X, axis=0), X), names
 
 
-def _distinct(X: Array, names: list[str], told: list[str]) -> tuple[Array, list[str]]:
+def standardised(X: Array) -> tuple[Array, Array, Array]:
+    """Columns with mean zero and variance one, their means and standard deviations.
+
+    The first row is subtracted before the mean is taken, which keeps all digits of columns far from zero (times in milliseconds), and
+    powers of two before the squares, which would leave the range of numbers.
+    """
+    unit = 2.0 ** np.floor(np.log2(np.maximum(np.abs(X).max(0), 5e-324)))
+    first = X[0] / unit
+    moved = X / unit - first
+    middle = moved.mean(0)
+    moved -= middle
+    spread = np.sqrt(np.mean(moved**2, 0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return moved / spread, (first + middle) * unit, spread * unit
+
+
+def _varies(X: Array) -> Array:
+    """Whether values differ by more than rounding."""
+    low, high = X.min(0), X.max(0)
+    return high / 2 - low / 2 > CONSTANT / 2 * np.maximum(np.abs(low), np.abs(high))
+
+
+def _distinct(X: Array, names: list[str], keep: Sequence[str], told: list[str]) -> tuple[Array, list[str]]:
     """Without constant columns and copies, up to shift, scale and sign: a copy adds a feature that teaches nothing."""
-    spread = X.std(0)
-    varies = spread > 1e-9 * np.maximum(np.abs(X).max(0), 1e-300)
+    varies = _varies(X)
     if not varies.all():
-        told.append(f"{_columns([name for name, good in zip(names, varies, strict=True) if not good])} constant and left out.")
-    X, names, spread = X[:, varies], [name for name, good in zip(names, varies, strict=True) if good], spread[varies]
+        same = [name for name, good in zip(names, varies, strict=True) if not good]
+        value = f"{X[0, int(np.argmin(varies))]:.10g}" if len(same) == 1 else "the same"
+        told.append(f"{columns(same)} {value} in every sample and {was(len(same))} left out.")
+    X, names = X[:, varies], [name for name, good in zip(names, varies, strict=True) if good]
     if not names:
-        raise refuse("data", "have a column that varies", Words("constant in every column"))
-    scaled = (X - X.mean(0)) / spread
+        raise refuse("data", "have a column that varies", Words("the same in every sample in every column"))
     # Two random projections are the same for copies only; sign by the first of them.
-    probe = np.random.default_rng(0).standard_normal((2, len(X))) @ scaled / np.sqrt(len(X))
+    probe = np.random.default_rng(0).standard_normal((2, len(X))) @ standardised(X)[0] / np.sqrt(len(X))
     keys = np.round(probe * np.sign(probe[0]) * 1e7).astype(np.int64)
-    _, first = np.unique(keys, axis=1, return_index=True)
-    if len(first) < len(names):
-        kept = set(first.tolist())
-        told.append(f"{_columns([name for i, name in enumerate(names) if i not in kept])} copies of other columns and left out.")
-        first = np.sort(first)
-        X, names = X[:, first], [names[i] for i in first]
-    return X, names
+    _, first, group = np.unique(keys, axis=1, return_index=True, return_inverse=True)
+    original = first[group.ravel()]
+    copies = [i for i in range(len(names)) if original[i] != i and names[i] not in keep]
+    if copies:
+        left_out = [names[i] for i in copies]
+        what = "copies of other columns" if len(copies) > 1 else f"a copy of {column_called(names[original[copies[0]]])}"
+        told.append(f"{columns(left_out)} {what}, but for shift and scale, and {was(len(copies))} left out.")
+    kept = [i for i in range(len(names)) if i not in set(copies)]
+    return X[:, kept], [names[i] for i in kept]
 
 
-def _two_classes(labels: Array, target: str) -> tuple[Array, tuple[str, str]]:
+def _not_the_label(Z: Array, y: Array, names: list[str], classes: bool, keep: Sequence[str], told: list[str]) -> Array:
+    """Which columns `(d,)` are not the label itself; those that nearly tell it are named."""
+    copies, nearly = telling(Z, y - y.mean(), names, classes)
+    copies = [name for name in copies if name not in keep]
+    if len(copies) == len(names):
+        raise refuse("data", "have features that are not the label itself", Words(f"copies of it: {some(copies)}"), keeping(copies))
+    if copies:
+        what = "copies" if len(copies) > 1 else "a copy"
+        told.append(f"{columns(copies)} {what} of the label, but for shift and scale, and {was(len(copies))} left out ({keeping(copies)}).")
+    told += nearly
+    return np.array([name not in copies for name in names])
+
+
+def _two_classes(labels: Array, target: str) -> _Label:
     found = sorted(set(labels.tolist()), key=lambda x: (str(type(x)), x))
+    shown = [f"{x:.10g}" if isinstance(x, float) else str(x) for x in found]
     if len(found) == 1:
-        raise refuse(target, "have two classes", Words(f"{found[0]!r} in every sample"), "a classifier needs examples of both")
+        raise refuse(target, "have two classes", Words(f"{shown[0]} in every sample"), "a classifier needs examples of both")
     if len(found) > 2:
-        raise refuse(target, "have two classes", Words(f"{len(found)} different values, {_some(found)}"),
+        raise refuse(target, "have two classes", Words(f"{len(found)} different values, {some(shown)}"),
                      "make a column that says whether a sample is in one of them, or use --loss squared for numbers")  # fmt: skip
     signs = np.where(labels == found[1], 1.0, -1.0)
     fewest = int(min((signs > 0).sum(), (signs < 0).sum()))
     if fewest < 5:
         raise refuse(target, "have at least 5 samples of each class", fewest, "nothing can be estimated from fewer")
-    return signs, (str(found[0]), str(found[1]))
+    told = f"{shown[1]} is the positive class, {shown[0]} the negative one; {np.mean(signs > 0):.1%} of the labels are positive."
+    return _Label(signs, 0.0, 1.0, tuple(shown), told)
 
 
-def _measured(labels: Array, target: str) -> tuple[Array, float, float]:
-    try:
-        values = labels.astype(float)
-    except (TypeError, ValueError):
-        raise refuse(
-            target,
-            "hold numbers for this loss",
-            Words(f"{_some(sorted({str(x) for x in labels.tolist()}))}"),
-            "--loss logistic takes two classes of any kind",
-        ) from None
+def _measured(labels: Array, target: str, told: list[str]) -> _Label:
+    """Labels with mean zero and variance one, in other units where squares would not fit."""
+    values = labels.astype(float)
     if not np.isfinite(values).all():
-        raise refuse(target, "be finite", Words("infinite in some samples"))
-    mean, scale = float(values.mean()), float(values.std())
-    if not scale > 1e-12 * max(abs(mean), 1e-300):
+        raise refuse(target, "be finite", Words(f"infinite in {counted(int((~np.isfinite(values)).sum()), 'sample')}"))
+    if not _varies(values[:, None])[0]:
         raise refuse(target, "vary", Words(f"{values[0]:g} in every sample"), "there is nothing to learn")
-    return (values - mean) / scale, mean, scale
+    Z, mean, scale = (part[..., 0] for part in standardised(values[:, None]))
+    if not 1.0 / EXTREME < scale < EXTREME:
+        unit = 10.0 ** float(np.clip(np.round(np.log10(scale)), -307, 308))
+        told.append(f"The label is taken in units of {unit:.0e}, since squares of such numbers do not fit; risks are in its square.")
+        mean, scale = mean / unit, scale / unit
+    said = f"The label was centred at {mean:.4g} and divided by its standard deviation {scale:.4g}; rates do not depend on it."
+    return _Label(Z, float(mean), float(scale), (), said)
 
 
 def _missing(labels: Array) -> Array:
-    if labels.dtype.kind in "fc":
+    if labels.dtype.kind in "fcmM":
         return np.isnan(labels)
     if labels.dtype.kind in "biuUS":
         return np.zeros(len(labels), bool)
-    return np.array([x is None or x != x or str(x) in ("", "<NA>", "nan") for x in labels.tolist()])
-
-
-def _columns(names: Sequence[str]) -> str:
-    return f"Column {names[0]} is" if len(names) == 1 else f"{len(names)} columns ({_some(names)}) are"
-
-
-def _some(names: Any) -> str:
-    names = [str(name) for name in names]
-    return ", ".join(names[:4]) + (f", ... ({len(names)} in all)" if len(names) > 4 else "")
+    return np.array([x is None or x != x for x in labels.tolist()])

@@ -11,6 +11,7 @@ import numpy as np
 from ..show.page import render
 from ..show.page import write as keep
 from ..version import __version__
+from .words import counted
 
 if TYPE_CHECKING:
     from .api import Recommendation
@@ -26,8 +27,7 @@ def headline(r: Recommendation) -> str:
     """The advice in one sentence."""
     a = r.advice
     decay = f", weight decay {short(a.weight_decay)}" if a.weight_decay else ", no weight decay"
-    epochs = f"{a.epochs} epoch{'s' if a.epochs > 1 else ''}"
-    return f"Learning rate {short(r.learning_rate)} with batches of {a.batch_size}{decay}, stopped after {epochs}."
+    return f"Learning rate {short(r.learning_rate)} with batches of {a.batch_size}{decay}, stopped after {counted(a.epochs, 'epoch')}."
 
 
 def sentences(r: Recommendation) -> list[str]:
@@ -71,7 +71,7 @@ def sentences(r: Recommendation) -> list[str]:
         value, error = r.scale * float(r.limit.test[at]), r.scale * float(r.limit.test_se[at])
         off = float(e["test"][at]) / value - 1.0
         out.append(
-            f"In the limit of many samples and features the test risk after {at} epoch{'s' if at > 1 else ''} is {value:.4g}, with a "
+            f"In the limit of many samples and features the test risk after {counted(at, 'epoch')} is {value:.4g}, with a "
             f"standard error of {error:.2g}; what is expected at this size is {off:+.1%} off it."
         )
     return [*out, *([r.verification.sentence] if r.verification else [])]
@@ -83,7 +83,7 @@ def data_lines(r: Recommendation) -> list[str]:
         "of the label's variance is linear in the features" if r.loss == "squared" else "of the labels' variance is linear in the features"
     )
     return [
-        f"{r.n} samples, {r.d} features: n/d = {r.n / r.d:.3g}.",
+        f"{r.n} samples, {counted(r.d, 'feature')}: n/d = {r.n / r.d:.3g}.",
         *r.told,
         f"Estimated: {e.linear_share:.1%} {share}; covariance eigenvalues from {short(e.eigenvalues.min())} to "
         f"{short(e.eigenvalues.max())} times their mean.",

@@ -14,6 +14,7 @@ import numpy as np
 
 from .data import Data
 from .estimate import STRONGEST, Estimate, share_at
+from .words import counted, is_
 
 Grade = Literal["good", "care", "bad"]
 Array = np.ndarray
@@ -93,11 +94,15 @@ def _check(name: str, value: float, good: float, care: float, text: str) -> Chec
 
 
 def _features(d: int) -> Check:
-    return _check("features", d, 200, 40, f"There are {d} features; the theory is for some hundred and more.")
+    return _check("features", d, 200, 40, f"There {is_(d)} {counted(d, 'feature')}; the theory is for some hundred and more.")
 
 
 def _ratio(ratio: float) -> Check:
-    name, text = "samples per feature", f"There are {ratio:.3g} samples per feature; predictions were tested from 0.3 to 20."
+    shown = f"{ratio:.3g}"
+    name, text = (
+        "samples per feature",
+        f"There {is_(shown)} {counted(shown, 'sample')} per feature; predictions were tested from 0.3 to 20.",
+    )
     low, high = _check(name, ratio, 0.3, 0.1, text), _check(name, ratio, 20.0, 100.0, text)
     return low if low.grade != "good" else high
 
@@ -105,7 +110,11 @@ def _ratio(ratio: float) -> Check:
 def _directions(d: int, e: Estimate) -> Check:
     value = d / float(e.weights @ e.eigenvalues**2)
     return _check(
-        "directions that matter", value, 25, 6, f"The variance is spread over about {value:.0f} directions; averages need a few dozen."
+        "directions that matter",
+        value,
+        25,
+        6,
+        f"The variance is spread over about {counted(f'{value:.0f}', 'direction')}; averages need a few dozen.",
     )
 
 

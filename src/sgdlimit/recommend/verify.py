@@ -9,6 +9,7 @@ import numpy as np
 from . import train
 from .advise import Advice
 from .train import Trained
+from .words import counted
 
 Array = np.ndarray
 
@@ -33,7 +34,7 @@ class Verification:
     @property
     def sentence(self) -> str:
         test, train_ = self.deviation["test"], self.deviation["train"]
-        runs = f"{len(self.trained.test)} times ({self.trained.backend}, batches of {self.batch_size})"
+        runs = f"{counted(len(self.trained.test), 'time')} ({self.trained.backend}, batches of {self.batch_size})"
         what = f"Trained {runs}, measured on {self.held_out} samples held out"
         if not np.isfinite(self.trained.test).all():
             return f"{what}: training diverged."
