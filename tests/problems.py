@@ -13,7 +13,7 @@ from scipy import special
 
 import sgdlimit as sl
 from sgdlimit import models
-from sgdlimit.theory.closed import linear as closed_forms
+from sgdlimit.theory import closed_forms
 
 REFERENCE = Path(__file__).parent / "data" / "reference"
 CURVES = ("self_overlap", "overlap", "train_risk", "test_risk")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from problems import CURVES, reference
-from sgdlimit.theory.closed import linear as cf
+from sgdlimit.theory import closed_forms as cf
 
 # sample_ratio, step, ridge, noise, start variance, teacher variance, start overlap
 SETTINGS = [

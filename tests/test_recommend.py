@@ -20,7 +20,7 @@ from sgdlimit.recommend.predict import Setting
 from sgdlimit.recommend.report import program
 from sgdlimit.recommend.train import descend, losses, train
 from sgdlimit.recommend.verify import verify
-from sgdlimit.theory.closed.linear import linear_descent, linear_model
+from sgdlimit.theory.closed_forms import linear_descent, linear_model
 
 
 def draw(n: int, d: int, values: np.ndarray, noise: float, seed: int, fresh: int = 0):

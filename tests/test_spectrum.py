@@ -10,8 +10,7 @@ from scipy.integrate import solve_ivp
 import sgdlimit as sl
 from problems import CURVES, linear, tanh_regression
 from sgdlimit.settings import config
-from sgdlimit.theory.closed import linear as closed_forms
-from sgdlimit.theory.closed import linear_spectrum as closed_spectral
+from sgdlimit.theory import closed_forms
 
 THREE = sl.Spectrum([3.0, 0.8, 0.32], weights=[0.2, 0.3, 0.5], teacher=[1.0, 2.0, 4.0])
 POWER = sl.Spectrum.power_law(0.9, 0.4, n_features=200, size=12)
@@ -25,7 +24,7 @@ def with_spectrum(problem, spectrum):
 
 def exact(spectrum, step, times=TIMES):
     teacher = np.ones(len(spectrum)) if spectrum.teacher is None else spectrum.teacher
-    return closed_spectral.linear_spectrum(
+    return closed_forms.linear_spectrum(
         LINEAR["sample_ratio"], step, LINEAR["ridge"], LINEAR["noise_variance"], LINEAR["start_variance"],
         spectrum.eigenvalues, spectrum.weights, teacher, times, LINEAR["start_overlap"],
     )  # fmt: skip
@@ -98,7 +97,7 @@ def test_the_population_is_found_from_its_sample(spectrum, rows):
 def test_known_curves_of_one_eigenvalue_are_the_isotropic_ones():
     # 2e-6 is what the Volterra equation's grid leaves; the flow is exact.
     for step, tolerance in ((0.0, 1e-11), (0.8, 2e-6)):
-        one = closed_spectral.linear_spectrum(0.7, step, 0.1, 0.25, 0.5, [1.0], [1.0], [1.3], TIMES, 0.2)
+        one = closed_forms.linear_spectrum(0.7, step, 0.1, 0.25, 0.5, [1.0], [1.0], [1.3], TIMES, 0.2)
         known = closed_forms.linear_model(0.7, step, 0.1, 0.25, 0.5, 1.3, TIMES, 0.2)
         for name in CURVES:
             np.testing.assert_allclose(one[name], known[name], atol=tolerance)
@@ -129,7 +128,7 @@ def test_known_curves_are_those_of_large_random_matrices(spectrum):
             row.append((q, np.mean(np.diag(H) * values * teacher), residual / 2))
         rows.append(row)
     mean, error = np.mean(rows, 0), np.std(rows, 0, ddof=1) / np.sqrt(6)
-    known = closed_spectral.linear_spectrum(
+    known = closed_forms.linear_spectrum(
         delta, 0.0, ridge, s2, v0, *np.array([values, np.full(d, 1 / d), teacher]), times, m0
     )  # fmt: skip
     for i, name in enumerate(CURVES[:3]):

@@ -260,6 +260,45 @@ def average(functions: Functions, r: Array, chi: Array, draws: Draws, kicks: Arr
     )
 
 
+def settle(paths: Paths, arrival: Arrival, node, first) -> Paths:
+    """Paths at the next node after the last pass over the cell."""
+    here = node - first
+
+    def share(deposit, early, late):
+        early = early + lax.dynamic_index_in_dim(deposit, here, 0, False)
+        deposit = lax.dynamic_update_index_in_dim(deposit, early, here, 0)
+        return lax.dynamic_update_index_in_dim(deposit, late, here + 1, 0)
+
+    return Paths(
+        w=arrival.w,
+        kicks=lax.dynamic_update_index_in_dim(paths.kicks, arrival.early + arrival.late, node, 0),
+        deposit=share(paths.deposit, arrival.early, arrival.late),
+        memory=arrival.memory,
+        tangent_deposit=share(paths.tangent_deposit, arrival.tangent_early, arrival.tangent_late),
+        tangent_memory=arrival.tangent_memory,
+        apart=arrival.apart,
+    )
+
+
+def look(paths: Paths, back: Array, reach: int) -> Paths:
+    """Remember `reach` nodes, without the first `back` of those so far."""
+
+    def shift(array, axis, size):
+        array = jnp.pad(array, [(0, max(size - n, 0) if i == axis else 0) for i, n in enumerate(array.shape)])
+        late = jnp.arange(array.shape[axis]) < array.shape[axis] - back
+        kept = jnp.where(late.reshape(-1, *[1] * (array.ndim - 1 - axis)), jnp.roll(array, -back, axis), 0.0)
+        return lax.slice_in_dim(kept, 0, size, axis=axis)
+
+    padded = -(-reach // BLOCK) * BLOCK
+    apart = shift(paths.apart, 0, reach)
+    return paths._replace(
+        apart=jnp.where(apart == 0.0, 1.0, apart),  # of directions yet to start, which move nothing
+        deposit=shift(paths.deposit, 0, padded),
+        tangent_deposit=shift(shift(paths.tangent_deposit, 0, padded), 2, reach),
+        tangent_memory=shift(paths.tangent_memory, 1, reach),
+    )
+
+
 class SampleProgram:
     """The compiled work on paths for one loss and drive; every array has a leading axis of replicates."""
 
@@ -303,43 +342,6 @@ class SampleProgram:
                 return after, None, arrival
             moments = jnp.einsum("ip,cjp->cij", kick, paths.kicks).at[node].set(jnp.einsum("ip,jp->ij", kick, kick))
             return after, moments / kick.shape[-1], arrival
-
-        def settle(paths: Paths, arrival: Arrival, node, first) -> Paths:
-            """Paths at the next node after the last pass over the cell."""
-            here = node - first
-
-            def share(deposit, early, late):
-                early = early + lax.dynamic_index_in_dim(deposit, here, 0, False)
-                deposit = lax.dynamic_update_index_in_dim(deposit, early, here, 0)
-                return lax.dynamic_update_index_in_dim(deposit, late, here + 1, 0)
-
-            return Paths(
-                w=arrival.w,
-                kicks=lax.dynamic_update_index_in_dim(paths.kicks, arrival.early + arrival.late, node, 0),
-                deposit=share(paths.deposit, arrival.early, arrival.late),
-                memory=arrival.memory,
-                tangent_deposit=share(paths.tangent_deposit, arrival.tangent_early, arrival.tangent_late),
-                tangent_memory=arrival.tangent_memory,
-                apart=arrival.apart,
-            )
-
-        def look(paths: Paths, back: Array, reach: int) -> Paths:
-            """Remember `reach` nodes, without the first `back` of those so far."""
-
-            def shift(array, axis, size):
-                array = jnp.pad(array, [(0, max(size - n, 0) if i == axis else 0) for i, n in enumerate(array.shape)])
-                late = jnp.arange(array.shape[axis]) < array.shape[axis] - back
-                kept = jnp.where(late.reshape(-1, *[1] * (array.ndim - 1 - axis)), jnp.roll(array, -back, axis), 0.0)
-                return lax.slice_in_dim(kept, 0, size, axis=axis)
-
-            padded = -(-reach // BLOCK) * BLOCK
-            apart = shift(paths.apart, 0, reach)
-            return paths._replace(
-                apart=jnp.where(apart == 0.0, 1.0, apart),  # of directions yet to start, which move nothing
-                deposit=shift(paths.deposit, 0, padded),
-                tangent_deposit=shift(shift(paths.tangent_deposit, 0, padded), 2, reach),
-                tangent_memory=shift(paths.tangent_memory, 1, reach),
-            )
 
         self.again = lambda paths, arrival: paths
         self.resume = lambda paths, draws, arrived, node, span, before: before
