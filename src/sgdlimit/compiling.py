@@ -100,7 +100,7 @@ def _arguments() -> tuple[np.ndarray, ...]:
 
 def _small(matrices: Any, number: Any, normals: Any, items: Any) -> tuple[Any, Any]:
     """Both faults known: products with a constant matrix, and a product less a sum of products along another axis, as what is left of
-    a variance after a regression (`theory.events.average`)."""
+    a variance after a regression (`theory.samples.events.average`)."""
     product = lambda a, b, axis: jax.lax.dot_general(a, b, (((2,), (axis,)), ((0,), (0,))))  # traced faster than einsum
     constant = (product(matrices, jnp.full_like(matrices, number), 1) * matrices).sum(-1)
     return constant, product(normals, normals, 2)[..., None] - (items[:, :, None] * items[:, None]).sum(3)

@@ -19,7 +19,7 @@ import numpy as np
 from .errors import InputError, refuse
 from .results import Simulation, Solution
 from .results.laws import DRAWN, chosen_times, drawn, signs
-from .results.panels import Panel, caption, draw, panels
+from .results.panels import Pairs, Panel, caption, draw, panels
 from .show.densities import density, edges, histogram
 from .show.looks import COLOURS, DASHES
 from .show.paper import legend_above, save, style
@@ -30,10 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Panel", "caption", "curves", "draw", "margins", "panels", "save", "two_time", "weights"]
 
-Results = Mapping[str, tuple[Solution | None, Simulation | None]]
 
-
-def curves(results: Results, title: str | None = None) -> Figure:
+def curves(results: Pairs, title: str | None = None) -> Figure:
     """One panel per observable, one legend above all.
 
     Arguments:

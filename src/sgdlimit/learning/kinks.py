@@ -1,7 +1,7 @@
 """Does the gradient of a loss jump? (hinge, absolute value, relu)
 
 JAX differentiates such a loss without complaint, but its second derivative misses what sits at the jump, and the limit
-equations need all of it: `theory.differences` has what stands in its place. Which losses need that is found here. Lines are laid
+equations need all of it: `theory.samples.differences` has what stands in its place. Which losses need that is found here. Lines are laid
 through the space of pre-activations and cut into intervals, and every interval is halved again and again towards where
 `grad(b) - grad(a)` is least explained by the second derivative times `b - a`. For a continuous gradient, however steep, what is
 left of that difference vanishes with the interval; a jump stays.

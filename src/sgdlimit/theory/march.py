@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -17,12 +17,44 @@ import numpy as np
 from .averages import Averages
 from .gaussian import psd_factor
 from .optimiser import Optimiser, Plain
-from .samples.events import EventProgram
-from .samples.sample import REACH, Cell, SampleProgram
+from .samples.sample import REACH, Cell
 from .weights.coordinates import Coordinates
 from .weights.noise import noise_row
 
 PLAIN = Plain()
+
+
+class Program(Protocol):
+    """What the march asks of the compiled work on samples; every array has a leading axis of replicates. What a sample carries along
+    (`paths`) and its draws are the program's own."""
+
+    def reach(self, directions: int) -> int:
+        """How many nodes are remembered at first, where there are so many directions."""
+        ...
+
+    def begin(self, draws: Any, rho_root: np.ndarray, normals: np.ndarray, directions: np.ndarray) -> tuple[Any, Any, Any]:
+        """Labels, samples and averages at time zero."""
+        ...
+
+    def cross(self, paths: Any, draws: Any, cell: Cell, node: int, span: Any, step: float) -> tuple[Any, Any, Any]:
+        """Averages at the next node, second moments of the cell's kicks where they are estimated by themselves, and the samples there."""
+        ...
+
+    def again(self, paths: Any, arrival: Any) -> Any:
+        """Samples from which the cell is crossed once more, after `cross` has given `arrival`."""
+        ...
+
+    def settle(self, paths: Any, arrival: Any, node: int, first: int) -> Any:
+        """Samples at the next node after the last pass over the cell."""
+        ...
+
+    def resume(self, paths: Any, draws: Any, arrived: np.ndarray, node: int, span: Any, before: Averages) -> Averages:
+        """Averages on the other side of a node, where they may differ: at the end of an epoch."""
+        ...
+
+    def look(self, paths: Any, back: int, reach: int) -> Any:
+        """Remember `reach` nodes, without the first `back` of those so far."""
+        ...
 
 
 @dataclass
@@ -89,7 +121,7 @@ def _spread_out(piece: np.ndarray, first: int, size: int) -> np.ndarray:
 
 
 def march(
-    program: SampleProgram | EventProgram,
+    program: Program,
     coordinates: Coordinates,
     draws: Any,
     spans: list,

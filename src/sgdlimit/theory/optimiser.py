@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ..learning.dynamics import Dynamics
 from .averages import Averages
 
 
@@ -33,3 +34,8 @@ class Plain:
 
     def noise(self, node: int, row: np.ndarray) -> np.ndarray:
         return row
+
+
+def optimiser_of(dynamics: Dynamics) -> Optimiser:
+    """The optimiser of a dynamics, with the state it has at the start of a march."""
+    return Plain()

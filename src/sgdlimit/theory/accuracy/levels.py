@@ -14,6 +14,7 @@ from scipy.interpolate import make_interp_spline
 from ...checks import root
 from ...learning.dynamics import step_at
 from ..march import Marched, Seen, march
+from ..optimiser import optimiser_of
 from ..samples.engines import Engine
 from ..weights.coordinates import Coordinates, RidgeCoordinates
 from ..weights.particles import lay_particles
@@ -78,6 +79,7 @@ def run_levels(
             largest_size(problem),
             smooth=not len(engine.ends),
             watch=watch,
+            optimiser=optimiser_of(engine.dynamics),
             look=look,
         )
         return _read(got, rho_root)

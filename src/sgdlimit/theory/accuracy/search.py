@@ -153,7 +153,7 @@ class Search:
         def group(indices: range) -> list[list[Level]]:
             seeds = [np.random.SeedSequence(self.seed, spawn_key=(stage, index)) for index in indices]
             drawn = [draw_all(engine, cells, plan.paths, seed) for seed in seeds]
-            looks = [lambda seen: None for _ in COARSENINGS]
+            looks: list[Callable[[Seen], None]] = [lambda seen: None for _ in COARSENINGS]
             if indices.start == done:  # once for every program that is compiled
                 looks[0] = self._look(engine, drawn, nodes, stage)
             resolutions = [

@@ -1,6 +1,6 @@
 """The linear model on anisotropic data: curves from random-matrix theory, without the equations of a sample or of a coordinate.
 
-As for isotropic data (`closed_forms`) the flow is `theta_t = e(A) xi + h(A) theta* + f(A) X^T z / delta` with `A = X^T X / delta`,
+As for isotropic data (`linear`) the flow is `theta_t = e(A) xi + h(A) theta* + f(A) X^T z / delta` with `A = X^T X / delta`,
 `e = exp(-(a + lam) t)`, `f = (1 - e)/(a + lam)`, `h = start_overlap e + f a`, and the curves are traces with the covariance
 `Lambda` and the teacher's `T`, diagonal in the same basis. All are integrals over a contour around the eigenvalues of `A`, of the resolvent
 `Q(z) = (A - z)^-1`, whose limits are (Silverstein; Hachem, Loubaton and Najim, arXiv math/0507172; Couillet and Liao, *Random Matrix
@@ -58,7 +58,7 @@ def linear_spectrum(
     """Curves of the linear model under SGD and SME (the same), or gradient flow for `step = 0`.
 
     Arguments:
-        sample_ratio, step, ridge, noise_variance, start_variance, start_overlap: as in `closed_forms.linear_model`; the step is constant.
+        sample_ratio, step, ridge, noise_variance, start_variance, start_overlap: as in `linear.linear_model`; the step is constant.
         eigenvalues, weights: `(m,)` of the feature covariance, of mean one.
         teacher: `(m,)`, `E[theta*^2]` at each eigenvalue.
         times: `(T,)`, not negative.

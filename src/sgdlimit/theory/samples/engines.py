@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property, lru_cache
-from typing import Any, TypeGuard
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 from scipy import stats
@@ -32,6 +32,59 @@ FEW = 256  # jumps of a path
 LEAST_SHARED = 64  # that there is room for where shapes are few, see `shapes.few`
 
 
+class Engine(Protocol):
+    """How samples of one problem are driven up to a horizon: all that the rest of the theory asks of it. A new way to drive them is one
+    such class, and a line of `engine_of` and `choose`.
+
+    Attributes:
+        name: that `solve(method=...)` and diagnostics use.
+        program: the compiled work on samples, see `march.Program`.
+        natural: whether the noise's covariance is best estimated from the kicks themselves.
+        ends: of epochs, where curves have kinks; none elsewhere.
+        pilot: paths of a replicate of the first estimate.
+        jumps: mean and variance of a path's number of jumps.
+    """
+
+    @property
+    def problem(self) -> Problem: ...
+    @property
+    def dynamics(self) -> Dynamics: ...
+    @property
+    def horizon(self) -> float: ...
+    @property
+    def program(self) -> Any: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def natural(self) -> bool: ...
+    @property
+    def ends(self) -> np.ndarray: ...
+    @property
+    def pilot(self) -> int: ...
+    @property
+    def jumps(self) -> tuple[float, float]: ...
+
+    def nodes(self, cells: int) -> np.ndarray:
+        """The grid of about so many cells; every second and every fourth node is one for half and a quarter of them."""
+        ...
+
+    def capacity(self, cells: int) -> int:
+        """How many cells there is room for on a grid of so many."""
+        ...
+
+    def path_bytes(self, cells: int) -> int:
+        """Memory of one path with all that belongs to it."""
+        ...
+
+    def draw(self, cells: int, paths: int, seed: np.random.SeedSequence) -> Any:
+        """One replicate's random numbers; they do not depend on the grid."""
+        ...
+
+    def lay_out(self, drawn: list[Any], nodes: np.ndarray, cells: int) -> tuple[Any, list]:
+        """Draws of all replicates on a grid, and for each of its cells what the program needs to find its events."""
+        ...
+
+
 class EventEngine:
     """From jump to jump; see `events`."""
 
@@ -46,17 +99,14 @@ class EventEngine:
         self.program = _event_program(problem.loss, problem.label, problem.kinks)
 
     def nodes(self, cells: int) -> np.ndarray:
-        """The grid of about so many cells; every second and every fourth node is one for half and a quarter of them."""
         return spaced(self.horizon, cells)
 
     @property
     def jumps(self) -> tuple[float, float]:
-        """Mean and variance of a path's number of jumps."""
         mean = float(jump_intensity(self.problem, self.dynamics, self.horizon)[1][-1])
         return mean, mean
 
     def capacity(self, cells: int) -> int:
-        """How many cells there is room for on a grid of so many."""
         return cells
 
     def path_bytes(self, cells: int) -> int:
@@ -70,11 +120,9 @@ class EventEngine:
         return 96 if self.problem.kinks else 64
 
     def draw(self, cells: int, paths: int, seed: np.random.SeedSequence) -> History:
-        """One replicate's random numbers; they do not depend on the grid."""
         return draw_histories(self.problem, self.dynamics, self.horizon, paths, seed)
 
     def lay_out(self, drawn: list[History], nodes: np.ndarray, cells: int) -> tuple[Any, list]:
-        """Draws of all replicates on a grid, and for each of its cells what the program needs to find its events."""
         return lay_out_histories(self.problem, self.dynamics, drawn, nodes, cells)
 
 
@@ -133,7 +181,6 @@ class PathEngine:
 
     @property
     def jumps(self) -> tuple[float, float]:
-        """Mean and variance of a path's number of jumps."""
         if not isinstance(self.dynamics, SGD):
             return 0.0, 0.0
         mean = float(jump_intensity(self.problem, self.dynamics, self.horizon)[1][-1])
@@ -175,7 +222,6 @@ class PathEngine:
         return roomy(max(most, 4), 1 if most <= FEW else 4) if patient() else room(most, LEAST_SHARED, 8)
 
 
-Engine = EventEngine | PathEngine
 ENGINES: dict[str, type[EventEngine] | type[PathEngine]] = {"events": EventEngine, "paths": PathEngine}
 
 
