@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,36 @@ class Real(Experiment):
 
     n_features: int
     repeats: Repeats
+
+
+@dataclass(frozen=True)
+class Family:
+    """How a family and what it approaches are spoken of: `of` says where one member is, `zero` where the goal is."""
+
+    goal: str
+    parameter: str  # in tables
+    symbol: str  # of an axis
+    zero: str
+    in_units: str  # of which the exponent is one, where that is not plain
+    of: Callable[[float], str]
+    label: Callable[[float], str]
+
+    def judge(self, numbers: Numbers) -> Verdict:
+        far = max(member["parameter"] for member in numbers["members"])
+        return judged(
+            numbers,
+            lambda widest, largest, exponents: (
+                f"at {self.zero} no distance from {self.goal} is left in any curve (errors of that statement at most {widest}), while at"
+                f" {self.of(far)} the test risks are up to {largest:.0f} se apart; the distance falls with exponent {exponents}"
+                f"{self.in_units} (1 is claimed)."
+            ),
+        )
+
+    def draw(self, numbers: Numbers) -> Any:
+        return drawn(numbers, self.symbol, self.goal, self.label)
+
+    def table(self, numbers: Numbers) -> list[list[str]]:
+        return table(numbers, self.parameter)
 
 
 def follow(e: Real, goal: tuple[Problem, Dynamics], members: Sequence[tuple[float, Problem, Dynamics]], tell: Progress) -> Numbers:

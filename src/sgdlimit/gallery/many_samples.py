@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
 import sgdlimit as sl
 
 from . import approach
-from .claims import Claim, Numbers, Progress, Verdict
+from .claims import Claim, Numbers, Progress
 from .measure import OneProblem, Positive
 
 
@@ -29,21 +29,15 @@ def measure(settings: Settings, tell: Progress) -> Numbers:
     return approach.follow(e, (problem, sl.OnlineSGD(e.step)), members, tell)
 
 
-def judge(numbers: Numbers) -> Verdict:
-    ratio = 1.0 / max(member["parameter"] for member in numbers["members"])
-    return approach.judged(
-        numbers,
-        lambda widest, largest, exponents: (
-            f"at infinite n/d no distance from online SGD is left in any curve (errors of that statement at most {widest}), while at n/d ="
-            f" {ratio:.3g} the test risks are up to {largest:.0f} se apart; the distance falls with exponent {exponents} in d/n (1 is"
-            " claimed)."
-        ),
-    )
-
-
-def draw(numbers: Numbers) -> Any:
-    return approach.drawn(numbers, "features per sample $d/n$", "online SGD", lambda x: f"SGD, $n/d = {1 / x:.3g}$")
-
+FAMILY = approach.Family(
+    goal="online SGD",
+    parameter="d/n",
+    symbol="features per sample $d/n$",
+    zero="infinite n/d",
+    in_units=" in d/n",
+    of=lambda x: f"n/d = {1 / x:.3g}",
+    label=lambda x: f"SGD, $n/d = {1 / x:.3g}$",
+)
 
 CLAIM = Claim(
     name="many-samples",
@@ -53,9 +47,9 @@ CLAIM = Claim(
     source="Fan and Wang, arXiv 2601.21093; online SGD: Saad and Solla, Phys. Rev. E 52, 4225.",
     settings=Settings,
     measure=measure,
-    judge=judge,
-    draw=draw,
-    table=lambda numbers: approach.table(numbers, "d/n"),
+    judge=FAMILY.judge,
+    draw=FAMILY.draw,
+    table=FAMILY.table,
     caption="Left: test risk, theory (lines) and real runs (points). Right: distance of SGD's limit from that of online SGD at the last"
     " time, relative to the latter, with fits c0 + c1 x + c2 x², x = d/n. Bars and bands: ±2 standard errors.",
 )

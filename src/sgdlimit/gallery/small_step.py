@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
 import sgdlimit as sl
 
 from . import approach
-from .claims import Claim, Numbers, Progress, Verdict
+from .claims import Claim, Numbers, Progress
 from .measure import OneProblem, Positive
 
 
@@ -26,20 +26,15 @@ def measure(settings: Settings, tell: Progress) -> Numbers:
     return approach.follow(e, (problem, sl.GradientFlow()), [(step, problem, sl.SGD(step)) for step in e.steps], tell)
 
 
-def judge(numbers: Numbers) -> Verdict:
-    steps = [member["parameter"] for member in numbers["members"]]
-    return approach.judged(
-        numbers,
-        lambda widest, largest, exponents: (
-            f"at step zero no distance from gradient flow is left in any curve (errors of that statement at most {widest}), while at step"
-            f" {max(steps):g} the test risks are up to {largest:.0f} se apart; the distance falls with exponent {exponents} (1 is claimed)."
-        ),
-    )
-
-
-def draw(numbers: Numbers) -> Any:
-    return approach.drawn(numbers, r"step $\eta$", "gradient flow", lambda step: rf"SGD, $\eta = {step:g}$")
-
+FAMILY = approach.Family(
+    goal="gradient flow",
+    parameter="η",
+    symbol=r"step $\eta$",
+    zero="step zero",
+    in_units="",
+    of=lambda step: f"step {step:g}",
+    label=lambda step: rf"SGD, $\eta = {step:g}$",
+)
 
 CLAIM = Claim(
     name="small-step",
@@ -49,9 +44,9 @@ CLAIM = Claim(
     source="Fan and Wang, arXiv 2601.21093; gradient flow: Celentano, Cheng and Montanari, arXiv 2112.07572.",
     settings=Settings,
     measure=measure,
-    judge=judge,
-    draw=draw,
-    table=lambda numbers: approach.table(numbers, "η"),
+    judge=FAMILY.judge,
+    draw=FAMILY.draw,
+    table=FAMILY.table,
     caption="Left: test risk, theory (lines) and real runs (points). Right: distance of SGD's limit from that of gradient flow at the last"
     " time, relative to the latter, with fits c0 + c1 η + c2 η². Bars and bands: ±2 standard errors.",
 )

@@ -19,6 +19,8 @@ import numpy as np
 from scipy.integrate import solve_ivp
 from scipy.linalg import eigh_tridiagonal, expm
 
+from .modes import curves, modes, phi
+
 Array = np.ndarray
 
 
@@ -68,12 +70,8 @@ def linear_model(
     model = _Linear(sample_ratio, step, ridge, noise_variance, start_variance, teacher_variance, times, start_overlap)
     q = model.flow() + model.excess @ np.sqrt(model.weights)
     m = teacher_variance * model.aligned @ model.weights
-    return {
-        "self_overlap": q,
-        "overlap": m,
-        "train_risk": 0.5 * (model.flow_residual() + model.excess @ (np.sqrt(model.weights) * model.nodes)),
-        "test_risk": 0.5 * (q - 2.0 * m + teacher_variance + noise_variance),
-    }
+    residual = model.flow_residual() + model.excess @ (np.sqrt(model.weights) * model.nodes)
+    return curves(q, m, residual, teacher_variance, noise_variance)
 
 
 def linear_kernels(
@@ -150,8 +148,7 @@ def online_linear(
     start = np.array([start_overlap**2 * rho + start_variance, start_overlap * rho, 1.0])
     state = expm(t[:, None, None] * generator) @ start
     q, m = state[:, 0], state[:, 1]
-    risk = 0.5 * (q - 2.0 * m + rho + noise_variance)
-    return {"self_overlap": q, "overlap": m, "train_risk": risk, "test_risk": risk.copy()}
+    return curves(q, m, q - 2.0 * m + rho + noise_variance, rho, noise_variance)
 
 
 def linear_descent(
@@ -196,8 +193,7 @@ def linear_descent(
 class _Linear:
     """The linear model at the nodes of the Gauss rule: everything is `(T, size)`, time first.
 
-    With `e = exp(-(a + lam) t)` and `f = (1 - e)/(a + lam)` the flow is `theta_t = e xi + (start_overlap e + f a) theta* + f X^T z / delta`
-    along an eigenvector of `A` with eigenvalue `a`. The noise of SGD adds the variance `a u`, `u(t) = int_0^t e^{-2 (a + lam)(t - s)} eta
+    The flow is that of `modes`. The noise of SGD adds the variance `a u`, `u(t) = int_0^t e^{-2 (a + lam)(t - s)} eta
     D(s) ds`; `excess` is `sqrt(weight) a u`.
     """
 
@@ -211,11 +207,7 @@ class _Linear:
         # e^{-2 a t} over a support of length 4/sqrt(delta) has Chebyshev coefficients like exp(-k^2 / 2z) beyond exp's own.
         z = 4.0 * t.max(initial=0.0) / math.sqrt(sample_ratio)
         self.nodes, self.weights = marchenko_pastur(sample_ratio, 40 + math.ceil(5.0 * math.sqrt(z)))
-        rate = self.nodes + ridge
-        x = rate * t[:, None]
-        self.decay = np.exp(-x)
-        self.integral = t[:, None] * _phi(x)
-        self.aligned = start_overlap * self.decay + self.integral * self.nodes
+        self.decay, self.integral, self.aligned = modes(self.nodes, ridge, start_overlap, t)
         self.start_overlap = start_overlap
         self.excess = self._excess(step) if step else np.zeros_like(self.decay)
 
@@ -267,11 +259,5 @@ class _Linear:
         # int_0^t e^{mode (t - s)} e^{-rate s} ds, from the larger exponent so that nothing cancels or overflows early.
         mode, lower = modes[:, None], -rates[None, :]
         top, gap = np.maximum(mode, lower), np.abs(mode - lower)
-        driven = np.stack([(s * np.exp(top * s) * _phi(gap * s)) @ amplitudes for s in t])
+        driven = np.stack([(s * np.exp(top * s) * phi(gap * s)) @ amplitudes for s in t])
         return (driven * (step * (basis.T @ b))) @ basis.T
-
-
-def _phi(x: Array) -> Array:
-    """`(1 - e^{-x}) / x`, 1 at zero."""
-    safe = np.where(x == 0, 1.0, x)
-    return np.where(x == 0, 1.0, -np.expm1(-safe) / safe)

@@ -1,7 +1,6 @@
 """The linear model on anisotropic data: curves from random-matrix theory, without the equations of a sample or of a coordinate.
 
-As for isotropic data (`linear`) the flow is `theta_t = e(A) xi + h(A) theta* + f(A) X^T z / delta` with `A = X^T X / delta`,
-`e = exp(-(a + lam) t)`, `f = (1 - e)/(a + lam)`, `h = start_overlap e + f a`, and the curves are traces with the covariance
+As for isotropic data (`linear`) the flow is `theta_t = e(A) xi + h(A) theta* + f(A) X^T z / delta` (`modes`), and the curves are traces with the covariance
 `Lambda` and the teacher's `T`, diagonal in the same basis. All are integrals over a contour around the eigenvalues of `A`, of the resolvent
 `Q(z) = (A - z)^-1`, whose limits are (Silverstein; Hachem, Loubaton and Najim, arXiv math/0507172; Couillet and Liao, *Random Matrix
 Methods for Machine Learning*, 2.4)
@@ -17,6 +16,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from .modes import curves, modes
 
 Array = np.ndarray
 
@@ -81,7 +82,7 @@ def linear_spectrum(
         added = at[0] + (at[0] - at[1]) / 3.0
         q, residual = q + added[0], residual + added[1]
     rho = float(law.weights @ (law.eigenvalues * law.teacher))
-    return {"self_overlap": q, "overlap": m, "train_risk": 0.5 * residual, "test_risk": 0.5 * (q - 2.0 * m + rho + noise_variance)}
+    return curves(q, m, residual, rho, noise_variance)
 
 
 class _Contour:
@@ -132,17 +133,9 @@ def _resolvent(law: Law, sample_ratio: float, z: Array) -> tuple[Array, Array]:
     return 1.0 / (law.eigenvalues / (1.0 + g)[:, None] - z[:, None]), 1.0 + g
 
 
-def _solutions(contour: _Contour, p: Parameters, t: Array) -> tuple[Array, Array, Array]:
-    """`e`, `f` and `h` at the points, `(T, N)` each."""
-    rate = contour.z + p.ridge
-    decay = np.exp(-rate * t[:, None])
-    integral = -np.expm1(-rate * t[:, None]) / rate
-    return decay, integral, p.start_overlap * decay + integral * contour.z
-
-
 def _flow(contour: _Contour, law: Law, p: Parameters, t: Array) -> tuple[Array, Array]:
     """Self-overlap and overlap of the flow, `(T,)` each."""
-    decay, integral, aligned = _solutions(contour, p, t)
+    decay, integral, aligned = modes(contour.z, p.ridge, p.start_overlap, t)
     share, noise = law.weights * law.eigenvalues, p.noise_variance / p.sample_ratio
     q = contour.single(share, p.start_variance * decay**2 + noise * integral**2 * contour.z)
     return q + contour.double(law, law.weights * law.teacher, aligned), contour.single(share * law.teacher, aligned)
@@ -150,7 +143,7 @@ def _flow(contour: _Contour, law: Law, p: Parameters, t: Array) -> tuple[Array, 
 
 def _flow_residual(contour: _Contour, law: Law, p: Parameters, t: Array) -> Array:
     """Twice the train risk of the flow, `(T,)`."""
-    z, (decay, integral, aligned) = contour.z, _solutions(contour, p, t)
+    z, (decay, integral, aligned) = contour.z, modes(contour.z, p.ridge, p.start_overlap, t)
     fit, noise = integral * z, p.noise_variance / p.sample_ratio
     residual = contour.single(law.weights, p.start_variance * decay**2 * z + noise * (fit**2 - 2.0 * fit)) + p.noise_variance
     return residual + contour.single(law.weights * law.teacher, (aligned - 1.0) ** 2 * z)
