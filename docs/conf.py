@@ -27,8 +27,9 @@ default_role = "code"  # docstrings put names between single backticks
 # Names of other projects: nothing is fetched when the site is built, so they link nowhere.
 nitpick_ignore_regex = [
     ("py:.*", r"(?!sgdlimit).*"),
-    ("py:.*", r"sgdlimit\..*\.(Array|Step|Dynamics|Teacher|Penalty|Progress|Results|F)"),  # unions and short names of types
-    ("py:.*", r"sgdlimit\.(results\.Kept|clock\.Clock|theory\.(histories|particles)\..*)"),  # what the reference leaves out
+    ("py:.*", r"sgdlimit\..*\.(Array|Step|Dynamics|Teacher|Penalty|Progress|Pairs|F)"),  # unions and short names of types
+    ("py:.*", r"sgdlimit\.(results\.(result\.Kept|panels\.Shown)|learning\.clock\.Clock)"),  # what the reference leaves out
+    ("py:.*", r"sgdlimit\.theory\.(samples\.histories|weights\.particles|accuracy\.(checkpoint|witness|replicates))\..*"),
 ]
 
 myst_enable_extensions = ["dollarmath", "deflist", "colon_fence"]

@@ -16,8 +16,8 @@ from sgdlimit.recommend.data import prepare
 from sgdlimit.recommend.drawn import Draw
 from sgdlimit.recommend.estimate import Estimate, Resolvent, estimate, offset_for, ridge_error, share_at, strength
 from sgdlimit.recommend.linear import LinearTwin, spread_out
-from sgdlimit.recommend.predict import Setting
 from sgdlimit.recommend.report import program
+from sgdlimit.recommend.setting import Setting
 from sgdlimit.recommend.train import descend, losses, train
 from sgdlimit.recommend.verify import verify
 from sgdlimit.theory.closed_forms import linear_descent, linear_model

@@ -9,7 +9,8 @@ from scipy.optimize import brentq
 
 from .estimate import ridge_error
 from .linear import Curves, LinearTwin
-from .predict import Curved, Report, Setting
+from .predict import Curved, Report
+from .setting import Setting
 from .trials import standard_error
 
 Array = np.ndarray

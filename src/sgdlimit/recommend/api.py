@@ -19,8 +19,9 @@ from .data import Data
 from .dialect import Reading
 from .estimate import Estimate, estimate
 from .linear import Curves, LinearTwin
-from .predict import FEWEST_SHARE, Report, Setting, predictor
+from .predict import FEWEST_SHARE, Report, predictor
 from .samples import Samples
+from .setting import Setting
 from .trust import Trust, assess
 from .verify import Verification
 from .verify import verify as train_and_measure

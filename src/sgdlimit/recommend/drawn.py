@@ -19,7 +19,7 @@ from .train import losses
 from .trials import Trials, summary
 
 if TYPE_CHECKING:
-    from .predict import Setting
+    from .setting import Setting
 
 Array = np.ndarray
 

@@ -12,7 +12,7 @@ from ..errors import SolveError
 from ..learning.dynamics import SGD
 from ..theory import solve
 from .linear import Curves
-from .predict import Setting
+from .setting import Setting
 
 RTOL = 0.05  # of the curves' scale; errors are a few times less at the times that matter
 MOST_EPOCHS = 24  # nodes follow the epochs
