@@ -34,7 +34,9 @@ class Level:
     C: np.ndarray  # (n, n, k, k)
     overlap: np.ndarray  # (n, k, k_star)
     train: np.ndarray  # (n,)
-    begun: np.ndarray = field(default_factory=lambda: NONE)  # averages at time zero, see `witness.flat`; like the next one for witnesses, not for curves
+    begun: np.ndarray = field(
+        default_factory=lambda: NONE
+    )  # averages at time zero, see `witness.flat`; like the next one for witnesses, not for curves
     gap: np.ndarray = field(default_factory=lambda: NONE)  # (n, k, k): how two estimates of E[theta theta^T] differ
 
     @property

@@ -29,7 +29,7 @@ from .differences import WORDS
 from .engines import ENGINES, Drawn, Engine, choose, draw_all, engine_of, reshuffled
 from .laws import PathLaw
 from .levels import Level, curves_at, kernels_at, mean_level, resolved, run_levels
-from .outcome import MAX_REPLICATES, attributes, diverged, keep_promise, scales, spread, student
+from .outcome import MAX_REPLICATES, attributes, diverged, dominated, keep_promise, scales, spread, student
 from .march import Seen
 from .penalised import penalty_curvature, runs_away
 from .recomputed import again, worst
@@ -55,6 +55,8 @@ EDGE_CELLS = 64  # a first grid has at most so many for the fastest rate, whose 
 FASTER = 4.0  # than isotropic data, at most, a first grid supposes anisotropic ones to be: few features move faster
 MAX_PATHS = 2**15
 REPLICATES = 8
+UNSOUND = 1.0  # sampling error of a pilot, as a part of its curve's scale, from which on there is nothing to refine
+CUTS = 8
 NEARBY = 0.1  # fraction of the horizon
 THREADS = 2  # SGDLIMIT_THREADS sets another number; results do not depend on it
 GROUP = 4  # replicates marched together, where memory allows
@@ -85,6 +87,24 @@ class Estimate:
     @property
     def errors(self) -> dict[str, np.ndarray]:
         return {name: np.hypot(self.sampling[name], self.discretisation[name]) for name in self.curves}
+
+    def sound(self) -> bool:
+        """Whether there is anything to be read off: averages are finite, and not all of them sampling error."""
+        return bool(np.nan_to_num(self.worst(self.sampling), nan=np.inf) < UNSOUND)
+
+    def sound_until(self, outputs: np.ndarray) -> float:
+        """The last time `(T,)` up to which the sampling error is a part of what curves have been by then; between the output times, where
+        that is before the second of them, as if errors grew in proportion."""
+        share = np.zeros(len(outputs))
+        for name, values in self.curves.items():
+            size = np.maximum.accumulate(np.abs(values).reshape(len(outputs), -1).max(1))
+            floor = np.abs(values[0]).max() if name != "overlap" else self.scales[name]
+            error = self.sampling[name].reshape(len(outputs), -1).max(1) / np.maximum(np.nan_to_num(size, nan=np.inf), max(floor, 1e-12))
+            share = np.maximum(share, np.nan_to_num(error, nan=np.inf))
+        lost = int(np.argmax(share > UNSOUND / 4))
+        if share[lost] <= UNSOUND / 4:
+            return float(outputs[-1]) / 2
+        return float(outputs[lost - 1]) if lost > 1 else float(outputs[1] * 0.5)
 
     def worst(self, part: dict[str, np.ndarray]) -> float:
         """Largest error relative to its curve's scale."""
@@ -225,10 +245,12 @@ def _check(problem, dynamics, horizon, rtol, seed, times, method, on_failure) ->
     return outputs
 
 
-def _status(estimate: Estimate, rtol: float, ended: float | None, faults: list[str]) -> Status:
-    error = estimate.worst(estimate.errors)
-    if faults:
-        return Status("inaccurate", f"a witness inside solve disagrees, and the answer is not vouched for: {faults[0]}")
+def _status(estimate: Estimate, rtol: float, run: _Run) -> Status:
+    error, ended = estimate.worst(estimate.errors), run.ended
+    if run.witnesses.faults:
+        return Status("inaccurate", f"a witness inside solve disagrees, and the answer is not vouched for: {run.witnesses.faults[0]}")
+    if ended is not None and run.unbounded:
+        return dominated(ended, error)
     if ended is not None:
         return diverged(ended, error)
     if error > rtol:
@@ -268,6 +290,7 @@ class _Run:
         self.method, self.report, self.checkpoint = method, report, checkpoint
         self.watch = watch
         self.ended: float | None = None  # when training diverges
+        self.unbounded, self.cuts = False, 0  # whether it ends because averages stop to exist, and how often the horizon came nearer for it
         self.pilot_cells = 0
         self.test_risk = TestRisk(problem, seed)
         self.witnesses = Witnesses(problem, seed)
@@ -293,11 +316,10 @@ class _Run:
             if (better := next(pilots, None)) is None:
                 break
             pilot = better
-        plan = self._plan(pilot, rtol)
+        hopeless = self.unbounded or self.witnesses.faults  # more samples would only show greater ones, or be as wrong
+        plan = pilot.plan if hopeless else self._plan(pilot, rtol)
         if plan != pilot.plan:
-            for better in self.refine(pilot, plan, rtol):
-                self._moved(pilot, better)
-                yield better
+            yield from self.refine(pilot, plan, rtol)
 
     def _moved(self, first: Estimate, last: Estimate) -> None:
         """Widen errors where the answer moved from the first plan to this one by more than both promised."""
@@ -312,7 +334,7 @@ class _Run:
         attrs = attributes(problem, dynamics, horizon, rtol, self.seed)
         return Solution(
             build_dataset(self.outputs, estimate.curves, estimate.errors, self._kernels(fine, middle), attrs, problem.rho),
-            _status(estimate, rtol, self.ended, self.witnesses.faults),
+            _status(estimate, rtol, self),
             {
                 "method": self.method,
                 "method_why": why,
@@ -345,8 +367,11 @@ class _Run:
             reached = min(level.nodes[-1] for replicate in levels for level in replicate)
             if reached >= self.horizon:
                 estimate = self._estimate(plan, levels)
+                if not estimate.sound() and plan.cells >= 32:
+                    self._cut(estimate)
+                    continue
                 yield estimate
-                if estimate.worst(estimate.discretisation) < 0.25 or plan.cells >= self.most_cells:
+                if estimate.worst(estimate.discretisation) < 0.25 or plan.cells >= self.most_cells or self.witnesses.faults:
                     return
                 plan = self._affordable(self._enough(replace(plan, cells=2 * plan.cells)), 4)
             elif plan.cells < 32:
@@ -364,6 +389,22 @@ class _Run:
                 kept = self.outputs[self.outputs <= self.horizon]
                 self.outputs = kept if len(kept) > 1 else np.linspace(0.0, self.horizon, 11)
 
+    def _cut(self, estimate: Estimate) -> None:
+        """Go only as far as averages exist: from some time on a few samples out of thousands make all of them, and more only show greater
+        ones, as with a gradient that grows faster than its argument, whose samples overshoot further at each visit."""
+        until = estimate.sound_until(self.outputs)
+        first = self.outputs[self.outputs > 0.0][0]
+        if self.cuts == CUTS or until < first * 1e-3:
+            raise SolveError(
+                f"no curves can be told: already before t = {max(until, first):.2g} averages over {estimate.plan.paths} samples are made by a few "
+                "of them, so that the limit's means are infinite or training diverges at once (a loss whose gradient is bounded or grows "
+                "linearly, or a smaller step)"
+            )
+        self.cuts += 1
+        self.horizon, self.ended, self.unbounded = until, until, True
+        kept = self.outputs[self.outputs <= until]
+        self.outputs = kept if len(kept) > 1 else np.linspace(0.0, until, 11)
+
     def refine(self, pilot: Estimate, plan: Plan, rtol: float) -> Iterator[Estimate]:
         """Spend what the pilot says it takes; then check, and spend more where it was not enough."""
         stage, levels = 0, pilot.levels
@@ -372,8 +413,9 @@ class _Run:
         while True:
             levels = levels + self._replicates(plan, stage, done=len(levels))
             estimate = self._estimate(plan, levels)
+            self._moved(pilot, estimate)
             yield estimate
-            if estimate.worst(estimate.errors) <= rtol:
+            if estimate.worst(estimate.errors) <= rtol or self.witnesses.doubt:
                 break
             if estimate.worst(estimate.discretisation) > 0.7 * rtol:
                 if plan.cells >= self.most_cells:
@@ -472,11 +514,11 @@ class _Run:
         return results
 
     def _look(self, engine: Engine, drawn: list[Drawn], nodes: np.ndarray, stage: int) -> Callable[[Seen], None]:
-        """Witness of a group's draws, and of a handful of its samples in a random cell."""
+        """Witness of a group's draws, and of a handful of its samples in a random cell that has a past."""
         rng = np.random.default_rng([self.seed, stage, 0x100C])
-        replicate, node = int(rng.integers(len(drawn))), int(rng.integers(len(nodes) - 1))
+        replicate, node = int(rng.integers(len(drawn))), int(rng.integers(len(nodes) // 4, len(nodes) - 1))
         samples = drawn[replicate].samples
-        self.witnesses.draws(samples, engine.jumps)
+        self.witnesses.draws([one.samples for one in drawn], engine.jumps)
 
         def look(seen: Seen) -> None:
             if seen.node == node:
@@ -487,6 +529,7 @@ class _Run:
 
     # --- estimates -----------------------------------------------------------------------------------------------------------
 
+    @np.errstate(all="ignore")  # what is not finite is told in words
     def _estimate(self, plan: Plan, replicates: list[list[Level]]) -> Estimate:
         """Mean over replicates, with the error's two parts."""
         each = [resolved(curves_at, levels, self.outputs, self.engine.ends) for levels in replicates]
