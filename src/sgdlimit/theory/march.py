@@ -190,8 +190,8 @@ def march(
         gap.append(coordinates.gap(node + 1))
         train.append(before.risk)
         size = np.einsum("sim,sim->s", L[-1], L[-1])
-        if not (size < limit).all():
+        if not ((size < limit) & np.isfinite(before.risk)).all():
             break
-    n = len(L) if np.isfinite(L[-1]).all() else len(L) - 1  # a penalty may push to infinity within one cell
+    n = len(L) if np.isfinite(L[-1]).all() and np.isfinite(train[-1]).all() else len(L) - 1  # within one cell to infinity
     L, train, gap = L[:n], train[:n], gap[:n]
     return Marched(nodes[:n], coordinates.R[:, :n, :n], np.stack(L, 1), np.stack(train, 1), begun, np.stack(gap, 1))

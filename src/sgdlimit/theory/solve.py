@@ -122,7 +122,7 @@ def _solution(search: Search, estimate: Estimate, horizon: float, rtol: float, w
     attrs = attributes(problem, dynamics, horizon, rtol, search.seed)
     return Solution(
         build_dataset(search.outputs, estimate.curves, estimate.errors, search.estimator.kernels(fine, middle), attrs, problem.rho),
-        status(estimate, rtol, search.ended, search.witnesses.faults),
+        status(estimate, rtol, search.ended, search.unbounded, search.witnesses.faults),
         {
             "method": search.method,
             "method_why": why,

@@ -11,7 +11,7 @@ from ...learning.risk import TestRisk
 from ...results import Status, judge_growth
 from ...spread import spread
 from .levels import Level, curves_at, kernels_at, resolved
-from .outcome import diverged, scales
+from .outcome import diverged, dominated, scales
 from .plans import Found, Plan
 from .witness import Witnesses
 
@@ -19,6 +19,7 @@ EXTRAPOLATED_GAIN = 7.0  # error of an extrapolated curve against its change fro
 # Anisotropic data have several scales at once: the gain is smaller, and differences of resolutions cross zero more often (NEARBY).
 # No curve is taken to be better than this part of the worst one, for each feeds on the others.
 ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY, ANISOTROPIC_SHARED = 2.5, 0.3, 0.25
+UNSOUND = 1.0  # sampling error of a pilot, as a part of its curve's scale, from which on there is nothing to refine
 NEARBY = 0.1  # fraction of the horizon
 
 
@@ -36,6 +37,24 @@ class Estimate:
     @property
     def errors(self) -> dict[str, np.ndarray]:
         return {name: np.hypot(self.sampling[name], self.discretisation[name]) for name in self.curves}
+
+    def sound(self) -> bool:
+        """Whether there is anything to be read off: averages are finite, and not all of them sampling error."""
+        return bool(np.nan_to_num(self.worst(self.sampling), nan=np.inf) < UNSOUND)
+
+    def sound_until(self, outputs: np.ndarray) -> float:
+        """The last time `(T,)` up to which the sampling error is a part of what curves have been by then; between the output times, where
+        that is before the second of them, as if errors grew in proportion."""
+        share = np.zeros(len(outputs))
+        for name, values in self.curves.items():
+            size = np.maximum.accumulate(np.abs(values).reshape(len(outputs), -1).max(1))
+            floor = np.abs(values[0]).max() if name != "overlap" else self.scales[name]
+            error = self.sampling[name].reshape(len(outputs), -1).max(1) / np.maximum(np.nan_to_num(size, nan=np.inf), max(floor, 1e-12))
+            share = np.maximum(share, np.nan_to_num(error, nan=np.inf))
+        lost = int(np.argmax(share > UNSOUND / 4))
+        if share[lost] <= UNSOUND / 4:
+            return float(outputs[-1]) / 2
+        return float(outputs[lost - 1]) if lost > 1 else float(outputs[1] * 0.5)
 
     def worst(self, part: dict[str, np.ndarray]) -> float:
         """Largest error relative to its curve's scale."""
@@ -57,6 +76,7 @@ class Estimator:
         if problem.anisotropic is not None:
             self.gain, self.nearby = ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY
 
+    @np.errstate(all="ignore")  # what is not finite is told in words
     def estimate(self, plan: Plan, replicates: list[list[Level]]) -> Estimate:
         """Mean over replicates, with the error's two parts."""
         each = [resolved(curves_at, levels, self.outputs, self.ends) for levels in replicates]
@@ -126,11 +146,14 @@ class Estimator:
         return {name: one[name] + (one[name] - other[name]) / 3.0 for name in one}
 
 
-def status(estimate: Estimate, rtol: float, ended: float | None, faults: list[str]) -> Status:
-    """How it ended, in words; `ended` is the time of divergence, if there is one, `faults` are those that witnesses found."""
+def status(estimate: Estimate, rtol: float, ended: float | None, unbounded: bool, faults: list[str]) -> Status:
+    """How it ended, in words; `ended` is the time of divergence, if there is one, or where averages stop to exist (`unbounded`); `faults`
+    are those that witnesses found."""
     error = estimate.worst(estimate.errors)
     if faults:
         return Status("inaccurate", f"a witness inside solve disagrees, and the answer is not vouched for: {faults[0]}")
+    if ended is not None and unbounded:
+        return dominated(ended, error)
     if ended is not None:
         return diverged(ended, error)
     if error > rtol:

@@ -118,6 +118,16 @@ def diverged(ended: float, error: float) -> Status:
     )
 
 
+def dominated(ended: float, error: float) -> Status:
+    """A training whose averages stop to exist, in words."""
+    return Status(
+        "diverged",
+        f"no curves beyond t = {ended:.4g}: from there on a few samples out of thousands make the averages, so that the limit's means are "
+        f"infinite or training diverges; the curves up to there are kept, with errors up to {error:.2%} of their scale (a loss whose "
+        "gradient is bounded or grows linearly, or a smaller step)",
+    )
+
+
 def keep_promise(found: Solution, on_failure: str) -> Solution:
     """Raise if the accuracy asked for was not reached and the caller wants to know it that way."""
     if found.status.code == "inaccurate" and on_failure == "raise":

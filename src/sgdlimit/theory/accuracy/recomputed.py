@@ -68,10 +68,12 @@ class _Events:
         self.gstar, self.points, self.normal, self.eta, self.cell, self.place = _of(
             seen.draws, s, ("gstar", "points", "normal", "eta", "cell", "place")
         )
-        self.chosen = rng.choice(self.gstar.shape[1], min(HISTORIES, self.gstar.shape[1]), replace=False)
+        self.node = seen.node + 1
+        order = rng.permutation(self.gstar.shape[1])
+        jumped = (self.cell[:, order] < self.node).any(0)  # without a jump there is little to carry
+        self.chosen = order[np.argsort(~jumped, kind="stable")][:HISTORIES]
         self.rho_root = root(problem.rho)
         self.bridges = [(spread @ np.swapaxes(spread, 1, 2))[s] for spread in seen.spreads]
-        self.node = seen.node + 1
 
     def pairs(self) -> Pairs:
         histories = [_OneHistory(self, p) for p in self.chosen]
@@ -82,11 +84,10 @@ class _Events:
             _, l, H = self.values(r, there)  # noqa: E741
             for one, gradient, second in zip(there, l, H, strict=True):
                 one.leave(j, gradient, second)
-        last = self.seen.span.epochs if hasattr(self.seen.span, "epochs") else most  # reshuffled: averages are those before the epoch
-        found = self._averages([one.until(int(last)) for one in histories])
         ours = np.concatenate([one.kicks for one in histories])
         theirs = np.concatenate([self.kick[: len(one.at), :, one.number] for one in histories])
-        return {"the kicks": (ours, theirs), **found}
+        last = self.seen.span.epochs if hasattr(self.seen.span, "epochs") else most  # reshuffled: averages are those before the epoch
+        return {"the kicks": (ours, theirs), **self._averages([one.until(int(last)) for one in histories])}
 
     def values(self, r: Array, histories: list[_OneHistory]) -> tuple[Array, Array, Array]:
         which = [one.number for one in histories]
@@ -233,7 +234,11 @@ class _Paths:
     def __init__(self, problem: Problem, engine: Engine, samples: Any, seen: Seen, s: int, rng: np.random.Generator):
         self.problem, self.engine, self.seen, self.s, self.samples = problem, engine, seen, s, samples
         self.followed = np.asarray(seen.paths.tangent_memory).shape[-1]  # paths that tell the response
-        self.chosen = rng.choice(self.followed, min(PATHS, self.followed), replace=False)
+        order, earlier = rng.permutation(self.followed), seen.draws.earlier
+        if earlier is not None:  # where nothing happens there is little to carry
+            before, after = np.asarray(earlier)[s][seen.node : seen.node + 2, order]
+            order = order[np.argsort(after == before, kind="stable")]
+        self.chosen = order[:PATHS]
         self.cell = type(seen.cell)(*(np.asarray(part)[s] for part in seen.cell))
         self.here = seen.node - int(self.cell.first)
         self.rho_root = root(problem.rho)

@@ -28,6 +28,8 @@ from .recomputed import again, worst
 from .replicates import Drawn, draw_all
 from .witness import Witnesses
 
+CUTS = 8  # how often the horizon comes nearer where averages do not exist
+
 
 def threads() -> int:
     """How many groups of replicates are marched at a time: a worker of many takes one, or they would wait for each other."""
@@ -54,6 +56,7 @@ class Search:
         self.method, self.report, self.checkpoint = method, report, checkpoint
         self.watch = watch
         self.ended: float | None = None  # when training diverges
+        self.unbounded, self.cuts = False, 0  # whether averages stop to exist there, and how often the horizon came nearer for it
         self.pilot_cells = 0
         self.test_risk = TestRisk(problem, seed)
         self.witnesses = Witnesses(problem, seed)
@@ -82,11 +85,10 @@ class Search:
             if (better := next(pilots, None)) is None:
                 break
             pilot = better
-        plan = self.planner.after(pilot.found, rtol)
+        hopeless = self.unbounded or self.witnesses.faults  # more samples would only show greater ones, or be as wrong
+        plan = pilot.plan if hopeless else self.planner.after(pilot.found, rtol)
         if plan != pilot.plan:
-            for better in self.refine(pilot, plan, rtol):
-                self._moved(pilot, better)
-                yield better
+            yield from self.refine(pilot, plan, rtol)
 
     def _moved(self, first: Estimate, last: Estimate) -> None:
         """Widen errors where the answer moved from the first plan to this one by more than both promised."""
@@ -104,8 +106,11 @@ class Search:
             reached = min(level.nodes[-1] for replicate in levels for level in replicate)
             if reached >= self.horizon:
                 estimate = self.estimator.estimate(plan, levels)
+                if not estimate.sound() and plan.cells >= 32:
+                    self._cut(estimate)
+                    continue
                 yield estimate
-                if estimate.worst(estimate.discretisation) < 0.25 or plan.cells >= self.most_cells:
+                if estimate.worst(estimate.discretisation) < 0.25 or plan.cells >= self.most_cells or self.witnesses.faults:
                     return
                 plan = self.planner.finer(plan)
             elif plan.cells < 32:
@@ -123,6 +128,22 @@ class Search:
                 kept = self.outputs[self.outputs <= self.horizon]
                 self.outputs = kept if len(kept) > 1 else np.linspace(0.0, self.horizon, 11)
 
+    def _cut(self, estimate: Estimate) -> None:
+        """Go only as far as averages exist: from some time on a few samples out of thousands make all of them, and more only show greater
+        ones, as with a gradient that grows faster than its argument, whose samples overshoot further at each visit."""
+        until = estimate.sound_until(self.outputs)
+        first = self.outputs[self.outputs > 0.0][0]
+        if self.cuts == CUTS or until < first * 1e-3:
+            raise SolveError(
+                f"no curves can be told: already before t = {max(until, first):.2g} averages over {estimate.plan.paths} samples are made by a"
+                " few of them, so that the limit's means are infinite or training diverges at once (a loss whose gradient is bounded or"
+                " grows linearly, or a smaller step)"
+            )
+        self.cuts += 1
+        self.horizon, self.ended, self.unbounded = until, until, True
+        kept = self.outputs[self.outputs <= until]
+        self.outputs = kept if len(kept) > 1 else np.linspace(0.0, until, 11)
+
     def refine(self, pilot: Estimate, plan: Plan, rtol: float) -> Iterator[Estimate]:
         """Spend what the pilot says it takes; then check, and spend more where it was not enough."""
         stage, levels = 0, pilot.levels
@@ -131,8 +152,9 @@ class Search:
         while True:
             levels = levels + self._replicates(plan, stage, done=len(levels))
             estimate = self.estimator.estimate(plan, levels)
+            self._moved(pilot, estimate)
             yield estimate
-            if estimate.worst(estimate.errors) <= rtol:
+            if estimate.worst(estimate.errors) <= rtol or self.witnesses.doubt:
                 break
             if estimate.worst(estimate.discretisation) > 0.7 * rtol:
                 if plan.cells >= self.most_cells:
@@ -175,11 +197,11 @@ class Search:
         return results
 
     def _look(self, engine: Engine, drawn: list[Drawn], nodes: np.ndarray, stage: int) -> Callable[[Seen], None]:
-        """Witness of a group's draws, and of a handful of its samples in a random cell."""
+        """Witness of a group's draws, and of a handful of its samples in a random cell that has a past."""
         rng = np.random.default_rng([self.seed, stage, 0x100C])
-        replicate, node = int(rng.integers(len(drawn))), int(rng.integers(len(nodes) - 1))
+        replicate, node = int(rng.integers(len(drawn))), int(rng.integers(len(nodes) // 4, len(nodes) - 1))
         samples = drawn[replicate].samples
-        self.witnesses.draws(samples, engine.jumps)
+        self.witnesses.draws([one.samples for one in drawn], engine.jumps)
 
         def look(seen: Seen) -> None:
             if seen.node == node:

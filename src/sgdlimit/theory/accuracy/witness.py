@@ -1,7 +1,7 @@
 """Witnesses inside `solve`: what must agree, whatever the problem is, and shares no code with what it is held against.
 
 - *The start.* At time zero the march's own averages (risk, `E[l l^T]`, `E[l r*^T]`, `E[H]`) are those of fresh samples at known overlaps:
-  plain quadrature by Latin hypercubes tells them.
+  plain quadrature tells them.
 - *The draws.* Each normal and the time to a path's first jump fill their law evenly, and jumps are as many as their intensity says.
 - *A handful of samples*, carried again by NumPy over a random cell (`recomputed`), and the averages at its end.
 - *The two estimates of the self-overlap*, by the Gram matrix of the noise and by the balance of `E[l r]` and `E[l l]`.
@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from scipy import special
+from scipy.stats import qmc
 
 from ...checks import root
 from ...learning.problem import Problem, values_at
@@ -27,10 +28,11 @@ from ...spread import spread
 from ..averages import Averages
 from ..samples.histories import History
 
-HYPERCUBES, POINTS = 8, 256  # each of so many points
+RULES, POINTS = 8, 256  # each of so many points
 # In joint standard errors. Of 400 random problems the largest was 5.1 (start), 4.3 (overlaps) and 3.9 (answers); see benchmarks/README.md.
 FAR = 8.0
 MOVED = 6.0  # joint standard errors between answers
+COUNTED = 5.0  # standard deviations of a number of jumps, were paths independent
 SMALL = 1e-3  # of a quantity's size: what no promise is about
 ROUNDING = 1e-4  # of an array's size: what carrying the same samples in another order of operations may change
 TINY = 2.0**-40
@@ -45,12 +47,11 @@ def flat(averages: Averages) -> np.ndarray:
 
 
 def start_by_quadrature(problem: Problem, seed: int) -> np.ndarray:
-    """The same row as `flat` by each of `HYPERCUBES` Latin hypercubes of fresh samples at the overlaps of the start."""
+    """The same row as `flat` by each of `RULES` randomised rules over fresh samples at the overlaps of the start."""
     rng = np.random.default_rng([seed, 0x51A7])
     k, k_star, noise = problem.k, problem.k_star, problem.noise_size
-    even = np.broadcast_to(np.arange(POINTS), (HYPERCUBES, k_star + k + noise, POINTS))
-    u = (rng.permuted(even, axis=2) + rng.random(even.shape)) / POINTS
-    u = np.moveaxis(np.clip(u, TINY, 1.0 - TINY), 1, 2).reshape(-1, even.shape[1])
+    u = np.concatenate([qmc.Sobol(k_star + k + noise, rng=rng).random(POINTS) for _ in range(RULES)])
+    u = np.clip(u, TINY, 1.0 - TINY)
     g = special.ndtri(u[:, : k_star + k])
     half = root(problem.rho)
     known = problem.overlap_start @ np.linalg.pinv(half, hermitian=True)
@@ -58,10 +59,10 @@ def start_by_quadrature(problem: Problem, seed: int) -> np.ndarray:
     r = g[:, :k_star] @ known.T + g[:, k_star:] @ (vectors * np.sqrt(np.maximum(values, 0.0))).T
     z = problem.noise_from_uniform(u[:, k_star + k :]) if noise else np.zeros((len(u), *problem.noise.shape))
     loss, l, H = values_at(problem, r, g[:, :k_star] @ half, z)  # noqa: E741
-    outer = lambda a, b: np.einsum("hni,hnj->hij", a, b).reshape(HYPERCUBES, -1) / POINTS
-    by_cube = lambda array: array.reshape(HYPERCUBES, POINTS, *array.shape[1:])
-    l, teacher = by_cube(l), by_cube(g[:, :k_star])  # noqa: E741
-    mean = lambda array: by_cube(array).mean(1).reshape(HYPERCUBES, -1)
+    outer = lambda a, b: np.einsum("hni,hnj->hij", a, b).reshape(RULES, -1) / POINTS
+    by_rule = lambda array: array.reshape(RULES, POINTS, *array.shape[1:])
+    l, teacher = by_rule(l), by_rule(g[:, :k_star])  # noqa: E741
+    mean = lambda array: by_rule(array).mean(1).reshape(RULES, -1)
     return np.concatenate([mean(loss), outer(l, l), outer(l, teacher), mean(H)], 1)
 
 
@@ -77,11 +78,17 @@ class Witnesses:
 
     def __post_init__(self):
         self.fresh: np.ndarray | None = None
+        self.latest: dict[str, float] = {}  # of what belongs to one estimate
 
     @property
     def words(self) -> str:
         """For a result's diagnostics."""
         return "; ".join(f"{name} {size:.2g}" for name, size in sorted(self.seen.items())) + " of what is allowed"
+
+    @property
+    def doubt(self) -> bool:
+        """Whether anything disagrees, so that to spend more is no cure."""
+        return bool(self.faults) or any(not size <= 1.0 for size in self.latest.values())
 
     def note(self, name: str, size: float, words: str) -> None:
         """`size` is in units of what is allowed: more than one is a fault."""
@@ -115,24 +122,20 @@ class Witnesses:
                 f"{allowed[worst]:.2g} is allowed between them (heavy tails have such means, or a compiled program is wrong)",
             )
 
-    def draws(self, samples: Any, jumps: tuple[float, float]) -> None:
-        """One replicate's draws, before they are laid on a grid; `jumps` are the mean and the variance of their number. Points that fill
-        space evenly fill each of their dimensions evenly, so that only the ends of a law fluctuate."""
-        if isinstance(samples, History):
-            real = np.isfinite(samples.at)
-            normals, number, paths = samples.normal[: len(real)][real.any(1)], real.sum(0), samples.at.shape[1]
-        else:
-            normals, paths = np.moveaxis(samples.cells, 0, 2), len(samples.cells)
-            number = np.zeros(1) if samples.jumps is None else np.isfinite(samples.jumps.times).sum(1)
-        for name, found, right in (("mean", normals.mean(-1), 0.0), ("mean square", (normals**2).mean(-1), 1.0)):
-            gap = float(np.abs(found - right).max(initial=0.0))
-            self.note(
-                "the draws",
-                gap / (0.05 + 20.0 / paths),
-                f"the normals of {paths} paths have the {name} {right + gap:.3g} instead of {right:g}",
-            )
-        mean, variance = jumps
-        allowed = FAR * np.sqrt(variance / paths) + 1e-3
+    def draws(self, drawn: list[Any], jumps: tuple[float, float]) -> None:
+        """Draws of the replicates of a group, before they are laid on a grid; `jumps` are the mean and the variance of their number. Points
+        that fill space evenly fill each of their dimensions evenly, so that only the ends of a law fluctuate."""
+        paths = drawn[0].at.shape[1] if isinstance(drawn[0], History) else len(drawn[0].cells)
+        for samples in drawn[:1]:
+            normals = samples.normal[: len(samples.at)] if isinstance(samples, History) else np.moveaxis(samples.cells, 0, 2)
+            for name, found, right in (("mean", normals.mean(-1), 0.0), ("mean square", (normals**2).mean(-1), 1.0)):
+                found = found[normals.any((-1, -2))]  # room to spare is filled with zeros
+                gap = found.ravel()[np.argmax(np.abs(found - right))] - right if found.size else 0.0
+                words = f"the normals of {paths} paths have the {name} {right + gap:.3g} instead of {right:g}"
+                self.note("the draws", abs(gap) / (0.05 + 20.0 / paths), words)
+        times = [samples.at.T if isinstance(samples, History) else getattr(samples.jumps, "times", np.zeros((1, 0))) for samples in drawn]
+        number, (mean, variance) = np.array([np.isfinite(at).sum(1).mean() for at in times]), jumps
+        allowed = COUNTED * np.sqrt(variance / (paths * len(number))) + 0.01 * mean + 1e-6
         words = f"{paths} paths have {number.mean():.4g} jumps on average instead of {mean:.4g}"
         self.note("the draws", abs(float(number.mean()) - mean) / allowed, words)
 
@@ -152,18 +155,18 @@ class Witnesses:
         allowed = FAR * spread(gaps) + bias + 10 * SMALL * scale
         beyond = np.maximum(np.abs(gaps.mean(0)) - allowed, 0.0)
         share = np.abs(gaps.mean(0)) / allowed
-        with self.lock:
-            self.seen["the two self-overlaps"] = max(self.seen.get("the two self-overlaps", 0.0), float(share.max(initial=0.0)))
+        self.latest["the two self-overlaps"] = self.seen["the two self-overlaps"] = float(share.max(initial=0.0))
         return beyond
 
     def moved(
         self, first: Mapping[str, np.ndarray], last: Mapping[str, np.ndarray], error: Mapping[str, np.ndarray], scales: Mapping[str, float]
     ):
         """How far each curve moved from the first answer to the last beyond `FAR` joint errors and what no promise is about."""
-        found = {}
+        found, most = {}, 0.0
         for name, curve in last.items():
             allowed = MOVED * error[name] + SMALL * scales[name]
             share = np.abs(curve - first[name]) / allowed
-            self.seen["the first answer"] = max(self.seen.get("the first answer", 0.0), float(share.max(initial=0.0)))
+            most = max(most, float(share.max(initial=0.0)))
             found[name] = np.where(share > 1.0, np.abs(curve - first[name]), 0.0)
+        self.latest["the first answer"] = self.seen["the first answer"] = most
         return found
