@@ -24,7 +24,7 @@ from sgdlimit.simulate.observe import _train_risk
 from sgdlimit.theory.accuracy.levels import run_levels
 from sgdlimit.theory.accuracy.replicates import draw_all
 from sgdlimit.theory.averages import Averages
-from sgdlimit.theory.closed import discrete
+from sgdlimit.theory.closed import steps
 from sgdlimit.theory.closed.online import averages_at
 from sgdlimit.theory.samples.engines import Engine, engine_of
 from sgdlimit.theory.samples.histories import History
@@ -207,7 +207,7 @@ def points_against_all(problem: sl.Problem, paths: int, replicates: int) -> dict
     with jax.enable_x64(True):
         y = np.asarray(jit(jax.vmap(jax.vmap(label)))(g[..., :k_star], z))
         one_pass = jit(jax.vmap(partial(averages_at, loss, False)))
-        in_steps, risk = discrete._functions(loss), _risk(loss, label)
+        in_steps, risk = steps._functions(loss), _risk(loss, label)
         at = np.concatenate([M, np.broadcast_to(np.eye(k), q.shape)], 2)
         train = lambda rows, y: _train_risk(thetas, rows, y, loss=Static(loss))
         paths_last = np.ascontiguousarray(g[0, :, :k].T)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from html import escape
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..show import html, paper
 from ..show.looks import look, points_shown
+from .findings import Findings
 from .report import data_lines, sentences, short, shown_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def curves(found: Any, ax: Axes | None = None) -> Axes:
+def curves(found: Findings, ax: Axes | None = None) -> Axes:
     """Expected risks by epoch, see `Recommendation.plot`."""
     axis, expected = paper.axes(ax), found.expected
     for i, name in enumerate(("test", "train")):
@@ -37,7 +38,7 @@ def curves(found: Any, ax: Axes | None = None) -> Axes:
     return axis
 
 
-def html_of(found: Any) -> str:
+def html_of(found: Findings) -> str:
     """The advice, how far to trust it, expected curves, and rates for batch sizes."""
     first, *rest = sentences(found)
     colour = {"good": html.GOOD, "care": html.DOUBT, "bad": html.BAD}[found.trust.grade]

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..show.page import render
 from ..show.page import write as keep
 from ..version import __version__
+from .findings import Findings
 from .words import counted
-
-if TYPE_CHECKING:
-    from .api import Recommendation
 
 COLOURS = {"test": "#0072b2", "train": "#d55e00", "replacement": "#767676"}
 
@@ -23,14 +21,14 @@ def short(value: float) -> str:
     return f"{value:.3g}" if abs(value) < 999.5 else f"{value:.0f}"
 
 
-def headline(r: Recommendation) -> str:
+def headline(r: Findings) -> str:
     """The advice in one sentence."""
     a = r.advice
     decay = f", weight decay {short(a.weight_decay)}" if a.weight_decay else ", no weight decay"
     return f"Learning rate {short(r.learning_rate)} with batches of {a.batch_size}{decay}, stopped after {counted(a.epochs, 'epoch')}."
 
 
-def sentences(r: Recommendation) -> list[str]:
+def sentences(r: Findings) -> list[str]:
     """Everything that is not a table, in words."""
     a, e = r.advice, r.expected
     stop = int(np.flatnonzero(a.epoch_axis == min(a.epochs, a.epoch_axis[-1]))[0])
@@ -77,7 +75,7 @@ def sentences(r: Recommendation) -> list[str]:
     return [*out, *([r.verification.sentence] if r.verification else [])]
 
 
-def data_lines(r: Recommendation) -> list[str]:
+def data_lines(r: Findings) -> list[str]:
     e = r.estimate
     share = (
         "of the label's variance is linear in the features" if r.loss == "squared" else "of the labels' variance is linear in the features"
@@ -90,7 +88,7 @@ def data_lines(r: Recommendation) -> list[str]:
     ]
 
 
-def numbers(r: Recommendation) -> dict[str, Any]:
+def numbers(r: Findings) -> dict[str, Any]:
     """All numbers as plain lists, for JSON."""
     a, e = r.advice, r.estimate
     listed = lambda values: [float(value) if np.isfinite(value) else None for value in np.asarray(values, dtype=float)]
@@ -129,13 +127,13 @@ def numbers(r: Recommendation) -> dict[str, Any]:
     return found
 
 
-def shown_rows(r: Recommendation) -> list[Any]:
+def shown_rows(r: Findings) -> list[Any]:
     """Batch sizes worth a row: the useful ones from the recommended's neighbourhood, and the first beyond."""
     rows = r.advice.batches
     return [row for row in rows if row.useful or row.batch_size <= 4 * r.advice.largest_batch]
 
 
-def tables(r: Recommendation) -> Any:
+def tables(r: Findings) -> Any:
     """The same for a terminal, by rich."""
     from rich.console import Group
     from rich.table import Table
@@ -162,12 +160,12 @@ def tables(r: Recommendation) -> Any:
     return Group(*lines, Text(), Text(first, style="bold"), Text(), rates, Text(), *verdict, Text(), checks)
 
 
-def write(path: str | os.PathLike[str], r: Recommendation) -> None:
+def write(path: str | os.PathLike[str], r: Findings) -> None:
     """Write the page; it appears whole or not at all."""
     keep(path, page(r))
 
 
-def page(r: Recommendation) -> str:
+def page(r: Findings) -> str:
     """The whole page as HTML; nothing on it is fetched from anywhere."""
     first, *rest = sentences(r)
     return render(
@@ -195,7 +193,7 @@ def page(r: Recommendation) -> str:
     )
 
 
-def program(r: Recommendation) -> str:
+def program(r: Findings) -> str:
     """The recommended training in PyTorch, to be copied."""
     a = r.advice
     if r.loss == "squared":
@@ -243,7 +241,7 @@ def _legend(plot: Any) -> Any:
     return plot
 
 
-def _curves(r: Recommendation) -> Any:
+def _curves(r: Findings) -> Any:
     """Expected risks by epoch with their bands; what was measured on top."""
     from bokeh.models import HoverTool, Span
 
@@ -278,7 +276,7 @@ def _curves(r: Recommendation) -> Any:
     return _legend(plot)
 
 
-def _sweep(r: Recommendation) -> Any:
+def _sweep(r: Findings) -> Any:
     """The best test risk that each learning rate reaches, at the recommended batch size."""
     from bokeh.models import HoverTool, Span
 
@@ -303,7 +301,7 @@ def _sweep(r: Recommendation) -> Any:
     return plot
 
 
-def _signal(r: Recommendation) -> Any:
+def _signal(r: Findings) -> Any:
     """Fractions of the features and of the labels' variance along each eigenvalue."""
     e = r.estimate
     total = e.signal.sum() + e.noise

@@ -135,8 +135,8 @@ class Search:
         first = self.outputs[self.outputs > 0.0][0]
         if self.cuts == CUTS or until < first * 1e-3:
             raise SolveError(
-                f"no curves can be told: already before t = {max(until, first):.2g} averages over {estimate.plan.paths} samples are made by a"
-                " few of them, so that the limit's means are infinite or training diverges at once (a loss whose gradient is bounded or"
+                f"no curves can be told: already before t = {max(until, first):.2g} averages over {estimate.plan.paths} samples are made by"
+                " a few of them, so that the limit's means are infinite or training diverges at once (a loss whose gradient is bounded or"
                 " grows linearly, or a smaller step)"
             )
         self.cuts += 1

@@ -1,7 +1,8 @@
 """The linear model on anisotropic data: curves from random-matrix theory, without the equations of a sample or of a coordinate.
 
 As for isotropic data (`linear`) the flow is `theta_t = e(A) xi + h(A) theta* + f(A) X^T z / delta` (`modes`), and the curves are
-traces with the covariance `Lambda` and the teacher's `T`, diagonal in the same basis. All are integrals over a contour around the eigenvalues of `A`, of the resolvent
+traces with the covariance `Lambda` and the teacher's `T`, diagonal in the same basis. All are integrals over a contour around the
+eigenvalues of `A`, of the resolvent
 `Q(z) = (A - z)^-1`, whose limits are (Silverstein; Hachem, Loubaton and Najim, arXiv math/0507172; Couillet and Liao, *Random Matrix
 Methods for Machine Learning*, 2.4)
 

@@ -220,7 +220,7 @@ class EventProgram:
         return before
 
     def once_more(self, past: Past, draws: Histories, arrived, node: int, span: Any) -> Averages:
-        """The averages that `cross` had at `node`, the end of its cell, by the same compiled program: for other weights of the histories."""
+        """The averages that `cross` had at `node`, the end of its cell, by the same program: for other weights of the histories."""
         return self._averages(past, draws, arrived, node, span.jumps)
 
     def _averages(self, past: Past, draws: Histories, arrived, node: int, jumps: int) -> Averages:
