@@ -21,9 +21,8 @@ REPEATS = 5
 STORED = RESULTS / "compiler.json"
 CASES = {
     "tanh_regression, SGD, 0.3%": (tanh_regression, sl.SGD(1.5), 4.0, 0.003),
-    "logistic, SME, 1%": (logistic, sl.SME(1.0), 4.0, 0.01),
+    "logistic, flow, 0.3%": (logistic, sl.GradientFlow(), 4.0, 0.003),
     "committee, SGD, 1%": (committee, sl.SGD(1.0), 4.0, 0.01),
-    "committee, flow, 1%": (committee, sl.GradientFlow(), 4.0, 0.01),
 }
 
 
