@@ -24,7 +24,7 @@ from grouped import BLOCK, KINDS, blocks_against_all, committee, march, points_a
 from sgdlimit import compiling
 
 DIRECTIONS = (3, 1, 10, 2, 5, 4)  # in this order, for who does not wait for all
-SHAPES = ((65_536, 1), (16_384, 2), (4096, 4))  # samples and replicates; groups of 1 to 4 with 256 samples are marched for each
+SHAPES = ((16_384, 2), (65_536, 1), (4096, 4))  # samples and replicates; groups of 1 to 4 with 256 samples are marched for each
 MEMORY = 1.5 * 2**30  # bytes; a shape beyond gets fewer samples
 ROUNDING, SINGLE = 1e-11, 1e-5  # products with the rows of real runs are in single precision
 KINKS = "SGD, events, kinks"
@@ -61,16 +61,17 @@ def measure(kind: str, k: int, shapes: tuple[tuple[int, int], ...]) -> dict[str,
 
 
 def readme(runs: dict) -> None:
-    """A row for each way to carry samples, a column for each compiler."""
+    """A row for each way to carry samples, a column for each compiler: the largest difference, the directions measured, those beyond rounding."""
     rows = []
     for kind in (*KINDS, KINKS, POINTS):
         cells = []
-        for run in runs.values():
-            worst = [(max(found.values()), int(k)) for k, found in run["found"].get(kind, {}).items()]
-            wrong = sorted(k for value, k in worst if value > ROUNDING)
-            cells.append(f"{max(worst)[0]:.1e}" + (f" (k = {', '.join(map(str, wrong))})" if wrong else "") if worst else "")
+        for name in sorted(runs):
+            worst = {int(k): max(found.values()) for k, found in runs[name]["found"].get(kind, {}).items()}
+            wrong = [str(k) for k in sorted(worst) if worst[k] > ROUNDING]
+            measured = "k = " + ", ".join(map(str, sorted(worst)))
+            cells.append(f"{max(worst.values()):.1e} ({measured}{'; wrong: ' + ', '.join(wrong) if wrong else ''})" if worst else "")
         rows.append([kind, *cells])
-    fill("shapes", table(["largest difference", *runs], rows))
+    fill("shapes", table(["largest difference", *sorted(runs)], rows))
 
 
 def main() -> int:

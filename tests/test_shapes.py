@@ -13,7 +13,7 @@ SHAPES = {  # directions, samples, replicates: below and beyond the sizes from w
     "reshuffled, events": (2, 2048, 2),
     "SGD, paths": (3, 8192, 1),
     "SME, paths": (1, 4096, 2),
-    "flow, paths": (2, 2048, 2),
+    "flow, paths": (2, 4096, 1),
 }
 
 
