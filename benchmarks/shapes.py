@@ -61,7 +61,7 @@ def measure(kind: str, k: int, shapes: tuple[tuple[int, int], ...]) -> dict[str,
 
 
 def readme(runs: dict) -> None:
-    """A row for each way to carry samples, a column for each compiler: the largest difference, the directions measured, those beyond rounding."""
+    """A row for each way to carry samples, a column for each compiler: the largest difference, which directions, which are wrong."""
     rows = []
     for kind in (*KINDS, KINKS, POINTS):
         cells = []
