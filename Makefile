@@ -2,7 +2,7 @@
 # make test           lint, types, tests and pages, as in continuous integration
 # make docs           build the documentation's site; warnings are errors
 # make image          draw the pictures of the README and the documentation again
-# make bench          measure error against CPU time, whether errors are as reported, and how cost grows
+# make bench          measure error against CPU time, whether errors are as reported, how cost grows, and that shapes do not matter
 # make release-check  build wheel and source archive, install the wheel into empty environments, and try it there
 
 PYTHON3 ?= python3
@@ -28,6 +28,8 @@ bench: $(VENV)/.installed-dev
 	$(PYTHON) benchmarks/work_precision.py
 	$(PYTHON) benchmarks/calibration.py
 	$(PYTHON) benchmarks/growth.py
+	$(PYTHON) benchmarks/shapes.py
+	$(PYTHON) benchmarks/compiler.py
 
 image: $(VENV)/.installed
 	$(PYTHON) docs/make_house.py

@@ -5,7 +5,7 @@ A compiler that is wrong from a certain size on, or for a certain batch, is seen
 
 import pytest
 
-from blocks import KINDS, blocks_against_all, committee, march, points_against_all
+from grouped import KINDS, blocks_against_all, committee, march, points_against_all
 
 ROUNDING = 1e-11  # of sums over thousands of samples in doubles, relative to the largest entry; a fault is of the size of the numbers
 SHAPES = {  # directions, samples, replicates: below and beyond the sizes from which jaxlib 0.10.2 is wrong
@@ -13,7 +13,7 @@ SHAPES = {  # directions, samples, replicates: below and beyond the sizes from w
     "reshuffled, events": (2, 2048, 2),
     "SGD, paths": (3, 8192, 1),
     "SME, paths": (1, 4096, 2),
-    "flow, paths": (2, 2048, 2),
+    "flow, paths": (2, 4096, 1),
 }
 
 

@@ -102,6 +102,11 @@ class Marched:
     recorder: Recorder
     groups: float  # largest difference of marches together from those alone
 
+    @property
+    def path_bytes(self) -> int:
+        """What one more sample takes."""
+        return self.engine.path_bytes(_grid(self.engine)[1])
+
 
 def march(kind: str, problem: sl.Problem, replicates: int) -> Marched:
     """Replicates together, recorded, and each alone."""
@@ -109,10 +114,10 @@ def march(kind: str, problem: sl.Problem, replicates: int) -> Marched:
     nodes, cells = _grid(engine)
     drawn = [draw_all(engine, cells, BLOCK, child) for child in np.random.SeedSequence(0).spawn(replicates)]
     recorded = copy(engine)
-    recorded.program = Recorder(engine.program)  # pyright: ignore[reportAttributeAccessIssue]
+    recorded.program = Recorder(engine.program)
     together = [vars(one) for one in run_levels(recorded, drawn, nodes, cells)]
     alone = [vars(run_levels(engine, [one], nodes, cells)[0]) for one in drawn] if replicates > 1 else together
-    return Marched(engine, recorded.program, largest_difference(together, alone))  # pyright: ignore[reportArgumentType]
+    return Marched(engine, recorded.program, largest_difference(together, alone))
 
 
 def _grid(engine: Engine) -> tuple[np.ndarray, int]:
