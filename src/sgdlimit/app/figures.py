@@ -62,14 +62,16 @@ class Curves:
         drawn, renderers = (self.theory, theory_renderers) if theory else (self.runs, runs_renderers)
         keep = slice(None) if theory else points_shown(result.dataset.sizes["time"], which, len(self.names))
         data: list[dict[str, Any]] = [_bounded(data_of(result, panel, keep), result) for panel in self.panels]
-        if kind not in drawn:
-            sources = [ColumnDataSource(part) for part in data]
+        of = [result.dataset.attrs.get(OF, kind)]
+        if kind in drawn:
+            for (source, lines), part in zip(drawn[kind], data, strict=True):
+                source.update(tags=of, data=part)
+                _fade(lines, 1.0)
+        else:  # complete before it is on the page: what changes between the two does not reach the browser
+            sources = [ColumnDataSource(part, tags=of) for part in data]
             drawn[kind] = [
                 (source, renderers(plot, which, self.names[kind], source)) for plot, source in zip(self.plots, sources, strict=True)
             ]
-        for (source, lines), part in zip(drawn[kind], data, strict=True):
-            source.update(tags=[result.dataset.attrs.get(OF, kind)], data=part)
-            _fade(lines, 1.0)
         if theory:
             self.pale.discard(kind)
 
