@@ -585,21 +585,10 @@ def use_tools(page, person):
 
 # --- faults -----------------------------------------------------------------------------------------------------------------------
 
-FAULTS = {  # what is planted where, and what a person does to come there
-    "controls.Controls.read": "move",
+FAULTS = {  # what is planted where, and what a person does to come there; `test_explore_faults` has all the others
     "page.Visit.moved": "move",
-    "page.Visit.begin": "move",
-    "page.Visit.heard_theory": "move",
-    "page.Visit.settle": "move",
-    "choices.Choices.key": "move",
-    "views.Views.keep": "move",
-    "views.Views.status": "move",
     "figures.Curves.show": "move",
-    "controls.Controls.put": "choose",
     "controls.Controls._fill": "choose",
-    "page.Visit.begin_runs": "simulate",
-    "page.Visit.show_saved": "saved",
-    "page.Visit.turned": "turn",
     "sweeps.SweepView.draw": "quantity",
 }
 
@@ -610,9 +599,6 @@ def test_a_fault_anywhere_is_told_in_words_and_takes_everything_away(browser, pr
     acts = {
         "move": lambda: person.at("Slider ratio").press("ArrowRight"),
         "choose": lambda: person.at("CustomSelect model").select_option(index=int(chosen(page).model == "tanh_regression")),
-        "simulate": lambda: person.at("Button simulate").click(),
-        "saved": lambda: person.at("CheckboxGroup saved saved").click(),
-        "turn": lambda: person.at("Tabs views Laws").click(),
         "quantity": lambda: person.at("CustomSelect quantity").select_option(label="overlap"),
     }
     for name, act in FAULTS.items():
