@@ -1,4 +1,4 @@
-"""The explorer in a real browser, and what stands behind it without one."""
+"""What stands behind the explorer's page; `test_explore_page` has the page itself."""
 
 import json
 import os
@@ -181,6 +181,37 @@ def test_two_who_ask_get_answers_and_one_who_leaves_stops_nobody(desk):
     assert not one.over.is_set()
     assert ask(desk, FLOW, "flow").over.is_set()  # known by now
     assert desk.busy() == 0
+
+
+def test_a_page_that_cannot_listen_silences_nobody(desk):
+    def deaf(what, value):
+        raise RuntimeError("this page is gone")
+
+    shorter = with_numbers(FLOW, horizon=3.0)
+    desk.ask(order(shorter, "flow"), deaf)
+    heard = ask(desk, with_numbers(FLOW, horizon=3.5), "flow")
+    assert heard.over.wait(60)
+    assert ask(desk, shorter, "flow").over.wait(60)
+
+
+def test_an_answer_says_what_it_is_of_and_laws_that_were_let_go_come_back(desk):
+    heard = ask(desk, FLOW, "flow")
+    assert heard.over.wait(60)
+    assert heard.all[-1][1].dataset.attrs["of"] == FLOW.key("flow", {})
+    heard = Heard()  # of an answer that the process has not kept
+    desk.ask({**order(FLOW, "flow", "laws"), "key": "let go", "runs": "let go too"}, heard)
+    assert heard.over.wait(120)
+    what, pictures = heard.all[-1]
+    assert (what, pictures["runs"]) == ("answer", False)
+    assert np.isfinite(pictures["weight"][0][-1]["y"]).all()
+
+
+def test_keys_tell_apart_what_must_not_be_taken_for_one_another():
+    other = replace(FLOW, d=200)
+    assert FLOW.key("flow", {}) == other.key("flow", {})
+    assert FLOW.runs_key("flow", {}) != other.runs_key("flow", {})
+    every = [Choices.of(name, {}) for name in PRESETS]
+    assert len({one.key("online", {}) for one in every}) == len({one.words() for one in every}) == len(PRESETS)
 
 
 def test_a_wrong_setting_and_a_lost_process_are_told_in_words(desk):

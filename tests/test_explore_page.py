@@ -362,16 +362,18 @@ class Person:
         self.seen |= set(self.page.evaluate(CONTROLS))
 
     def at(self, control):
-        self.look()
+        one = self.page.locator(f'[data-control="{control}"]')
+        if not one.count():  # the page has made it since the last look
+            self.look()
         assert control in self.seen, (control, sorted(self.seen))
         self.used.add(control)
-        return self.page.locator(f'[data-control="{control}"]').first
+        return one.first
 
     def until(self, is_so, words):
-        for _ in range(PATIENCE // 50):
+        for _ in range(PATIENCE // 100):
             if is_so():
                 return
-            self.page.wait_for_timeout(50)
+            self.page.wait_for_timeout(100)
         raise AssertionError(words)
 
     def moves(self, control, act, parameter):
@@ -398,19 +400,20 @@ class Person:
             self.slides(one.name)
         else:
             self.slides(one.name)
-            self.writes(f"Spinner {one.name}", one.name, f"{one.start + 3 * one.step:g}")
+            other = [text for steps in (3, 4) if (text := f"{one.start + steps * one.step:g}") != query(self.page)[one.name]]
+            self.writes(f"Spinner {one.name}", one.name, other[0])
 
 
 def vouched(page):
     """Wait until all that is drawn is of what the address says; then what is drawn."""
-    for _ in range(PATIENCE // 50):
+    for _ in range(PATIENCE // 100):
         choices, drawn = chosen(page), page.evaluate(PLOTTED)
         keys = {choices.key(kind, {}) for kind in choices.shown} | {choices.runs_key(kind, {}) for kind in choices.shown}
         mine = {name: curves for name, curves in drawn.items() if not str(curves[0]["of"]).startswith("saved")}
         if mine and all(one["of"] in keys for curves in mine.values() for one in curves):
             return choices, mine
-        page.wait_for_timeout(50)
-    raise AssertionError((page.url, [curves[0]["of"] for curves in drawn.values()]))
+        page.wait_for_timeout(100)
+    raise AssertionError((page.url, [curves[0]["of"] for curves in drawn.values()], page.locator("[role=alert]").all_inner_texts()))
 
 
 def query(page):
@@ -462,6 +465,7 @@ def test_every_problem_in_turn_and_every_control(browser, process, tmp_path, wid
         assert drawn["online SGD, theory"] != before["online SGD, theory"]
         assert spent(process) - began <= SECONDS, name
         k = len(choices.parameters.get("weights", ())) or choices.parameters.get("classes", 1)
+        person.look()
         compare(page, min(2 + k * k + k * (k + 1) // 2, MOST_PANELS))
         assert page.locator("[role=alert]").count() == 0
         for one in preset.fields:
@@ -581,21 +585,10 @@ def use_tools(page, person):
 
 # --- faults -----------------------------------------------------------------------------------------------------------------------
 
-FAULTS = {  # what is planted where, and what a person does to come there
-    "controls.Controls.read": "move",
+FAULTS = {  # what is planted where, and what a person does to come there; `test_explore_faults` has all the others
     "page.Visit.moved": "move",
-    "page.Visit.begin": "move",
-    "page.Visit.heard_theory": "move",
-    "page.Visit.settle": "move",
-    "choices.Choices.key": "move",
-    "views.Views.keep": "move",
-    "views.Views.status": "move",
     "figures.Curves.show": "move",
-    "controls.Controls.put": "choose",
     "controls.Controls._fill": "choose",
-    "page.Visit.begin_runs": "simulate",
-    "page.Visit.show_saved": "saved",
-    "page.Visit.turned": "turn",
     "sweeps.SweepView.draw": "quantity",
 }
 
@@ -606,9 +599,6 @@ def test_a_fault_anywhere_is_told_in_words_and_takes_everything_away(browser, pr
     acts = {
         "move": lambda: person.at("Slider ratio").press("ArrowRight"),
         "choose": lambda: person.at("CustomSelect model").select_option(index=int(chosen(page).model == "tanh_regression")),
-        "simulate": lambda: person.at("Button simulate").click(),
-        "saved": lambda: person.at("CheckboxGroup saved saved").click(),
-        "turn": lambda: person.at("Tabs views Laws").click(),
         "quantity": lambda: person.at("CustomSelect quantity").select_option(label="overlap"),
     }
     for name, act in FAULTS.items():
@@ -617,9 +607,8 @@ def test_a_fault_anywhere_is_told_in_words_and_takes_everything_away(browser, pr
         acts[act]()
         page.wait_for_selector(f"[role=alert]:has-text('planted in {name}')")
         assert "what it showed is gone" in page.locator("[role=alert]").inner_text()
-        assert page.evaluate(PLOTTED) == {}
-        assert page.locator(".chip").count() == 0
-        assert page.locator(".caption").count() == 0
+        person.until(lambda: page.evaluate(PLOTTED) == {}, f"curves are left after {name}")
+        assert page.locator(".chip, .caption").count() == 0
         answer = page.request.get(page.locator("a.button").nth(2).evaluate("link => link.href"))
         assert answer.status == 409
         process.fault.write_text("")
@@ -641,6 +630,21 @@ def test_a_fault_of_the_worker_or_of_a_file_takes_away_what_it_would_have_made(b
     assert "online SGD, theory" not in page.evaluate(PLOTTED)
     assert page.locator(".chip.failed").inner_text().split() == ["online", "SGD", "not", "solved"]
     process.fault.write_text("")
+    page.close()
+
+
+def test_what_is_no_problem_shows_no_curves_of_another(browser, process):
+    page = visit(browser, f"{process.address}?model=committee&show=online")
+    person = Person(page)
+    vouched(page)
+    weights = person.at("TextInput weights")
+    for text, is_there in (("1, two", False), ("1, -0.5", True)):
+        weights.fill(text)
+        weights.press("Enter")
+        person.until(lambda is_there=is_there: bool(page.evaluate(PLOTTED).get("online SGD, theory")) == is_there, text)
+        assert (page.locator("[role=alert]:has-text('`weights` must be numbers')").count() == 0) == is_there
+        link = page.locator("a.button").first.evaluate("link => link.href")
+        assert page.request.get(link).status == (200 if is_there else 409)
     page.close()
 
 

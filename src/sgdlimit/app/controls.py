@@ -103,12 +103,16 @@ class Controls:
     def _fill(self, choices: Choices) -> None:
         """The fields of this problem, made anew: one way to make them, whatever stood there before."""
         preset = PRESETS.get(choices.model)
-        self.fields = {}
-        self.training.objects = [self._field(one, choices.numbers[one.name]) for one in TRAINING]
-        self.start.objects = [self._field(one, choices.numbers[one.name]) for one in START]
-        own = [self._field(one, choices.parameters[one.name]) for one in preset.fields] if preset else []
-        own += [self._text(name, known, choices.parameters[name]) for name, known in preset.texts.items()] if preset else []
-        self.parameters.objects = own
+        before, self.fields = self.fields, {}
+        try:
+            training = [self._field(one, choices.numbers[one.name]) for one in TRAINING]
+            start = [self._field(one, choices.numbers[one.name]) for one in START]
+            own = [self._field(one, choices.parameters[one.name]) for one in preset.fields] if preset else []
+            own += [self._text(name, known, choices.parameters[name]) for name, known in preset.texts.items()] if preset else []
+        except Exception:
+            self.fields = before  # those are on the page still
+            raise
+        self.training.objects, self.start.objects, self.parameters.objects = training, start, own
 
     def _watched(self, widget: Any) -> Any:
         widget.param.watch(lambda event: None if self.silent else self.moved(), "value")

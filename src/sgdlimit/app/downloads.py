@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..results import Result, Solution
+from ..results import Simulation, Solution
 from .choices import toml
 from .figures import OF
 
@@ -23,10 +23,10 @@ class Shown:
     """Settings, the curves of theory and real runs by dynamics, and the two-time kernels that are looked at, with their entry."""
 
     settings: Mapping[str, Any]
-    drawn: Mapping[str, tuple[Result | None, Result | None]]
+    drawn: Mapping[str, tuple[Solution | None, Simulation | None]]
     kernels: tuple[Solution, tuple[int, int]] | None = None
 
-    def some(self) -> Mapping[str, tuple[Result | None, Result | None]]:
+    def some(self) -> Mapping[str, tuple[Solution | None, Simulation | None]]:
         if not self.drawn:
             raise InputError("`curves` must be there to be saved, but nothing is solved yet (wait for the first curves)")
         return self.drawn

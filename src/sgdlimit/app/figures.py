@@ -63,14 +63,16 @@ class Curves:
         drawn, renderers = (self.theory, theory_renderers) if theory else (self.runs, runs_renderers)
         curves = [Curve(*panel.values(result), which, self.names[kind], not theory) for panel in self.panels]
         filled: list[dict[str, Any]] = [_bounded(data(curve.thinned(which, len(self.names))), result) for curve in curves]
-        if kind not in drawn:
-            sources = [ColumnDataSource(part) for part in filled]
+        of = [result.dataset.attrs.get(OF, kind)]
+        if kind in drawn:
+            for (source, lines), part in zip(drawn[kind], filled, strict=True):
+                source.update(tags=of, data=part)
+                _fade(lines, 1.0)
+        else:  # complete before it is on the page: what changes between the two does not reach the browser
+            sources = [ColumnDataSource(part, tags=of) for part in filled]
             drawn[kind] = [
                 (source, renderers(plot, which, self.names[kind], source)) for plot, source in zip(self.plots, sources, strict=True)
             ]
-        for (source, lines), part in zip(drawn[kind], filled, strict=True):
-            source.update(tags=[result.dataset.attrs.get(OF, kind)], data=part)
-            _fade(lines, 1.0)
         if theory:
             self.pale.discard(kind)
 

@@ -59,7 +59,7 @@ class Visit:
         self.doc: Any = pn.state.curdoc
         self.token = secrets.token_urlsafe(18)
         self.choices, complaints = Choices.read(query, site.opened)
-        self.generation, self.asking, self.broken = 0, False, ""
+        self.generation, self.asking, self.broken, self.refused = 0, False, "", ""
         self.theory: dict[str, Line] = {}
         self.runs: dict[str, Line] = {}
         self.simulated: Choices | None = None
@@ -90,8 +90,10 @@ class Visit:
         if self.asking or self.broken:
             return
         opened = self.site.opened
-        theory = {kind: self.choices.key(kind, opened) for kind in self.theory}
-        runs = {kind: self.choices.runs_key(kind, opened) for kind in self.runs if kind in self.theory}
+        theory = {kind: self.choices.key(kind, opened) for kind, line in self.theory.items() if line.state != "failed"}
+        runs = {
+            kind: self.choices.runs_key(kind, opened) for kind in self.runs if kind in self.theory and self.runs[kind].state != "failed"
+        }
         waiting = {kind for kind, line in self.theory.items() if line.job is not None}
         self.views.keep(theory, runs, waiting, self._law_key(self.views.law_of.value))
         self.status()
@@ -105,6 +107,8 @@ class Visit:
             self.drop(self.theory)
         with suppress(Exception):
             self.drop(self.runs)
+        with suppress(Exception):
+            self._drop_laws()
         self.theory, self.runs, self.simulated = {}, {}, None
         self.views.fail(self.broken)
 
@@ -136,23 +140,34 @@ class Visit:
         try:
             chosen = self.controls.read(self.choices)
         except InputError as e:
-            self.views.notice([f"{e}."])
+            self._refuse(f"{e}.")
             return
+        self.refused = ""
         self.views.notice([])
         opened, before = self.site.opened, self.choices
         self.choices = chosen
         if chosen.model != before.model:
             self.controls.put(chosen)
         keys = lambda choices: [choices.key(kind, opened) for kind in choices.shown]
-        if keys(chosen) != keys(before):
+        if keys(chosen) != keys(before) or not self.theory:
             self.begin()
             return
         if chosen.d != before.d:
             self.forget_runs()
         self.tell_address()
 
+    def _refuse(self, words: str) -> None:
+        """The controls stand at something that is no problem: nothing that was there before is of it."""
+        self.refused = words
+        self.generation += 1
+        self.drop(self.theory)
+        self.theory = {}
+        self.forget_runs()
+        self.views.notice([words])
+
     def recover(self) -> None:
         """Begin anew after a mistake, with what the controls say, or if nothing can be made of that, with what was chosen last."""
+        self.refused = ""
         with suppress(Exception):
             self.choices = self.controls.read(self.choices)
         self.begin()
@@ -180,6 +195,7 @@ class Visit:
         self.generation += 1
         self.asking = True  # some answers are told at once, while others are yet to be asked for
         self.drop(self.theory)
+        self._drop_laws()
         self._mend()
         if self.simulated is not None and not self._same_runs(self.simulated):
             self.forget_runs()
@@ -217,7 +233,7 @@ class Visit:
         """Ask for real runs of all that is shown."""
         if self.broken:
             self.recover()
-        words = self.choices.refuse_simulation()
+        words = self.refused.rstrip(".") or self.choices.refuse_simulation()
         if words:
             self.views.notice([f"No real runs: {words}."])
             return
@@ -256,8 +272,13 @@ class Visit:
         self.site.visits.pop(self.token, None)
         self.drop(self.theory)
         self.drop(self.runs)
+        self._drop_laws()
+
+    def _drop_laws(self) -> None:
         if self.law_job is not None:
             self.site.desk.drop(self.law_job)
+            self.law_job = None
+            self.views.tell_laws("")
 
     def _same_runs(self, other: Choices) -> bool:
         return all(self.choices.runs_key(kind, self.site.opened) == other.runs_key(kind, self.site.opened) for kind in DYNAMICS)
@@ -284,8 +305,6 @@ class Visit:
         line.take(what, value)
         if what in ("coarse", "answer"):
             self._draw(kind, value, theory=False)
-        elif what == "failed":
-            self.views.forget(kind, theory=False)
         if what == "answer":
             self.look()
 
@@ -323,16 +342,15 @@ class Visit:
             self._ask_laws(views.law_of.value)
 
     def _law_key(self, kind: str) -> tuple[str | None, str | None]:
-        """What laws of this dynamics are of: theory, and real runs where they are done."""
+        """What laws of this dynamics are of: theory, and real runs, where they are there."""
         opened = self.site.opened
-        runs = self.runs.get(kind)
+        theory, runs = self.theory.get(kind), self.runs.get(kind)
         done = runs is not None and runs.job is None and runs.result is not None
-        return (self.choices.key(kind, opened) if kind in self.theory else None), (self.choices.runs_key(kind, opened) if done else None)
+        there = theory is not None and theory.state != "failed"
+        return (self.choices.key(kind, opened) if there else None), (self.choices.runs_key(kind, opened) if done else None)
 
     def _ask_laws(self, kind: str) -> None:
-        if self.law_job is not None:
-            self.site.desk.drop(self.law_job)
-            self.law_job = None
+        self._drop_laws()
         of, generation = self._law_key(kind), self.generation
         self.views.tell_laws("drawing paths from the laws …")
 
@@ -358,12 +376,15 @@ class Visit:
     # --- what is shown ---------------------------------------------------------------------------------------------------------
 
     def status(self) -> None:
-        self.views.status(self.choices, self.theory, self.runs, self.controls.saved.value, self.choices.words(), self.generation)
+        of = "" if self.refused else self.choices.words()
+        self.views.status(self.choices, self.theory, self.runs, self.controls.saved.value, of, self.generation)
 
     def shown(self) -> Shown:
         """What a file of this moment holds."""
         if self.broken:
-            raise InputError("`curves` must be there to be saved, but the page has shown a mistake and no curves (choose again)")
+            raise InputError("`curves` must be there to be saved, but the page has told of a mistake and shows none (choose again)")
+        if self.refused:
+            raise InputError(self.refused.rstrip("."))
         drawn: dict[str, tuple[Any, Any]] = {}
         for kind, (title, _) in DYNAMICS.items():
             if kind not in self.theory:

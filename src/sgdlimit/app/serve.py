@@ -197,8 +197,9 @@ def _page(site: Site) -> Any:
     pn.state.onload(faults.guarded(visit.arrived, visit.fault))
     left = visit.leave
     pn.state.on_session_destroyed(lambda context: left())
+    doc: Any = pn.state.curdoc
     for event, script in CONNECTION.items():
-        pn.state.curdoc.js_on_event(event, CustomJS(code=script))
+        doc.js_on_event(event, CustomJS(code=script))
     made.add_panel("controls", visit.controls.view)
     made.add_panel("results", visit.views.view)
     return made

@@ -95,10 +95,6 @@ class Views:
         assert self.curves is not None
         self.curves.show(kind, result, theory)
 
-    def forget(self, kind: str, theory: bool) -> None:
-        if self.curves is not None:
-            self.curves.clear(kind, theory)
-
     def show_saved(self, chosen: list[str]) -> list[str]:
         """Draw the saved results that are chosen; which of them cannot be."""
         unfit = []
@@ -208,4 +204,4 @@ class Views:
         about = f"data-state='{state}' data-generation='{turn}' data-model='{html.escape(choices.model, quote=True)}'"
         self.chips.object = f"<div class='chips' role='status' {about}>{found}</div>{said}"
         pale = "; pale: of the settings before" if self.curves is not None and self.curves.pale else ""
-        self.caption.object = f"<p class='soft caption'>{html.escape(of)}{pale}</p>"
+        self.caption.object = f"<p class='soft caption'>{html.escape(of)}{pale}</p>" if of else ""
