@@ -469,16 +469,15 @@ def test_samples_that_dominate_are_named(tmp_path):
             assert len(prepare(rng.standard_normal((n, 50)), rng.standard_normal(n), False).told) == 2  # nothing unusual, nothing said
 
 
-def test_the_outlying_label_is_named_where_nothing_can_be_learnt():
+def test_the_outlying_label_is_named_by_its_row():
     rng = np.random.default_rng(7)
     X = rng.standard_normal((300, 12))
     y = 1 + 0.1 * rng.standard_normal(300) + 0.2 * X[:, 0]
     y[41] = 10000.0
-    try:
-        said = " ".join(sl.recommend(X, y, loss="squared", max_epochs=3).told)
-    except InputError as e:
-        said = str(e)
-    assert "he label is 10000 in row 42, its median" in said
+    X[3] = np.nan
+    found = sl.recommend(X, y, loss="squared", max_epochs=3)
+    assert "The label is 10000 in row 42, its median" in " ".join(found.told)
+    assert prepare(X, y, False).place(40) == "row 42"  # after the row without features
 
 
 # --- numbers of any size -------------------------------------------------------------------------------------------------
