@@ -178,6 +178,16 @@ def test_options_overrule_what_was_found(tmp_path):
     assert found.told == []
 
 
+@pytest.mark.parametrize(("encoding", "name"), [("cp1252", "Größe"), ("cp1251", "цена"), ("shift_jis", "価格"), ("mac-roman", "Größe")])
+def test_the_name_of_the_target_tells_an_old_encoding(tmp_path, encoding, name):
+    (tmp_path / "x.csv").write_bytes(WHOLE.replace("y", name, 1).encode(encoding))
+    found = read(tmp_path / "x.csv", name)
+    assert found.y.tolist() == Y
+    assert len(found.told) == 1
+    with pytest.raises(InputError, match="must be a column"):
+        read(tmp_path / "x.csv", "höhe")
+
+
 def test_lines_with_other_numbers_of_fields(tmp_path):
     path = tmp_path / "x.csv"
     rows = list(LONG)
