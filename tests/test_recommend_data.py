@@ -616,9 +616,9 @@ def test_python_reads_files_too(tmp_path):
     table.assign(row=np.arange(120), y=y).to_csv(path, index=False, sep=";", decimal=",")
     found = sl.recommend(path, "y", loss="squared", max_epochs=3, drop="b", reading={"missing": "-999"})
     assert (found.n, found.d, found.target) == (120, 2, "y")
-    said = " ".join(found.told)
-    assert "decimals are marked by a comma" in said
-    assert "Column row counts the rows" in said
+    for said in (str(found), found._repr_html_()):
+        assert "decimals are marked by a comma" in said
+        assert "Column row counts the rows" in said
     with pytest.raises(InputError, match="`y` must be the name of a column where `X` is a file"):
         sl.recommend(path, y, loss="squared")
 

@@ -118,9 +118,9 @@ class Recommendation:
         return drawing.recommendation(self, ax)
 
     def __str__(self) -> str:
-        from .report import sentences
+        from .report import data_lines, sentences
 
-        return "\n".join(sentences(self))
+        return "\n".join([*data_lines(self), *sentences(self)])
 
     def _repr_html_(self) -> str:
         from .. import notebook
