@@ -293,6 +293,8 @@ def test_a_word_that_is_a_number(text, decimal, value):
         ([*(["3", "4"] * 49), "?", "4"], "numbers", "`?` (1) counts as missing."),
         ([*(["3", "4"] * 49), "high", "4"], "numbers", "holds a word among its numbers, `high` (row 99), which counts as missing."),
         (["3", "4", "low"] * 20, "mixed", "Column x holds words in 20 samples, `low`, and was left out (--missing WORD"),
+        ([*(["3", "4"] * 12), "3.o", "4"], "numbers", "holds a word among its numbers, `3.o` (row 25), which counts as missing."),
+        (["NA", "-"] * 30, "numbers", "Column x is missing in more than half of the samples and left out."),
         (["a", "b", "c", "?"] * 15, "words", "Column x is not numbers (`a`, `b`, `c`) and left out"),
         (["no", "yes"] * 30, "two", "Column x is of two words: no became 0, yes became 1."),
         (["+", "-"] * 30, "two", "Column x is of two words: + became 0, - became 1."),
