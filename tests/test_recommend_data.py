@@ -440,7 +440,7 @@ def test_copies_of_the_label_are_left_out_and_told():
     assert "Column celsius separates the two classes without exception; is it made from the label" in said
     assert prepare(table, y, False, keep=["celsius"]).names[3] == "celsius"
     assert prepare(table, y, False, drop=["celsius", "a"]).names == ["b", "c", "sure"]
-    with pytest.raises(InputError, match=r"features that are not the label itself, but is copies of it: celsius \(--keep celsius"):
+    with pytest.raises(InputError, match=r"features that are not the label itself, but is a copy of it, celsius \(--keep celsius"):
         prepare(table[["celsius"]], y, False)
 
 

@@ -363,10 +363,10 @@ def _not_the_label(Z: Array, y: Array, names: list[str], classes: bool, keep: Se
     """Which columns `(d,)` are not the label itself; those that nearly tell it are named."""
     copies, nearly = telling(Z, y - y.mean(), names, classes)
     copies = [name for name in copies if name not in keep]
+    what = "copies" if len(copies) > 1 else "a copy"
     if len(copies) == len(names):
-        raise refuse("data", "have features that are not the label itself", Words(f"copies of it: {some(copies)}"), keeping(copies))
+        raise refuse("data", "have features that are not the label itself", Words(f"{what} of it, {some(copies)}"), keeping(copies))
     if copies:
-        what = "copies" if len(copies) > 1 else "a copy"
         told.append(f"{columns(copies)} {what} of the label, but for shift and scale, and {was(len(copies))} left out ({keeping(copies)}).")
     told += nearly
     return np.array([name not in copies for name in names])
