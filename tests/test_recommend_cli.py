@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -51,12 +52,50 @@ def test_the_program_of_the_documentation_runs(capsys):
     assert "<script" not in html
 
 
+def test_a_table_written_in_another_way_is_read_and_told(tmp_path):
+    """Semicolons, decimal commas, no names, a word for what is missing, row numbers, words of an old encoding."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((80, 3))
+    words = ["größer" if value > 0 else "kleiner" for value in X[:, 0] + 0.5 * rng.standard_normal(80)]
+    rows = [
+        [str(i), *(f"{value:.3f}".replace(".", ",") for value in row), word] for i, (row, word) in enumerate(zip(X, words, strict=True))
+    ]
+    rows[7][2] = "k.A."
+    (tmp_path / "x.csv").write_bytes("\n".join(";".join(row) for row in rows).encode("latin-1"))
+    arguments = ("--missing", "k.A.", "--drop", "4", "--backend", "numpy", "--max-epochs", "3", "--out", "advice")
+    done = sgdlimit(tmp_path, "recommend", "x.csv", "--target", "-1", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    said = " ".join(done.stdout.split())
+    for sentence in (
+        "80 samples, 2 features: n/d = 40.",
+        "The file is not UTF-8 and was read as Windows-1252 (latin-1); --encoding NAME if its words look wrong.",
+        "The first line looks like data, not names, so columns are called 1 to 5",
+        "Fields are separated by semicolons (--separator overrules) and decimals are marked by a comma (--decimal overrules).",
+        "`k.A.` (1) counts as missing.",
+        "Column 1 counts the rows and was left out (--keep 1 uses it all the same).",
+        "1 missing value (0.62% of all, in 1 of 80 samples) was replaced by its column's mean.",
+        "kleiner is the positive class, größer the negative one;",
+    ):
+        assert sentence in said
+    numbers = json.loads((tmp_path / "advice" / "numbers.json").read_text())
+    assert (numbers["data"]["target"], numbers["data"]["n"], numbers["data"]["d"]) == ("5", 80, 2)
+    told = ("--separator", ";", "--decimal", ",", "--encoding", "latin-1", "--no-header", "--keep", "1")
+    done = sgdlimit(tmp_path, "recommend", "x.csv", "--target", "5", *told, *arguments)
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stdout.split())
+    assert "80 samples, 3 features: n/d = 26.7. `k.A.` (1) counts as missing." in said
+    assert "uses it all the same" not in said
+
+
 def test_mistakes_get_a_sentence_and_code_two(tmp_path):
     (tmp_path / "x.csv").write_text("a,b\n1,2\n3,4\n")
     for arguments, words in (
         (("recommend", "y.csv", "--target", "b"), "does not exist"),
         (("recommend", "x.csv", "--target", "c"), "must be a column"),
         (("recommend", "x.csv", "--target", "b", "--loss", "squared"), "at least 20 samples"),
+        (("recommend", "x.csv", "--target", "b", "--decimal", ";"), "`decimal` must be . or ,"),
+        (("recommend", "x.csv", "--target", "4", "--no-header"), "columns are called 1 to 2"),
     ):
         done = sgdlimit(tmp_path, *arguments)
         assert done.returncode == 2, done.stdout

@@ -178,6 +178,16 @@ def test_options_overrule_what_was_found(tmp_path):
     assert found.told == []
 
 
+@pytest.mark.parametrize(("encoding", "name"), [("cp1252", "Größe"), ("cp1251", "цена"), ("shift_jis", "価格"), ("mac-roman", "Größe")])
+def test_the_name_of_the_target_tells_an_old_encoding(tmp_path, encoding, name):
+    (tmp_path / "x.csv").write_bytes(WHOLE.replace("y", name, 1).encode(encoding))
+    found = read(tmp_path / "x.csv", name)
+    assert found.y.tolist() == Y
+    assert len(found.told) == 1
+    with pytest.raises(InputError, match="must be a column"):
+        read(tmp_path / "x.csv", "höhe")
+
+
 def test_lines_with_other_numbers_of_fields(tmp_path):
     path = tmp_path / "x.csv"
     rows = list(LONG)
@@ -283,6 +293,8 @@ def test_a_word_that_is_a_number(text, decimal, value):
         ([*(["3", "4"] * 49), "?", "4"], "numbers", "`?` (1) counts as missing."),
         ([*(["3", "4"] * 49), "high", "4"], "numbers", "holds a word among its numbers, `high` (row 99), which counts as missing."),
         (["3", "4", "low"] * 20, "mixed", "Column x holds words in 20 samples, `low`, and was left out (--missing WORD"),
+        ([*(["3", "4"] * 12), "3.o", "4"], "numbers", "holds a word among its numbers, `3.o` (row 25), which counts as missing."),
+        (["NA", "-"] * 30, "numbers", "Column x is missing in more than half of the samples and left out."),
         (["a", "b", "c", "?"] * 15, "words", "Column x is not numbers (`a`, `b`, `c`) and left out"),
         (["no", "yes"] * 30, "two", "Column x is of two words: no became 0, yes became 1."),
         (["+", "-"] * 30, "two", "Column x is of two words: + became 0, - became 1."),
@@ -428,7 +440,7 @@ def test_copies_of_the_label_are_left_out_and_told():
     assert "Column celsius separates the two classes without exception; is it made from the label" in said
     assert prepare(table, y, False, keep=["celsius"]).names[3] == "celsius"
     assert prepare(table, y, False, drop=["celsius", "a"]).names == ["b", "c", "sure"]
-    with pytest.raises(InputError, match=r"features that are not the label itself, but is copies of it: celsius \(--keep celsius"):
+    with pytest.raises(InputError, match=r"features that are not the label itself, but is a copy of it, celsius \(--keep celsius"):
         prepare(table[["celsius"]], y, False)
 
 
@@ -469,16 +481,15 @@ def test_samples_that_dominate_are_named(tmp_path):
             assert len(prepare(rng.standard_normal((n, 50)), rng.standard_normal(n), False).told) == 2  # nothing unusual, nothing said
 
 
-def test_the_outlying_label_is_named_where_nothing_can_be_learnt():
+def test_the_outlying_label_is_named_by_its_row():
     rng = np.random.default_rng(7)
     X = rng.standard_normal((300, 12))
     y = 1 + 0.1 * rng.standard_normal(300) + 0.2 * X[:, 0]
     y[41] = 10000.0
-    try:
-        said = " ".join(sl.recommend(X, y, loss="squared", max_epochs=3).told)
-    except InputError as e:
-        said = str(e)
-    assert "he label is 10000 in row 42, its median" in said
+    X[3] = np.nan
+    found = sl.recommend(X, y, loss="squared", max_epochs=3)
+    assert "The label is 10000 in row 42, its median" in " ".join(found.told)
+    assert prepare(X, y, False).place(40) == "row 42"  # after the row without features
 
 
 # --- numbers of any size -------------------------------------------------------------------------------------------------
@@ -607,9 +618,9 @@ def test_python_reads_files_too(tmp_path):
     table.assign(row=np.arange(120), y=y).to_csv(path, index=False, sep=";", decimal=",")
     found = sl.recommend(path, "y", loss="squared", max_epochs=3, drop="b", reading={"missing": "-999"})
     assert (found.n, found.d, found.target) == (120, 2, "y")
-    said = " ".join(found.told)
-    assert "decimals are marked by a comma" in said
-    assert "Column row counts the rows" in said
+    for said in (str(found), found._repr_html_()):
+        assert "decimals are marked by a comma" in said
+        assert "Column row counts the rows" in said
     with pytest.raises(InputError, match="`y` must be the name of a column where `X` is a file"):
         sl.recommend(path, y, loss="squared")
 

@@ -146,7 +146,7 @@ def recommend(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="CSV, Parquet or NumPy file, a row a sample.", show_default=False)],
     target: Annotated[
         str | None,
-        typer.Option(metavar="COLUMN", help="The column of labels; a number, from 1, where columns have no names.", show_default=False),
+        typer.Option(metavar="COLUMN", help="The column of labels; without names a number, from 1, or -1, the last.", show_default=False),
     ] = None,
     loss: Annotated[str, typer.Option(help="logistic for two classes, squared for numbers.")] = "logistic",
     out: Annotated[

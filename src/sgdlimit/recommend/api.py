@@ -65,9 +65,9 @@ class Recommendation(Findings):
         return drawing.curves(self, ax)
 
     def __str__(self) -> str:
-        from .report import sentences
+        from .report import data_lines, sentences
 
-        return "\n".join(sentences(self))
+        return "\n".join([*data_lines(self), *sentences(self)])
 
     def _repr_html_(self) -> str:
         from . import drawing
@@ -128,7 +128,7 @@ def _given(X: Any, y: Any, names: Any, target: str, reading: Reading) -> Samples
             raise InputError("`y` must be the name of a column where `X` is a file, but is something else (own labels need a table)")
         return files.read(X, y, reading)
     if reading.given:
-        raise refuse("reading", "say how to read a file", {name: getattr(reading, name) for name in reading.given}, "`X` is none")
+        raise refuse("reading", "say how to read a file", {name: getattr(reading, name) for name in reading.given}, "`X` is no file")
     if isinstance(y, str):
         if not hasattr(X, "columns"):
             raise InputError(f"`y` must be labels, but is {y!r} (the name of a column needs a table for `X`)")
@@ -155,7 +155,6 @@ def _recommend(
     if found.linear_share < FEWEST_SHARE:
         raise InputError(
             f"`{data.target}` must depend on the features to be learnt, but its linear part is {found.linear_share:.1%} of its variance"
-            + (f" ({data.outliers[0].lower()}{data.outliers[1:-1]}; check such samples)" if data.outliers else "")
         )
     setting = Setting.of(loss, found, data.n, data.d, float(data.y.mean()))
     trust = assess(data, found, rng)

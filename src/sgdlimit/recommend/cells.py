@@ -16,7 +16,7 @@ from .words import columns, counted, listed, quoted, some, was
 Array = np.ndarray
 Kind = Literal["numbers", "two", "dates", "different", "words", "mixed"]
 
-FEW = 0.02  # of a column of numbers, up to which words in it count as missing
+FEW = 0.02  # of a column of numbers, up to which words in it, or one, count as missing
 PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eEdD][+-]?\d+)?")
 INFINITE = re.compile(r"[+-]?(inf|infinity|∞)", re.IGNORECASE)
 GROUPED = re.compile(r"([+-]?[1-9]\d{0,2})(?P<mark>[ ,.'’])\d{3}((?P=mark)\d{3})*(?P<rest>[.,]\d*)?")
@@ -104,9 +104,9 @@ def _of_words(uniques: list[str], codes: Array, counts: Array, decimal: str, ext
     numbers = readable[mark]
     unsure = {word for word in uniques if word not in numbers and word.lower() in AMONG_NUMBERS - extra} - sure
     words = sorted((word for word in uniques if word not in numbers and word not in sure | unsure), key=lambda word: (-count[word], word))
-    if numbers and total(numbers) >= total(words):
+    if total(numbers) >= total(words):  # also where nothing but markers is left
         values = np.array([numbers[word][0] if word in numbers else np.nan for word in uniques])[codes]
-        few = total(words) <= FEW * (total(numbers) + total(words))
+        few = total(words) <= max(FEW * (total(numbers) + total(words)), 1)
         strange = np.flatnonzero(np.isin(codes, [i for i, word in enumerate(uniques) if word in set(words)])).tolist()
         marks = {off for _, off in numbers.values() if off} | ({"decimal"} if mark != decimal else set())
         markers = Counter({word: count[word] for word in sure | unsure})
@@ -120,7 +120,6 @@ def _of_words(uniques: list[str], codes: Array, counts: Array, decimal: str, ext
         words.sort(key=str.lower)
         code = {words[0]: 0.0, words[1]: 1.0}
         return Cells("two", np.array([code.get(word, np.nan) for word in uniques])[codes], words, markers=markers)
-    words = words or sorted(unsure)
     filled = total(words) + total(numbers)
     return Cells("different" if len(words) + len(numbers) == filled > 1 else "words", np.empty(0), [*words, *numbers])
 

@@ -24,6 +24,11 @@ CONSTANT = 4 * np.finfo(float).eps  # spread of a column, times its largest valu
 EXTREME = 1e100  # scale of labels whose squares are hard to hold
 
 
+def row_of(row: int) -> str:
+    """As people count."""
+    return f"row {row + 1}"
+
+
 @dataclass(frozen=True)
 class Data:
     """Features and labels as training sees them.
@@ -38,7 +43,7 @@ class Data:
         label_names: the classes that became -1 and +1, empty for numbers.
         target: name of the label.
         told: what was done to the data, in sentences.
-        outliers: a sentence on labels that make most of the label's variance, if there are any.
+        place: where in the user's data a sample stands, in words, by its row of `X` as it was made ready.
     """
 
     X: Array
@@ -53,7 +58,7 @@ class Data:
     target: str
     standardised: bool
     told: list[str] = field(default_factory=list)
-    outliers: str = ""
+    place: Callable[[int], str] = row_of
 
     @property
     def n(self) -> int:
@@ -109,14 +114,15 @@ def prepare(
     for name in keep:
         if name not in names:
             raise refuse("keep", "name columns that hold numbers, vary and are not dropped", name, nearest(name, names))
-    outliers = "" if classes else label_outliers_told(labels.astype(float), label.values, there)
-    told += [outliers] * bool(outliers) + outliers_told(X, Z, names, there)
+    if not classes:
+        told += label_outliers_told(labels.astype(float), label.values, there)
+    told += outliers_told(X, Z, names, there)
     if not standardise:
         Z, scale = Z * _bearable(scale, names), np.ones_like(scale)
     how = "divided by its standard deviation" if standardise else "not rescaled"
     told.append(f"Every column was centred{' and' if standardise else ','} {how}; the learning rates are for features treated so.")
     told.append(label.told)
-    return Data(Z, label.values, classes, names, mean, scale, label.mean, label.scale, label.names, target, standardise, told, outliers)
+    return Data(Z, label.values, classes, names, mean, scale, label.mean, label.scale, label.names, target, standardise, told, there)
 
 
 @dataclass(frozen=True)
@@ -153,7 +159,7 @@ def _places(X: Any) -> Callable[[int], str]:
     """Where a row stands: in a line of the file, if it is known."""
     if hasattr(X, "columns") and getattr(X.index, "name", None) == "line":
         return lambda row: f"line {X.index[row]}"
-    return lambda row: f"row {row + 1}"
+    return row_of
 
 
 def _numbers(X: Any, names: Sequence[str] | None, told: list[str], cleaning: _Cleaning) -> tuple[Array, list[str]]:
@@ -357,10 +363,10 @@ def _not_the_label(Z: Array, y: Array, names: list[str], classes: bool, keep: Se
     """Which columns `(d,)` are not the label itself; those that nearly tell it are named."""
     copies, nearly = telling(Z, y - y.mean(), names, classes)
     copies = [name for name in copies if name not in keep]
+    what = "copies" if len(copies) > 1 else "a copy"
     if len(copies) == len(names):
-        raise refuse("data", "have features that are not the label itself", Words(f"copies of it: {some(copies)}"), keeping(copies))
+        raise refuse("data", "have features that are not the label itself", Words(f"{what} of it, {some(copies)}"), keeping(copies))
     if copies:
-        what = "copies" if len(copies) > 1 else "a copy"
         told.append(f"{columns(copies)} {what} of the label, but for shift and scale, and {was(len(copies))} left out ({keeping(copies)}).")
     told += nearly
     return np.array([name not in copies for name in names])

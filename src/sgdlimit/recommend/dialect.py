@@ -1,8 +1,8 @@
 """How a text file writes its table: encoding, separator, decimal mark, header.
 
 Files are parsed by pandas; what is here only decides how. `csv.Sniffer` and clevercsv find most separators, but neither finds
-decimal commas, runs of blanks, title lines or comments, and their guess at a header was wrong for one in seven of 160 tables. Encodings
-cannot be guessed from a table's few words: charset-normalizer was right for 3 of 36 tables with one word that is not ASCII.
+decimal commas, runs of blanks, title lines or comments, and their guess at a header is often wrong. A table has too few words for its
+encoding to be guessed: charset-normalizer takes a German name of a column for Japanese.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ SAMPLE = 400  # lines that the dialect is read from,
 LONG = 200_000  # fewer of long ones: so many characters, but at least
 FEWEST_LINES = 30
 COMMENTS = ("#", "%")
+OLD = (  # encodings that the name of the target can tell
+    "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "koi8-r", "shift_jis", "gb18030", "big5", "euc-kr", "mac-roman", "cp850", "cp437",
+)  # fmt: skip
 SURE = {"", "?", "na", "n/a", "nan", "null", "<na>", "#n/a", "#div/0!", "#value!", "#ref!", "#num!", "#name?", "#null!", "nat"}
 AMONG_NUMBERS = SURE | {
     "-",
@@ -104,8 +107,8 @@ class Reading:
         return [name for name in ("separator", "decimal", "encoding", "header") if getattr(self, name) is not None]
 
 
-def decode(raw: bytes, encoding: str | None, told: list[str]) -> str:
-    """The text of a file, compressed or not, with plain line ends."""
+def decode(raw: bytes, encoding: str | None, told: list[str], word: str = "") -> str:
+    """The text of a file, compressed or not, with plain line ends; `word` is one that it should hold."""
     for magic, unpack in ((b"\x1f\x8b", gzip.decompress), (b"BZh", bz2.decompress), (b"\xfd7zXZ", lzma.decompress)):
         if raw.startswith(magic):
             raw = unpack(raw)
@@ -117,7 +120,7 @@ def decode(raw: bytes, encoding: str | None, told: list[str]) -> str:
             raise refuse("encoding", "be the name of an encoding", encoding, "such as utf-8, latin-1, cp1252 or utf-16") from None
         except UnicodeError:
             raise refuse("encoding", "be that of the file", encoding, "left out, it is found out") from None
-    found = _encoding(raw)
+    found = _encoding(raw, word)
     if found not in ("utf-8", "utf-8-sig"):
         shown = "Windows-1252 (latin-1)" if found in ("cp1252", "latin-1") else found.upper()
         told.append(f"The file is not UTF-8 and was read as {shown}; --encoding NAME if its words look wrong.")
@@ -128,7 +131,7 @@ def _plain(text: str) -> str:
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _encoding(raw: bytes) -> str:
+def _encoding(raw: bytes, word: str) -> str:
     for mark, name in (
         (codecs.BOM_UTF8, "utf-8-sig"),
         (codecs.BOM_UTF32_LE, "utf-32"),
@@ -144,13 +147,20 @@ def _encoding(raw: bytes) -> str:
             return name
     if 0 in start:
         raise InputError("`data` must be readable as text, but holds binary data (Parquet, .npz and .npy are known by their names)")
-    for name in ("utf-8", "cp1252"):
+    for name in ("utf-8", *(name for name in OLD if not word.isascii() and _holds(raw, word, name)), "cp1252"):
         try:
             raw.decode(name)
             return name
         except UnicodeDecodeError:
             pass
     return "latin-1"
+
+
+def _holds(raw: bytes, word: str, encoding: str) -> bool:
+    try:
+        return word.encode(encoding) in raw
+    except UnicodeEncodeError:
+        return False
 
 
 @dataclass(frozen=True)

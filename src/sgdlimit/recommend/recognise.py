@@ -146,9 +146,9 @@ def outliers_told(X: Array, Z: Array, names: Sequence[str], place: Callable[[int
     return told
 
 
-def label_outliers_told(y: Array, z: Array, place: Callable[[int], str]) -> str:
-    """The sentence on labels that make most of the label's variance, empty if there are none."""
-    return "".join(f"The label is {_said(y, rows, share, place)}" for _, rows, share in outlying(z[:, None]))
+def label_outliers_told(y: Array, z: Array, place: Callable[[int], str]) -> list[str]:
+    """The sentence on labels that make most of the label's variance, if there are any."""
+    return [f"The label is {_said(y, rows, share, place)}" for _, rows, share in outlying(z[:, None])]
 
 
 def _said(x: Array, rows: Sequence[int], share: float, place: Callable[[int], str]) -> str:

@@ -71,7 +71,7 @@ def read(path: str | os.PathLike[str], target: str | None, reading: Reading | No
             import pandas as pd
 
             return Samples(*split(pd.read_parquet(path), target), missing=reading.missing)
-        table = read_text(path, reading)
+        table = read_text(path, reading, target)
     except InputError:
         raise
     except ImportError:

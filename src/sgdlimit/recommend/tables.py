@@ -128,14 +128,14 @@ class Header:
     numbered: bool = False
 
 
-def read_text(path: Path, reading: Reading) -> Table:
-    """The table of a text file.
+def read_text(path: Path, reading: Reading, target: str | None = None) -> Table:
+    """The table of a text file; `target` is the name of one of its columns, if it has names.
 
     Raises:
         InputError: no table can be seen in it, or lines have different numbers of fields.
     """
     told: list[str] = []
-    text = decode(path.read_bytes(), reading.encoding, told)
+    text = decode(path.read_bytes(), reading.encoding, told, target or "")
     stated = re.match(r"sep=(.)\n", text, re.IGNORECASE)  # how spreadsheets note it
     lines = Lines.of("\n" + text[stated.end() :] if stated else text, told)
     if not lines.texts:
