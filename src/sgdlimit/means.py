@@ -17,6 +17,7 @@ import numpy as np
 from scipy import special
 
 from .errors import InputError
+from .functions import key
 from .problem import Problem, draws_of, root
 
 FAR = 20.0  # scores go so far; beyond, quantile functions are wrong more often than an average is (Student's t is, from 1e-150 on)
@@ -54,8 +55,9 @@ class Scores:
             return np.zeros((len(s), *self.problem.noise.shape))
         mirrored = (s > 0) & ~np.isnan(self.centre)
         u = np.minimum(special.ndtr(np.where(mirrored, -s, s)), 1.0 - 2.0**-53)
-        z = draws_of(self.problem.noise, u).reshape(u.shape)
-        return np.where(mirrored, self.centre - z, z).reshape(len(s), *self.problem.noise.shape)
+        with np.errstate(all="ignore"):
+            z = draws_of(self.problem.noise, u).reshape(u.shape)
+            return np.where(mirrored, self.centre - z, z).reshape(len(s), *self.problem.noise.shape)
 
     def _symmetry(self) -> np.ndarray:
         """`ppf(u) + ppf(1 - u)` of every component `(size,)` where it is the same for all u, else NaN: the far end of a symmetric law
@@ -72,8 +74,8 @@ class Scores:
         """The first score `(size,)` from which on a quantile is rounded: it still changes, but hardly, or is not finite. That of a law
         with finitely many values does not change at all."""
         grid = np.arange(3.0, FAR + 0.5, 0.25)
+        z = self(sign * np.repeat(grid[:, None], self.size, 1)).reshape(len(grid), self.size)
         with np.errstate(all="ignore"):
-            z = self(sign * np.repeat(grid[:, None], self.size, 1)).reshape(len(grid), self.size)
             change = np.abs(np.diff(z, axis=0))
         bad = ((change > 0) & (change < ROUNDED * np.abs(z[:-1]))) | ~np.isfinite(z[1:])
         return np.where(bad.any(0), grid[np.argmax(bad, 0)], FAR)
@@ -96,7 +98,7 @@ def why_infinite(problem: Problem, functions: Functions, self_overlap: np.ndarra
     An exponent is the growth of `log |f|` along a ray relative to the fall of the probability beyond; it is measured where both are
     extreme, to parts in a thousand. A mean within that of the border, of some hundred times the typical value, counts as infinite.
     """
-    found = _Fresh(problem, functions, self_overlap, overlap)
+    found = Sizes(problem, functions, self_overlap, overlap)
     exponent, ray = tails(found)
     power = poles(found)
     for i, name in enumerate(found.names):
@@ -117,7 +119,7 @@ def check_finite(problem: Problem, functions: Functions) -> None:
     Raises:
         InputError: names which, and on how many.
     """
-    found = _Fresh(problem, functions, problem.self_overlap_start, problem.overlap_start)
+    found = Sizes(problem, functions, problem.self_overlap_start, problem.overlap_start)
     sizes, label = found.all_sizes(np.random.default_rng(0xF1).standard_normal((BULK, found.head + found.scores.size)))
     share = lambda part: float(1.0 - np.isfinite(part).mean())
     if share(label):
@@ -133,10 +135,13 @@ def check_finite(problem: Problem, functions: Functions) -> None:
             )
 
 
-@lru_cache(maxsize=32)
 def moments(loss: Callable) -> Functions:
     """What must have a mean for there to be learning curves: the loss, `l l^T`, `l r*^T`, `l w^T` and `H`."""
+    return _moments(key(loss))
 
+
+@lru_cache(maxsize=32)
+def _moments(loss: Callable) -> Functions:
     def functions(w, r_star, y):
         value, gradient = jax.value_and_grad(loss)(w, y)
         return {
@@ -151,13 +156,13 @@ def moments(loss: Callable) -> Functions:
     return functions
 
 
-class _Fresh:
+class Sizes:
     """Sizes of functions of a fresh sample, as functions of the scores `s (P, D)`: those behind `r*`, then `w`, then the noise."""
 
     def __init__(self, problem: Problem, functions: Functions, self_overlap: np.ndarray, overlap: np.ndarray):
         self.scores, self.maps = Scores(problem), joint_root(problem, self_overlap, overlap)
         self.head = self.maps.shape[1]
-        self.program, names = _sizes(functions, problem.label, problem.k)
+        self.program, names = _sizes(key(functions), key(problem.label), problem.k)
         with jax.enable_x64(True):
             shapes = [jax.ShapeDtypeStruct(shape, float) for shape in ((1, len(self.maps)), (1, *problem.noise.shape))]
             jax.eval_shape(self.program, *shapes)  # which fills in the names
@@ -201,7 +206,7 @@ def joint_root(problem: Problem, self_overlap: np.ndarray, overlap: np.ndarray) 
     return np.concatenate([top, np.concatenate([rho_root, np.zeros((problem.k_star, problem.k))], 1)])
 
 
-def tails(sizes: _Fresh) -> tuple[np.ndarray, np.ndarray]:
+def tails(sizes: Sizes) -> tuple[np.ndarray, np.ndarray]:
     """The largest exponent of each function over all rays `(F,)`, and the ray's direction `(F, D)`."""
     rng, number = np.random.default_rng(0x7A11), len(sizes.names)
     typical = _typical(sizes, rng)
@@ -218,7 +223,16 @@ def tails(sizes: _Fresh) -> tuple[np.ndarray, np.ndarray]:
     return best, at
 
 
-def _typical(sizes: _Fresh, rng: np.random.Generator) -> np.ndarray:
+def tail_exponents(sizes: Sizes) -> np.ndarray:
+    """The largest exponent over all functions `(2, size of one draw)` in the lower and the upper tail of each component of the noise."""
+    noise = np.pad(np.eye(sizes.scores.size), ((0, 0), (sizes.head, 0)))
+    if not len(noise):
+        return np.zeros((2, 0))
+    found = _exponents(sizes, np.concatenate([-noise, noise]), _typical(sizes, np.random.default_rng(0x7A11)))
+    return found.max(1).reshape(2, -1)
+
+
+def _typical(sizes: Sizes, rng: np.random.Generator) -> np.ndarray:
     """The median size of each function where it is not zero, `(F,)`."""
     found = sizes(rng.standard_normal((RAYS, sizes.head + sizes.scores.size)))
     found = np.where(np.isfinite(found) & (found > 0), found, np.nan)
@@ -244,7 +258,7 @@ def _units(rays: np.ndarray) -> np.ndarray:
     return rays / np.maximum(np.linalg.norm(rays, axis=1, keepdims=True), 1e-300)
 
 
-def _exponents(sizes: _Fresh, rays: np.ndarray, typical: np.ndarray) -> np.ndarray:
+def _exponents(sizes: Sizes, rays: np.ndarray, typical: np.ndarray) -> np.ndarray:
     """Growth of `log |f|` relative to the fall of `log Phi(-|s|)` far out on every ray, `(rays, F)`."""
     tail = rays[:, sizes.head :]
     side = np.where(tail > 0, sizes.scores.reach[1], sizes.scores.reach[0])
@@ -262,7 +276,7 @@ def _exponents(sizes: _Fresh, rays: np.ndarray, typical: np.ndarray) -> np.ndarr
     return np.where(known.any(1), np.take_along_axis(both, farthest[:, None], 1)[:, 0], -np.inf)
 
 
-def poles(sizes: _Fresh) -> np.ndarray:
+def poles(sizes: Sizes) -> np.ndarray:
     """The largest power of one over the distance from a surface with which each function grows, `(F,)`.
 
     Lines through the bulk meet a surface; from one on, what is near it has no mean.

@@ -12,8 +12,9 @@ import numpy as np
 from ..clock import mini_batch_clock
 from ..dynamics import MiniBatchGD
 from ..errors import refuse
+from ..functions import Static
 from ..problem import Problem
-from .data import Data, Static, penalty_gradient, smooth_penalty
+from .data import Data, penalty_gradient, smooth_penalty
 
 ROWS = 16  # rows per piece: read from memory once, used twice (X theta, then X^T l)
 

@@ -12,8 +12,9 @@ import numpy as np
 from ..clock import Clock
 from ..dynamics import SGD, OnlineSGD, step_at
 from ..errors import refuse
+from ..functions import Static
 from ..problem import Problem
-from .data import Data, Static, penalty_gradient, pick, smooth_penalty
+from .data import Data, penalty_gradient, pick, smooth_penalty
 
 MAX_INDICES = 2**18  # sample indices drawn ahead at once
 CHECKS = 40  # a run is looked at (has it diverged?) at least about this often
