@@ -69,14 +69,6 @@ def classes_of(problem: Problem) -> Classes | None:
     return known(key(problem.label), problem.noise, float(np.sqrt(problem.rho[0, 0])))
 
 
-def fresh(problem: Problem, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Normals `(P, k_star + k)` and noise of samples that training has not seen, from uniform numbers of teacher, student and noise,
-    `u (P, k_star + k + size of one draw)`."""
-    head = problem.k_star + problem.k
-    gstar, z = samples(problem, u[:, : problem.k_star], u[:, head:])
-    return np.concatenate([gstar, special.ndtri(u[:, problem.k_star : head])], 1), z
-
-
 @lru_cache(maxsize=32)
 def _classes(label: Callable, noise: NoiseLaw, size: float) -> Classes | None:
     """Of the pre-activation `size * g*`; None where labels are not classes."""

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
-from ..means import Functions, Sizes, tail_exponents
+from ..means import FAR, Functions, Sizes, tail_exponents
 from ..problem import Problem
 from .labels import TINY, classes_of
 
@@ -62,7 +62,7 @@ class Stretch:
         u = np.clip(rng.random((PILOT, self.head + problem.noise_size)), TINY, 1.0 - TINY)
         vary = [self._variance(cubic, u) for cubic in CUBICS]
         best = int(np.argmin(vary))
-        self.cubic = CUBICS[best] if vary[best] < GAIN * vary[0] else 0.0
+        self.cubic = CUBICS[best] if vary[best] < GAIN * vary[0] and self._finite_afar(rng) else 0.0
 
     @property
     def dims(self) -> int:
@@ -96,6 +96,12 @@ class Stretch:
                 log_beyond[past] += self.exponents[side, i] * (special.log_ndtr(-reach[side]) - tail[past])
                 s[past, column] = sign * reach[side]
         return s, log_weight.sum(1), log_beyond
+
+    def _finite_afar(self, rng: np.random.Generator) -> bool:
+        """Whether the function is finite where a cubic takes the farthest points."""
+        rays = rng.standard_normal((PILOT // 8, self.head + self.scores.size))
+        rays[:, self.head :] = 0.0
+        return bool(np.isfinite(self.sizes(FAR * rays / np.linalg.norm(rays, axis=1, keepdims=True))).all())
 
     def _variance(self, cubic: float, u: np.ndarray) -> float:
         """Second moment of the function times the weights."""
