@@ -25,6 +25,7 @@ UPPER = 7.0  # a uniform number just below 1 is rounded to parts of 1e-16, which
 ROUNDED = 2.0**-40  # a quantile that changes by less over a fourth of a score is rounded
 RAYS, ROUNDS = 512, (0.3, 0.1)  # directions tried, and how far the best of them are varied
 FRACTIONS = 0.8 ** np.arange(6)  # of the way out: where a ray is looked at, from the end
+ASIDE = 1e-6
 BORDER = 2e-3  # an exponent that near to one, or beyond, counts as too large
 LINES, CUTS, MAXIMA, HALVINGS = 64, 64, 2, 44
 NEAR, NEARER = 2.0**-12, 2.0**-30  # distances from a maximum, in parts of a line, between which a pole shows
@@ -228,15 +229,14 @@ def tail_exponents(sizes: Sizes) -> np.ndarray:
     noise = np.pad(np.eye(sizes.scores.size), ((0, 0), (sizes.head, 0)))
     if not len(noise):
         return np.zeros((2, 0))
-    found = _exponents(sizes, np.concatenate([-noise, noise]), _typical(sizes, np.random.default_rng(0x7A11)))
+    found = _exponents(sizes, np.concatenate([-noise, noise]), _typical(sizes, np.random.default_rng(0x7A11)), False)
     return found.max(1).reshape(2, -1)
 
 
 def _typical(sizes: Sizes, rng: np.random.Generator) -> np.ndarray:
-    """The median size of each function where it is not zero, `(F,)`."""
+    """What a tenth of the samples exceed, `(F,)`: below, growth says nothing of the mean."""
     found = sizes(rng.standard_normal((RAYS, sizes.head + sizes.scores.size)))
-    found = np.where(np.isfinite(found) & (found > 0), found, np.nan)
-    return np.array([np.nanmedian(one) if np.isfinite(one).any() else 1.0 for one in found.T])
+    return np.array([np.quantile(one[np.isfinite(one)], 0.9) if np.isfinite(one).any() else 0.0 for one in found.T]) + 1e-300
 
 
 def _first_rays(rng: np.random.Generator, maps: np.ndarray, noise: int) -> np.ndarray:
@@ -258,8 +258,13 @@ def _units(rays: np.ndarray) -> np.ndarray:
     return rays / np.maximum(np.linalg.norm(rays, axis=1, keepdims=True), 1e-300)
 
 
-def _exponents(sizes: Sizes, rays: np.ndarray, typical: np.ndarray) -> np.ndarray:
-    """Growth of `log |f|` relative to the fall of `log Phi(-|s|)` far out on every ray, `(rays, F)`."""
+def _exponents(sizes: Sizes, rays: np.ndarray, typical: np.ndarray, extrapolate: bool = True) -> np.ndarray:
+    """Growth of `log |f|` relative to the fall of `log Phi(-|s|)` far out on every ray, `(rays, F)`.
+
+    What is lost on the way out, like the exponent `c / R` of `exp(c R)` whatever `c`, is lost for good if `extrapolate` is.
+    """
+    # Exactly along an axis the other scores are zero, where a function may be anything.
+    rays = rays + ASIDE * np.random.default_rng(0xA51D).standard_normal(rays.shape)
     tail = rays[:, sizes.head :]
     side = np.where(tail > 0, sizes.scores.reach[1], sizes.scores.reach[0])
     out = np.minimum(FAR, np.min(side / np.maximum(np.abs(tail), 1e-9), 1, initial=np.inf))
@@ -269,11 +274,18 @@ def _exponents(sizes: Sizes, rays: np.ndarray, typical: np.ndarray) -> np.ndarra
         height = np.log(np.maximum(found, typical))
         fall = -special.log_ndtr(-radii)[..., None]
         slope = (height[:, :-1] - height[:, 1:]) / (fall[:, :-1] - fall[:, 1:])
+        slope = np.where(np.isfinite(height[:, :-1]), slope, np.nan)
     # Of two neighbouring pieces the smaller slope, lest a zero of f passes for growth; the farthest two on which f is finite.
     both = np.minimum(slope[:, :-1], slope[:, 1:])
+    if extrapolate:
+        middle = 0.5 * (radii[:, :-1] + radii[:, 1:])[..., None]
+        with np.errstate(all="ignore"):
+            end = (middle[:, :-1] * slope[:, :-1] - middle[:, 1:] * slope[:, 1:]) / (middle[:, :-1] - middle[:, 1:])
+        both = np.minimum(both, end)
     known = np.isfinite(both)
     farthest = np.argmax(known, 1)
-    return np.where(known.any(1), np.take_along_axis(both, farthest[:, None], 1)[:, 0], -np.inf)
+    value = np.take_along_axis(both, farthest[:, None], 1)[:, 0]
+    return np.where(known.any(1), value, np.where(np.isposinf(found[:, -2]), np.inf, -np.inf))  # no number from near the bulk on
 
 
 def poles(sizes: Sizes) -> np.ndarray:
@@ -282,6 +294,7 @@ def poles(sizes: Sizes) -> np.ndarray:
     Lines through the bulk meet a surface; from one on, what is near it has no mean.
     """
     rng, number = np.random.default_rng(0x901E), len(sizes.names)
+    typical = _typical(sizes, rng)
     start, end = 3.0 * rng.standard_normal((2, LINES, sizes.head + sizes.scores.size))
     at = lambda line, x: sizes(start[line] + x[:, None] * (end - start)[line])
     cuts = np.linspace(0.0, 1.0, CUTS + 1)
@@ -302,7 +315,7 @@ def poles(sizes: Sizes) -> np.ndarray:
                 higher = there > here
                 x, here = np.where(higher, x + move, x), np.where(higher, there, here)
         # From both sides, or a jump passes for a pole.
-        near, nearer = (np.minimum(value(x - by), value(x + by)) for by in (NEAR, NEARER))
+        near, nearer = (np.maximum(np.minimum(value(x - by), value(x + by)), typical[which]) for by in (NEAR, NEARER))
         power = np.log(nearer / near) / np.log(NEAR / NEARER)
     power = np.where(np.isfinite(power), power, -np.inf)
     return np.array([power[which == i].max(initial=-np.inf) for i in range(number)])
