@@ -18,7 +18,7 @@ import numpy as np
 
 import sgdlimit as sl
 from sgdlimit.compiling import jit
-from sgdlimit.learning.risk import _risk
+from sgdlimit.learning.risk import _mean, _of_sample
 from sgdlimit.simulate.data import Static
 from sgdlimit.simulate.observe import _train_risk
 from sgdlimit.theory.accuracy.levels import run_levels
@@ -212,17 +212,18 @@ def points_against_all(problem: sl.Problem, paths: int, replicates: int) -> dict
     with jax.enable_x64(True):
         y = np.asarray(jit(jax.vmap(jax.vmap(label)))(g[..., :k_star], z))
         one_pass = jit(jax.vmap(partial(averages_at, loss, False)))
-        in_steps, risk = steps._functions(loss), _risk(loss, label)
+        in_steps, risk = steps._functions(loss), _mean(_of_sample(loss), label)
+        even = lambda g: np.full(g.shape[:-1], 1.0 / g.shape[-2])
         at = np.concatenate([M, np.broadcast_to(np.eye(k), q.shape)], 2)
         train = lambda rows, y: _train_risk(thetas, rows, y, loss=Static(loss))
         paths_last = np.ascontiguousarray(g[0, :, :k].T)
         return {
-            "one pass": _against(lambda g, y: one_pass(g, y, M, q), (g, y), cut, 1),
+            "one pass": _against(lambda g, y: one_pass(g, y, even(g), M, q), (g, y), cut, 1),
             "training in steps": largest_difference(
                 in_steps(paths_last, y[0]),
                 [np.concatenate(part, -1) for part in zip(*map(in_steps, cut(paths_last, 1), cut(y[0], 0)), strict=True)],
             ),
-            "test risk": _against(lambda g, z: risk(at, np.eye(k_star), g, z), (g[0], z[0]), cut, 0),
+            "test risk": _against(lambda g, z: risk(at, np.eye(k_star), g, z, even(g)), (g[0], z[0]), cut, 0),
             "train risk of real runs": _against(train, (rows, y[0]), cut, 0),
         }
 

@@ -10,6 +10,7 @@ from scipy.linalg import expm
 
 import sgdlimit as sl
 from problems import CURVES, committee, linear, reference, tanh_regression
+from sgdlimit.learning.risk import TestRisk
 from sgdlimit.results import judge_growth
 from sgdlimit.simulate import core, data, observe, online, sgd, sme
 from sgdlimit.simulate.mini_batch import MiniBatchPath
@@ -272,7 +273,7 @@ def test_risks_are_those_of_the_weights():
     thetas = np.stack([drawn.start, drawn.start + 0.3 * rng.standard_normal((2, d))])
     q, m = observe.overlaps(thetas, drawn.teacher)
     with jax.enable_x64(True):
-        test, train = observe.TestSet(problem).risk(q, m), observe.train_risk(problem, drawn, thetas)
+        (test, _), train = TestRisk(problem, 0)(q, m), observe.train_risk(problem, drawn, thetas)
     loss = lambda r, y: 0.5 * (np.tanh(r[:, 0]) - 0.5 * np.tanh(r[:, 1]) - y) ** 2
     x = rng.standard_normal((200_000, d)) / np.sqrt(d)
     s = np.tanh(x @ drawn.teacher.T)
@@ -285,9 +286,9 @@ def test_risks_are_those_of_the_weights():
 
 
 def test_test_risk_is_nearly_exact():
-    with jax.enable_x64(True):
-        risk = observe.TestSet(SQUARE).risk(np.array([[[0.5]], [[2.0]]]), np.array([[[0.0]], [[1.2]]]))
+    risk, error = TestRisk(SQUARE, 0)(np.array([[[0.5]], [[2.0]]]), np.array([[[0.0]], [[1.2]]]))
     np.testing.assert_allclose(risk, [(0.5 + 1 + 0.25) / 2, (2.0 - 2.4 + 1 + 0.25) / 2], rtol=5e-4)
+    assert (error < 5e-4).all()
 
 
 def test_train_risk_in_pieces(monkeypatch):

@@ -16,6 +16,7 @@ import numpy as np
 from scipy import special
 
 from ..compiling import jit
+from ..functions import key
 from .noise import NoiseLaw, draws_of
 from .problem import Problem
 
@@ -55,22 +56,19 @@ def samples(problem: Problem, teacher: np.ndarray, noise: np.ndarray) -> tuple[n
     `teacher (P, k_star)` and `noise (P, size of one draw)`. Where labels are classes, the noise is any that gives the label."""
     if not problem.noise_size:
         return special.ndtri(teacher), np.zeros((len(teacher), *problem.noise.shape))
-    classes = None
-    if problem.k_star == problem.noise_size == 1:
-        known = _classes if isinstance(problem.noise, Hashable) else _classes.__wrapped__
-        classes = known(problem.label, problem.noise, float(np.sqrt(problem.rho[0, 0])))
+    classes = classes_of(problem)
     if classes is None:
         return special.ndtri(teacher), problem.noise_from_uniform(noise)
     gstar, z = classes.draw(teacher[:, 0], noise[:, 0])
     return gstar[:, None], z
 
 
-def fresh(problem: Problem, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Normals `(P, k_star + k)` and noise of samples that training has not seen, from uniform numbers of teacher, student and noise,
-    `u (P, k_star + k + size of one draw)`."""
-    head = problem.k_star + problem.k
-    gstar, z = samples(problem, u[:, : problem.k_star], u[:, head:])
-    return np.concatenate([gstar, special.ndtri(u[:, problem.k_star : head])], 1), z
+def classes_of(problem: Problem) -> Classes | None:
+    """The law of the labels where they are classes of one noise and one teacher direction."""
+    if not problem.k_star == problem.noise_size == 1:
+        return None
+    known = _classes if isinstance(problem.noise, Hashable) else _classes.__wrapped__
+    return known(key(problem.label), problem.noise, float(np.sqrt(problem.rho[0, 0])))
 
 
 @lru_cache(maxsize=32)
@@ -88,6 +86,9 @@ def _classes(label: Callable, noise: NoiseLaw, size: float) -> Classes | None:
         y = at(np.repeat(g, len(draws)), np.tile(draws, (len(g), *[1] * (draws.ndim - 1))))
         return y.reshape(len(g), len(draws), *y.shape[1:])
 
+    with jax.enable_x64(True):
+        if not jax.tree_util.treedef_is_leaf(jax.tree.structure(jax.eval_shape(label, np.zeros(1), np.zeros(noise.shape)))):
+            return None  # a label of several parts
     few = table(2**4)
     if few.ndim > 2 or len(np.unique(few)) > MOST:
         return None

@@ -18,6 +18,7 @@ from scipy import special
 
 from ..checks import root
 from ..errors import InputError
+from ..functions import key
 from .noise import draws_of
 from .problem import Problem
 
@@ -26,6 +27,7 @@ UPPER = 7.0  # a uniform number just below 1 is rounded to parts of 1e-16, which
 ROUNDED = 2.0**-40  # a quantile that changes by less over a fourth of a score is rounded
 RAYS, ROUNDS = 512, (0.3, 0.1)  # directions tried, and how far the best of them are varied
 FRACTIONS = 0.8 ** np.arange(6)  # of the way out: where a ray is looked at, from the end
+ASIDE = 1e-6
 BORDER = 2e-3  # an exponent that near to one, or beyond, counts as too large
 LINES, CUTS, MAXIMA, HALVINGS = 64, 64, 2, 44
 NEAR, NEARER = 2.0**-12, 2.0**-30  # distances from a maximum, in parts of a line, between which a pole shows
@@ -56,8 +58,9 @@ class Scores:
             return np.zeros((len(s), *self.problem.noise.shape))
         mirrored = (s > 0) & ~np.isnan(self.centre)
         u = np.minimum(special.ndtr(np.where(mirrored, -s, s)), 1.0 - 2.0**-53)
-        z = draws_of(self.problem.noise, u).reshape(u.shape)
-        return np.where(mirrored, self.centre - z, z).reshape(len(s), *self.problem.noise.shape)
+        with np.errstate(all="ignore"):
+            z = draws_of(self.problem.noise, u).reshape(u.shape)
+            return np.where(mirrored, self.centre - z, z).reshape(len(s), *self.problem.noise.shape)
 
     def _symmetry(self) -> np.ndarray:
         """`ppf(u) + ppf(1 - u)` of every component `(size,)` where it is the same for all u, else NaN: the far end of a symmetric law
@@ -74,8 +77,8 @@ class Scores:
         """The first score `(size,)` from which on a quantile is rounded: it still changes, but hardly, or is not finite. That of a law
         with finitely many values does not change at all."""
         grid = np.arange(3.0, FAR + 0.5, 0.25)
+        z = self(sign * np.repeat(grid[:, None], self.size, 1)).reshape(len(grid), self.size)
         with np.errstate(all="ignore"):
-            z = self(sign * np.repeat(grid[:, None], self.size, 1)).reshape(len(grid), self.size)
             change = np.abs(np.diff(z, axis=0))
         bad = ((change > 0) & (change < ROUNDED * np.abs(z[:-1]))) | ~np.isfinite(z[1:])
         return np.where(bad.any(0), grid[np.argmax(bad, 0)], FAR)
@@ -98,7 +101,7 @@ def why_infinite(problem: Problem, functions: Functions, self_overlap: np.ndarra
     An exponent is the growth of `log |f|` along a ray relative to the fall of the probability beyond; it is measured where both are
     extreme, to parts in a thousand. A mean within that of the border, of some hundred times the typical value, counts as infinite.
     """
-    found = _Fresh(problem, functions, self_overlap, overlap)
+    found = Sizes(problem, functions, self_overlap, overlap)
     exponent, ray = tails(found)
     power = poles(found)
     for i, name in enumerate(found.names):
@@ -119,7 +122,7 @@ def check_finite(problem: Problem, functions: Functions) -> None:
     Raises:
         InputError: names which, and on how many.
     """
-    found = _Fresh(problem, functions, problem.self_overlap_start, problem.overlap_start)
+    found = Sizes(problem, functions, problem.self_overlap_start, problem.overlap_start)
     sizes, label = found.all_sizes(np.random.default_rng(0xF1).standard_normal((BULK, found.head + found.scores.size)))
     share = lambda part: float(1.0 - np.isfinite(part).mean())
     if share(label):
@@ -135,10 +138,13 @@ def check_finite(problem: Problem, functions: Functions) -> None:
             )
 
 
-@lru_cache(maxsize=32)
 def moments(loss: Callable) -> Functions:
     """What must have a mean for there to be learning curves: the loss, `l l^T`, `l r*^T`, `l w^T` and `H`."""
+    return _moments(key(loss))
 
+
+@lru_cache(maxsize=32)
+def _moments(loss: Callable) -> Functions:
     def functions(w, r_star, y):
         value, gradient = jax.value_and_grad(loss)(w, y)
         return {
@@ -153,13 +159,13 @@ def moments(loss: Callable) -> Functions:
     return functions
 
 
-class _Fresh:
+class Sizes:
     """Sizes of functions of a fresh sample, as functions of the scores `s (P, D)`: those behind `r*`, then `w`, then the noise."""
 
     def __init__(self, problem: Problem, functions: Functions, self_overlap: np.ndarray, overlap: np.ndarray):
         self.scores, self.maps = Scores(problem), joint_root(problem, self_overlap, overlap)
         self.head = self.maps.shape[1]
-        self.program, names = _sizes(functions, problem.label, problem.k)
+        self.program, names = _sizes(key(functions), key(problem.label), problem.k)
         with jax.enable_x64(True):
             shapes = [jax.ShapeDtypeStruct(shape, float) for shape in ((1, len(self.maps)), (1, *problem.noise.shape))]
             jax.eval_shape(self.program, *shapes)  # which fills in the names
@@ -203,7 +209,7 @@ def joint_root(problem: Problem, self_overlap: np.ndarray, overlap: np.ndarray) 
     return np.concatenate([top, np.concatenate([rho_root, np.zeros((problem.k_star, problem.k))], 1)])
 
 
-def tails(sizes: _Fresh) -> tuple[np.ndarray, np.ndarray]:
+def tails(sizes: Sizes) -> tuple[np.ndarray, np.ndarray]:
     """The largest exponent of each function over all rays `(F,)`, and the ray's direction `(F, D)`."""
     rng, number = np.random.default_rng(0x7A11), len(sizes.names)
     typical = _typical(sizes, rng)
@@ -220,11 +226,19 @@ def tails(sizes: _Fresh) -> tuple[np.ndarray, np.ndarray]:
     return best, at
 
 
-def _typical(sizes: _Fresh, rng: np.random.Generator) -> np.ndarray:
-    """The median size of each function where it is not zero, `(F,)`."""
+def tail_exponents(sizes: Sizes) -> np.ndarray:
+    """The largest exponent over all functions `(2, size of one draw)` in the lower and the upper tail of each component of the noise."""
+    noise = np.pad(np.eye(sizes.scores.size), ((0, 0), (sizes.head, 0)))
+    if not len(noise):
+        return np.zeros((2, 0))
+    found = _exponents(sizes, np.concatenate([-noise, noise]), _typical(sizes, np.random.default_rng(0x7A11)), False)
+    return found.max(1).reshape(2, -1)
+
+
+def _typical(sizes: Sizes, rng: np.random.Generator) -> np.ndarray:
+    """What a tenth of the samples exceed, `(F,)`: below, growth says nothing of the mean."""
     found = sizes(rng.standard_normal((RAYS, sizes.head + sizes.scores.size)))
-    found = np.where(np.isfinite(found) & (found > 0), found, np.nan)
-    return np.array([np.nanmedian(one) if np.isfinite(one).any() else 1.0 for one in found.T])
+    return np.array([np.quantile(one[np.isfinite(one)], 0.9) if np.isfinite(one).any() else 0.0 for one in found.T]) + 1e-300
 
 
 def _first_rays(rng: np.random.Generator, maps: np.ndarray, noise: int) -> np.ndarray:
@@ -246,8 +260,13 @@ def _units(rays: np.ndarray) -> np.ndarray:
     return rays / np.maximum(np.linalg.norm(rays, axis=1, keepdims=True), 1e-300)
 
 
-def _exponents(sizes: _Fresh, rays: np.ndarray, typical: np.ndarray) -> np.ndarray:
-    """Growth of `log |f|` relative to the fall of `log Phi(-|s|)` far out on every ray, `(rays, F)`."""
+def _exponents(sizes: Sizes, rays: np.ndarray, typical: np.ndarray, extrapolate: bool = True) -> np.ndarray:
+    """Growth of `log |f|` relative to the fall of `log Phi(-|s|)` far out on every ray, `(rays, F)`.
+
+    What is lost on the way out, like the exponent `c / R` of `exp(c R)` whatever `c`, is lost for good if `extrapolate` is.
+    """
+    # Exactly along an axis the other scores are zero, where a function may be anything.
+    rays = rays + ASIDE * np.random.default_rng(0xA51D).standard_normal(rays.shape)
     tail = rays[:, sizes.head :]
     side = np.where(tail > 0, sizes.scores.reach[1], sizes.scores.reach[0])
     out = np.minimum(FAR, np.min(side / np.maximum(np.abs(tail), 1e-9), 1, initial=np.inf))
@@ -257,19 +276,27 @@ def _exponents(sizes: _Fresh, rays: np.ndarray, typical: np.ndarray) -> np.ndarr
         height = np.log(np.maximum(found, typical))
         fall = -special.log_ndtr(-radii)[..., None]
         slope = (height[:, :-1] - height[:, 1:]) / (fall[:, :-1] - fall[:, 1:])
+        slope = np.where(np.isfinite(height[:, :-1]), slope, np.nan)
     # Of two neighbouring pieces the smaller slope, lest a zero of f passes for growth; the farthest two on which f is finite.
     both = np.minimum(slope[:, :-1], slope[:, 1:])
+    if extrapolate:
+        middle = 0.5 * (radii[:, :-1] + radii[:, 1:])[..., None]
+        with np.errstate(all="ignore"):
+            end = (middle[:, :-1] * slope[:, :-1] - middle[:, 1:] * slope[:, 1:]) / (middle[:, :-1] - middle[:, 1:])
+        both = np.minimum(both, end)
     known = np.isfinite(both)
     farthest = np.argmax(known, 1)
-    return np.where(known.any(1), np.take_along_axis(both, farthest[:, None], 1)[:, 0], -np.inf)
+    value = np.take_along_axis(both, farthest[:, None], 1)[:, 0]
+    return np.where(known.any(1), value, np.where(np.isposinf(found[:, -2]), np.inf, -np.inf))  # no number from near the bulk on
 
 
-def poles(sizes: _Fresh) -> np.ndarray:
+def poles(sizes: Sizes) -> np.ndarray:
     """The largest power of one over the distance from a surface with which each function grows, `(F,)`.
 
     Lines through the bulk meet a surface; from one on, what is near it has no mean.
     """
     rng, number = np.random.default_rng(0x901E), len(sizes.names)
+    typical = _typical(sizes, rng)
     start, end = 3.0 * rng.standard_normal((2, LINES, sizes.head + sizes.scores.size))
     at = lambda line, x: sizes(start[line] + x[:, None] * (end - start)[line])
     cuts = np.linspace(0.0, 1.0, CUTS + 1)
@@ -290,7 +317,7 @@ def poles(sizes: _Fresh) -> np.ndarray:
                 higher = there > here
                 x, here = np.where(higher, x + move, x), np.where(higher, there, here)
         # From both sides, or a jump passes for a pole.
-        near, nearer = (np.minimum(value(x - by), value(x + by)) for by in (NEAR, NEARER))
+        near, nearer = (np.maximum(np.minimum(value(x - by), value(x + by)), typical[which]) for by in (NEAR, NEARER))
         power = np.log(nearer / near) / np.log(NEAR / NEARER)
     power = np.where(np.isfinite(power), power, -np.inf)
     return np.array([power[which == i].max(initial=-np.inf) for i in range(number)])

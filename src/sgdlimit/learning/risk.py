@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -12,22 +13,32 @@ from scipy.stats import qmc
 
 from ..checks import root
 from ..compiling import jit
+from ..functions import key
 from ..spread import spread
-from .labels import TINY, fresh
+from .means import Functions, check_finite, why_infinite
 from .problem import Problem
+from .stretched import Points, Stretch
 
 POINTS = 2**12  # of each randomisation of the Sobol points
 RANDOMISATIONS = 8  # their spread is the rule's own error; four tell it badly
+RARE = 2.0**-40
+EXTRAPOLATED = 1e-3  # error of what is beyond the last noise that can be represented, of itself
 FEW = 2**10  # points for the small difference between neighbouring overlaps
 
 
 @lru_cache(maxsize=32)
-def _risk(loss: Callable, label: Callable) -> Callable:
-    """E L(w, y) over points, for every row of `coefficients (T, k, k_star + k)` of w in the normals `g`."""
+def _mean(function: Callable, label: Callable) -> Callable:
+    """Weighted mean of `function(w, r_star, y)` over points, for every row of `coefficients (T, k, k_star + k)` of w in the normals `g`."""
 
-    def at(coefficients, rho_root, g, z):
-        y = jax.vmap(label)(g[:, : len(rho_root)] @ rho_root.T, z)
-        one = lambda matrix: jax.vmap(loss)(g @ matrix.T, y).mean()
+    def at(coefficients, rho_root, g, z, weight):
+        r_star = g[:, : len(rho_root)] @ rho_root.T
+        y = jax.vmap(label)(r_star, z)
+
+        def one(matrix):
+            values = jax.vmap(function)(g @ matrix.T, r_star, y).astype(float)
+            # What is as rare as this may lie beyond the function's domain.
+            return weight @ jnp.where(jnp.isfinite(values) | (weight * len(g) > RARE), values, 0.0)
+
         return jax.lax.map(one, coefficients)
 
     return jit(at)
@@ -35,26 +46,38 @@ def _risk(loss: Callable, label: Callable) -> Callable:
 
 @lru_cache(maxsize=32)
 def _largest_curvature(loss: Callable, label: Callable) -> Callable:
-    def at(matrix, rho_root, g, z):
+    def at(matrix, rho_root, g, z, weight):
         y = jax.vmap(label)(g[:, : len(rho_root)] @ rho_root.T, z)
         hessian = jax.vmap(jax.hessian(loss))(g @ matrix.T, y)
-        return jnp.abs(jnp.linalg.eigvalsh(hessian.mean(0))).max()
+        return jnp.abs(jnp.linalg.eigvalsh(jnp.einsum("p,pab->ab", weight, hessian))).max()
 
     return jit(at)
 
 
-class TestRisk:
-    """Test risk of a problem at given overlaps, with the quadrature's own standard error."""
+@lru_cache(maxsize=32)
+def _named(function: Callable, name: str) -> Functions:
+    return lambda w, r_star, y: {name: jnp.asarray(function(w, r_star, y), float)}
 
-    __test__ = False  # not a test class
 
-    def __init__(self, problem: Problem, seed: int):
+@lru_cache(maxsize=32)
+def _of_sample(loss: Callable) -> Callable:
+    return lambda w, r_star, y: loss(w, y)
+
+
+class FreshMean:
+    """Average of `function(w, r_star, y)` over a fresh sample at given overlaps, with the quadrature's own standard error.
+
+    Eight independent scramblings of the Sobol points, drawn where the function asks for them (`stretched`), have the same mean whatever
+    they miss least; their spread is the error. What `name` calls the function stands in words.
+    """
+
+    def __init__(self, problem: Problem, function: Callable, seed: int, name: str = "the observable"):
         self.problem, self.rho_root = problem, root(problem.rho)
-        dims = problem.k_star + problem.k + problem.noise_size
-        self.points = []
-        for child in np.random.SeedSequence(seed, spawn_key=(0x7E57,)).spawn(RANDOMISATIONS):
-            u = np.clip(qmc.Sobol(dims, rng=np.random.default_rng(child)).random(POINTS), TINY, 1.0 - TINY)
-            self.points.append(fresh(problem, u))
+        self.function, self.label = key(function), key(problem.label)
+        self.functions = _named(self.function, name)
+        stretch = Stretch(problem, self.functions)
+        seeds = np.random.SeedSequence(seed, spawn_key=(0x7E57,)).spawn(RANDOMISATIONS)
+        self.points = [stretch(qmc.Sobol(stretch.dims, rng=np.random.default_rng(child)).random(POINTS)) for child in seeds]
 
     def coefficients(self, self_overlap: np.ndarray, overlap: np.ndarray) -> np.ndarray:
         """w in the normals `(g*, xi)`: `w = M g* + root(self_overlap - M M^T) xi` with `M = overlap rho^(-1/2)`."""
@@ -64,25 +87,64 @@ class TestRisk:
         spread = (vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :]) @ np.swapaxes(vectors, -1, -2)
         return np.concatenate([m, spread], -1)
 
-    def _at(self, coefficients: np.ndarray, g: np.ndarray, z: np.ndarray) -> np.ndarray:
+    def at(self, self_overlap: np.ndarray, overlap: np.ndarray, which: int = 0, few: int = POINTS, beyond: bool = True) -> np.ndarray:
+        """Average `(T,)` on (a few of) the points of one randomisation; without what is `beyond` the last noise if so asked."""
+        points = Points(*(part[:few] for part in self.points[which]))
+        weight = (points.beyond if beyond else points.weight) / points.weight.sum()
         with jax.enable_x64(True):
-            return np.asarray(_risk(self.problem.loss, self.problem.label)(coefficients, self.rho_root, g, z))
+            program = _mean(self.function, self.label)
+            return np.asarray(program(self.coefficients(self_overlap, overlap), self.rho_root, points.g, points.z, weight))
+
+    def each(self, self_overlap: np.ndarray, overlap: np.ndarray) -> np.ndarray:
+        """Average on every randomisation, `(RANDOMISATIONS, T)`."""
+        return np.array([self.at(self_overlap, overlap, which) for which in range(RANDOMISATIONS)])
+
+    def error(self, each: np.ndarray, self_overlap: np.ndarray, overlap: np.ndarray) -> np.ndarray:
+        """Standard error `(T,)` of the mean of what `each` randomisation gives at these overlaps."""
+        if not any((points.beyond != points.weight).any() for points in self.points):
+            return spread(each)
+        inside = np.mean([self.at(self_overlap, overlap, which, beyond=False) for which in range(RANDOMISATIONS)], 0)
+        return np.hypot(spread(each), EXTRAPOLATED * (each.mean(0) - inside))
 
     def __call__(self, self_overlap: np.ndarray, overlap: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Risk `(T,)` and its standard error `(T,)` at `self_overlap (T, k, k)`, `overlap (T, k, k_star)`."""
-        at = self.coefficients(self_overlap, overlap)
-        each = np.array([self._at(at, g, z) for g, z in self.points])
-        return each.mean(0), spread(each)
+        """Average `(T,)` and its standard error `(T,)` at `self_overlap (T, k, k)`, `overlap (T, k, k_star)`."""
+        each = self.each(self_overlap, overlap)
+        return each.mean(0), self.error(each, self_overlap, overlap)
+
+    def infinite(self, self_overlap: np.ndarray, overlap: np.ndarray) -> tuple[np.ndarray, str]:
+        """Where the average is infinite `(T,)`, and words for it. It is taken to be so from some size of w on."""
+        why = lambda t: why_infinite(self.problem, self.functions, self_overlap[t], overlap[t])
+        order = np.argsort(np.trace(self_overlap, axis1=1, axis2=2), kind="stable")
+        found = np.zeros(len(order), bool)
+        words = why(order[-1])
+        if words is None:
+            return found, ""
+        first = bisect_left(range(len(order)), True, key=lambda i: why(order[i]) is not None)
+        found[order[first:]] = True
+        return found, words
+
+    def check_finite(self) -> None:
+        """Refuse a label, or a function at the start, that is NaN or infinite on some samples."""
+        check_finite(self.problem, self.functions)
 
     def shift(self, self_overlap: np.ndarray, overlap: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-        """The change of the risk from these overlaps to neighbouring ones, on few common points."""
-        g, z = self.points[0][0][:FEW], self.points[0][1][:FEW]
-        here = self._at(self.coefficients(self_overlap, overlap), g, z)
-        return lambda q, m: self._at(self.coefficients(q, m), g, z) - here
+        """The change of the average from these overlaps to neighbouring ones, on few common points."""
+        here = self.at(self_overlap, overlap, few=FEW)
+        return lambda q, m: self.at(q, m, few=FEW) - here
+
+
+class TestRisk(FreshMean):
+    """Test risk of a problem at given overlaps, with the quadrature's own standard error."""
+
+    __test__ = False  # not a test class
+
+    def __init__(self, problem: Problem, seed: int):
+        super().__init__(problem, _of_sample(key(problem.loss)), seed, "the loss")
 
     def curvature(self) -> float:
         """Size of `E[H]` at the start."""
-        g, z = self.points[0][0][:FEW], self.points[0][1][:FEW]
+        g, z, weight, _ = Points(*(part[:FEW] for part in self.points[0]))
         matrix = self.coefficients(self.problem.self_overlap_start[None], self.problem.overlap_start[None])[0]
         with jax.enable_x64(True):
-            return float(_largest_curvature(self.problem.loss, self.problem.label)(matrix, self.rho_root, g, z))
+            program = _largest_curvature(key(self.problem.loss), self.label)
+            return float(program(matrix, self.rho_root, g, z, weight / weight.sum()))

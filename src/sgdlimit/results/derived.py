@@ -35,7 +35,7 @@ def scales(curves: Curves, teacher_size: float) -> dict[str, float]:
 
 
 def derive(
-    curves: Curves, errors: Curves, teacher_cov: np.ndarray | None, repeats: Curves | None = None
+    curves: Curves, errors: Curves, teacher_cov: np.ndarray | None, repeats: Curves | None = None, common: Curves | None = None
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The derived observables and their standard errors.
 
@@ -45,21 +45,25 @@ def derive(
         repeats: the curves of each repeat, `(repeats, time, ...)`, where there are any: an error is then the spread of the
             observable, linear around the mean, over repeats. Otherwise it is the sum of what each curve's own error does to the
             observable to first order, which no correlation between the curves can exceed.
+        common: errors that all repeats share, and their spread does not show; they count to first order, too.
 
     Returns:
         Values and errors by name. The angle to a student or teacher of size zero is NaN. `distance_to_teacher` needs `k = k_star`.
     """
     values, changes = _observables(curves, teacher_cov)
     sizes: dict[str, np.ndarray] = {}
+    bound = lambda one, other: np.abs(one) + np.abs(other)
     for name, change in changes.items():
         if repeats is not None:
             each = change({key: np.asarray(repeats[key]) - curves[key] for key in curves}, np.add)
             sizes[name] = each.std(axis=0, ddof=1) / np.sqrt(len(each))
+            if common is not None:
+                sizes[name] = np.hypot(sizes[name], change(common, bound))
         else:
-            sizes[name] = change(errors, lambda one, other: np.abs(one) + np.abs(other))
-    if repeats is None:  # one number under two names, as at the start and in one pass, has no gap and no error of one
-        same = (curves["train_risk"] == curves["test_risk"]) & (errors["train_risk"] == errors["test_risk"])
-        sizes["generalisation_gap"] = np.where(same, 0.0, sizes["generalisation_gap"])
+            sizes[name] = change(errors, bound)
+    # One number under two names, as in one pass and in theory at the start, has no gap and no error of one.
+    same = (curves["train_risk"] == curves["test_risk"]) & (errors["train_risk"] == errors["test_risk"])
+    sizes["generalisation_gap"] = np.where(same, 0.0, sizes["generalisation_gap"])
     return values, sizes
 
 

@@ -21,7 +21,7 @@ from ..errors import InputError, Words, nearest, refuse
 from ..learning.indices import missing_entry
 from ..learning.labels import over_samples
 from ..learning.problem import Problem, _first_line
-from ..learning.risk import TestRisk
+from ..learning.risk import FreshMean
 from .result import Result, Simulation, Solution
 
 CLASSES = "-1 or 1 with k = 1, or one-hot with k classes"
@@ -66,7 +66,8 @@ def observe(
         two have in common; of real runs the one between repeats.
 
     Raises:
-        InputError: the result is of other numbers of directions or has no paths, or the observable fails or is no finite number.
+        InputError: the result is of other numbers of directions or has no paths, or the observable fails, is no finite number or has no
+            finite mean.
     """
     data = _check(problem, result, observable)
     if side not in SIDES:
@@ -88,11 +89,13 @@ def observe(
 
 def _fresh(problem: Problem, data: xr.Dataset, observable: Callable, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Average over a fresh sample and its standard error, `(time,)` each."""
-    points = TestRisk(problem, seed)
+    average = FreshMean(problem, observable, seed)
     q, m = data["self_overlap"].values, data["overlap"].values
-    each = np.array([_average(observable, points, q, m, which) for which in range(len(points.points))])
-    moved = _moved(observable, points, q, m, data["self_overlap_se"].values, data["overlap_se"].values)
-    return each.mean(0), np.hypot(each.std(0, ddof=1) / np.sqrt(len(each)), moved)
+    infinite, why = average.infinite(q, m)
+    if infinite.any():
+        raise InputError(f"`observable` must have a finite mean, but {why}")
+    mean, error = average(q, m)
+    return mean, np.hypot(error, _moved(average, q, m, data["self_overlap_se"].values, data["overlap_se"].values))
 
 
 def _trained(problem: Problem, solution: Solution, observable: Callable, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -136,17 +139,17 @@ def _path_program(observable: Callable) -> Callable:
     return jit(jax.vmap(along))
 
 
-def _moved(observable, points: TestRisk, q: np.ndarray, m: np.ndarray, q_se: np.ndarray, m_se: np.ndarray) -> np.ndarray:
+def _moved(average: FreshMean, q: np.ndarray, m: np.ndarray, q_se: np.ndarray, m_se: np.ndarray) -> np.ndarray:
     """How far the overlaps' errors move the average `(time,)`: each overlap is moved both ways, the larger change counts."""
-    here = _average(observable, points, q, m)
-    size, size_star = (np.sqrt(np.diagonal(c, axis1=-2, axis2=-1)) for c in (q, points.problem.rho))
+    here = average.at(q, m)
+    size, size_star = (np.sqrt(np.diagonal(c, axis1=-2, axis2=-1)) for c in (q, average.problem.rho))
     total = np.zeros(len(q))
 
     def add(se: np.ndarray, bound: np.ndarray, shifted: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]) -> None:
         if not (se > 0).any():
             return
         width = np.maximum(se, np.maximum(NUDGE * bound, 1e-12))
-        changes = [np.abs(_average(observable, points, *shifted(sign * width)) - here) for sign in (1.0, -1.0)]
+        changes = [np.abs(average.at(*shifted(sign * width)) - here) for sign in (1.0, -1.0)]
         total[:] += np.maximum(*changes) * se / width
 
     k, k_star = m.shape[1:]
@@ -160,25 +163,6 @@ def _moved(observable, points: TestRisk, q: np.ndarray, m: np.ndarray, q_se: np.
             unit[a, j] = 1.0
             add(m_se[:, a, j], size[:, a] * size_star[j], lambda step, unit=unit: (q, m + step[:, None, None] * unit))
     return total
-
-
-def _average(observable: Callable, points: TestRisk, q: np.ndarray, m: np.ndarray, which: int = 0) -> np.ndarray:
-    """Average `(time,)` at overlaps `q (time, k, k)`, `m (time, k, k_star)` on one randomisation of the points."""
-    g, z = points.points[which]
-    with jax.enable_x64(True):
-        at = _program(observable, points.problem.label)
-        return np.asarray(at(points.coefficients(q, m), points.rho_root, g, z))
-
-
-@lru_cache(maxsize=32)
-def _program(observable: Callable, label: Callable) -> Callable:
-    def at(coefficients, rho_root, g, z):
-        r_star = g[:, : len(rho_root)] @ rho_root.T
-        y = jax.vmap(label)(r_star, z)
-        one = lambda matrix: jax.vmap(observable)(g @ matrix.T, r_star, y).astype(float).mean()
-        return jax.lax.map(one, coefficients)
-
-    return jit(at)
 
 
 def _check(problem: Problem, result: Result, observable: Callable) -> xr.Dataset:

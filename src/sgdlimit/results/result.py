@@ -231,12 +231,14 @@ def build_dataset(
     attrs: Mapping[str, str | float | int] | None = None,
     teacher_cov: np.ndarray | None = None,
     repeats: Mapping[str, np.ndarray] | None = None,
+    common: Mapping[str, np.ndarray] | None = None,
 ) -> xr.Dataset:
     """The one schema of both results: `curves[name]` and its standard error `errors[name]`, time first. What follows from the
-    curves (`derived`) is added, with the teacher's second moment and, where there are any, the curves of each repeat."""
+    curves (`derived`) is added, with the teacher's second moment and, where there are any, the curves of each repeat and the part of
+    their errors that all repeats have in common."""
     kernels = kernels or {}
     data: dict[str, Any] = {}
-    values, sizes = derive(curves, errors, teacher_cov, repeats)
+    values, sizes = derive(curves, errors, teacher_cov, repeats, common)
     values, sizes = {**curves, **values}, {**errors, **sizes}
     for name, dims in (CURVES | DERIVED).items():
         if name in values:

@@ -16,16 +16,18 @@ from ..errors import InputError, refuse
 from ..learning.dynamics import SGD, SME, Dynamics, GradientFlow, MiniBatchGD, OnlineSGD, check_schedule
 from ..learning.kinks import refuse_kinks
 from ..learning.problem import Problem
+from ..learning.risk import POINTS, RANDOMISATIONS, TestRisk
 from ..results import CURVES, PATHS_KEPT, Simulation, Status, build_dataset, judge_growth, output_times
 from .data import allocate, check_design, check_memory, draw, n_samples
 from .flow import FlowPath
 from .mini_batch import MiniBatchPath
-from .observe import TEST_POINTS, TestSet, chunk_length, overlaps, train_risk
+from .observe import chunk_length, overlaps, train_risk
 from .online import OnlinePath
 from .paths import Keeper
 from .sgd import SGDPath
 from .sme import SMEPath
 
+RULES = "test_risk_rules"  # the test risk of a repeat on every randomisation of the points, which are the same for all repeats
 DIVERGED = 1000.0  # a run has diverged when its self-overlap exceeds this many times that of start and teacher together
 
 # How each dynamics is followed at finite size: built once with (problem, dynamics, n, d, batch_size, design, times), then
@@ -70,7 +72,8 @@ def simulate(
         Simulation. `dataset`: `self_overlap (time, student, student_)`, `overlap (time, student, teacher)`,
         `train_risk (time)` (mean loss over the data), `test_risk (time)` (expected loss over a fresh Gaussian sample given
         the weights, label noise included, by quasi-random integration), each a mean over repeats with the standard error of
-        that mean in `<name>_se` (zero at the start for the overlaps, which are imposed). `status.code` is "diverged" when a run
+        that mean in `<name>_se` (zero at the start for the overlaps, which are imposed; that of the test risk has the integration's
+        error in it). A test risk that does not exist is infinite, and the status says why. `status.code` is "diverged" when a run
         blows up (curves end before that time) or the test risk keeps growing. `diagnostics`: wall and CPU seconds (of this
         process), steps per run, the estimate of memory in bytes, and for SME the internal step. `sample_paths` and
         `coordinate_paths` have some of the runs' samples and weights, at most 20000 of each over all repeats.
@@ -99,25 +102,36 @@ def trainings(
     wall, cpu = time.perf_counter(), time.process_time()
     times, n, memory, path = plan(problem, dynamics, horizon, n_features, batch_size, repeats, design, seed, times)
     keeper = Keeper(problem, design, int(repeats), int(seed), path.fresh)
+    with _precise():
+        test = TestRisk(problem, int(seed))
+        test.check_finite()
     known = {"n_features": int(n_features), "batch_size": int(batch_size), "design": design, "seed": int(seed)}
-    for done, (curves, ended) in enumerate(_repeats(problem, path, times, n, n_features, repeats, design, seed, progress, keeper), 1):
+    for done, (curves, ended) in enumerate(_repeats(problem, path, test, times, n, n_features, repeats, design, seed, progress, keeper), 1):
         if done > 1:
             spent = {"wall_seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu, "memory_bytes": memory}
-            yield partial(_simulation, problem, dynamics, times, n, done, known, path, keeper, curves, ended, spent)
+            yield partial(_simulation, problem, dynamics, test, times, n, done, known, path, keeper, curves, ended, spent)
 
 
-def _simulation(problem, dynamics, times, n, repeats, known, path, keeper, curves, ended, spent) -> Simulation:
+def _simulation(problem, dynamics, test, times, n, repeats, known, path, keeper, curves, ended, spent) -> Simulation:
     """The result of so many repeats."""
     n_features = known["n_features"]
     times, curves, status = _judge(times, curves, ended)
+    rules = curves.pop(RULES)
     means = {name: values.mean(axis=0) for name, values in curves.items()}
     errors = {name: values.std(axis=0, ddof=1) / np.sqrt(repeats) for name, values in curves.items()}
+    with _precise():  # the points are the same in all repeats, whose spread does not tell what they miss
+        missed = test.error(rules.mean(axis=0).T, means["self_overlap"], means["overlap"])
+        infinite, why = test.infinite(means["self_overlap"], means["overlap"])
+    common = {name: missed if name == "test_risk" or (path.fresh and name == "train_risk") else 0.0 * errors[name] for name in errors}
+    errors = {name: np.hypot(error, common[name]) for name, error in errors.items()}
     if path.fresh:
         n = path.diagnostics["steps"] * known["batch_size"]
-    if status is None:
+    if status is None and not infinite.any():
         status = judge_growth(times, means["test_risk"])
     if status is None:
         status = Status("done", f"done: {repeats} runs at d = {n_features}, n = {n}, up to t = {times[-1]:g}")
+    if infinite.any():
+        status = Status(status.code, f"{status.message}; {_where(infinite, times)}{why}")
     attrs = {
         "dynamics": repr(dynamics),
         "n_features": n_features,
@@ -128,8 +142,17 @@ def _simulation(problem, dynamics, times, n, repeats, known, path, keeper, curve
         "seed": known["seed"],
         **({} if problem.spectrum is None else {"spectrum": repr(problem.spectrum)}),
     }
-    dataset = build_dataset(times, means, errors, attrs=attrs, teacher_cov=problem.rho, repeats=curves)
+    dataset = build_dataset(times, means, errors, attrs=attrs, teacher_cov=problem.rho, repeats=curves, common=common)
+    for name in ("test_risk", "train_risk" if path.fresh else "generalisation_gap"):
+        dataset[name].values[infinite], dataset[f"{name}_se"].values[infinite] = np.inf, 0.0
     return Simulation(dataset, status, spent | path.diagnostics, keeper.kept(times))
+
+
+def _where(infinite: np.ndarray, times: np.ndarray) -> str:
+    """When a mean is infinite, in words."""
+    if infinite.all():
+        return ""
+    return f"at {np.count_nonzero(infinite)} of {len(times)} output times, the first t = {times[np.argmax(infinite)]:.3g}, "
 
 
 def plan(
@@ -181,19 +204,19 @@ def _memory(problem: Problem, n: int, d: int, times: int) -> int:
     """Bytes at the peak: the rows; per sample a label, its noise and pre-activations in double precision with what the risk's
     compiled loops keep of them; the weights at all output times; the test points; paths kept of samples and coordinates."""
     per_sample = 32 * (problem.k * chunk_length(n, problem.k, times) + problem.k_star + problem.noise_size + 2)
-    test = 32 * TEST_POINTS * (problem.k + problem.k_star + problem.noise_size)
+    test = 32 * RANDOMISATIONS * POINTS * (problem.k + problem.k_star + problem.noise_size)
     return int(4 * n * d + per_sample * n + 12 * times * problem.k * d + test + 16 * times * problem.k * min(n + d, 2 * PATHS_KEPT))
 
 
-def _repeats(problem, path, times, n, d, repeats, design, seed, progress, keeper) -> Iterator[tuple[dict[str, np.ndarray], float | None]]:
+def _repeats(
+    problem, path, test, times, n, d, repeats, design, seed, progress, keeper
+) -> Iterator[tuple[dict[str, np.ndarray], float | None]]:
     """After each repeat the curves `(repeat, time, ...)` up to the last output time that every repeat reached, and when the first one
     diverged."""
     scale = float(np.trace(problem.self_overlap_start) + np.trace(problem.rho)) or 1.0
     rows = allocate(n, d)
-    with _precise():
-        test = TestSet(problem)
     kept, ended = len(times), None
-    each: dict[str, list[np.ndarray]] = {name: [] for name in CURVES}
+    each: dict[str, list[np.ndarray]] = {name: [] for name in (*CURVES, RULES)}
     for repeat, child in enumerate(np.random.SeedSequence(int(seed)).spawn(repeats)):
         draws, steps = (np.random.Generator(np.random.SFC64(s)) for s in child.spawn(2))
         tell = (
@@ -216,9 +239,10 @@ def _repeats(problem, path, times, n, d, repeats, design, seed, progress, keeper
                     f"`times` must start before the training diverges at t = {ended:.3g}, but starts at {times[0]:g} (0 always works)"
                 )
             self_overlap, overlap = overlaps(thetas, data.teacher, data.eigenvalues)
-            risk = test.risk(self_overlap, overlap)
-            values = (self_overlap, overlap, risk if path.fresh else train_risk(problem, data, thetas), risk)
-            for name, value in zip(CURVES, values, strict=True):
+            rules = test.each(self_overlap, overlap).T
+            risk = rules.mean(1)
+            values = (self_overlap, overlap, risk if path.fresh else train_risk(problem, data, thetas), risk, rules)
+            for name, value in zip(each, values, strict=True):
                 each[name].append(value)
             keeper.add(data, thetas)
         yield {name: np.stack([value[:kept] for value in values]) for name, values in each.items()}, ended

@@ -19,6 +19,7 @@ import numpy as np
 from ..checks import root
 from ..compiling import jit
 from ..errors import InputError, nearest, refuse
+from ..functions import Static
 from ..learning.noise import NoNoise
 from ..learning.problem import Problem
 from ..learning.weights import SmoothPenalty
@@ -61,24 +62,6 @@ def check_design(design: Any) -> str:
 
 
 # --- functions of the user, as static arguments of compiled code ----------------------------------------------------------
-
-
-class Static:
-    """A user's function as a static argument of `jax.jit`: known by identity, so that all repeats, and all calls with the
-    same problem, share one compilation, and functions without a hash are welcome."""
-
-    def __init__(self, fn: Callable | None):
-        self.fn = fn
-
-    def __hash__(self) -> int:
-        return id(self.fn)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Static) and other.fn is self.fn
-
-    def __call__(self, *args):
-        assert self.fn is not None
-        return self.fn(*args)
 
 
 def smooth_penalty(problem: Problem) -> Static:

@@ -11,9 +11,10 @@ import numpy as np
 from scipy.integrate import DOP853
 
 from ..compiling import jit
+from ..functions import Static
 from ..learning.dynamics import GradientFlow
 from ..learning.problem import Problem
-from .data import Data, Static, penalty_gradient, smooth_penalty
+from .data import Data, penalty_gradient, smooth_penalty
 
 RTOL = 1e-5  # far below the scatter between runs; float32 rows allow about 1e-6
 ROWS = 16  # rows per piece: read from memory once, used twice (X theta, then X^T l)

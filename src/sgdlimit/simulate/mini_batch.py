@@ -11,10 +11,11 @@ import numpy as np
 
 from ..compiling import jit
 from ..errors import refuse
+from ..functions import Static
 from ..learning.clock import mini_batch_clock
 from ..learning.dynamics import MiniBatchGD
 from ..learning.problem import Problem
-from .data import Data, Static, penalty_gradient, smooth_penalty
+from .data import Data, penalty_gradient, smooth_penalty
 
 ROWS = 16  # rows per piece: read from memory once, used twice (X theta, then X^T l)
 

@@ -11,10 +11,11 @@ import numpy as np
 
 from ..compiling import jit
 from ..errors import refuse
+from ..functions import Static
 from ..learning.clock import Clock
 from ..learning.dynamics import SGD, OnlineSGD, step_at
 from ..learning.problem import Problem
-from .data import Data, Static, penalty_gradient, pick, smooth_penalty
+from .data import Data, penalty_gradient, pick, smooth_penalty
 
 MAX_INDICES = 2**18  # sample indices drawn ahead at once
 CHECKS = 40  # a run is looked at (has it diverged?) at least about this often

@@ -18,9 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..compiling import jit
+from ..functions import Static
 from ..learning.dynamics import SME, step_at
 from ..learning.problem import Problem
-from .data import Data, Static, penalty_gradient, pick, smooth_penalty
+from .data import Data, penalty_gradient, pick, smooth_penalty
 
 # Internal step times the fastest rate. Measured on the four reference problems at d = 400, against steps of 1/80 on the same
 # Brownian paths: at 0.3 every curve is within 0.3% of its scale (the scatter of the measurement), at 0.6 within about 1%. For the

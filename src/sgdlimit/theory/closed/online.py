@@ -40,9 +40,11 @@ from scipy.stats import qmc
 from ...checks import root
 from ...compiling import jit
 from ...errors import InputError
+from ...functions import key
 from ...learning.dynamics import OnlineSGD, check_schedule, step_at
-from ...learning.labels import TINY, fresh
+from ...learning.means import Functions
 from ...learning.problem import Problem
+from ...learning.stretched import Stretch
 from ...results import Solution
 from ...spread import spread
 from ..accuracy.outcome import Replicated, largest_size, more_points, solution
@@ -92,20 +94,28 @@ def refinements(
             points = room(points, FEWEST, 4)
 
 
-def _points(problem: Problem, count: int, seed: int) -> tuple[Array, Array]:
-    """Normals `(S, P, k_star + k)` and noise draws `(S, P, ...)` of each scrambling."""
-    dims = problem.k_star + problem.k + problem.noise_size
-    points = []
-    for child in np.random.SeedSequence(seed).spawn(SCRAMBLINGS):
-        sobol = qmc.Sobol(dims, rng=np.random.default_rng(child))
-        u = np.clip(sobol.random(count), TINY, 1.0 - TINY)
-        points.append(fresh(problem, u))
-    normals, noise = map(np.array, zip(*points, strict=True))
-    return normals, noise
+def _points(problem: Problem, count: int, seed: int) -> tuple[Array, Array, Array]:
+    """Normals `(S, P, k_star + k)`, noise draws `(S, P, ...)` and weights `(S, P)` of each scrambling, drawn for the squared gradient:
+    of all averages it has the heaviest tails."""
+    stretch = Stretch(problem, _squared_gradient(key(problem.loss)))
+    seeds = np.random.SeedSequence(seed).spawn(SCRAMBLINGS)
+    points = [stretch(qmc.Sobol(stretch.dims, rng=np.random.default_rng(child)).random(count)) for child in seeds]
+    weights = np.array([of.weight / of.weight.sum() for of in points])
+    return np.array([of.g for of in points]), np.array([of.z for of in points]), weights
+
+
+@lru_cache(maxsize=32)
+def _squared_gradient(loss: Callable) -> Functions:
+    return lambda w, r_star, y: {"the squared gradient of the loss": jax.grad(loss)(w, y) ** 2}
 
 
 def _integrate(
-    problem: Problem, dynamics: OnlineSGD, rtol: float, points: tuple[Array, Array], outputs: np.ndarray, advance: Callable[[float], object]
+    problem: Problem,
+    dynamics: OnlineSGD,
+    rtol: float,
+    points: tuple[Array, Array, Array],
+    outputs: np.ndarray,
+    advance: Callable[[float], object],
 ) -> Replicated:
     """Curves of all scramblings, up to where one of them diverges; `advance` is told the fraction done, at every output time."""
     limit = largest_size(problem)
@@ -204,20 +214,21 @@ def _diffrax() -> Any:
     return diffrax
 
 
-def averages_at(loss: Callable, kinks: bool, g: Array, y: Any, M: Array, q: Array) -> tuple[Array, ...]:
-    """Averages over points `g (P, k_star + k)`: `E[l g*^T]`, `E[l xi^T] S^T`, `E[l l^T]`, `Gamma`, `E[L]`."""
+def averages_at(loss: Callable, kinks: bool, g: Array, y: Any, weight: Array, M: Array, q: Array) -> tuple[Array, ...]:
+    """Averages over points `g (P, k_star + k)` of the given weights `(P,)`: `E[l g*^T]`, `E[l xi^T] S^T`, `E[l l^T]`, `Gamma`, `E[L]`."""
     values, vectors = jnp.linalg.eigh(q - M @ M.T)
     spread_of_w = (vectors * jnp.sqrt(jnp.maximum(values, 0.0))) @ vectors.T
     k_star = M.shape[1]
     w = g[:, :k_star] @ M.T + g[:, k_star:] @ spread_of_w
     l = jax.vmap(jax.grad(loss))(w, y)  # noqa: E741
+    weighted = weight[:, None] * l
     if kinks:
-        l_xi = l.T @ g[:, k_star:] / len(g)
+        l_xi = weighted.T @ g[:, k_star:]
         gamma, l_rest = l_xi @ jnp.linalg.pinv(spread_of_w, hermitian=True), l_xi @ spread_of_w
     else:
-        gamma = jax.vmap(jax.hessian(loss))(w, y).mean(0)
+        gamma = jnp.einsum("p,pab->ab", weight, jax.vmap(jax.hessian(loss))(w, y))
         l_rest = gamma @ (q - M @ M.T)
-    return l.T @ g[:, :k_star] / len(g), l_rest, l.T @ l / len(g), gamma, jax.vmap(loss)(w, y).mean()
+    return weighted.T @ g[:, :k_star], l_rest, weighted.T @ l, gamma, weight @ jax.vmap(loss)(w, y)
 
 
 @lru_cache(maxsize=32)
@@ -247,11 +258,11 @@ def _program(loss: Callable, label: Callable, kinks: bool, spectral: bool = Fals
         return -ridge * B - pull * (gamma @ B + outside), grown, -ridge * R - pull * (gamma @ R)
 
     def slope(t, state, known):
-        g, y, etas, end, ridge, limit, _, classes = known
+        g, y, weight, etas, end, ridge, limit, _, classes = known
         first, second, _, R = state
         M, q = seen(first, second, classes)
         eta = jnp.interp(t, jnp.linspace(0.0, end, len(etas)), etas)
-        l_g, l_rest, l_l, gamma, _ = averages(g, y, M, q)
+        l_g, l_rest, l_l, gamma, _ = averages(g, y, weight, M, q)
         moved = (of_classes if spectral else plain)(first, second, R, ridge, eta, l_g, l_rest, l_l, gamma, classes)
         moved = (*moved[:2], jnp.ones(len(q)), moved[2])
         # A scrambling that has diverged stands still, and so does its own clock.
@@ -260,14 +271,14 @@ def _program(loss: Callable, label: Callable, kinks: bool, spectral: bool = Fals
             alive &= jnp.isfinite(part.reshape(len(q), -1)).all(1)
         return tuple(jnp.where(alive.reshape(-1, *[1] * (part.ndim - 1)), part, 0.0) for part in moved)
 
-    def begin(normals, noise, first, second, rho_root, etas, end, ridge, limit, tolerance, classes):
+    def begin(normals, noise, weights, first, second, rho_root, etas, end, ridge, limit, tolerance, classes):
         y = jax.vmap(jax.vmap(label))(normals[..., : len(rho_root)] @ rho_root, noise)
         copies = lambda x: jnp.broadcast_to(x, (len(normals), *x.shape))
         now = copies(first), copies(second), jnp.zeros(len(normals))
-        return now, (normals, y, etas, end, ridge, limit, tolerance, classes)
+        return now, (normals, y, weights, etas, end, ridge, limit, tolerance, classes)
 
     def segment(now, known, start, end):
-        normals, y, _, _, _, limit, tolerance, classes = known
+        normals, y, weights, _, _, _, limit, tolerance, classes = known
         unit = jnp.broadcast_to(jnp.eye(now[1].shape[-1]), now[1].shape)
         controller = dfx.PIDController(rtol=tolerance, atol=tolerance * jnp.sqrt(limit / 1e3) * 1e-2)
         solved = dfx.diffeqsolve(
@@ -277,6 +288,6 @@ def _program(loss: Callable, label: Callable, kinks: bool, spectral: bool = Fals
         first, second, clock, R = (part[0] for part in solved.ys)
         second = 0.5 * (second + jnp.swapaxes(second, -1, -2))
         M, q = seen(first, second, classes)
-        return (first, second, clock), ((first, second), clock, R, M, q, averages(normals, y, M, q)[-1])
+        return (first, second, clock), ((first, second), clock, R, M, q, averages(normals, y, weights, M, q)[-1])
 
     return jit(begin), jit(segment)
