@@ -18,7 +18,7 @@ import numpy as np
 
 import sgdlimit as sl
 from sgdlimit.compiling import jit
-from sgdlimit.learning.risk import _mean, _of_sample
+from sgdlimit.learning import risk as fresh
 from sgdlimit.simulate.data import Static
 from sgdlimit.simulate.observe import _train_risk
 from sgdlimit.theory.accuracy.levels import run_levels
@@ -212,7 +212,7 @@ def points_against_all(problem: sl.Problem, paths: int, replicates: int) -> dict
     with jax.enable_x64(True):
         y = np.asarray(jit(jax.vmap(jax.vmap(label)))(g[..., :k_star], z))
         one_pass = jit(jax.vmap(partial(averages_at, loss, False)))
-        in_steps, risk = steps._functions(loss), _mean(_of_sample(loss), label)
+        in_steps, risk = steps._functions(loss), fresh._mean(fresh._of_sample(loss), label)
         even = lambda g: np.full(g.shape[:-1], 1.0 / g.shape[-2])
         at = np.concatenate([M, np.broadcast_to(np.eye(k), q.shape)], 2)
         train = lambda rows, y: _train_risk(thetas, rows, y, loss=Static(loss))
