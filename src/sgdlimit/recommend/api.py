@@ -86,7 +86,8 @@ class Recommendation:
             ("replacement_test", a.replacement.test, a.replacement.test_se),
         ):
             wide = BAND * np.hypot(se, self.band * values)
-            out |= {name: self.scale * values, f"{name}_low": self.scale * (values - wide), f"{name}_high": self.scale * (values + wide)}
+            low = np.maximum(values - wide, 0.0)  # no loss here is negative
+            out |= {name: self.scale * values, f"{name}_low": self.scale * low, f"{name}_high": self.scale * (values + wide)}
         return out
 
     def json(self) -> dict[str, Any]:

@@ -89,6 +89,7 @@ class DrawnPredictor:
     """Risks by epoch of steps and ridges, averaged over draws; `predict.Curved`."""
 
     measured = False
+    more = 2
 
     def __init__(self, setting: Setting, proxy: LinearTwin, seed: int):
         self.setting, self.proxy = setting, proxy
@@ -108,6 +109,17 @@ class DrawnPredictor:
     @property
     def start_step(self) -> float:
         return 0.5 * self.largest_step
+
+    @property
+    def certain_step(self) -> float:
+        return self.start_step
+
+    def batch_size(self, step: float) -> None:
+        """The theory is of small batches, whichever."""
+
+    def trains(self, step: float, ridge: float, epochs: int) -> bool:
+        """Below the limit of stability, which the steps are."""
+        return True
 
     def ridge_gains(self, ridges: Array, epochs: int) -> Array:
         """By gradient flow of least squares, which small steps follow."""

@@ -98,6 +98,8 @@ class Curved(Protocol):
         largest_step: above which no step is worth a trial.
         floor: least test risk of gradient flow without a ridge; zero where it is not known.
         start_step: the largest that is tried at first.
+        certain_step: down to which all are tried; below training cannot diverge.
+        more: steps tried at a time below, and how many of the smallest must gain nothing.
         ridges: to try beside zero; None for those that the estimate asks for.
         notes: what is to be told of where the curves are from.
     """
@@ -106,12 +108,24 @@ class Curved(Protocol):
     notes: list[str]
     ridges: list[float] | None
     floor: float
+    more: int
 
     @property
     def largest_step(self) -> float: ...
 
     @property
     def start_step(self) -> float: ...
+
+    @property
+    def certain_step(self) -> float: ...
+
+    def batch_size(self, step: float) -> int | None:
+        """Of the batches that this step was tried with, if that was one size."""
+        ...
+
+    def trains(self, step: float, ridge: float, epochs: int) -> bool:
+        """Whether training on the user's own samples ends below the risk that it starts from, where it is to be tried."""
+        ...
 
     def ridge_gains(self, ridges: Array, epochs: int) -> Array:
         """By how much each ridge lowers the best test risk as far as is known without a trial; infinite where nothing is known."""
