@@ -255,11 +255,11 @@ def _joined(parts: list[Sweep]) -> Sweep:
 
 def rates_limit(setting: Setting, proxy: LinearTwin, ridge: float, limit_step: float | None) -> Callable[[int], float]:
     """Learning rate, for features of variance one, above which training with batches of so many samples is unstable: where steps were
-    swept on the data, the smallest step that diverged, up to where the steepest direction does in batches of any size."""
+    swept on the data, the smallest step that diverged, for least squares up to where the steepest direction does in any batches."""
     n, d = setting.n, setting.d
     if limit_step is None:
         return lambda size: rate_limit(proxy, setting.curvature, ridge, size, n, d)
-    steepest = 2.0 / (setting.curvature * setting.estimate.largest + ridge)
+    steepest = 2.0 / (setting.estimate.largest + ridge) if setting.loss == "squared" else np.inf
     return lambda size: min(limit_step * size / d, steepest)
 
 

@@ -81,7 +81,7 @@ class FoldsPredictor:
         self.shown = Trials(loss, alike, curvature * largest, seed, PATIENCE, 1)  # and to tell what to expect
         self.ridges: list[float] | None = RIDGES
         self.notes = [
-            "The theory does not describe these data (see the assumptions), so steps were swept and curves measured by training on parts "
+            "The theory does not describe these data well (see the assumptions), so steps were swept and curves measured by training on parts "
             f"of them: {count} times on {folds - 1} of {folds} parts of {len(rows)} samples, measured on the part left."
         ]
 

@@ -10,12 +10,14 @@ does not depend on where a few such samples lie.
 from __future__ import annotations
 
 import numpy as np
+from scipy.linalg import cholesky, solve_triangular
 
 Array = np.ndarray
 
 LEAST_RIDGE = 1e-3  # in feature variances: training sees no smaller eigenvalues
 MOST_MEAN = 0.5  # leverage that the ridge leaves in the mean
 DOMINATES, TIMES = 0.3, 5.0  # leverage of a sample that is named, by itself and over the median
+ROUNDS, LEAST_LEFT = 3, 0.8  # of the search, and part of the samples that are looked at
 MOST_NAMED = 5
 
 
@@ -23,16 +25,14 @@ def leverage(X: Array) -> Array:
     """`(n,)`, of features `(n, d)`, with the smallest ridge for which it is no more than a half in the mean."""
     n, d = X.shape
     X = X - X.mean(0)
-    wide = d > n
-    values, vectors = np.linalg.eigh((X @ X.T if wide else X.T @ X) / n)
+    ridge = LEAST_RIDGE * np.square(X).sum() / (n * d)
+    if d <= MOST_MEAN * n:
+        return np.square(solve_triangular(cholesky(X.T @ X + n * ridge * np.eye(d), lower=True), X.T, lower=True)).sum(0)
+    values, vectors = np.linalg.eigh(X @ X.T / n)
     values = np.maximum(values, 0.0)
-    ridge = LEAST_RIDGE * values.sum() / d
-    shares = lambda ridge: values / (values + ridge)
-    while shares(ridge).sum() > MOST_MEAN * n:
+    while (values / (values + ridge)).sum() > MOST_MEAN * n:
         ridge *= 2.0
-    if wide:
-        return vectors**2 @ shares(ridge)
-    return np.square(X @ vectors) @ (1.0 / (values + ridge)) / n
+    return vectors**2 @ (values / (values + ridge))
 
 
 def weights(leverages: Array) -> Array:
@@ -41,22 +41,37 @@ def weights(leverages: Array) -> Array:
     return shares / shares.mean()
 
 
-def dominating(leverages: Array) -> Array:
-    """Indices of samples that decide a direction of the features alone, or nearly so, the most of all first."""
-    found = np.flatnonzero((leverages >= DOMINATES) & (leverages >= TIMES * np.median(leverages)))
-    return found[np.argsort(-leverages[found], kind="stable")]
+def dominating(X: Array) -> dict[int, float]:
+    """Samples that decide a direction of the features alone, or nearly so, with their leverage; of several that share a direction, one
+    hides behind the other, so they are sought again without those found."""
+    left, found = np.arange(len(X)), {}
+    if TIMES * DOMINATES * X.shape[1] > len(X):
+        return found  # all have a large leverage
+    for _ in range(ROUNDS):
+        values = leverage(X[left])
+        chosen = np.flatnonzero((values >= DOMINATES) & (values >= TIMES * np.median(values)))
+        if not len(chosen):
+            break
+        found |= {int(left[row]): float(values[row]) for row in chosen[np.argsort(-values[chosen], kind="stable")]}
+        left = np.delete(left, chosen)
+        if len(left) <= LEAST_LEFT * len(X):
+            break
+    return found
 
 
-def sentence(leverages: Array) -> str:
-    """Names the dominating samples; empty if there are none."""
-    found = dominating(leverages)
-    if not len(found):
+def sentence(X: Array) -> str:
+    """Names the dominating samples of features `(n, d)`; empty if there are none."""
+    found = dominating(X)
+    if not found:
         return ""
-    named = ", ".join(f"row {row + 1} ({leverages[row]:.2f})" for row in found[:MOST_NAMED])
-    more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
-    start = f"{named[0].upper()}{named[1:]}{more}"
+    named = [f"row {row + 1} ({value:.2f})" for row, value in list(found.items())[:MOST_NAMED]]
+    more = [f"{len(found) - MOST_NAMED} more"] if len(found) > MOST_NAMED else []
+    *first, last = named + more
+    text = f"{', '.join(first)} and {last}" if first else last
+    one = len(found) == 1
     return (
-        f"{start} {'decides' if len(found) == 1 else 'decide'} directions of the features almost alone (leverage in brackets, at most 1; "
-        f"{leverages.mean():.2g} in the mean): look whether {'it is' if len(found) == 1 else 'they are'} right. What is left "
-        f"out of training cannot tell of {'it' if len(found) == 1 else 'them'}."
+        f"{text[0].upper()}{text[1:]} {'decides a direction' if one else 'decide directions'} of the features almost alone (leverage in "
+        f"brackets, at most 1; it is {min(X.shape[1] / len(X), 1.0):.2g} in the mean): look whether {'it is' if one else 'they are'} right. "
+        f"What the other samples teach does not hold for {'it' if one else 'them'}, so {'its error' if one else 'their errors'} when left "
+        "out of training hardly count."
     )

@@ -14,6 +14,7 @@ from .drawn import DrawnPredictor
 from .estimate import STRONGEST, Estimate, offset_for, strength
 from .folds import FoldsPredictor
 from .linear import Curves, LinearTwin
+from .trust import Trust
 
 if TYPE_CHECKING:
     from ..problem import Problem
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 Array = np.ndarray
 Report = Callable[[float, str], None]
 
-FEWEST_SHARE = 1e-4  # signal below which there is nothing to learn
+FEWEST_SHARE = 1e-4  # signal below which the theory has nothing to learn
+DOUBTFUL = ("row norms", "tails", "held-out errors")  # a few samples may then decide what is best,
+CHEAP = 2e5  # and so many numbers are soon trained on
 
 
 @dataclass(frozen=True)
@@ -141,8 +144,10 @@ class Curved(Protocol):
         ...
 
 
-def predictor(setting: Setting, proxy: LinearTwin, data: Data, trusted: bool, seed: int) -> Curved:
-    """The estimated problem, or the data themselves where no estimated problem is like them."""
-    if trusted and not setting.clusters:
-        return DrawnPredictor(setting, proxy, seed)
-    return FoldsPredictor(setting.loss, data, setting.curvature, setting.estimate.largest, seed)
+def predictor(setting: Setting, proxy: LinearTwin, data: Data, trust: Trust, seed: int) -> Curved:
+    """The estimated problem, or the data themselves where no estimated problem is like them, or where that is in doubt and they are
+    small enough to be measured on."""
+    doubted = any(check.name in DOUBTFUL and check.grade != "good" for check in trust.checks) and data.X.size <= CHEAP
+    if trust.grade == "bad" or doubted or setting.clusters or setting.estimate.linear_share < FEWEST_SHARE:
+        return FoldsPredictor(setting.loss, data, setting.curvature, setting.estimate.largest, seed)
+    return DrawnPredictor(setting, proxy, seed)
