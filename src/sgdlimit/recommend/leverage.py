@@ -19,6 +19,7 @@ MOST_MEAN = 0.5  # leverage that the ridge leaves in the mean
 DOMINATES, TIMES = 0.3, 5.0  # leverage of a sample that is named, by itself and over the median
 ROUNDS, LEAST_LEFT = 3, 0.8  # of the search, and part of the samples that are looked at
 MOST_NAMED = 5
+APART = 8.0  # deviations from the median, in standard deviations by the median: labels beyond stand apart
 
 
 def leverage(X: Array) -> Array:
@@ -75,3 +76,10 @@ def sentence(X: Array) -> str:
         f"What the other samples teach does not hold for {'it' if one else 'them'}, so {'its error' if one else 'their errors'} when left "
         "out of training hardly count."
     )
+
+
+def label_share(y: Array) -> tuple[int, float]:
+    """The sample that makes most of the labels' variance, and how much; zero if it does not stand apart from the others."""
+    off = np.abs(y - np.median(y))
+    row, usual = int(np.argmax(off)), 1.4826 * float(np.median(off))
+    return row, float(np.square(y[row] - y.mean()) / np.square(y - y.mean()).sum()) if off[row] > APART * usual else 0.0
