@@ -22,6 +22,7 @@ UP = 2  # steps tried at a time above
 FINE = 2.0**0.5  # between neighbouring steps of the sweep
 FIRST, MOST_MORE = 6, 24  # steps tried at once, the largest first, and below those
 NEAR, DOWN = 0.02, 4.0  # of the least risk, and of its step, within which a smaller one may be as good where few samples measure
+WINDOW = 0.15  # of an epoch, over which measured curves are averaged
 RIDGES = np.geomspace(1e-3, 3.0, 15)
 
 
@@ -145,7 +146,9 @@ class Sweep:
     def known(self) -> Array:
         """Mean test risks after 1, 2, ... epochs; infinite past the best, and everywhere for what diverged on some stage."""
         diverged = np.isinf(self.each).any((0, 2))
-        return np.where(diverged[:, None] | ~np.isfinite(self.test[:, 1:]), np.inf, self.test[:, 1:])
+        test = self.test[:, 1:]
+        test = np.where(np.isfinite(test), smoothed(test) if self.measured else test, np.inf)
+        return np.where(diverged[:, None], np.inf, test)
 
     @property
     def stops(self) -> Array:
@@ -246,6 +249,18 @@ def sweep(predictor: Curved, ridges: Array, most_epochs: int, report: Report) ->
     near = _joined(found).chosen(0.0)[0] * np.array([1.0, 0.5])
     attempt(np.repeat(near, len(ridges)), np.tile(ridges, len(near)))
     return _joined(found)
+
+
+def smoothed(test: Array) -> Array:
+    """Risks `(C, T)` after 1, 2, ... epochs, each the mean of those known within `WINDOW` of its epoch: which of neighbouring epochs is the
+    least is luck of the samples' order, and the next training has another."""
+    epochs = np.arange(1, test.shape[1] + 1)
+    first, last = np.floor(epochs / (1.0 + WINDOW)).astype(int), np.ceil(epochs * (1.0 + WINDOW)).astype(int) - 1
+    first, last = np.minimum(first, epochs - 1), np.clip(last, epochs, len(epochs))
+    known = np.isfinite(test)
+    sums = np.pad(np.cumsum(np.where(known, test, 0.0), 1), ((0, 0), (1, 0)))
+    counts = np.pad(np.cumsum(known, 1), ((0, 0), (1, 0)))
+    return (sums[:, last] - sums[:, first]) / np.maximum(counts[:, last] - counts[:, first], 1)
 
 
 def _joined(parts: list[Sweep]) -> Sweep:

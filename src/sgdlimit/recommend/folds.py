@@ -25,11 +25,12 @@ Array = np.ndarray
 MANY, FEW = 10, 5  # folds: more of small data, whose curves depend on how many are left out
 SMALL = 6e5  # numbers in the data, above which there are few folds,
 MOST_NUMBERS = 6e6  # in all training sets together: of larger data only some folds are trained on,
-CUT_AGAIN = 2e5  # up to as many numbers smaller data are cut anew, since one run of each step is noisy,
+CUT_AGAIN = 4e5  # up to as many numbers smaller data are cut anew, since one run of each step is noisy,
 MOST_ROUNDS = 4  # so many times
 MOST_ROWS = 20_000
 PRECISE = 1e6  # numbers in all training sets, up to which they are double: labels may be known to the last digit
-PATIENCE = 5_000  # steps that a training goes on past its best: curves of a large step first rise
+PATIENCE, LINGER = 8_000, 3.0  # steps that a training goes on past its best, and to how many times its epoch: curves are noisy, and
+# those of a large step first rise
 DECIDES = 0.1  # of the labels' variance in one sample, above which that is said
 RIDGES = [1e-3, 1e-2, 1e-1]
 USUAL, LARGEST = 2.0, 16.0  # step, times one over the curvature: where rows of the usual length diverge, and what is tried at most
@@ -77,9 +78,9 @@ class FoldsPredictor:
         stages = [_fold(loss, X, y, out, size, data.standardised, counted) for out in parts]
         if X.size * count > PRECISE:
             stages = [_single(stage) for stage in stages]
-        self.trials = Trials(loss, stages, curvature * largest, seed, PATIENCE, 1)  # to choose with,
+        self.trials = Trials(loss, stages, curvature * largest, seed, PATIENCE, LINGER, 1)  # to choose with,
         alike = [replace(stage, weights=np.ones_like(stage.weights)) for stage in stages]
-        self.shown = Trials(loss, alike, curvature * largest, seed, PATIENCE, 1)  # and to tell what to expect
+        self.shown = Trials(loss, alike, curvature * largest, seed, PATIENCE, LINGER, 1)  # and to tell what to expect
         self.ridges: list[float] | None = RIDGES
         self.notes = [
             "The theory does not describe these data well (see the assumptions), so steps were swept and curves measured by training on parts "

@@ -22,7 +22,7 @@ Array = np.ndarray
 STIFF = 0.5  # rate times the largest curvature of the batches taken
 MOST_BATCH = 64
 SHARE = 1 / 32  # of the samples, in a batch at most
-LINGER = 1.5  # a training goes on to so many times the epoch where its risk was as good as least,
+LINGER = 1.5  # a training goes on to so many times the epoch where its risk was as good as least, or more where curves are noisy,
 SETTLED = 0.002  # to within this,
 EXTRA = 3  # and by so many epochs
 FOLDS = 10  # of the user's samples
@@ -55,7 +55,8 @@ class Trials:
         stages: alike in size.
         stiffness: curvature of the loss times the largest eigenvalue of the features.
         seed: of the order of samples.
-        patience: steps by which a training goes on past its best.
+        patience: steps by which a training goes on past its best,
+        linger: and to how many times its epoch.
         smallest: batch.
     """
 
@@ -64,6 +65,7 @@ class Trials:
     stiffness: float
     seed: int
     patience: int = 0
+    linger: float = LINGER
     smallest: int = 2
 
     def run(self, steps: Array, ridges: Array, epochs: int) -> Array:
@@ -78,7 +80,7 @@ class Trials:
             extra = max(EXTRA, self.patience * int(size) // n)
             for epoch, trained in enumerate(self._together(steps[chosen], ridges[chosen], int(size), epochs, "reshuffle")):
                 test[:, chosen, epoch] = self._measured("test_risk", *trained)
-                if all(_done(row, extra) for row in test[:, chosen, : epoch + 1].mean(0)):
+                if all(_done(row, extra, self.linger) for row in test[:, chosen, : epoch + 1].mean(0)):
                     break
         return test
 
@@ -133,9 +135,9 @@ def standard_error(each: Array) -> Array:
     return each.std(0, ddof=1) / min(len(each), FOLDS) ** 0.5 if len(each) > 1 else 0.0 * each[0]
 
 
-def _done(test: Array, extra: int) -> bool:
+def _done(test: Array, extra: int, linger: float) -> bool:
     """Whether a curve has diverged, or has lingered where it was as good as least, by `extra` epochs at least."""
     if not np.isfinite(test[-1]):
         return True
     first = int(np.argmax(test <= (1.0 + SETTLED) * test.min()))
-    return len(test) - 1 >= LINGER * first + extra
+    return len(test) - 1 >= linger * first + extra
