@@ -17,8 +17,8 @@ closed: ridge regression with its penalty chosen by leave-one-out, or logistic r
 
 none: predicting the mean label, or the frequency of the classes.
 
-All are trained on the same columns, standardised on the training rows. Risks below a millionth of that without training count as equal to it:
-a label that is known exactly is known.
+All are trained on the same columns, standardised on the training rows. Risks below a millionth of that without training count as equal
+to it: a label that is known exactly is known.
 """
 
 from __future__ import annotations
@@ -130,7 +130,8 @@ def no_signal() -> Table:
 
 
 DRAWN = [
-    long_columns, no_variance, nearly_the_label, two_far_rows, rare_entries, two_classes, missing_entries, clock_times, one_label, no_signal,
+    long_columns, no_variance, nearly_the_label, two_far_rows, rare_entries, two_classes, missing_entries, clock_times,
+    one_label, no_signal,
 ]  # fmt: skip
 
 
@@ -324,7 +325,8 @@ def summary(stored: dict[str, list[dict[str, Any]]]) -> str:
 
 
 def told(stored: dict[str, list[dict[str, Any]]]) -> str:
-    header = ["table", "training rows, columns", "loss", "curves", "learning rate (batch)", "epochs", "of the grid's best", "of the grid's choice",
+    header = ["table", "training rows, columns", "loss", "curves", "learning rate (batch)", "epochs", "of the grid's best",
+              "of the grid's choice",
               "of ridge or logistic", "of no training", "said to harm", "CPU-s"]  # fmt: skip
     lines = []
     for name, rows in stored.items():
@@ -347,14 +349,22 @@ def main() -> None:
     options.add_argument("--readme", action="store_true")
     asked = options.parse_args()
     stored: dict[str, list[dict[str, Any]]] = json.loads(STORED.read_text())["tables"] if STORED.exists() else {}
-    for name in TABLES if not asked.readme else []:
-        if asked.only not in name:
-            continue
-        rows = [] if asked.again else stored.get(name, [])
-        while len(rows) < (SPLITS if not rows or rows[0]["n"] <= MANY else 1):
-            rows.append(one(name, len(rows)))
+    todo = [name for name in TABLES if asked.only in name and not asked.readme]
+    stored = {name: rows for name, rows in stored.items() if not (asked.again and name in todo)}
+    for number in range(SPLITS):
+        for name in todo:
+            rows = stored.get(name, [])
+            if len(rows) > number or (number and rows[0]["n"] > MANY):
+                continue
+            rows.append(one(name, number))
             row = rows[-1]
-            print(name, f"{against([row], 'grid_best'):.3g} of the grid's best,", {key: row[key] for key in ("ours", "none", "cpu")}, flush=True)
+            print(
+                name,
+                number,
+                f"{against([row], 'grid_best'):.3g} of the grid's best,",
+                {key: row[key] for key in ("ours", "none", "cpu")},
+                flush=True,
+            )
             stored = {key: rows if key == name else stored[key] for key in TABLES if key in stored or key == name}
             common.save_json(STORED, {"machine": common.machine(), "tables": stored}, None)
     print(told(stored))

@@ -103,7 +103,7 @@ class Told:
 
 def test_a_sweep_goes_on_after_divergence_and_after_a_bump():
     """Sixteen steps diverge, then one is fair, five are worse, and the best comes after: training is certain only below it."""
-    least = {i: np.inf for i in range(16)} | {16: 0.6} | dict.fromkeys(range(17, 22), 0.8) | {22: 0.2, 23: 0.3}
+    least = dict.fromkeys(range(16), np.inf) | {16: 0.6} | dict.fromkeys(range(17, 22), 0.8) | {22: 0.2, 23: 0.3}
     swept = sweep(Told(least, 2.0 * FINE**-24.0), np.array([]), 3, SILENT)
     assert swept.chosen(0.0)[0] == pytest.approx(2.0 * FINE**-22)
     assert swept.limit_step == pytest.approx(2.0 * FINE**-15)

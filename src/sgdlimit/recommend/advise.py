@@ -145,7 +145,7 @@ class Sweep:
     @property
     def known(self) -> Array:
         """Mean test risks after 1, 2, ... epochs; infinite past the best, and everywhere for what diverged on some stage."""
-        diverged = np.isinf(self.each).any((0, 2))
+        diverged = np.asarray(np.isinf(self.each).any((0, 2)))
         test = self.test[:, 1:]
         test = np.where(np.isfinite(test), smoothed(test) if self.measured else test, np.inf)
         return np.where(diverged[:, None], np.inf, test)
@@ -198,8 +198,8 @@ class Sweep:
 
         The rule of one standard error (Breiman, Friedman, Olshen and Stone, Classification and Regression Trees, 1984) where risks are
         measured on few samples: of what cannot be told apart, the training with the least noise of its own. Where a few samples carry the
-        risk that error is large and says little, so that no more than `NEAR` is given away; and a quarter of the step has a quarter of the noise, so that still smaller ones only take
-        longer.
+        risk that error is large and says little, so that no more than `NEAR` is given away; and a quarter of the step has a quarter of
+        the noise, so that still smaller ones only take longer.
         """
         chosen = self.ridges == ridge
         each, test = self.each[:, chosen, 1:], self.known[chosen]

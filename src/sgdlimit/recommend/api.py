@@ -16,9 +16,9 @@ from . import data as data_of
 from .advise import Advice, advise
 from .data import Data
 from .estimate import Estimate, estimate
-from .linear import Curves, LinearTwin
 from .folds import FoldsPredictor
 from .leverage import sentence as dominating
+from .linear import Curves, LinearTwin
 from .predict import Report, Setting, predictor
 from .scaling import Scaling
 from .train import trains

@@ -83,8 +83,8 @@ class FoldsPredictor:
         self.shown = Trials(loss, alike, curvature * largest, seed, PATIENCE, LINGER, 1)  # and to tell what to expect
         self.ridges: list[float] | None = RIDGES
         self.notes = [
-            "The theory does not describe these data well (see the assumptions), so steps were swept and curves measured by training on parts "
-            f"of them: {count} times on {folds - 1} of {folds} parts of {len(rows)} samples, measured on the part left."
+            "The theory does not describe these data well (see the assumptions), so steps were swept and curves measured by training on "
+            f"parts of them: {count} times on {folds - 1} of {folds} parts of {len(rows)} samples, measured on the part left."
         ]
         row, share = label_share(y) if loss == "squared" else (0, 0.0)
         if share > DECIDES:
@@ -122,7 +122,9 @@ class FoldsPredictor:
 
     def trains(self, step: float, ridge: float, epochs: int) -> bool:
         """Whether the training on all samples trains, too."""
-        return trains(self.loss, self.X, self.y, step * self.batch_size(step) / self.X.shape[1], self.batch_size(step), ridge, epochs, self.seed)
+        return trains(
+            self.loss, self.X, self.y, step * self.batch_size(step) / self.X.shape[1], self.batch_size(step), ridge, epochs, self.seed
+        )
 
     def _count(self, epochs: int) -> int:
         """A fold's epochs in the time of so many of all samples."""

@@ -69,13 +69,14 @@ def sentence(X: Array) -> str:
     more = [f"{len(found) - MOST_NAMED} more"] if len(found) > MOST_NAMED else []
     *first, last = named + more
     text = f"{', '.join(first)} and {last}" if first else last
-    one = len(found) == 1
-    return (
-        f"{text[0].upper()}{text[1:]} {'decides a direction' if one else 'decide directions'} of the features almost alone (leverage in "
-        f"brackets, at most 1; it is {min(X.shape[1] / len(X), 1.0):.2g} in the mean): look whether {'it is' if one else 'they are'} right. "
-        f"What the other samples teach does not hold for {'it' if one else 'them'}, so {'its error' if one else 'their errors'} when left "
-        "out of training hardly count."
-    )
+    mean = f"(leverage in brackets, at most 1; it is {min(X.shape[1] / len(X), 1.0):.2g} in the mean)"
+    if len(found) == 1:
+        said = f"decides a direction of the features almost alone {mean}: look whether it is right. What the other samples teach does not "
+        said += "hold for it, so its error when left out of training hardly counts."
+    else:
+        said = f"decide directions of the features almost alone {mean}: look whether they are right. What the other samples teach does not "
+        said += "hold for them, so their errors when left out of training hardly count."
+    return f"{text[0].upper()}{text[1:]} {said}"
 
 
 def label_share(y: Array) -> tuple[int, float]:

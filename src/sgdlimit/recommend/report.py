@@ -96,8 +96,8 @@ def harm(r: Recommendation) -> list[str]:
         return []
     ratio = float((parts[worse, stop] / parts[worse, 0]).max())
     return [
-        f"On {worse.sum()} of {len(parts)} parts left out the risk was higher than without training, by up to {ratio - 1.0:.0%}: on samples "
-        "like those training is expected to harm."
+        f"On {worse.sum()} of {len(parts)} parts left out the risk was higher than without training, by up to {ratio - 1.0:.0%}: on "
+        "samples like those training is expected to harm."
     ]
 
 

@@ -124,8 +124,8 @@ def trains(loss: str, X: Array, y: Array, rate: float, batch_size: int, decay: f
     epochs = int(np.clip(min(MOST_STEPS * batch_size / n, MOST_WORK / (n * d)), 1, epochs))
     start = float(losses(loss, np.full(n, start_intercept(loss, y)), y).mean())
     rngs = [np.random.default_rng([seed, number]) for number in range(ORDERS)]
-    sets = [np.broadcast_to(part, (ORDERS, *part.shape)) for part in (X, y)]
-    trained = descend(loss, *sets, np.array([rate]), np.array([decay]), batch_size, rngs)
+    features, labels = (np.broadcast_to(part, (ORDERS, *part.shape)) for part in (X, y))
+    trained = descend(loss, features, labels, np.array([rate]), np.array([decay]), batch_size, rngs)
     with np.errstate(over="ignore", invalid="ignore"):
         for epoch, (w, b) in enumerate(islice(trained, epochs + 1)):
             if epoch == epochs or not np.isfinite(w).all():
