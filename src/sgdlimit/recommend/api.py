@@ -17,6 +17,7 @@ from .advise import Advice, advise
 from .data import Data
 from .estimate import Estimate, estimate
 from .folds import FoldsPredictor
+from .leverage import label_sentence
 from .leverage import sentence as dominating
 from .linear import Curves, LinearTwin
 from .predict import Report, Setting, predictor
@@ -182,7 +183,7 @@ def _recommend(
     report(0.0, "reading the data")
     rng = np.random.default_rng(seed)
     data = data_of.prepare(X, y, loss == "logistic", names, target, standardise)
-    told = dominating(data.X)
+    rows = dominating(data.X), "" if data.classes else label_sentence(data.y)  # in the user's numbers, before any are held out
     fresh: tuple[Array, Array] | None = None
     if repeats:
         data, fresh = _hold_out(data, rng)
@@ -198,7 +199,7 @@ def _recommend(
         foreseen = FoldsPredictor(loss, data, setting.curvature, found.largest, seed)
         foreseen.notes.append("What the theory advises was tried on all samples, and does not train them.")
         advice = advise(setting, proxy, foreseen, max_epochs, data.feature_variance, heard)
-    foreseen.notes += [told] * bool(told)
+    foreseen.notes += [told for told in (rows if foreseen.measured else rows[:1]) if told]
     limit = None
     if theory and foreseen.measured:
         foreseen.notes.append("The limit's equations were not solved: they are not for data like these.")

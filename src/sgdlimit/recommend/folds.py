@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .data import Data
-from .leverage import label_share, leverage, weights
+from .leverage import leverage, weights
 from .linear import Curves
 from .scaling import Scaling
 from .train import losses, trains
@@ -31,7 +31,6 @@ MOST_ROWS = 20_000
 PRECISE = 1e6  # numbers in all training sets, up to which they are double: labels may be known to the last digit
 PATIENCE, LINGER = 8_000, 3.0  # steps that a training goes on past its best, and to how many times its epoch: curves are noisy, and
 # those of a large step first rise
-DECIDES = 0.1  # of the labels' variance in one sample, above which that is said
 RIDGES = [1e-3, 1e-2, 1e-1]
 USUAL, LARGEST = 2.0, 16.0  # step, times one over the curvature: where rows of the usual length diverge, and what is tried at most
 
@@ -84,14 +83,9 @@ class FoldsPredictor:
         self.ridges: list[float] | None = RIDGES
         self.notes = [
             "The theory does not describe these data well (see the assumptions), so steps were swept and curves measured by training on "
-            f"parts of them: {count} times on {folds - 1} of {folds} parts of {len(rows)} samples, measured on the part left."
+            f"parts of them: {count} times on {folds - 1} of {folds} parts of {len(rows)} samples, measured on the part left; steps were "
+            "compared with every sample left out counted by (1 - leverage)^2."
         ]
-        row, share = label_share(y) if loss == "squared" else (0, 0.0)
-        if share > DECIDES:
-            self.notes.append(
-                f"One label (row {rows[row] + 1}) makes {share:.0%} of the label's variance and as much of the risk by which steps were "
-                "compared: for the other samples another step may be better, and without it the advice would be surer."
-            )
 
     @property
     def largest_step(self) -> float:

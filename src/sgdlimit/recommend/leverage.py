@@ -19,7 +19,8 @@ MOST_MEAN = 0.5  # leverage that the ridge leaves in the mean
 DOMINATES, TIMES = 0.3, 5.0  # leverage of a sample that is named, by itself and over the median
 ROUNDS, LEAST_LEFT = 3, 0.8  # of the search, and part of the samples that are looked at
 MOST_NAMED = 5
-APART = 8.0  # deviations from the median, in standard deviations by the median: labels beyond stand apart
+DECIDES = 0.1  # of the labels' variance in one sample, above which that is said
+APART = 8.0  # deviations from the median, in standard deviations by the median: a label beyond stands apart
 
 
 def leverage(X: Array) -> Array:
@@ -72,15 +73,21 @@ def sentence(X: Array) -> str:
     mean = f"(leverage in brackets, at most 1; it is {min(X.shape[1] / len(X), 1.0):.2g} in the mean)"
     if len(found) == 1:
         said = f"decides a direction of the features almost alone {mean}: look whether it is right. What the other samples teach does not "
-        said += "hold for it, so its error when left out of training hardly counts."
+        said += "hold for it."
     else:
         said = f"decide directions of the features almost alone {mean}: look whether they are right. What the other samples teach does not "
-        said += "hold for them, so their errors when left out of training hardly count."
+        said += "hold for them."
     return f"{text[0].upper()}{text[1:]} {said}"
 
 
-def label_share(y: Array) -> tuple[int, float]:
-    """The sample that makes most of the labels' variance, and how much; zero if it does not stand apart from the others."""
+def label_sentence(y: Array) -> str:
+    """Names the sample whose label makes much of the labels' variance, if it stands apart from all others; else empty."""
     off = np.abs(y - np.median(y))
-    row, usual = int(np.argmax(off)), 1.4826 * float(np.median(off))
-    return row, float(np.square(y[row] - y.mean()) / np.square(y - y.mean()).sum()) if off[row] > APART * usual else 0.0
+    row = int(np.argmax(off))
+    share = float(np.square(y[row] - y.mean()) / np.square(y - y.mean()).sum())
+    if share < DECIDES or off[row] <= APART * 1.4826 * np.median(off):
+        return ""
+    return (
+        f"One label (row {row + 1}) makes {share:.0%} of the label's variance and as much of the risk by which steps were compared: for "
+        "the other samples another step may be better, and without it the advice would be surer."
+    )
