@@ -179,6 +179,8 @@ class Sweep:
         least = {ridge: int(np.argmin(np.where(self.ridges == ridge, self.risks, np.inf))) for ridge in np.unique(self.ridges)}
         without = self.risks[least[0.0]]
         best = min(least, key=lambda ridge: self.risks[least[ridge]])
+        if not without > 0:
+            return 0.0, 0.0  # nothing is left to gain
         gain = 1.0 - self.risks[least[best]] / without
         # Stages are the same for both, so it is their difference whose spread matters.
         pair = [self.each[:, least[ridge], self.stops[least[ridge]]] for ridge in (0.0, best)]
