@@ -366,9 +366,11 @@ def test_a_weight_decay_is_recommended_where_it_helps_and_only_there():
 
 
 def test_of_steps_that_cannot_be_told_apart_the_smallest_is_taken():
-    """Two stages: the second step is 0.1 worse in the mean, with a standard error of 0.2; the third is 0.3 worse on both."""
-    each = np.array([[[9.0, 4.0], [9.0, 4.3], [9.0, 4.3]], [[9.0, 4.0], [9.0, 3.9], [9.0, 4.3]]])
-    swept = Sweep(np.array([1.0, 0.5, 0.25]), np.zeros(3), each)
+    """Two stages: the second step is 0.05 worse in the mean, with a standard error of 0.2; the third is 0.3 worse on both, the fourth 0.1
+    (too much of 4) with an error of 0.2, the fifth like the second and less than a quarter of the best one's step."""
+    first, second = [4.0, 4.25, 4.3, 4.3, 4.25], [4.0, 3.85, 4.3, 3.9, 3.85]
+    each = np.array([[[9.0, risk] for risk in risks] for risks in (first, second)])
+    swept = Sweep(np.array([1.0, 0.5, 0.35, 0.25, 0.2]), np.zeros(5), each)
     assert swept.careful(0.0) == (0.5, 1)
     assert swept.cheapest(0.0) == (1.0, 1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,15 +14,20 @@ from threadpoolctl import threadpool_limits
 from ..errors import InputError, nearest, refuse
 from . import data as data_of
 from . import samples as files
-from .advise import advise
+from .advise import Advice, advise
 from .data import Data
 from .dialect import Reading
 from .estimate import estimate
 from .findings import Findings
+from .folds import FoldsPredictor
+from .leverage import label_sentence
+from .leverage import sentence as dominating
 from .linear import LinearTwin
-from .predict import FEWEST_SHARE, Report, predictor
+from .predict import Report, predictor
 from .samples import Samples
+from .scaling import Scaling
 from .setting import Setting
+from .train import trains
 from .trust import assess
 from .verify import verify as train_and_measure
 
@@ -147,20 +152,23 @@ def _recommend(
         given.X, given.y, loss == "logistic", given.names, given.target, standardise, keep=keep, drop=drop, told=given.told,
         decimal=given.decimal, missing=given.missing,
     )  # fmt: skip
+    rows = dominating(data.X), "" if data.classes else label_sentence(data.y)  # in the user's numbers, before any are held out
     fresh: tuple[Array, Array] | None = None
     if repeats:
         data, fresh = _hold_out(data, rng)
     report(0.03, "estimating spectrum, signal and noise")
     found = estimate(data.X / np.sqrt(data.feature_variance), data.y - data.y.mean(), rng)
-    if found.linear_share < FEWEST_SHARE:
-        raise InputError(
-            f"`{data.target}` must depend on the features to be learnt, but its linear part is {found.linear_share:.1%} of its variance"
-        )
     setting = Setting.of(loss, found, data.n, data.d, float(data.y.mean()))
     trust = assess(data, found, rng)
     proxy = LinearTwin(found, data.n, data.d, seed)
-    foreseen = predictor(setting, proxy, data, trust.grade != "bad", seed)
-    advice = advise(setting, proxy, foreseen, max_epochs, data.feature_variance, lambda f, text: report(0.05 + 0.85 * f, text))
+    foreseen = predictor(setting, proxy, data, trust, seed)
+    heard = lambda f, text: report(0.05 + 0.85 * f, text)
+    advice = advise(setting, proxy, foreseen, max_epochs, data.feature_variance, heard)
+    if not foreseen.measured and not _trains(loss, data, advice, seed):
+        foreseen = FoldsPredictor(loss, data, setting.curvature, found.largest, seed)
+        foreseen.notes.append("What the theory advises was tried on all samples, and does not train them.")
+        advice = advise(setting, proxy, foreseen, max_epochs, data.feature_variance, heard)
+    foreseen.notes += [told for told in (rows if foreseen.measured else rows[:1]) if told]
     limit = None
     if theory and foreseen.measured:
         foreseen.notes.append("The limit's equations were not solved: they are not for data like these.")
@@ -186,18 +194,31 @@ def _recommend(
     )  # fmt: skip
 
 
-def _hold_out(data: Data, rng: np.random.Generator) -> tuple[Data, tuple[Array, Array]]:
-    """The data without a quarter chosen at random, centred anew, and that quarter."""
-    from dataclasses import replace
+def _trains(loss: str, data: Data, advice: Advice, seed: int) -> bool:
+    """Whether the recommended training trains the user's samples."""
+    row = next(row for row in advice.batches if row.batch_size == advice.batch_size)
+    return trains(loss, data.X, data.y, row.learning_rate, row.batch_size, advice.weight_decay, advice.epochs, seed)
 
+
+def _hold_out(data: Data, rng: np.random.Generator) -> tuple[Data, tuple[Array, Array]]:
+    """The data without a quarter chosen at random, standardised anew, and that quarter, scaled as they are."""
     order = rng.permutation(data.n)
     count = max(round(HELD_OUT * data.n), 5)
     kept, out = np.sort(order[count:]), order[:count]
     told = [*data.told, f"{count} samples chosen at random were held out; everything is for the {len(kept)} others."]
-    mean, variance = data.X[kept].mean(0), data.X[kept].std(0)
-    varies = variance > 1e-9  # a column may vary in what was held out alone
-    shift = lambda X: X[:, varies] - mean[varies]
-    label = 0.0 if data.classes else float(data.y[kept].mean())
-    kept_names = [name for name, good in zip(data.names, varies, strict=True) if good]
-    smaller = replace(data, X=shift(data.X[kept]), y=data.y[kept] - label, names=kept_names, told=told)
-    return smaller, (shift(data.X[out]), data.y[out] - label)
+    scaled = Scaling.of(data.X[kept], data.standardised, data.X.std(0))
+    of = lambda rows: scaled(data.X[rows])[:, scaled.varies]  # a column may vary in what was held out alone
+    y, unit = data.y, 1.0
+    if not data.classes:
+        unit = float(y[kept].std())
+        if not unit > 0:
+            raise InputError(f"`verify` must leave labels that vary, but `{data.target}` is the same in all samples that are not held out")
+        y = (y - y[kept].mean()) / unit
+    names = [name for name, good in zip(data.names, scaled.varies, strict=True) if good]
+    mean = data.mean[scaled.varies] + data.scale[scaled.varies] * scaled.mean[scaled.varies]
+    scale = data.scale[scaled.varies] * scaled.scale[scaled.varies]
+    smaller = replace(
+        data, X=of(kept), y=y[kept], names=names, mean=mean, scale=scale, told=told, label_scale=data.label_scale * unit,
+        label_mean=data.label_mean + data.label_scale * (0.0 if data.classes else float(data.y[kept].mean())),
+    )  # fmt: skip
+    return smaller, (of(out), y[out])

@@ -25,6 +25,7 @@ Array = np.ndarray
 
 DRAWS = {"squared": 3, "logistic": 4}  # of teacher and labels
 TIMES, FIRST, LAST = 80, 1e-2, 1e4  # of flow: number, the first over that of the largest eigenvalue, the last
+NOTHING = 1e-12  # of the largest risk
 _NODES, _WEIGHTS = roots_hermitenorm(80)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 
@@ -89,6 +90,7 @@ class DrawnPredictor:
     """Risks by epoch of steps and ridges, averaged over draws; `predict.Curved`."""
 
     measured = False
+    more = 2
 
     def __init__(self, setting: Setting, proxy: LinearTwin, seed: int):
         self.setting, self.proxy = setting, proxy
@@ -108,6 +110,17 @@ class DrawnPredictor:
     @property
     def start_step(self) -> float:
         return 0.5 * self.largest_step
+
+    @property
+    def certain_step(self) -> float:
+        return self.start_step
+
+    def batch_size(self, step: float) -> None:
+        """The theory is of small batches, whichever."""
+
+    def trains(self, step: float, ridge: float, epochs: int) -> bool:
+        """Below the limit of stability, which the steps are."""
+        return True
 
     def ridge_gains(self, ridges: Array, epochs: int) -> Array:
         """By gradient flow of least squares, which small steps follow."""
@@ -140,7 +153,7 @@ class DrawnPredictor:
         """Train and test risks `(L, *times.shape)` of the mean gradient flow over those of the draw's own, least squares."""
         if ridge not in self._ratios:
             mean, own = self.proxy.flow(self.times, ridge), self.draw.flow(self.times, ridge)
-            self._ratios[ridge] = [0.5 * m / o for m, o in zip(mean, own, strict=True)]
+            self._ratios[ridge] = [_ratio(0.5 * m, o) for m, o in zip(mean, own, strict=True)]
         train, test = (np.stack([np.interp(times, self.times, one) for one in ratios]) for ratios in self._ratios[ridge])
         return train, test
 
@@ -151,3 +164,9 @@ class DrawnPredictor:
         found = self.proxy.sgd(step, ridge, times, self.proxy.flow(times, ridge))
         train, test = (np.interp(axis, dense, risks) for risks in (found.train, found.test))
         return Curves(axis, train, test, 0.0 * train, 0.0 * test)
+
+
+def _ratio(over: Array, under: Array) -> Array:
+    """One where a risk vanishes to rounding: flow fits the labels of fewer samples than features."""
+    there = under > NOTHING * under.max()
+    return np.where(there, over / np.where(there, under, 1.0), 1.0)

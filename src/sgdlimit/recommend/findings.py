@@ -71,6 +71,8 @@ class Findings:
             ("test", a.reshuffle.test, a.reshuffle.test_se),
             ("replacement_test", a.replacement.test, a.replacement.test_se),
         ):
-            wide = BAND * np.hypot(se, self.band * values)
-            out |= {name: self.scale * values, f"{name}_low": self.scale * (values - wide), f"{name}_high": self.scale * (values + wide)}
+            finite = np.isfinite(values)
+            wide = BAND * np.where(finite, np.hypot(se, self.band * np.where(finite, values, 0.0)), 0.0)
+            low = np.maximum(values - wide, 0.0)  # no loss here is negative
+            out |= {name: self.scale * values, f"{name}_low": self.scale * low, f"{name}_high": self.scale * (values + wide)}
         return out

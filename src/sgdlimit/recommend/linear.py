@@ -25,13 +25,14 @@ POINTS = 240  # of time, on which the Volterra equation is stepped
 
 @dataclass(frozen=True)
 class Curves:
-    """Risks `(T,)` at times `(T,)` with their errors."""
+    """Risks `(T,)` at times `(T,)` with their errors; `each` are the test risks `(sets, T)` that `test` is the mean of, if any."""
 
     times: Array
     train: Array
     test: Array
     train_se: Array
     test_se: Array
+    each: Array | None = None
 
 
 class LinearTwin:

@@ -14,10 +14,13 @@ from ..version import __version__
 from .findings import Findings
 from .words import counted
 
+HARM = 1.05  # risk over that without training, above which training harms
 COLOURS = {"test": "#0072b2", "train": "#d55e00", "replacement": "#767676"}
 
 
 def short(value: float) -> str:
+    if np.isinf(value):
+        return "none"
     return f"{value:.3g}" if abs(value) < 999.5 else f"{value:.0f}"
 
 
@@ -38,6 +41,7 @@ def sentences(r: Findings) -> list[str]:
     out.append(
         f"Expected test risk ({risk}) there: {test:.4g}, between {low:.4g} and {high:.4g}; train risk {float(e['train'][stop]):.4g}."
     )
+    out += harm(r)
     out.append(f"Trust: {r.trust.reasons}")
     out += r.notes
     out.append(
@@ -45,14 +49,12 @@ def sentences(r: Findings) -> list[str]:
         "beyond, steps grow too long for the steepest direction, and epochs or noise grow instead."
     )
     limit = next(row.limit for row in a.batches if row.batch_size == a.batch_size)
-    unstable = "training diverges" if r.loss == "squared" else "training is unstable at the start"
-    out.append(f"Above a learning rate of {short(limit)} {unstable} (batches of {a.batch_size}).")
-    difference = float(a.replacement.test[stop] / a.reshuffle.test[stop] - 1.0)
-    out.append(
-        f"Reshuffling every epoch, as is assumed here, lowers the test risk by {difference:.1%} against sampling with replacement."
-        if difference >= 0.001
-        else "Reshuffling every epoch, as is assumed here, is no better here than sampling with replacement."
-    )
+    unstable = "training diverges" if r.loss == "squared" or r.measured else "training is unstable at the start"
+    if np.isfinite(limit):
+        out.append(f"Above a learning rate of {short(limit)} {unstable} (batches of {a.batch_size}).")
+    else:
+        out.append(f"No learning rate that was tried diverges (batches of {a.batch_size}, up to {short(_most_tried(r))}).")
+    out.append(_reshuffling(float(a.reshuffle.test[stop]), float(a.replacement.test[stop])))
     if a.weight_decay:
         out.append(f"The weight decay lowers the best test risk by {a.ridge_gain:.1%} against early stopping alone.")
     elif r.setting.clusters:
@@ -73,6 +75,45 @@ def sentences(r: Findings) -> list[str]:
             f"standard error of {error:.2g}; what is expected at this size is {off:+.1%} off it."
         )
     return [*out, *([r.verification.sentence] if r.verification else [])]
+
+
+def harm(r: Findings) -> list[str]:
+    """Where training is not expected to beat doing nothing, on all samples or on some."""
+    a, e = r.advice, r.expected
+    stop = min(a.epochs, len(e["test"]) - 1)
+    before, after = float(e["test"][0]), float(e["test"][stop])
+    if after >= before:
+        return [
+            f"Training is expected to harm: without it the test risk is {before:.4g}. There is little in these features that tells the "
+            "label, or too few samples to learn it from."
+        ]
+    if a.reshuffle.each is None:
+        return []
+    parts = a.reshuffle.each
+    worse = parts[:, stop] > HARM * parts[:, 0]
+    if not worse.any():
+        return []
+    ratio = float((parts[worse, stop] / parts[worse, 0]).max())
+    return [
+        f"On {worse.sum()} of {len(parts)} parts left out the risk was higher than without training, by up to {ratio - 1.0:.0%}: on "
+        "samples like those training is expected to harm."
+    ]
+
+
+def _most_tried(r: Findings) -> float:
+    """Learning rate of the largest step of the sweep, at the recommended batch."""
+    return float(r.advice.sweep[0].max()) * r.learning_rate / r.advice.step
+
+
+def _reshuffling(reshuffled: float, replaced: float) -> str:
+    """What is gained by reshuffling."""
+    what = "Reshuffling every epoch, as is assumed here,"
+    if not np.isfinite(replaced):
+        return f"{what} is needed: sampling with replacement diverges at this rate."
+    gain = 1.0 - reshuffled / replaced if replaced > 0 else 0.0
+    if gain >= 0.001:
+        return f"{what} lowers the test risk by {gain:.1%} against sampling with replacement."
+    return f"{what} is no better here than sampling with replacement."
 
 
 def data_lines(r: Findings) -> list[str]:
@@ -100,9 +141,9 @@ def numbers(r: Findings) -> dict[str, Any]:
         },
         "data": {"target": r.target, "n": r.n, "d": r.d, "sample_ratio": r.n / r.d, "feature_variance": r.feature_variance, "told": r.told},
         "loss": r.loss,
-        "batches": [asdict(row) for row in a.batches],
+        "batches": [{**asdict(row), "limit": row.limit if np.isfinite(row.limit) else None} for row in a.batches],
         "largest_useful_batch": a.largest_batch,
-        "limit_step": a.limit_step,
+        "limit_step": a.limit_step if np.isfinite(a.limit_step) else None,
         "best_weight_decay_without_stopping": a.best_ridge,
         "expected": {name: listed(values) for name, values in r.expected.items()},
         "sweep": {"step": listed(steps), "best_test_risk": listed(r.scale * risks), "epoch": listed(stops)},
@@ -286,8 +327,10 @@ def _sweep(r: Findings) -> Any:
     plot = _figure(f"learning rate, batches of {r.advice.batch_size}", "best test risk", x_axis_type="log")
     source = {"x": rate * steps[good], "y": r.scale * risks[good], "epoch": stops[good]}
     plot.xaxis.ticker.desired_num_ticks, plot.xaxis.ticker.num_minor_ticks = 4, 0
-    start, least = float(r.expected["test"][0]), float(source["y"].min())
-    plot.y_range.start, plot.y_range.end = least - 0.06 * (start - least), start  # what is worse than no training is off the picture
+    start = r.scale * r.advice.start_risk
+    least = float(source["y"].min(initial=start))
+    most = start if start > least else float(source["y"].max(initial=start)) * 1.01
+    plot.y_range.start, plot.y_range.end = least - 0.06 * (most - least), most  # what is worse than no training is off the picture
     line = plot.line("x", "y", source=source, color=COLOURS["test"], width=2)
     points = plot.scatter("x", "y", source=source, color=COLOURS["test"], fill_color="white", size=5)
     plot.add_tools(

@@ -21,6 +21,9 @@ from ..errors import InputError, nearest, refuse
 Array = np.ndarray
 BACKENDS = ("numpy", "torch", "sklearn")
 INFINITE = 1e12  # a risk beyond is a run that has diverged
+ORDERS = 3  # of the samples, in which it is tried whether a training trains,
+MOST_STEPS, MOST_WORK = 200_000, 2e9  # for so many steps, and numbers of the features read
+ROUNDING = 1e-6  # relative, of a risk
 CACHED = 2**16  # numbers that are shuffled at a time: few enough to be near when they are used
 
 
@@ -113,6 +116,21 @@ def descend(
                     w *= 1.0 - rates * decays
                 w -= x.swapaxes(1, 2) @ slope
                 b -= slope.sum(1)
+
+
+def trains(loss: str, X: Array, y: Array, rate: float, batch_size: int, decay: float, epochs: int, seed: int) -> bool:
+    """Whether training on these samples ends, in each of a few orders of them, below the risk that it starts from."""
+    n, d = X.shape
+    epochs = int(np.clip(min(MOST_STEPS * batch_size / n, MOST_WORK / (n * d)), 1, epochs))
+    start = float(losses(loss, np.full(n, start_intercept(loss, y)), y).mean())
+    rngs = [np.random.default_rng([seed, number]) for number in range(ORDERS)]
+    features, labels = (np.broadcast_to(part, (ORDERS, *part.shape)) for part in (X, y))
+    trained = descend(loss, features, labels, np.array([rate]), np.array([decay]), batch_size, rngs)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for epoch, (w, b) in enumerate(islice(trained, epochs + 1)):
+            if epoch == epochs or not np.isfinite(w).all():
+                return all(losses(loss, X @ v[:, 0] + a[0], y).mean() <= start * (1.0 + ROUNDING) for v, a in zip(w, b, strict=True))
+    raise AssertionError("the loop ends in its last epoch")
 
 
 def _numpy(loss, data, fresh, rate, batch_size, decay, epochs, seed, order="reshuffle") -> list[tuple[float, float]]:

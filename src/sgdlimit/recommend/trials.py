@@ -22,10 +22,10 @@ Array = np.ndarray
 STIFF = 0.5  # rate times the largest curvature of the batches taken
 MOST_BATCH = 64
 SHARE = 1 / 32  # of the samples, in a batch at most
-LINGER = 1.5  # a training goes on to so many times the epoch where its risk was as good as least,
+LINGER = 1.5  # a training goes on to so many times the epoch where its risk was as good as least, or more where curves are noisy,
 SETTLED = 0.002  # to within this,
 EXTRA = 3  # and by so many epochs
-FOLDS = 5  # of the user's samples
+FOLDS = 10  # of the user's samples
 
 
 class Stage(Protocol):
@@ -55,25 +55,32 @@ class Trials:
         stages: alike in size.
         stiffness: curvature of the loss times the largest eigenvalue of the features.
         seed: of the order of samples.
+        patience: steps by which a training goes on past its best,
+        linger: and to how many times its epoch.
+        smallest: batch.
     """
 
     loss: str
     stages: Sequence[Stage]
     stiffness: float
     seed: int
+    patience: int = 0
+    linger: float = LINGER
+    smallest: int = 2
 
     def run(self, steps: Array, ridges: Array, epochs: int) -> Array:
         """Test risks `(sets, C, epochs + 1)` of `C` pairs of step and ridge on all sets of labels.
 
         Those that are past their best are not run to the end, and are NaN from there on; infinite where they diverge.
         """
-        sizes = self._sizes(steps)
+        sizes, n = self._sizes(steps), self.stages[0].X.shape[0]
         test = np.full((self._sets, len(steps), epochs + 1), np.nan)
         for size in np.unique(sizes):
             chosen = np.flatnonzero(sizes == size)
+            extra = max(EXTRA, self.patience * int(size) // n)
             for epoch, trained in enumerate(self._together(steps[chosen], ridges[chosen], int(size), epochs, "reshuffle")):
                 test[:, chosen, epoch] = self._measured("test_risk", *trained)
-                if all(_done(row) for row in test[:, chosen, : epoch + 1].mean(0)):
+                if all(_done(row, extra, self.linger) for row in test[:, chosen, : epoch + 1].mean(0)):
                     break
         return test
 
@@ -92,7 +99,12 @@ class Trials:
     def _sizes(self, steps: Array) -> Array:
         """Batches that are small at these steps."""
         n, d = self.stages[0].X.shape
-        return 2 ** np.floor(np.log2(np.clip(STIFF * d / (steps * self.stiffness), 2, np.clip(SHARE * n, 2, MOST_BATCH)))).astype(int)
+        most = np.clip(SHARE * n, self.smallest, MOST_BATCH)
+        return 2 ** np.floor(np.log2(np.clip(STIFF * d / (steps * self.stiffness), self.smallest, most))).astype(int)
+
+    def size(self, step: float) -> int:
+        """Of the batches at this step."""
+        return int(self._sizes(np.array([step]))[0])
 
     def _together(self, steps: Array, ridges: Array, size: int, epochs: int, order: str) -> Iterator[tuple[Array, Array]]:
         """Weights `(stages, d, L, C)` and intercepts `(stages, L, C)` after each epoch, all in step."""
@@ -115,7 +127,7 @@ def summary(train: Array, test: Array) -> Curves:
     """Means and standard errors over sets of the risks of one training, `(sets, T)`, by epoch."""
     with np.errstate(invalid="ignore"):
         errors = standard_error(train), standard_error(test)
-    return Curves(np.arange(train.shape[-1], dtype=float), train.mean(0), test.mean(0), *errors)
+    return Curves(np.arange(train.shape[-1], dtype=float), train.mean(0), test.mean(0), *errors, test)
 
 
 def standard_error(each: Array) -> Array:
@@ -123,9 +135,9 @@ def standard_error(each: Array) -> Array:
     return each.std(0, ddof=1) / min(len(each), FOLDS) ** 0.5 if len(each) > 1 else 0.0 * each[0]
 
 
-def _done(test: Array) -> bool:
-    """Whether a curve has diverged, or has lingered where it was as good as least."""
+def _done(test: Array, extra: int, linger: float) -> bool:
+    """Whether a curve has diverged, or has lingered where it was as good as least, by `extra` epochs at least."""
     if not np.isfinite(test[-1]):
         return True
     first = int(np.argmax(test <= (1.0 + SETTLED) * test.min()))
-    return len(test) - 1 >= LINGER * first + EXTRA
+    return len(test) - 1 >= linger * first + extra
