@@ -11,7 +11,7 @@ from ...learning.risk import TestRisk
 from ...results import Status, judge_growth
 from ...spread import spread
 from .levels import Level, curves_at, kernels_at, resolved
-from .outcome import diverged, dominated, scales
+from .outcome import diverged, dominated, doubted, scales
 from .plans import Found, Plan
 from .witness import Witnesses
 
@@ -151,7 +151,7 @@ def status(estimate: Estimate, rtol: float, ended: float | None, unbounded: bool
     are those that witnesses found."""
     error = estimate.worst(estimate.errors)
     if faults:
-        return Status("inaccurate", f"a witness inside solve disagrees, and the answer is not vouched for: {faults[0]}")
+        return doubted(faults)
     if ended is not None and unbounded:
         return dominated(ended, error)
     if ended is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +53,7 @@ class Replicated:
         effort: how much was spent, in numbers; part of the diagnostics and of the words when it was not enough.
         ended: time of divergence, if there is one.
         law: what draws paths from the limit's laws, see `laws`.
+        faults: what witnesses found, in words.
     """
 
     times: np.ndarray
@@ -63,6 +64,11 @@ class Replicated:
     ended: float | None = None
     more: dict[str, Any] = field(default_factory=dict)
     law: Any = None
+    faults: Sequence[str] = ()
+
+    def tell(self, witnesses: Any) -> None:
+        """What a solve's `witness.Witnesses` saw."""
+        self.faults, self.more = witnesses.faults, self.more | {"witnesses": witnesses.words}
 
     def worst(self, problem: Problem) -> float:
         """Largest error relative to its curve's scale."""
@@ -97,6 +103,8 @@ def solution(
 
 
 def _status(found: Replicated, error: float, rtol: float) -> Status:
+    if found.faults:
+        return doubted(found.faults)
     if found.ended is not None:
         return diverged(found.ended, error)
     if error > rtol:
@@ -107,6 +115,11 @@ def _status(found: Replicated, error: float, rtol: float) -> Status:
         )
     grown = judge_growth(found.times, found.curves["test_risk"])
     return grown or Status("done", f"done: the largest error is {error:.2%} of its curve's scale, rtol = {rtol:g} is met")
+
+
+def doubted(faults: Sequence[str]) -> Status:
+    """An answer on which witnesses disagree, in words."""
+    return Status("inaccurate", f"a witness inside solve disagrees, and the answer is not vouched for: {faults[0]}")
 
 
 def diverged(ended: float, error: float) -> Status:

@@ -6,6 +6,7 @@ Each replicate is an independent scrambling of the Sobol points, marched at thre
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -58,6 +59,7 @@ class Search:
         self.ended: float | None = None  # when training diverges
         self.unbounded, self.cuts = False, 0  # whether averages stop to exist there, and how often the horizon came nearer for it
         self.pilot_cells = 0
+        self.pace = 1.0, 1.0, 0.0  # paths, cells of the finest level, and seconds that the one with half of them took
         self.test_risk = TestRisk(problem, seed)
         self.witnesses = Witnesses(problem, seed)
         self.most_cells = cells_at_most(problem)
@@ -88,7 +90,18 @@ class Search:
         hopeless = self.unbounded or self.witnesses.faults  # more samples would only show greater ones, or be as wrong
         plan = pilot.plan if hopeless else self.planner.after(pilot.found, rtol)
         if plan != pilot.plan:
+            self.report(0.0, self._price(plan, rtol))
             yield from self.refine(pilot, plan, rtol)
+
+    def _price(self, plan: Plan, rtol: float) -> str:
+        """What a plan takes, from what a level of the pilot took once its program was compiled: work goes with paths and replicates, and for
+        each node with the nodes before it."""
+        paths, cells, seconds = self.pace
+        share = plan.paths * plan.replicates / paths * (plan.cells / cells) ** 2
+        seconds *= share * sum(COARSENINGS[1] / c for c in COARSENINGS)
+        told = f"about {seconds:.2g} s" if seconds < 120 else f"about {seconds / 60:.2g} minutes"
+        cheaper = "" if seconds < 600 else f"; four times the rtol takes about a tenth of it ({seconds / 600:.2g} minutes)"
+        return f"rtol = {rtol:g} takes {plan.replicates} times {plan.paths} paths on {plan.cells} cells, {told} of computing{cheaper}"
 
     def _moved(self, first: Estimate, last: Estimate) -> None:
         """Widen errors where the answer moved from the first plan to this one by more than both promised."""
@@ -178,9 +191,12 @@ class Search:
             looks: list[Callable[[Seen], None]] = [lambda seen: None for _ in COARSENINGS]
             if indices.start == done:  # once for every program that is compiled
                 looks[0] = self._look(engine, drawn, nodes, stage)
-            resolutions = [
-                run_levels(engine, drawn, nodes[::c], cells, self.watch, look) for c, look in zip(COARSENINGS, looks, strict=True)
-            ]
+            resolutions = []
+            for c, look in zip(COARSENINGS, looks, strict=True):
+                began = time.thread_time()
+                resolutions.append(run_levels(engine, drawn, nodes[::c], cells, self.watch, look))
+                if c == COARSENINGS[1]:  # compiled by the one before
+                    self.pace = plan.paths * len(drawn), len(nodes) - 1, time.thread_time() - began
             return [list(levels) for levels in zip(*resolutions, strict=True)]
 
         work = group

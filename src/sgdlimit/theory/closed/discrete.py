@@ -41,6 +41,7 @@ from ...learning.risk import TestRisk
 from ...results import Solution
 from ...spread import spread
 from ..accuracy.outcome import MAX_REPLICATES, Replicated, more_points, solution
+from ..accuracy.witness import Witnesses
 from ..laws.law import StepLaw
 from ..samples.differences import WORDS
 from .steps import DISTANCES, Marched, Points, march
@@ -65,6 +66,7 @@ def solve(
     etas = np.broadcast_to(clock.etas(0, steps), steps)
     test_risk = TestRisk(problem, seed)
     most = most_paths(steps * _columns(problem))
+    witnesses = Witnesses(problem, seed)
     paths, replicates, stage, marched, farther = FEWEST, REPLICATES, 0, [], []
     while True:
         for index in range(len(marched), replicates):
@@ -75,12 +77,15 @@ def solve(
                 farther.append(march(problem, dynamics.fraction, etas, points, DISTANCES[1]))
         found = _estimate(problem, clock, outputs, marched, farther, test_risk)
         found.effort |= {"paths": paths, "replicates": replicates}
+        if found.ended != 0.0:
+            witnesses.start(np.array([one.begun for one in marched]))
+        found.tell(witnesses)
         error = found.worst(problem)
         if found.ended is not None:  # averages diverge, too, and more paths are of little help
             most = min(most, ENOUGH)
         wanted = more_points(paths, error, rtol, most)
         stuck = wanted <= paths and (replicates == MAX_REPLICATES or found.ended is not None)
-        if error <= rtol or stuck:
+        if error <= rtol or stuck or witnesses.doubt:
             found.law = _law(problem, dynamics, clock, marched)
             return solution(found, problem, dynamics, horizon, rtol, seed, "discrete steps", began)
         if wanted > paths:

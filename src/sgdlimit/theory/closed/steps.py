@@ -43,11 +43,13 @@ class Marched:
         train: train risk `(n,)`.
         classes: with a spectrum `B (m, n, k, k_star)` of every eigenvalue, and theta without its teacher in independent normals
             `(m, n, k, dims)`.
+        begun: averages before the first step, as `witness.START` has them.
     """
 
     R: np.ndarray
     L: np.ndarray
     train: np.ndarray
+    begun: np.ndarray
     classes: tuple[np.ndarray, np.ndarray] | None = None
 
 
@@ -70,7 +72,7 @@ def march(problem: Problem, fraction: float, etas: np.ndarray, points: Points, s
     the differences of a loss with kinks, in standard deviations of w."""
     kind = _Steps if problem.anisotropic is None else _SpectralSteps
     steps, functions, limit = kind(problem, fraction, etas, points, share), _functions(problem.loss), largest_size(problem)
-    train = []
+    train, begun = [], np.zeros(0)
     for i in range(len(etas) + 1):
         with jax.enable_x64(True):
             r = steps.preactivations(i)
@@ -78,11 +80,14 @@ def march(problem: Problem, fraction: float, etas: np.ndarray, points: Points, s
         if not (np.vdot(steps.L[i], steps.L[i]) < limit and np.isfinite(value).all() and np.isfinite(H).all()):
             break
         train.append(value.mean())
+        if not i:
+            parts = l @ l.T / l.shape[1], l @ points.gauss[: problem.k_star].T / l.shape[1], H.mean(-1)
+            begun = np.concatenate([[value.mean()], *(part.ravel() for part in parts)])
         if i < len(etas):
             steps.take(i, r, l, H)
     n = len(train)
     classes = (steps.B[:, :n], steps.parts[:, :n]) if isinstance(steps, _SpectralSteps) else None
-    return Marched(steps.R[:n, :n], steps.L[:n], np.array(train), classes)
+    return Marched(steps.R[:n, :n], steps.L[:n], np.array(train), begun, classes)
 
 
 class _Steps:
