@@ -21,7 +21,7 @@ def problem(label, noise, cov=4.0):
 def drawn(p, seed=0, paths=2**13):
     u = qmc.Sobol(2, rng=np.random.default_rng(seed)).random(paths)
     gstar, z = labels.samples(p, u[:, :1], u[:, 1:])
-    return gstar[:, 0], np.asarray(labels._over_samples(p.label)(gstar * np.sqrt(p.rho[0, 0]), z)), u
+    return gstar[:, 0], np.asarray(labels.over_samples(p.label)(gstar * np.sqrt(p.rho[0, 0]), z)), u
 
 
 def test_teacher_and_class_have_their_joint_law():
