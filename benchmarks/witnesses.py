@@ -1,7 +1,7 @@
 """Do the witnesses inside `solve` keep silent where nothing is wrong? Four hundred random problems, at random `rtol`.
 
-Models by name, dynamics, samples per feature, steps, ridges, starts, spectra and horizons are drawn from the law that `draw` states. A witness
-that finds a fault, or an error that it had to widen, is a false alarm. Exit code 1 if there is one.
+Models by name, dynamics, samples per feature, steps, ridges, starts, spectra and horizons are drawn from the law that `draw` states. A
+witness that finds a fault, or an error that it had to widen, is a false alarm. Exit code 1 if there is one.
 `python benchmarks/witnesses.py [--count 400] [--first 0] [--readme]`
 """
 
@@ -47,8 +47,8 @@ def model(name: str) -> models.Model:
 def draw(index: int) -> tuple[str, sl.Problem, object, float, float]:
     """Title, problem, dynamics, horizon and `rtol` number `index`.
 
-    The model in turn; SGD (half), reshuffled SGD, SME and flow; `n/d` log-uniform in [0.5, 5]; teacher and start of variance 0.3 to 2 and 0.1 to
-    1.5, every third start knowing something of the teacher; steps 0.1 to 1.2, 2 to 12 epochs of SGD, at most 8 units of time; one in
+    The model in turn; SGD (half), reshuffled SGD, SME and flow; `n/d` log-uniform in [0.5, 5]; teacher and start of variance 0.3 to 2 and
+    0.1 to 1.5, every third start knowing something of the teacher; steps 0.1 to 1.2, 2 to 12 epochs of SGD, at most 8 units of time; one in
     eight with a two-eigenvalue spectrum, one in twelve with a smooth penalty, else a ridge up to 0.2 or none; `rtol` 0.01 to 0.1.
     """
     rng = np.random.default_rng([1313, index])

@@ -94,8 +94,8 @@ class Search:
             yield from self.refine(pilot, plan, rtol)
 
     def _price(self, plan: Plan, rtol: float) -> str:
-        """What a plan takes, from what a level of the pilot took once its program was compiled: work goes with paths and replicates, and for
-        each node with the nodes before it."""
+        """What a plan takes, from what a level of the pilot took once its program was compiled: work goes with paths and replicates, and
+        for each node with the nodes before it."""
         paths, cells, seconds = self.pace
         share = plan.paths * plan.replicates / paths * (plan.cells / cells) ** 2
         seconds *= share * sum(COARSENINGS[1] / c for c in COARSENINGS)
