@@ -146,7 +146,8 @@ class Witnesses:
             "a handful of samples",
             size / ROUNDING,
             f"a handful of samples carried again by NumPy to t = {time:.3g} differ in {name} by {size:.2g} of its size from what the"
-            " compiled program says (this is a fault of the program or of its compiler: please report it, with the versions of jax and jaxlib)",
+            " compiled program says (this is a fault of the program or of its compiler: please report it, with the versions of jax and"
+            " jaxlib)",
         )
 
     def overlaps(self, gaps: np.ndarray, bias: np.ndarray, scale: float) -> np.ndarray:
