@@ -24,6 +24,7 @@ from .regression import (
     linear_regression,
     phase_retrieval,
     poisson_regression,
+    pseudo_huber,
     quantile,
     tanh_regression,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "model",
     "phase_retrieval",
     "poisson_regression",
+    "pseudo_huber",
     "probit",
     "quantile",
     "softmax",
