@@ -155,6 +155,7 @@ def test_small_tables_do_no_worse_than_a_plain_grid(make, seed):
     data, fresh = as_trained(X, y, 80)
     found = sl.recommend(X[:80], y[:80], loss="squared")
     _, test = followed(found, data, fresh)
+    assert "other settings may turn out better" in str(found)
     one_label = "One label (row 13) makes" in str(found)
     assert one_label == (make is far_rows)
     assert test[-1] <= (2.0 if one_label else 1.25) * plain_grid(data, fresh)

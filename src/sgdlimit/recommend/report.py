@@ -14,6 +14,7 @@ from ..version import __version__
 from .findings import Findings
 from .words import counted
 
+UNSURE = 0.1  # standard error of the expected risk, relative, above which settings can hardly be told apart
 HARM = 1.05  # risk over that without training, above which training harms
 COLOURS = {"test": "#0072b2", "train": "#d55e00", "replacement": "#767676"}
 
@@ -41,6 +42,12 @@ def sentences(r: Findings) -> list[str]:
     out.append(
         f"Expected test risk ({risk}) there: {test:.4g}, between {low:.4g} and {high:.4g}; train risk {float(e['train'][stop]):.4g}."
     )
+    known = float(a.reshuffle.test_se[stop] / a.reshuffle.test[stop]) if r.measured and a.reshuffle.test[stop] > 0 else 0.0
+    if known > UNSURE:
+        out.append(
+            f"So few samples, or so different ones, tell this risk to no better than {known:.0%} (standard error): on new samples other "
+            "settings may turn out better."
+        )
     out += harm(r)
     out.append(f"Trust: {r.trust.reasons}")
     out += r.notes
