@@ -28,7 +28,8 @@ default_role = "code"  # docstrings put names between single backticks
 nitpick_ignore_regex = [
     ("py:.*", r"(?!sgdlimit).*"),
     ("py:.*", r"sgdlimit\..*\.(Array|Step|Dynamics|Teacher|Penalty|Progress|Pairs|F)"),  # unions and short names of types
-    ("py:.*", r"sgdlimit\.(results\.(result\.Kept|panels\.Shown)|learning\.clock\.Clock)"),  # what the reference leaves out
+    # What the reference leaves out.
+    ("py:.*", r"sgdlimit\.(results\.(result\.Kept|panels\.Shown)|show\.looks\.Curve|learning\.clock\.Clock)"),
     ("py:.*", r"sgdlimit\.theory\.(samples\.histories|weights\.particles|accuracy\.(checkpoint|witness|replicates))\..*"),
 ]
 

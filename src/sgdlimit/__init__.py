@@ -67,7 +67,7 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """Keeps `sgdlimit.simulate`, `sgdlimit.sweep`, `sgdlimit.compare`, `sgdlimit.laws` and `sgdlimit.recommend` the functions: importing
+    """Keeps `sgdlimit.simulate`, `sgdlimit.sweep` and `sgdlimit.recommend` the functions: importing
     the submodule of the same name would otherwise bind the module over them, so the answer would depend on what was imported first."""
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -24,6 +24,7 @@ from .regression import (
     linear_regression,
     phase_retrieval,
     poisson_regression,
+    pseudo_huber,
     quantile,
     tanh_regression,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "phase_retrieval",
     "poisson_regression",
     "probit",
+    "pseudo_huber",
     "quantile",
     "softmax",
     "tanh_regression",

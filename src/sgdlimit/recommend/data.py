@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,18 +9,17 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, Words, nearest, refuse
-from .cells import Cells, cells, markers_told, number, tell
-from .cells import labels as classes_of
+from . import labels as labels_of
+from .cells import Cells, cells, number, tell
 from .recognise import counting, doubtful, label_outliers_told, outliers_told, telling
+from .scaling import EXTREME, standardised, varies
 from .words import column as column_called
-from .words import columns, counted, keeping, quoted, some, was
+from .words import columns, counted, keeping, some, was
 
 Array = np.ndarray
 
 FEWEST = 20
 MOST_MISSING = 0.5  # of a column, above which it is left out
-CONSTANT = 4 * np.finfo(float).eps  # spread of a column, times its largest value, that rounding alone makes
-EXTREME = 1e100  # scale of labels whose squares are hard to hold
 
 
 def row_of(row: int) -> str:
@@ -95,7 +93,7 @@ def prepare(
     told = list(told)
     place = _places(X)
     X, names = _numbers(X, names, told, _Cleaning(tuple(drop), decimal, missing, place))
-    labels = _labels(y, classes, target, told, decimal, missing, place)
+    labels = labels_of.read(y, classes, target, told, decimal, missing, place)
     if len(labels) != len(X):
         raise refuse("y", f"have one label for each of the {len(X)} samples", Words(f"of length {len(labels)}"))
     if len(X) < FEWEST:
@@ -106,7 +104,7 @@ def prepare(
     there = lambda row: place(int(rows[row]))
     X, names = _complete(X, names, keep, told)
     X, names = _distinct(X, names, keep, told)
-    label = _two_classes(labels, target) if classes else _measured(labels, target, told)
+    label = labels_of.two_classes(labels, target) if classes else labels_of.measured(labels, target, told)
     Z, mean, scale = standardised(X)
     good = _not_the_label(Z, label.values, names, classes, keep, told)
     X, Z, mean, scale = X[:, good], Z[:, good], mean[good], scale[good]
@@ -123,17 +121,6 @@ def prepare(
     told.append(f"Every column was centred{' and' if standardise else ','} {how}; the learning rates are for features treated so.")
     told.append(label.told)
     return Data(Z, label.values, classes, names, mean, scale, label.mean, label.scale, label.names, target, standardise, told, there)
-
-
-@dataclass(frozen=True)
-class _Label:
-    """Labels as training sees them, what was taken from them and by what they were divided, the classes, and a sentence on that."""
-
-    values: Array
-    mean: float
-    scale: float
-    names: tuple[str, ...]
-    told: str
 
 
 def _bearable(scale: Array, names: list[str]) -> Array:
@@ -220,41 +207,6 @@ def _numeric_columns(table: Any, told: list[str], cleaning: _Cleaning) -> tuple[
     return np.column_stack(list(kept.values())), list(kept)
 
 
-def _labels(
-    y: Any, classes: bool, target: str, told: list[str], decimal: str, missing: tuple[str, ...], place: Callable[[int], str]
-) -> Array:
-    """Labels `(n,)`: numbers, NaN where missing, or classes of any kind, None where missing."""
-    labels: Any = y if hasattr(y, "shape") else np.asarray(y)
-    if len(labels.shape) == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0] if isinstance(labels, np.ndarray) else labels.iloc[:, 0]
-    if len(labels.shape) != 1:
-        raise refuse("y", "have one label per sample, shape (n,)", Words(f"an array of shape {tuple(labels.shape)}"))
-    if isinstance(labels, np.ndarray) and labels.dtype.kind in "biuf" and not missing:
-        return labels
-    import pandas as pd
-
-    column = pd.Series(labels)
-    if classes and pd.api.types.is_bool_dtype(column) and not column.isna().any():
-        return column.to_numpy()
-    if classes and pd.api.types.is_datetime64_any_dtype(column):
-        return column.to_numpy()
-    found = cells(column, decimal, missing)
-    numeric = found.kind == "numbers" and not found.strange
-    if not numeric and not classes:
-        where = f", first in {place(found.strange[0])}" if found.strange else ""
-        raise refuse(
-            target, "hold numbers for this loss", Words(f"words, {quoted(found.words)}{where}" if found.words else "dates"),
-            "--missing WORD counts a word as missing; --loss logistic takes two classes of any kind",
-        )  # fmt: skip
-    if found.kind in ("numbers", "two") and (said := markers_told(Counter({word: count for word, count in found.markers.items() if word}))):
-        told.append(f"In the label {said}")
-    if numeric:
-        return found.values
-    if found.kind == "two":
-        return np.array([None if np.isnan(value) else found.words[int(value)] for value in found.values], dtype=object)
-    return classes_of(column, missing)
-
-
 def _measurements(X: Array, names: list[str], keep: Sequence[str], told: list[str]) -> tuple[Array, list[str]]:
     """Without columns that number or identify the samples: where a table is sorted by its label they tell it."""
     numbering, identifying = ([name for name in found if name not in keep] for found in counting(X, names))
@@ -276,7 +228,7 @@ def _too_few(count: int) -> InputError:
 
 def _labelled(X: Array, labels: Array, told: list[str]) -> tuple[Array, Array, Array]:
     """Samples that have a label and a feature, and their rows."""
-    given = ~_missing(labels)
+    given = ~labels_of.absent(labels)
     if not given.all():
         count = int((~given).sum())
         have = "has" if count == 1 else "have"
@@ -313,36 +265,14 @@ def _complete(X: Array, names: list[str], keep: Sequence[str], told: list[str]) 
     return np.where(missing, np.nanmean(X, axis=0), X), names
 
 
-def standardised(X: Array) -> tuple[Array, Array, Array]:
-    """Columns with mean zero and variance one, their means and standard deviations.
-
-    The first row is subtracted before the mean is taken, which keeps all digits of columns far from zero (times in milliseconds), and
-    powers of two before the squares, which would leave the range of numbers.
-    """
-    unit = 2.0 ** np.floor(np.log2(np.maximum(np.abs(X).max(0), 5e-324)))
-    first = X[0] / unit
-    moved = X / unit - first
-    middle = moved.mean(0)
-    moved -= middle
-    spread = np.sqrt(np.mean(moved**2, 0))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return moved / spread, (first + middle) * unit, spread * unit
-
-
-def _varies(X: Array) -> Array:
-    """Whether values differ by more than rounding."""
-    low, high = X.min(0), X.max(0)
-    return high / 2 - low / 2 > CONSTANT / 2 * np.maximum(np.abs(low), np.abs(high))
-
-
 def _distinct(X: Array, names: list[str], keep: Sequence[str], told: list[str]) -> tuple[Array, list[str]]:
     """Without constant columns and copies, up to shift, scale and sign: a copy adds a feature that teaches nothing."""
-    varies = _varies(X)
-    if not varies.all():
-        same = [name for name, good in zip(names, varies, strict=True) if not good]
-        value = f"{X[0, int(np.argmin(varies))]:.10g}" if len(same) == 1 else "the same"
+    good = varies(X)
+    if not good.all():
+        same = [name for name, kept in zip(names, good, strict=True) if not kept]
+        value = f"{X[0, int(np.argmin(good))]:.10g}" if len(same) == 1 else "the same"
         told.append(f"{columns(same)} {value} in every sample and {was(len(same))} left out.")
-    X, names = X[:, varies], [name for name, good in zip(names, varies, strict=True) if good]
+    X, names = X[:, good], [name for name, kept in zip(names, good, strict=True) if kept]
     if not names:
         raise refuse("data", "have a column that varies", Words("the same in every sample in every column"))
     # Two random projections are the same for copies only; sign by the first of them.
@@ -370,43 +300,3 @@ def _not_the_label(Z: Array, y: Array, names: list[str], classes: bool, keep: Se
         told.append(f"{columns(copies)} {what} of the label, but for shift and scale, and {was(len(copies))} left out ({keeping(copies)}).")
     told += nearly
     return np.array([name not in copies for name in names])
-
-
-def _two_classes(labels: Array, target: str) -> _Label:
-    found = sorted(set(labels.tolist()), key=lambda x: (str(type(x)), x))
-    shown = [f"{x:.10g}" if isinstance(x, float) else str(x) for x in found]
-    if len(found) == 1:
-        raise refuse(target, "have two classes", Words(f"{shown[0]} in every sample"), "a classifier needs examples of both")
-    if len(found) > 2:
-        raise refuse(target, "have two classes", Words(f"{len(found)} different values, {some(shown)}"),
-                     "make a column that says whether a sample is in one of them, or use --loss squared for numbers")  # fmt: skip
-    signs = np.where(labels == found[1], 1.0, -1.0)
-    fewest = int(min((signs > 0).sum(), (signs < 0).sum()))
-    if fewest < 5:
-        raise refuse(target, "have at least 5 samples of each class", fewest, "nothing can be estimated from fewer")
-    told = f"{shown[1]} is the positive class, {shown[0]} the negative one; {np.mean(signs > 0):.1%} of the labels are positive."
-    return _Label(signs, 0.0, 1.0, tuple(shown), told)
-
-
-def _measured(labels: Array, target: str, told: list[str]) -> _Label:
-    """Labels with mean zero and variance one, in other units where squares would not fit."""
-    values = labels.astype(float)
-    if not np.isfinite(values).all():
-        raise refuse(target, "be finite", Words(f"infinite in {counted(int((~np.isfinite(values)).sum()), 'sample')}"))
-    if not _varies(values[:, None])[0]:
-        raise refuse(target, "vary", Words(f"{values[0]:g} in every sample"), "there is nothing to learn")
-    Z, mean, scale = (part[..., 0] for part in standardised(values[:, None]))
-    if not 1.0 / EXTREME < scale < EXTREME:
-        unit = 10.0 ** float(np.clip(np.round(np.log10(scale)), -307, 308))
-        told.append(f"The label is taken in units of {unit:.0e}, since squares of such numbers do not fit; risks are in its square.")
-        mean, scale = mean / unit, scale / unit
-    said = f"The label was centred at {mean:.4g} and divided by its standard deviation {scale:.4g}; rates do not depend on it."
-    return _Label(Z, float(mean), float(scale), (), said)
-
-
-def _missing(labels: Array) -> Array:
-    if labels.dtype.kind in "fcmM":
-        return np.isnan(labels)
-    if labels.dtype.kind in "biuUS":
-        return np.zeros(len(labels), bool)
-    return np.array([x is None or x != x for x in labels.tolist()])

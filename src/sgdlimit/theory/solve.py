@@ -13,7 +13,7 @@ from ..learning.dynamics import Dynamics, MiniBatchGD, OnlineSGD
 from ..learning.problem import Problem
 from ..results import Solution, build_dataset
 from .accuracy.checkpoint import Checkpoint, identify
-from .accuracy.estimates import Estimate, status
+from .accuracy.estimates import Answer, status
 from .accuracy.existence import check_start
 from .accuracy.levels import mean_level
 from .accuracy.outcome import attributes, keep_promise
@@ -119,7 +119,7 @@ def _closed(problem, dynamics, horizon, rtol, seed, outputs, report) -> Solution
     return module.solve(problem, dynamics, horizon, rtol, seed, outputs, report)
 
 
-def _solution(search: Search, estimate: Estimate, horizon: float, rtol: float, why: str, began: tuple[float, float]) -> Solution:
+def _solution(search: Search, estimate: Answer, horizon: float, rtol: float, why: str, began: tuple[float, float]) -> Solution:
     """An estimate with its kernels and law, as `solve` hands it out."""
     problem, dynamics, levels = search.problem, search.dynamics, estimate.levels
     fine, middle = (mean_level([one[i] for one in levels]) for i in range(2))

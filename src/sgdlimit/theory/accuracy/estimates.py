@@ -24,7 +24,7 @@ NEARBY = 0.1  # fraction of the horizon
 
 
 @dataclass
-class Estimate:
+class Answer:
     """Curves at the output times with their errors, the share of each error, and what they took."""
 
     plan: Plan
@@ -77,7 +77,7 @@ class Estimator:
             self.gain, self.nearby = ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY
 
     @np.errstate(all="ignore")  # what is not finite is told in words
-    def estimate(self, plan: Plan, replicates: list[list[Level]]) -> Estimate:
+    def estimate(self, plan: Plan, replicates: list[list[Level]]) -> Answer:
         """Mean over replicates, with the error's two parts."""
         each = [resolved(curves_at, levels, self.outputs, self.ends) for levels in replicates]
         fine, middle, coarse = zip(*each, strict=True)
@@ -103,7 +103,7 @@ class Estimator:
                 part["self_overlap"][0] = part["overlap"][0] = 0.0
             for part in (curves, sampling, discretisation):
                 part["train_risk"][0] = part["test_risk"][0]
-        estimate = Estimate(plan, curves, sampling, discretisation, scales(self.problem, curves), replicates)
+        estimate = Answer(plan, curves, sampling, discretisation, scales(self.problem, curves), replicates)
         if self.problem.anisotropic is not None:
             floor = ANISOTROPIC_SHARED * estimate.worst(discretisation) * (self.outputs > 0.0)
             for name, error in discretisation.items():
@@ -146,7 +146,7 @@ class Estimator:
         return {name: one[name] + (one[name] - other[name]) / 3.0 for name in one}
 
 
-def status(estimate: Estimate, rtol: float, ended: float | None, unbounded: bool, faults: list[str]) -> Status:
+def status(estimate: Answer, rtol: float, ended: float | None, unbounded: bool, faults: list[str]) -> Status:
     """How it ended, in words; `ended` is the time of divergence, if there is one, or where averages stop to exist (`unbounded`); `faults`
     are those that witnesses found."""
     error = estimate.worst(estimate.errors)

@@ -21,7 +21,7 @@ from ..march import Seen
 from ..samples.engines import Engine, engine_of
 from ..weights.penalised import runs_away
 from .checkpoint import Checkpoint
-from .estimates import Estimate, Estimator
+from .estimates import Answer, Estimator
 from .existence import check_moments
 from .levels import Level, run_levels
 from .outcome import MAX_REPLICATES
@@ -78,7 +78,7 @@ class Search:
     def estimator(self) -> Estimator:
         return Estimator(self.problem, self.test_risk, self.witnesses, self.outputs, self.horizon, self.engine.ends)
 
-    def estimates(self, rtol: float) -> Iterator[Estimate]:
+    def estimates(self, rtol: float) -> Iterator[Answer]:
         """The pilot's, rough ones first, and if it does not keep the promise each better one until one does or the means are spent."""
         pilots = self.pilots(rtol)
         pilot = next(pilots)
@@ -104,13 +104,13 @@ class Search:
         cheaper = "" if seconds < 600 else f"; four times the rtol takes about a tenth of it ({seconds / 600:.2g} minutes)"
         return f"rtol = {rtol:g} takes {plan.replicates} times {plan.paths} paths on {plan.cells} cells, {told} of computing{cheaper}"
 
-    def _moved(self, first: Estimate, last: Estimate) -> None:
+    def _moved(self, first: Answer, last: Answer) -> None:
         """Widen errors where the answer moved from the first plan to this one by more than both promised."""
         joint = {name: np.hypot(error, first.errors[name]) for name, error in last.errors.items()}
         for name, size in self.witnesses.moved(first.curves, last.curves, joint, last.scales).items():
             np.maximum(last.discretisation[name], size, out=last.discretisation[name])
 
-    def pilots(self, rtol: float) -> Iterator[Estimate]:
+    def pilots(self, rtol: float) -> Iterator[Answer]:
         """Cheap first estimates, the last of them on enough cells for the others to be planned by it; they also find the time of
         divergence, if there is one."""
         plan = self.planner.pilot(rtol)
@@ -144,7 +144,7 @@ class Search:
                 kept = self.outputs[self.outputs <= self.horizon]
                 self.outputs = kept if len(kept) > 1 else np.linspace(0.0, self.horizon, 11)
 
-    def _cut(self, estimate: Estimate) -> None:
+    def _cut(self, estimate: Answer) -> None:
         """Go only as far as averages exist: from some time on a few samples out of thousands make all of them, and more only show greater
         ones, as with a gradient that grows faster than its argument, whose samples overshoot further at each visit."""
         check_moments(self.problem, np.inf)
@@ -161,7 +161,7 @@ class Search:
         kept = self.outputs[self.outputs <= until]
         self.outputs = kept if len(kept) > 1 else np.linspace(0.0, until, 11)
 
-    def refine(self, pilot: Estimate, plan: Plan, rtol: float) -> Iterator[Estimate]:
+    def refine(self, pilot: Answer, plan: Plan, rtol: float) -> Iterator[Answer]:
         """Spend what the pilot says it takes; then check, and spend more where it was not enough."""
         stage, levels = 0, pilot.levels
         if (plan.cells, plan.paths) != (pilot.plan.cells, pilot.plan.paths):
