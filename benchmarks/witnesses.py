@@ -49,7 +49,7 @@ def draw(index: int) -> tuple[str, sl.Problem, object, float, float]:
 
     The model in turn; SGD (half), reshuffled SGD, SME and flow; `n/d` log-uniform in [0.5, 5]; teacher and start of variance 0.3 to 2 and
     0.1 to 1.5, every third start knowing something of the teacher; steps 0.1 to 1.2, 2 to 12 epochs of SGD, at most 8 units of time; one in
-    eight with a two-eigenvalue spectrum, one in twelve with a smooth penalty, else a ridge up to 0.2 or none; `rtol` 0.01 to 0.1.
+    eight with a two-eigenvalue spectrum, one in twelve with a smooth penalty, else a ridge up to 0.2 or none; `rtol` 0.02 to 0.1.
     """
     rng = np.random.default_rng([1313, index])
     name = list(MODELS)[index % len(MODELS)]
@@ -58,8 +58,8 @@ def draw(index: int) -> tuple[str, sl.Problem, object, float, float]:
     ratio = float(np.exp(rng.uniform(np.log(0.5), np.log(5.0))))
     step = float(rng.uniform(0.1, 1.2))
     kind = ("sgd", "sgd", "sgd", "reshuffled", "sme", "flow")[int(rng.integers(6))]
-    if kind in ("sme", "flow") and name in ("hinge",):
-        kind = "sgd"  # whose theory with kinks there is
+    if kind in ("sme", "flow") and name in ("hinge", "amplitude_retrieval"):
+        kind = "sgd"  # there is theory for kinks, and flow past a narrow one takes minutes
     dynamics = {
         "sgd": lambda: sl.SGD(step),
         "reshuffled": lambda: sl.SGD(step, sampling="reshuffle"),
@@ -78,7 +78,7 @@ def draw(index: int) -> tuple[str, sl.Problem, object, float, float]:
         m.loss, m.label, m.noise, sample_ratio=ratio, teacher=sl.GaussianTeacher(cov), init=sl.Init(overlap, start), penalty=penalty,
         spectrum=spectrum,
     )  # fmt: skip
-    rtol = float(np.exp(rng.uniform(np.log(0.01), np.log(0.1))))
+    rtol = float(np.exp(rng.uniform(np.log(0.02), np.log(0.1))))
     extra = ", spectrum" if spectrum else ", smooth penalty" if smooth else ""
     title = f"{index} {name}: {kind}, delta {ratio:.2f}, step {step:.2f}, t {horizon:.2f}, rtol {rtol:.2g}{extra}"
     return title, problem, dynamics, horizon, rtol
