@@ -87,13 +87,16 @@ class Scores:
 Functions = Callable[[Any, Any, Any], dict[str, Any]]  # of `w, r_star, y`, to arrays by the names that words give them
 
 
-def why_infinite(problem: Problem, functions: Functions, self_overlap: np.ndarray, overlap: np.ndarray) -> str | None:
+def why_infinite(
+    problem: Problem, functions: Functions, self_overlap: np.ndarray, overlap: np.ndarray, thorough: bool = True
+) -> str | None:
     """Words where an average over a fresh sample is infinite, None where all exist.
 
     Arguments:
         functions: `f(w, r_star, y) -> {what: array}` in JAX; `moments(problem.loss)` are those that the theory needs. One compilation
             for each.
         self_overlap, overlap: `E[w w^T] (k, k)` and `E[w r*^T] (k, k_star)`.
+        thorough: look for poles, too, which takes most of the time.
 
     Returns:
         For example "the mean of the loss over fresh samples is infinite: it grows too fast for the tails of the label noise".
@@ -103,7 +106,7 @@ def why_infinite(problem: Problem, functions: Functions, self_overlap: np.ndarra
     """
     found = Sizes(problem, functions, self_overlap, overlap)
     exponent, ray = tails(found)
-    power = poles(found)
+    power = poles(found) if thorough else np.full(len(found.names), -np.inf)
     for i, name in enumerate(found.names):
         noise = (ray[i, found.head :] ** 2).sum() > 0.5
         if exponent[i] > 1.0 - BORDER:

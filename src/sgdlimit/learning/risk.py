@@ -64,6 +64,11 @@ def _of_sample(loss: Callable) -> Callable:
     return lambda w, r_star, y: loss(w, y)
 
 
+def loss_alone(problem: Problem) -> Functions:
+    """The loss as `means` takes functions, the same object as `TestRisk` has: they share compiled programs."""
+    return _named(key(_of_sample(key(problem.loss))), "the loss")
+
+
 class FreshMean:
     """Average of `function(w, r_star, y)` over a fresh sample at given overlaps, with the quadrature's own standard error.
 

@@ -24,7 +24,7 @@ LIGHT = 0.1  # tails with smaller exponents are left to the cubic
 STEEPEST, FLATTEST = 0.02, 0.3  # exponents `a` of what is drawn
 SHARE = 0.25  # of the points that a heavy tail gets, at most; all together get half
 CUBICS = (0.0, 0.01, 0.04)
-PILOT = 2**12
+PILOT = 2**11
 NEWTON = 12
 GAIN = 0.8  # a larger cubic must vary less by this factor: smooth weights are one more thing to integrate
 
@@ -113,6 +113,8 @@ class Stretch:
 
 def stretched(g: np.ndarray, cubic: float) -> tuple[np.ndarray, np.ndarray]:
     """`g + cubic g^3` of normals `g`, and the logarithm of the weight that makes normals of it."""
+    if not cubic:
+        return g, np.zeros_like(g)
     s = g + cubic * g**3
     return s, np.log1p(3.0 * cubic * g**2) - 0.5 * (s**2 - g**2)
 

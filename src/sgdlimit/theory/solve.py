@@ -14,6 +14,7 @@ from ..learning.problem import Problem
 from ..results import Solution, build_dataset
 from .accuracy.checkpoint import Checkpoint, identify
 from .accuracy.estimates import Answer, status
+from .accuracy.existence import check_start
 from .accuracy.levels import mean_level
 from .accuracy.outcome import attributes, keep_promise
 from .accuracy.search import Search
@@ -62,10 +63,12 @@ def solve(
 
     Raises:
         InputError: an argument is wrong, or the checkpoint belongs to another solve.
-        SolveError: `rtol` was not met; `.result` is the Solution there is (None where the weights run away or training diverges at once).
+        SolveError: `rtol` was not met, or a witness disagrees (see `accuracy.witness`); `.result` is the Solution there is. It is None
+            where there is none: a mean of the limit is infinite, the weights run away, or training diverges at once.
     """
     began = time.perf_counter(), time.process_time()
     outputs = check(problem, dynamics, horizon, rtol, seed, times, method, on_failure)
+    check_start(problem)
     if checkpoint is not None and isinstance(dynamics, (OnlineSGD, MiniBatchGD)):
         raise refuse("checkpoint", f"be None for {type(dynamics).__name__}", checkpoint, "its theory is not computed in parts to keep")
     report = progress or (lambda fraction, text: None)
@@ -95,6 +98,7 @@ def refinements(
     ends the solve (of `MiniBatchGD` before it has begun only)."""
     began = time.perf_counter(), time.process_time()
     outputs = check(problem, dynamics, horizon, rtol, seed, times, method, "return")
+    check_start(problem)
     report = progress or (lambda fraction, text: None)
     watch()
     if isinstance(dynamics, OnlineSGD):

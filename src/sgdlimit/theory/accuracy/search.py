@@ -22,6 +22,7 @@ from ..samples.engines import Engine, engine_of
 from ..weights.penalised import runs_away
 from .checkpoint import Checkpoint
 from .estimates import Answer, Estimator
+from .existence import check_moments
 from .levels import Level, run_levels
 from .outcome import MAX_REPLICATES
 from .plans import COARSENINGS, GROUP, THREADS, Plan, Planner, cells_at_most
@@ -122,6 +123,7 @@ class Search:
                 if not estimate.sound() and plan.cells >= 32:
                     self._cut(estimate)
                     continue
+                check_moments(self.problem, estimate.worst(estimate.sampling))
                 yield estimate
                 if estimate.worst(estimate.discretisation) < 0.25 or plan.cells >= self.most_cells or self.witnesses.faults:
                     return
@@ -132,6 +134,7 @@ class Search:
                 raise SolveError("the weights run away at once, as the penalty pushes large ones outwards faster than linearly "
                                  "(let `penalty.fn` fall no faster than theta^2)")  # fmt: skip
             elif reached == 0.0:
+                check_moments(self.problem, np.inf)
                 raise SolveError(f"training diverges at once, within t = {4 * self.horizon / plan.cells:.2g} (ask for a shorter horizon)")
             elif reached < 0.7 * self.horizon:
                 self.horizon = 1.2 * reached
@@ -144,6 +147,7 @@ class Search:
     def _cut(self, estimate: Answer) -> None:
         """Go only as far as averages exist: from some time on a few samples out of thousands make all of them, and more only show greater
         ones, as with a gradient that grows faster than its argument, whose samples overshoot further at each visit."""
+        check_moments(self.problem, np.inf)
         until = estimate.sound_until(self.outputs)
         first = self.outputs[self.outputs > 0.0][0]
         if self.cuts == CUTS or until < first * 1e-3:

@@ -40,6 +40,7 @@ from ...learning.problem import Problem
 from ...learning.risk import TestRisk
 from ...results import Solution
 from ...spread import spread
+from ..accuracy.existence import check_moments
 from ..accuracy.outcome import MAX_REPLICATES, Replicated, more_points, solution
 from ..accuracy.witness import Witnesses
 from ..laws.law import StepLaw
@@ -81,6 +82,8 @@ def solve(
             witnesses.start(np.array([one.begun for one in marched]))
         found.tell(witnesses)
         error = found.worst(problem)
+        if not stage:
+            check_moments(problem, error)
         if found.ended is not None:  # averages diverge, too, and more paths are of little help
             most = min(most, ENOUGH)
         wanted = more_points(paths, error, rtol, most)

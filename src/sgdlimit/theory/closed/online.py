@@ -47,7 +47,9 @@ from ...learning.problem import Problem
 from ...learning.stretched import Stretch
 from ...results import Solution
 from ...spread import spread
+from ..accuracy.existence import check_moments
 from ..accuracy.outcome import Replicated, largest_size, more_points, solution
+from ..accuracy.witness import Witnesses
 from ..laws.law import Law, SpectralLaw
 from ..shapes import patient, room
 
@@ -79,15 +81,17 @@ def refinements(
     """The limit with more and more points, up to what `rtol` takes. `watch` is called at every output time; what it raises ends it."""
     began = time.perf_counter(), time.process_time()
     check_schedule(dynamics, float(outputs[-1]))
-    points = FEWEST if patient() else HURRIED
+    points, witnesses = FEWEST if patient() else HURRIED, Witnesses(problem, seed)
     while True:
         advance = lambda at, points=points: (report(0.99 * at, f"{points} points"), watch())
-        found = _integrate(problem, dynamics, rtol, _points(problem, points, seed), outputs, advance)
+        found = _integrate(problem, dynamics, rtol, _points(problem, points, seed), outputs, advance, witnesses)
+        found.tell(witnesses)
         found.effort |= {"points": points, "scramblings": SCRAMBLINGS}
         error = found.worst(problem)
+        check_moments(problem, error)
         yield solution(found, problem, dynamics, horizon, rtol, seed, "online equations", began)
         # Where training diverges, averages do too, and more points are of little help.
-        if error <= rtol or points == MOST or found.ended is not None:
+        if error <= rtol or points == MOST or found.ended is not None or witnesses.doubt:
             return
         points = more_points(points, error, rtol, MOST)
         if not patient():
@@ -116,6 +120,7 @@ def _integrate(
     points: tuple[Array, Array, Array],
     outputs: np.ndarray,
     advance: Callable[[float], object],
+    witnesses: Witnesses,
 ) -> Replicated:
     """Curves of all scramblings, up to where one of them diverges; `advance` is told the fraction done, at every output time."""
     limit = largest_size(problem)
@@ -131,16 +136,18 @@ def _integrate(
             advance(i / len(outputs))
             now, reached = segment(now, known, before, end)
             saved.append(reached)
-        state, alive, R, M, q, risk = jax.tree.map(lambda *parts: np.stack(parts, 1), *jax.device_get(saved))
+        state, alive, R, M, q, (l_gstar, _, l_l, gamma, risk) = jax.tree.map(lambda *parts: np.stack(parts, 1), *jax.device_get(saved))
     if not np.isfinite(risk[:, 0]).all():
         raise InputError("`loss` must have a finite mean, but its risk at the start is NaN or infinite (is the loss stable?)")
     good = (alive >= outputs * (1.0 - 1e-9)).all(0) & np.isfinite(risk).all(0)
     kept = len(outputs) if good.all() else int(np.argmin(good))
     ended = None if good.all() else float(alive[:, -1].min())
     if kept < min(2, len(outputs)):  # too early for the times asked for
-        found = _integrate(problem, dynamics, rtol, points, np.linspace(0.0, 0.99 * float(alive[:, -1].min()), 11), advance)
+        found = _integrate(problem, dynamics, rtol, points, np.linspace(0.0, 0.99 * float(alive[:, -1].min()), 11), advance, witnesses)
         found.ended = ended
         return found
+    if outputs[0] == 0.0:
+        witnesses.start(np.concatenate([part[:, 0].reshape(len(part), -1) for part in (risk, l_l, l_gstar, gamma)], 1))
     M, q, R, risk = (part[:, :kept] for part in (M, q, R, risk))
     each = {"self_overlap": q, "overlap": M @ rho_root, "train_risk": risk, "test_risk": risk}
     means, errors = {n: v.mean(0) for n, v in each.items()}, {n: spread(v) for n, v in each.items()}
@@ -288,6 +295,6 @@ def _program(loss: Callable, label: Callable, kinks: bool, spectral: bool = Fals
         first, second, clock, R = (part[0] for part in solved.ys)
         second = 0.5 * (second + jnp.swapaxes(second, -1, -2))
         M, q = seen(first, second, classes)
-        return (first, second, clock), ((first, second), clock, R, M, q, averages(normals, y, weights, M, q)[-1])
+        return (first, second, clock), ((first, second), clock, R, M, q, averages(normals, y, weights, M, q))
 
     return jit(begin), jit(segment)
