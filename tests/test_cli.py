@@ -105,7 +105,7 @@ def test_half_done_theory_is_kept_and_removed_when_it_is_whole(calls, monkeypatc
 @pytest.mark.parametrize("cache", [{"SGDLIMIT_CACHE": "off"}, {"XDG_CACHE_HOME": "file"}, {"XDG_CACHE_HOME": "cache"}])
 def test_the_cache_of_programs_is_optional(tmp_path, cache):
     (tmp_path / "file").write_text("no directory")
-    code = "import jax; from sgdlimit.run import use_compilation_cache as use; use(); print(jax.config.jax_compilation_cache_dir)"
+    code = "import jax; from sgdlimit.settings.run import use_compilation_cache as use; use(); print(jax.config.jax_compilation_cache_dir)"
     environment = {**os.environ, "PYTHONPATH": str(Path(sl.__file__).parents[1]), "XDG_CACHE_HOME": "cache", **cache}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ("cache/sgdlimit/jax" if cache == {"XDG_CACHE_HOME": "cache"} else "None")
