@@ -118,12 +118,8 @@ class Witnesses:
             self.note(
                 "the start",
                 float(share[worst]) if np.isfinite(share[worst]) else np.inf,
-                f"at t = 0 the mean of {name} over the samples of the march is {ours[at]:.6g}, and {mine[at]:.6g} by plain quadrature, "
-                f"where {allowed[worst]:.2g} is allowed between them (heavy tails have such means, or a compiled program is wrong)",
->>=======
                 f"at t = 0 the mean of {name} over the samples of the march is {ours[at]:.6g}, and {mine[at]:.6g} by plain quadrature,"
                 f" where {allowed[worst]:.2g} is allowed between them (heavy tails have such means, or a compiled program is wrong)",
->>>>>>> main
             )
 
     def draws(self, drawn: list[Any], jumps: tuple[float, float]) -> None:
@@ -149,13 +145,9 @@ class Witnesses:
         self.note(
             "a handful of samples",
             size / ROUNDING,
-            f"a handful of samples carried again by NumPy to t = {time:.3g} differ in {name} by {size:.2g} of its size from what the "
-            "compiled program says (this is a fault of the program or of its compiler: please report it, with the versions of jax and jaxlib)",
->>=======
             f"a handful of samples carried again by NumPy to t = {time:.3g} differ in {name} by {size:.2g} of its size from what the"
             " compiled program says (this is a fault of the program or of its compiler: please report it, with the versions of jax and"
             " jaxlib)",
->>>>>>> main
         )
 
     def overlaps(self, gaps: np.ndarray, bias: np.ndarray, scale: float) -> np.ndarray:
