@@ -14,6 +14,7 @@ import sgdlimit as sl
 from fakes import runs, theory
 from sgdlimit import cli
 from sgdlimit.results import Status
+from sgdlimit.settings import run as runner
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 RESULTS = [f"{kind}-{slug}.nc" for slug in ("sgd", "sme", "gradient-flow") for kind in ("theory", "simulation")]
@@ -35,8 +36,8 @@ def calls(monkeypatch, tmp_path):
         progress(1.0, "all")
         return runs(times)
 
-    monkeypatch.setattr(sl, "solve", solve, raising=False)
-    monkeypatch.setattr(sl, "simulate", simulate, raising=False)
+    monkeypatch.setattr(runner, "solve", solve)
+    monkeypatch.setattr(runner, "simulate", simulate)
     monkeypatch.setattr("sgdlimit.settings.run.use_compilation_cache", lambda: None)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "quickstart.toml").write_text((EXAMPLES / "quickstart.toml").read_text())
@@ -66,18 +67,18 @@ def test_run_writes_everything_and_says_where(calls):
 
 
 def test_an_interrupted_run_leaves_whole_files_and_continues(calls, monkeypatch):
-    solve = sl.solve
+    solve = runner.solve
 
     def interrupted(problem, dynamics, *rest, **options):
         if isinstance(dynamics, sl.SME):
             raise KeyboardInterrupt
         return solve(problem, dynamics, *rest, **options)
 
-    monkeypatch.setattr(sl, "solve", interrupted)
+    monkeypatch.setattr(runner, "solve", interrupted)
     assert "Interrupted; finished files are whole" in sgdlimit("run", "quickstart.toml", "--out", "out", code=130)
     assert names() == ["settings.json", "simulation-sgd.nc", "theory-sgd.nc"]
     before = Path("out/theory-sgd.nc").read_bytes()
-    monkeypatch.setattr(sl, "solve", solve)
+    monkeypatch.setattr(runner, "solve", solve)
     calls.clear()
     said = sgdlimit("run", "quickstart.toml", "--out", "out")
     assert names() == FILES
@@ -87,16 +88,16 @@ def test_an_interrupted_run_leaves_whole_files_and_continues(calls, monkeypatch)
 
 
 def test_half_done_theory_is_kept_and_removed_when_it_is_whole(calls, monkeypatch):
-    solve = sl.solve
+    solve = runner.solve
 
     def interrupted(*rest, checkpoint, **options):
         checkpoint.write_text("half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sl, "solve", interrupted)
+    monkeypatch.setattr(runner, "solve", interrupted)
     sgdlimit("run", "quickstart.toml", "--out", "out", code=130)
     assert names() == ["settings.json", "theory-sgd.checkpoint"]
-    monkeypatch.setattr(sl, "solve", solve)
+    monkeypatch.setattr(runner, "solve", solve)
     sgdlimit("run", "quickstart.toml", "--out", "out")
     assert names() == FILES
 
@@ -104,7 +105,7 @@ def test_half_done_theory_is_kept_and_removed_when_it_is_whole(calls, monkeypatc
 @pytest.mark.parametrize("cache", [{"SGDLIMIT_CACHE": "off"}, {"XDG_CACHE_HOME": "file"}, {"XDG_CACHE_HOME": "cache"}])
 def test_the_cache_of_programs_is_optional(tmp_path, cache):
     (tmp_path / "file").write_text("no directory")
-    code = "import jax; from sgdlimit.run import use_compilation_cache as use; use(); print(jax.config.jax_compilation_cache_dir)"
+    code = "import jax; from sgdlimit.settings.run import use_compilation_cache as use; use(); print(jax.config.jax_compilation_cache_dir)"
     environment = {**os.environ, "PYTHONPATH": str(Path(sl.__file__).parents[1]), "XDG_CACHE_HOME": "cache", **cache}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ("cache/sgdlimit/jax" if cache == {"XDG_CACHE_HOME": "cache"} else "None")
@@ -135,7 +136,7 @@ def test_a_half_written_or_foreign_result_is_computed_again(calls):
 
 
 def test_missed_accuracy_and_failures_are_exit_code_1(calls, monkeypatch):
-    solve = sl.solve
+    solve = runner.solve
     missed = Status("inaccurate", "inaccurate: the error is 0.02 of the scale")
 
     def inaccurate(problem, dynamics, horizon, *, times, **options):
@@ -147,19 +148,19 @@ def test_missed_accuracy_and_failures_are_exit_code_1(calls, monkeypatch):
     def broken(*args, **options):
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr(sl, "solve", inaccurate)
+    monkeypatch.setattr(runner, "solve", inaccurate)
     assert "The accuracy asked for was not reached. SGD: inaccurate: the error" in sgdlimit("run", "quickstart.toml", "--out", "a", code=1)
     assert names("a") == FILES
-    monkeypatch.setattr(sl, "solve", failing)
+    monkeypatch.setattr(runner, "solve", failing)
     assert "sgdlimit: The kernels are not finite." in sgdlimit("run", "quickstart.toml", "--out", "b", code=1)
-    monkeypatch.setattr(sl, "solve", broken)
+    monkeypatch.setattr(runner, "solve", broken)
     assert "The computation failed: ZeroDivisionError: division by zero" in sgdlimit("run", "quickstart.toml", "--out", "c", code=1)
-    monkeypatch.setattr(sl, "solve", solve)
+    monkeypatch.setattr(runner, "solve", solve)
 
 
 def test_what_diverged_is_a_result(calls, monkeypatch):
     ended = Status("diverged", "diverged at t = 2: the self-overlap passed 1000 times its start")
-    monkeypatch.setattr(sl, "solve", lambda *args, times, **options: theory([t for t in times if t <= 2], status=ended))
+    monkeypatch.setattr(runner, "solve", lambda *args, times, **options: theory([t for t in times if t <= 2], status=ended))
     said = sgdlimit("run", "quickstart.toml", "--out", "out")
     assert "SGD, theory: diverged at t = 2" in said
     assert "diverged at t = 2" in Path("out/report.html").read_text()

@@ -9,6 +9,7 @@ import pytest
 
 import sgdlimit as sl
 from sgdlimit import models, schedules
+from sgdlimit.models import registry
 from sgdlimit.settings import config, sections
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -94,7 +95,7 @@ def test_the_plugin_is_part_of_the_fingerprint(tmp_path):
 
 
 def test_a_plugin_may_register_models_under_names(tmp_path, monkeypatch):
-    monkeypatch.setattr(models, "MODELS", dict(models.MODELS))
+    monkeypatch.setattr(registry, "MODELS", dict(models.MODELS))
     plugin = write(
         tmp_path,
         "import sgdlimit as sl\nfrom sgdlimit import models\n\n@models.model()\ndef square(noise=0.1):\n"

@@ -10,6 +10,7 @@ from scipy import stats
 
 import sgdlimit as sl
 from sgdlimit import models
+from sgdlimit.models import registry
 
 
 def problem(m, scale=1.0):
@@ -206,7 +207,7 @@ def test_wrong_names_and_parameters_get_words(name, parameters, message):
 
 
 def test_a_new_model_is_one_function(monkeypatch):
-    monkeypatch.setattr(models, "MODELS", dict(models.MODELS))
+    monkeypatch.setattr(registry, "MODELS", dict(models.MODELS))
 
     @models.model("alias")
     def mine(gain: float):
