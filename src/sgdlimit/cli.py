@@ -382,7 +382,9 @@ def gallery(
 def main() -> None:
     """Entry point of `sgdlimit` and of `python -m sgdlimit`."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # being stopped cleans up as Ctrl-C does
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the compiler's own notes are not for the user of a command
+    # The compiler's own notes are not for the user of a command; some releases call it an error, for every program, that one from the cache
+    # was tuned with "prefer-no-gather", which is no feature that a machine could have (https://github.com/openxla/xla/issues/44565).
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         app()
     except KeyboardInterrupt:

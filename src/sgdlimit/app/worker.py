@@ -62,7 +62,7 @@ class Job:
 
 def run(connection: Connection) -> None:
     """Serve the pipe until it is closed."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA calls it an error when it loads a program from the cache
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as `cli.main`
     without_dask()
     with reading():
         from ..settings import config  # noqa: F401

@@ -58,7 +58,7 @@ def prepare() -> None:
     """One thread to compute and to compile, memory that is used again, and compiled programs shared with the workers beside; before JAX
     starts, or some of it has no effect."""
     os.environ.setdefault("SGDLIMIT_THREADS", "1")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as `cli.main`
     os.environ.setdefault("NPROC", "1")  # threads of XLA's pool
     if XLA_FLAGS not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {XLA_FLAGS}".strip()
