@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .errors import InputError, SolveError
+from .errors import InputError, SolveError, quiet_compiler
 from .terminal import Named, bars, points, tell
 from .version import __version__
 
@@ -382,9 +382,7 @@ def gallery(
 def main() -> None:
     """Entry point of `sgdlimit` and of `python -m sgdlimit`."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # being stopped cleans up as Ctrl-C does
-    # The compiler's own notes are not for the user of a command; some releases call it an error, for every program, that one from the cache
-    # was tuned with "prefer-no-gather", which is no feature that a machine could have (https://github.com/openxla/xla/issues/44565).
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    quiet_compiler()
     try:
         app()
     except KeyboardInterrupt:
