@@ -202,3 +202,16 @@ def test_as_a_module():
     done = subprocess.run([sys.executable, "-m", "sgdlimit", "check", "missing.toml"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == "sgdlimit: `FILE` must be an existing file, but `missing.toml` does not exist\n"
+
+
+def test_programs_from_the_cache_come_without_a_word(tmp_path):
+    """Some releases of the compiler print two long errors for each of them."""
+    (tmp_path / "short.toml").write_text(
+        '[problem]\nmodel = "linear_regression"\nsample_ratio = 2.0\nteacher = { kind = "gaussian", cov = 1.0 }\n'
+        '[[dynamics]]\nkind = "online_sgd"\nstep = 0.5\n[run]\nhorizon = 1.0\nrtol = 0.1\n'
+    )
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "1"}  # of a notebook, where JAX has set it
+    command = [sys.executable, "-m", "sgdlimit", "run", "short.toml", "--force", "--quiet"]
+    for _ in range(2):
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")

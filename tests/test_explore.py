@@ -12,7 +12,7 @@ import pytest
 import sgdlimit as sl
 from fakes import theory as made_up_theory
 from sgdlimit import models
-from sgdlimit.app.choices import DYNAMICS, Choices, Opened, toml
+from sgdlimit.app.choices import DYNAMICS, REPEATS, Choices, Opened, toml
 from sgdlimit.app.desk import Desk
 from sgdlimit.app.presets import PRESETS, START, TRAINING
 from sgdlimit.app.serve import files
@@ -204,6 +204,13 @@ def test_an_answer_says_what_it_is_of_and_laws_that_were_let_go_come_back(desk):
     what, pictures = heard.all[-1]
     assert (what, pictures["runs"]) == ("answer", False)
     assert np.isfinite(pictures["weight"][0][-1]["y"]).all()
+
+
+def test_real_runs_are_told_as_they_come_and_once_more_in_the_end(desk):
+    heard = ask(desk, replace(FLOW, d=100), "flow", "simulation")
+    assert heard.over.wait(120)
+    told = [(what, value.dataset.attrs["repeats"]) for what, value in heard.all if what != "progress"]
+    assert told == [("coarse", repeats) for repeats in range(2, REPEATS + 1)] + [("answer", REPEATS)]
 
 
 def test_keys_tell_apart_what_must_not_be_taken_for_one_another():

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .errors import InputError, SolveError
+from .errors import InputError, SolveError, quiet_compiler
 from .terminal import Named, bars, points, tell
 from .version import __version__
 
@@ -382,7 +382,7 @@ def gallery(
 def main() -> None:
     """Entry point of `sgdlimit` and of `python -m sgdlimit`."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # being stopped cleans up as Ctrl-C does
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # the compiler's own notes are not for the user of a command
+    quiet_compiler()
     try:
         app()
     except KeyboardInterrupt:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -41,3 +42,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"did you mean `{close[0]}`?" if close else "known: " + ", ".join(known)
+
+
+def quiet_compiler() -> None:
+    """Let XLA print nothing but what ends the process, unless the user has asked for more; before JAX is read, or it has no effect. For
+    commands: their users hear of errors by exceptions. Some releases call it an error, for every program from the cache, that it was tuned
+    with "prefer-no-gather", which no machine has (https://github.com/openxla/xla/issues/44565)."""
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":  # which JAX itself sets: a process that has it hands it on to its commands
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"

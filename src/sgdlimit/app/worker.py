@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any, cast
 
+from ..errors import InputError, SolveError, quiet_compiler
+
 COARSE, FINE = 0, 1  # what is done first
 THREADS = 3  # of which at least one is left to coarse answers
 KEPT = 24  # solutions and simulations whose laws can be asked for
@@ -62,7 +64,7 @@ class Job:
 
 def run(connection: Connection) -> None:
     """Serve the pipe until it is closed."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # XLA calls it an error when it loads a program from the cache
+    quiet_compiler()
     without_dask()
     with reading():
         from ..settings import config  # noqa: F401
@@ -213,8 +215,6 @@ def resident() -> int:
 
 def words(e: Exception) -> str:
     """What went wrong, as a sentence for the page."""
-    from ..errors import InputError, SolveError
-
     if isinstance(e, InputError | SolveError):
         return f"{e}."
     if isinstance(e, MemoryError) or "RESOURCE_EXHAUSTED" in str(e):

@@ -116,7 +116,7 @@ def _simulation(problem, dynamics, test, times, n, repeats, known, path, keeper,
     """The result of so many repeats."""
     n_features = known["n_features"]
     times, curves, status = _judge(times, curves, ended)
-    rules = curves.pop(RULES)
+    rules, curves = curves[RULES], {name: values for name, values in curves.items() if name != RULES}  # may be asked for again
     means = {name: values.mean(axis=0) for name, values in curves.items()}
     errors = {name: values.std(axis=0, ddof=1) / np.sqrt(repeats) for name, values in curves.items()}
     with _precise():  # the points are the same in all repeats, whose spread does not tell what they miss

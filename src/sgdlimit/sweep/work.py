@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError, SolveError
+from ..errors import InputError, SolveError, quiet_compiler
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,7 +58,7 @@ def prepare() -> None:
     """One thread to compute and to compile, memory that is used again, and compiled programs shared with the workers beside; before JAX
     starts, or some of it has no effect."""
     os.environ.setdefault("SGDLIMIT_THREADS", "1")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    quiet_compiler()
     os.environ.setdefault("NPROC", "1")  # threads of XLA's pool
     if XLA_FLAGS not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {XLA_FLAGS}".strip()
