@@ -20,8 +20,8 @@ import numpy as np
 
 import sgdlimit as sl
 from sgdlimit import models
-from sgdlimit.theory import shapes
 from sgdlimit.settings.run import use_compilation_cache
+from sgdlimit.theory import shapes
 
 MODELS = {
     "ridge_regression": {},
