@@ -18,7 +18,7 @@ test: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/basedpyright
-	$(PYTHON) -m pytest -n 2
+	$(PYTHON) -m pytest -n 2 --dist loadfile
 
 docs: $(VENV)/.installed-dev
 	$(PYTHON) -m sphinx -q -W --keep-going -n -b html -d docs/_build/doctrees docs docs/_build/html
@@ -30,6 +30,7 @@ bench: $(VENV)/.installed-dev
 	$(PYTHON) benchmarks/growth.py
 	$(PYTHON) benchmarks/shapes.py
 	$(PYTHON) benchmarks/compiler.py
+	$(PYTHON) benchmarks/witnesses.py
 
 image: $(VENV)/.installed
 	$(PYTHON) docs/make_house.py

@@ -188,8 +188,9 @@ class Worker:
 
 
 def without_dask() -> None:
-    """Where Dask is installed, xarray reads it before it makes its first dataset, for a second: this process has no use for it."""
-    if "dask" not in sys.modules:
+    """Where Dask is installed, xarray reads it before it makes its first dataset, for a second: this process has no use for it.
+    Not where xarray has been read: it would look for a Dask that it has found."""
+    if "dask" not in sys.modules and "xarray" not in sys.modules:
         sys.modules["dask"] = None  # pyright: ignore[reportArgumentType]
 
 
