@@ -3,6 +3,7 @@
 # make docs           build the documentation's site; warnings are errors
 # make image          draw the pictures of the README and the documentation again
 # make bench          measure error against CPU time, whether errors are as reported, how cost grows, and that shapes do not matter
+# make journey        click through the whole explorer in a browser
 # make release-check  build wheel and source archive, install the wheel into empty environments, and try it there
 
 PYTHON3 ?= python3
@@ -10,7 +11,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test docs image bench release-check
+.PHONY: run test docs image bench journey release-check
 run: $(VENV)/.installed
 	$(VENV)/bin/sgdlimit run examples/quickstart.toml --out runs/quickstart --force
 
@@ -35,6 +36,9 @@ bench: $(VENV)/.installed-dev
 image: $(VENV)/.installed
 	$(PYTHON) docs/make_house.py
 	$(PYTHON) docs/make_images.py
+
+journey: $(VENV)/.installed-dev
+	$(PYTHON) -m pytest -m journey tests/test_explore_page.py
 
 release-check: $(VENV)/.installed-dev
 	$(PYTHON) tests/release_check.py

@@ -113,7 +113,10 @@ def generation(page):
 
 PLOTTED = """() => {
     const found = {}, models = Bokeh.documents.flatMap(document => [...document._all_models.values()]);
-    for (const model of models.filter(one => one.type === "HoverTool" && one.tooltips[0][0] === "")) {
+    // A document keeps models for a while that no view shows any more.
+    const figures = models.filter(one => one.type === "Figure" && Bokeh.index.find_one(one)?.el?.isConnected);
+    const tools = figures.flatMap(one => one.toolbar.tools);
+    for (const model of tools.filter(one => one.type === "HoverTool" && one.tooltips[0][0] === "")) {
         const {data: column, tags} = model.renderers[0].data_source;
         if (column.time && column.time.length)
             (found[model.tooltips[0][1]] ??= []).push({time: [...column.time], value: [...column.value], se: [...column.se], of: tags[0]});
@@ -452,6 +455,7 @@ def spent(process):
     return sum(map(seconds, family(process.pid)[0]))
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize("width", WIDTHS)
 def test_every_problem_in_turn_and_every_control(browser, process, tmp_path, width):
     page = visit(browser, f"{process.address}?model=softmax&show=online&d=100", width)
@@ -594,6 +598,7 @@ FAULTS = {  # what is planted where, and what a person does to come there; `test
 }
 
 
+@pytest.mark.journey
 def test_a_fault_anywhere_is_told_in_words_and_takes_everything_away(browser, process):
     page = visit(browser, f"{process.address}?model=linear_regression&show=online&d=100&view=sweep")
     person = Person(page)
@@ -619,6 +624,7 @@ def test_a_fault_anywhere_is_told_in_words_and_takes_everything_away(browser, pr
     page.close()
 
 
+@pytest.mark.journey
 def test_a_fault_of_the_worker_or_of_a_file_takes_away_what_it_would_have_made(browser, process):
     page = visit(browser, f"{process.address}?model=linear_regression&show=online&ratio=1.3")
     person = Person(page)
@@ -634,6 +640,7 @@ def test_a_fault_of_the_worker_or_of_a_file_takes_away_what_it_would_have_made(b
     page.close()
 
 
+@pytest.mark.journey
 def test_what_is_no_problem_shows_no_curves_of_another(browser, process):
     page = visit(browser, f"{process.address}?model=committee&show=online")
     person = Person(page)
@@ -649,6 +656,7 @@ def test_what_is_no_problem_shows_no_curves_of_another(browser, process):
     page.close()
 
 
+@pytest.mark.journey
 def test_a_fault_in_the_browser_is_told_too(browser, server):
     page = visit(browser, f"{server}?model=linear_regression&show=online&ratio=1.3")
     results = page.locator("main .chips")
@@ -687,6 +695,7 @@ def test_what_no_page_has_caught_is_heard_of_all_the_same():
     assert heard == [caught]
 
 
+@pytest.mark.journey
 def test_a_server_that_is_gone_is_told(browser, process):
     """The last test here: it ends the server."""
     page = visit(browser, f"{process.address}?model=linear_regression&show=online")

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bokeh.core.serialization import UnknownReferenceError
+
 LOGGERS = ("bokeh", "panel", "tornado")
 
 
@@ -54,8 +56,10 @@ class Net(logging.Handler):
         self.fault = fault
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.exc_info and record.exc_info[1] is not None:
-            self.fault(record.exc_info[1])
+        e = record.exc_info[1] if record.exc_info else None
+        # A browser may still tell of a picture that was taken off the page at the same moment: then there is nothing to do.
+        if e is not None and not isinstance(e, UnknownReferenceError):
+            self.fault(e)
 
 
 def catch_all(fault: Callable[[BaseException], None]) -> Callable[[], None]:

@@ -196,11 +196,20 @@ class Visit:
         self.asking = True  # some answers are told at once, while others are yet to be asked for
         self.drop(self.theory)
         self._drop_laws()
-        self._mend()
+        made = self._mend()
         if self.simulated is not None and not self._same_runs(self.simulated):
             self.forget_runs()
         self.tell_address()
         self.theory = {kind: Line() for kind in self.choices.shown}
+        if made and self.loaded:
+            self.soon(self.turn(self._ask_all), self.generation)  # what is drawn in the same turn as its picture does not reach the browser
+        else:
+            self._ask_all(self.generation)
+
+    def _ask_all(self, generation: int) -> None:
+        """Draw what is known already, and ask for the rest."""
+        if generation != self.generation:
+            return
         for kind, line in self.runs.items():
             if kind in self.theory and line.result is not None:
                 self._draw(kind, line.result, theory=False)
@@ -216,8 +225,8 @@ class Visit:
             self.ask(line, self._order("theory", kind), functools.partial(self.heard_theory, self.generation, kind))
         self.asking = False
 
-    def _mend(self) -> None:
-        """Empty pictures of the right shape, so that the first answer only has to add its lines."""
+    def _mend(self) -> bool:
+        """Empty pictures of the right shape, so that the first answer only has to add its lines; whether they had to be made."""
         if self.broken:
             self.broken = ""
             self.views.notice([])
@@ -226,8 +235,10 @@ class Visit:
             if self.views.sweep is not None:
                 self.views.sweep.read()
         sizes = self.choices.sizes()
-        if sizes is not None and self.views.fit(panels_of(sizes)):
+        made = sizes is not None and self.views.fit(panels_of(sizes))
+        if made:
             self.show_saved()
+        return made
 
     def begin_runs(self) -> None:
         """Ask for real runs of all that is shown."""
@@ -312,15 +323,22 @@ class Visit:
         wanted = (self.choices.key if theory else self.choices.runs_key)(kind, self.site.opened)
         if result.dataset.attrs.get(OF) != wanted:
             raise RuntimeError("an answer belongs to other settings than those chosen")
-        fresh = self.views.fit(panels_of(result.dataset))
+        if self.views.fit(panels_of(result.dataset)):  # not the shape that was expected
+            self.soon(self.turn(self._draw_all), self.generation) if self.loaded else self._draw_all(self.generation)
+            return
         with self.doc.models.freeze():  # or every part of a line would count the whole page's parts anew
             self.views.draw(kind, result, theory)
-            if fresh:
-                self.show_saved()
-                for other, lines in ((True, self.theory), (False, self.runs)):
-                    for one, line in lines.items():
-                        if line.result is not None and line.result is not result:
-                            self.views.draw(one, line.result, other)
+
+    def _draw_all(self, generation: int) -> None:
+        """Everything that is known, into new pictures."""
+        if generation != self.generation:
+            return
+        with self.doc.models.freeze():
+            self.show_saved()
+            for theory, lines in ((True, self.theory), (False, self.runs)):
+                for kind, line in lines.items():
+                    if line.result is not None:
+                        self.views.draw(kind, line.result, theory)
 
     def show_saved(self) -> None:
         unfit = self.views.show_saved(self.controls.saved.value)
