@@ -29,7 +29,7 @@ from ..averages import Averages
 from ..samples.histories import History
 
 RULES, POINTS = 8, 256  # each of so many points
-# In joint standard errors. Of 400 random problems the largest was 5.1 (start), 4.3 (overlaps) and 3.9 (answers); see benchmarks/README.md.
+# In joint standard errors. On random problems two thirds of what is allowed was seen at most; see benchmarks/README.md, "Witnesses".
 FAR = 8.0
 MOVED = 6.0  # joint standard errors between answers
 COUNTED = 5.0  # standard deviations of a number of jumps, were paths independent
