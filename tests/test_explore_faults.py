@@ -10,7 +10,8 @@ from panel.io.state import set_curdoc
 
 from fakes import theory
 from faulty_explorer import PAGE
-from sgdlimit.app.page import Site, Visit
+from sgdlimit.app.page import Visit
+from sgdlimit.app.site import Site
 from sgdlimit.errors import InputError
 from sgdlimit.results import Solution
 
@@ -75,7 +76,7 @@ def box(visit):
 
 ACTS = (move, choose, box, press, turn)
 # A fault in what tells of a fault leaves the words; what is only asked of a page, by a download, is no part of a turn.
-TELLING = {"page.Visit.fault", "page.Visit.shown", "page.Visit.turn", "views.Views.fail", "page.Site.fault"}
+TELLING = {"page.Visit.fault", "page.Visit.shown", "page.Visit.turn", "views.Views.fail", "site.Site.fault"}
 
 
 def everything_shown(visit):

@@ -11,8 +11,7 @@ import secrets
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import panel as pn
@@ -22,33 +21,15 @@ from ..errors import InputError, SolveError
 from ..results import Result, Solution
 from ..results.panels import panels_of
 from . import faults
-from .choices import CHEAPEST, DYNAMICS, Choices, Opened
+from .choices import CHEAPEST, DYNAMICS, Choices
 from .controls import Controls
-from .desk import Desk
 from .downloads import Shown
 from .figures import OF
 from .legend import Line
+from .site import Site
 from .views import Views
 
 TOO_COARSE = 0.5  # an error, relative to the curve's scale, with which a first answer is no help
-
-
-@dataclass(frozen=True)
-class Site:
-    """What all visits share: the desk, what was opened with the command, and the visits by their tokens."""
-
-    desk: Desk
-    opened: Mapping[str, Opened] = field(default_factory=dict)
-    results: Mapping[str, Result] = field(default_factory=dict)
-    sweeps: Mapping[str, Path] = field(default_factory=dict)
-    visits: dict[str, Visit] = field(default_factory=dict)
-
-    def fault(self, e: BaseException) -> None:
-        """An exception that no page has caught: of the page whose turn it is, or where nobody knows, of any."""
-        doc = pn.state.curdoc
-        for visit in list(self.visits.values()):
-            if doc is None or visit.doc is doc:
-                visit.soon(visit.fault, e)
 
 
 class Visit:

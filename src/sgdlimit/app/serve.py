@@ -14,7 +14,7 @@ from .desk import Desk
 from .worker import reading, without_dask
 
 if TYPE_CHECKING:
-    from .page import Site
+    from .site import Site
 
 MOST_VISITS = 24
 CONNECTION = {  # events of the browser's side, and what it does: `page.html`
@@ -139,7 +139,7 @@ def _run(desk, opened, results, sweeps, port, address, origins, show, tell) -> N
         import panel as pn
 
         from .faults import catch_all
-        from .page import Site
+        from .site import Site
 
     site = Site(desk, opened, results, sweeps)
     pn.extension(sizing_mode="stretch_width")
