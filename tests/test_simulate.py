@@ -344,7 +344,8 @@ def test_learns(problem, dynamics, tmp_path):
 def test_says_what_was_run():
     before, said = jax.config.jax_enable_x64, []
     result = sl.simulate(SQUARE, sl.SGD(0.7), 1.0, 60, batch_size=5, repeats=3, design="uniform", progress=lambda *a: said.append(a))
-    attrs = {"dynamics": "SGD(step=0.7)", "n_features": 60, "n_samples": 120, "batch_size": 5, "repeats": 3, "design": "uniform", "seed": 0}
+    attrs = {"dynamics": "SGD(step=0.7)", "n_features": 60, "n_samples": 120, "batch_size": 5, "repeats": 3, "design": "uniform", "seed": 0,
+             "teacher_size": 1.0}  # fmt: skip
     assert result.dataset.attrs == attrs
     assert result.diagnostics["steps"] == round(60 / 0.7 / 5)
     assert result.diagnostics["memory_bytes"] > 4 * 60 * 120

@@ -16,6 +16,8 @@ import jax.numpy as jnp
 from jax.experimental import checkify
 from jax.extend import core
 
+from ..compiling import jit
+
 SILENT = ("dynamic_slice", "dynamic_update_slice")  # these move a start into bounds, always
 FOUND = re.compile(r"index (-?\d+) is out of bounds for axis \d+ with size (\d+)")
 
@@ -35,7 +37,7 @@ def missing_entry(fn: Callable, args: Sequence[Any]) -> Callable[..., str] | Non
     if not any(map(_indexes, _equations(traced.jaxpr))):
         return None
     checked = checkify.checkify(core.jaxpr_as_fun(_without_intended(traced)), errors=checkify.index_checks)
-    program = jax.jit(jax.vmap(lambda *leaves: checked(*leaves)[0]))
+    program = jit(jax.vmap(lambda *leaves: checked(*leaves)[0]))
 
     def told(*draws: Any) -> str:
         try:

@@ -17,6 +17,7 @@ import numpy as np
 from scipy import special
 
 from ..checks import root
+from ..compiling import jit
 from ..errors import InputError
 from ..functions import key
 from .noise import draws_of
@@ -200,7 +201,7 @@ def _sizes(functions: Functions, label: Callable, k: int) -> tuple[Callable, lis
         names[:] = parts
         return jnp.stack([size(part) for part in parts.values()]), size(y)
 
-    return jax.jit(jax.vmap(one)), names
+    return jit(jax.vmap(one)), names
 
 
 def joint_root(problem: Problem, self_overlap: np.ndarray, overlap: np.ndarray) -> np.ndarray:
