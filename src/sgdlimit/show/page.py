@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,16 @@ def render(room: str, template: str, pictures: Sequence[Any] = (), **fields: Any
 
         script, figures = components(tuple(pictures))
         fields |= {
-            "resources": Markup(Resources(mode="inline", components=["bokeh"]).render()),
+            "resources": Markup(_alone(Resources(mode="inline", components=["bokeh"]).render())),
             "script": Markup(script),
             "figures": [Markup(figure) for figure in figures],
         }
     return Environment(loader=loader, autoescape=True).get_template(template).render(fields)
+
+
+def _alone(resources: str) -> str:
+    """Without scripts to be fetched: those of other libraries' models, which Bokeh adds once they are imported; no picture uses them."""
+    return re.sub(r"<script[^>]*\ssrc=[^>]*>\s*</script>", "", resources)
 
 
 def write(path: str | os.PathLike[str], text: str) -> None:

@@ -150,7 +150,7 @@ def status(estimate: Answer, rtol: float, ended: float | None, unbounded: bool, 
     """How it ended, in words; `ended` is the time of divergence, if there is one, or where averages stop to exist (`unbounded`); `faults`
     are those that witnesses found."""
     error = estimate.worst(estimate.errors)
-    if faults:
+    if faults and ended is None:  # on its way to infinity, rounding grows with all else
         return doubted(faults)
     if ended is not None and unbounded:
         return dominated(ended, error)

@@ -287,7 +287,9 @@ class _Paths:
             "the feedback": (later + self._met(kicks, end), theirs["memory"]),
         }
         if not kinks:
-            found["the response"] = tangent_later + self._met(turns, end), self._taken(self.seen.arrival, "tangent_memory")[0]
+            chi = lambda memory: self.cell.arrived[..., None] - memory
+            theirs = self._taken(self.seen.arrival, "tangent_memory")[0]
+            found["the response"] = chi(tangent_later + self._met(turns, end)), chi(theirs)
         return found
 
     def _met(self, kicks: list[tuple[Array, Array]], x: Array) -> Array | float:
