@@ -148,8 +148,7 @@ def test_theory_meets_real_training(name):
 @pytest.mark.parametrize(("name", "rtol", "off"), [("hinge", 0.015, 0.2), ("relu_committee", 0.007, 0.08)])
 def test_without_what_sits_at_the_kink_it_would_not(name, rtol, off):
     solution, stored = solved(name, kinks=False, rtol=rtol)
-    for curve in ("overlap", "self_overlap"):
-        assert max(part.max() for part in gaps(solution, stored, curve)) > 1.2
+    assert solution.status.code == "inaccurate"  # its two self-overlaps disagree, which widens the errors to what curves are off by
     last = lambda values: spans(values)[-1, 0, 0]
     assert last(solution.dataset.overlap.values) / last(stored.mean["overlap"]) == pytest.approx(1, abs=0.5)
     assert abs(last(solution.dataset.overlap.values) / last(stored.mean["overlap"]) - 1) > off
