@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 import sgdlimit as sl
 from problems import CURVES, KINKED, reference
 from sgdlimit import cli, models
+from sgdlimit.theory.accuracy.witness import Witnesses
 
 QUICKSTART = (Path(__file__).parent.parent / "examples" / "quickstart.toml").read_text()
 
@@ -120,8 +121,7 @@ def solved(name, kinks=True, rtol=0.007):
     assert p.kinks
     if not kinks:
         p.__dict__["kinks"] = False  # the average of JAX's second derivative: what one gets without a thought for the kink
-    # Without them solve's own witnesses disagree, which is not what is asked here.
-    return sl.solve(p, sl.SGD(case.step), case.horizon, rtol=rtol, seed=1, times=stored.times, on_failure="return"), stored
+    return sl.solve(p, sl.SGD(case.step), case.horizon, rtol=rtol, seed=1, times=stored.times), stored
 
 
 def gaps(solution, stored, curve):
@@ -146,9 +146,12 @@ def test_theory_meets_real_training(name):
 
 
 @pytest.mark.parametrize(("name", "rtol", "off"), [("hinge", 0.015, 0.2), ("relu_committee", 0.007, 0.08)])
-def test_without_what_sits_at_the_kink_it_would_not(name, rtol, off):
+def test_without_what_sits_at_the_kink_it_would_not(name, rtol, off, monkeypatch):
+    # A witness sees it and widens the errors; here it is the curves that are looked at, with the errors they would have without it.
+    monkeypatch.setattr(Witnesses, "overlaps", lambda self, gaps, bias, scale: np.zeros(len(bias)))
     solution, stored = solved(name, kinks=False, rtol=rtol)
-    assert solution.status.code == "inaccurate"  # its two self-overlaps disagree, which widens the errors to what curves are off by
+    for curve in ("overlap", "self_overlap"):
+        assert max(part.max() for part in gaps(solution, stored, curve)) > 1.2
     last = lambda values: spans(values)[-1, 0, 0]
     assert last(solution.dataset.overlap.values) / last(stored.mean["overlap"]) == pytest.approx(1, abs=0.5)
     assert abs(last(solution.dataset.overlap.values) / last(stored.mean["overlap"]) - 1) > off
