@@ -15,8 +15,10 @@ from .version import __version__
 if TYPE_CHECKING:
     from . import models, plot, schedules
     from .errors import InputError, SolveError
+    from .learning.adam import Adam
     from .learning.dynamics import SGD, SME, GradientFlow, MiniBatchGD, OnlineSGD
     from .learning.noise import Gumbel, NoNoise, Normal, StudentT, Uniform
+    from .learning.optimisers import Momentum
     from .learning.problem import Problem
     from .learning.spectrum import Spectrum
     from .learning.weights import EmpiricalTeacher, GaussianTeacher, Init, Ridge, SmoothPenalty, SparseTeacher
@@ -35,6 +37,8 @@ _HOME = {
     "learning.noise": ("Gumbel", "NoNoise", "Normal", "StudentT", "Uniform"),
     "learning.weights": ("EmpiricalTeacher", "GaussianTeacher", "Init", "Ridge", "SmoothPenalty", "SparseTeacher"),
     "learning.dynamics": ("SGD", "SME", "GradientFlow", "OnlineSGD", "MiniBatchGD"),
+    "learning.optimisers": ("Momentum",),
+    "learning.adam": ("Adam",),
     "learning.spectrum": ("Spectrum",),
     "theory": ("solve",),
     "simulate": ("simulate",),
