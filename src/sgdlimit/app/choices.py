@@ -31,6 +31,7 @@ DYNAMICS: dict[str, tuple[str, dict[str, Any]]] = {
 CHEAPEST = ("flow", "sme", "sgd", "reshuffle", "online")  # asked for first: a coarse answer of all that can be is there soonest
 VIEWS = ("curves", "laws", "two-times", "sweep")
 DEFAULT = "tanh_regression"
+DIGITS = ".10g"  # of a number in an address
 
 
 @dataclass(frozen=True)
@@ -183,9 +184,9 @@ class Choices:
     def address(self) -> str:
         """The query of an address that brings this state back."""
         said: dict[str, Any] = {"model": self.model, **{one.name: self.numbers[one.name] for one in (*TRAINING, *START)}}
-        said |= {name: ",".join(f"{x:g}" for x in value) if isinstance(value, list) else value for name, value in self.parameters.items()}
+        text = lambda value: "" if value is None else f"{value:{DIGITS}}" if isinstance(value, float) else str(value)
+        said |= {name: ",".join(map(text, value)) if isinstance(value, list) else value for name, value in self.parameters.items()}
         said |= {"show": ",".join(self.shown), "d": self.d, "view": self.view}
-        text = lambda value: "" if value is None else f"{value:.10g}" if isinstance(value, float) else str(value)
         return "?" + "&".join(f"{name}={quote(text(value), safe=',.-')}" for name, value in said.items())
 
     @classmethod
@@ -228,12 +229,17 @@ class Choices:
         return made, complaints
 
 
+def written(value: Any) -> Any:
+    """A number of a slider as an address has it: steps of a tenth add up to 2.4000000000000004."""
+    return float(f"{value:{DIGITS}}") if isinstance(value, float) else value
+
+
 def read_text(name: str, text: str, known: tuple[str, ...]) -> Any:
     """A parameter that is no number: one of a few words, or numbers with commas between."""
     if known:
         return _one_of(name, text, known)
     try:
-        values = [float(part) for part in text.split(",")]
+        values = [written(float(part)) for part in text.split(",")]
     except ValueError:
         raise refuse(name, "be numbers with commas between", text[:60], "1, -0.5") from None
     if not 1 <= len(values) <= MOST_UNITS or not all(math.isfinite(x) and abs(x) <= 100 for x in values):

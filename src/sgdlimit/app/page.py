@@ -25,6 +25,7 @@ from .choices import CHEAPEST, DYNAMICS, Choices
 from .controls import Controls
 from .downloads import Shown
 from .figures import OF
+from .layout import together
 from .legend import Line
 from .site import Site
 from .views import Views
@@ -307,14 +308,14 @@ class Visit:
         if self.views.fit(panels_of(result.dataset)):  # not the shape that was expected
             self.soon(self.turn(self._draw_all), self.generation) if self.loaded else self._draw_all(self.generation)
             return
-        with self.doc.models.freeze():  # or every part of a line would count the whole page's parts anew
+        with together(self.doc):  # or every part of a line would count the whole page's parts anew
             self.views.draw(kind, result, theory)
 
     def _draw_all(self, generation: int) -> None:
         """Everything that is known, into new pictures."""
         if generation != self.generation:
             return
-        with self.doc.models.freeze():
+        with together(self.doc):
             self.show_saved()
             for theory, lines in ((True, self.theory), (False, self.runs)):
                 for kind, line in lines.items():
