@@ -1,8 +1,27 @@
-"""What all tests share: a cache of compiled programs, new in every run, for this process, its neighbours and the commands they start."""
+"""What all tests share: how programs are compiled, a cache of them, new in every run, for this process, its neighbours and the commands
+they start, and the order of the files."""
+
+import os
 
 import pytest
 
+# Most of the time goes into compiling programs that run for a moment. Known faults of the compiler show with these options too (the check
+# in `compiling` uses such ones), and `make bench` compiles as users do. They are read once, before JAX's first program.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false")
+
 from sgdlimit.settings.run import use_compilation_cache
+
+# Files in minutes, the longest first: else one core waits for the other at the end.
+LONGEST = (
+    "test_docs.py", "test_gallery.py", "test_kinks.py", "test_reference.py", "test_reshuffle.py", "test_penalty.py", "test_shapes.py",
+    "test_explore_page.py", "test_sweep_kills.py", "test_regimes.py", "test_spectrum.py", "test_laws.py", "test_simulate.py", "test_cli.py",
+    "test_calibration.py", "test_checkpoint.py", "test_no_answer.py", "test_explore_faults.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
 
 
 @pytest.fixture(scope="session", autouse=True)
