@@ -3,13 +3,16 @@ they start, and the order of the files."""
 
 import os
 
+import jax
 import pytest
 
-# Most of the time goes into compiling programs that run for a moment. Known faults of the compiler show with these options too (the check
-# in `compiling` uses such ones), and `make bench` compiles as users do. They are read once, before JAX's first program.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false")
-
 from sgdlimit.settings.run import use_compilation_cache
+
+# Most of the time goes into compiling programs that run for a moment. Known faults of the compiler show with these options too (the check
+# in `compiling` uses such ones), and `make bench` compiles as users do. A process reads them once, before JAX's first program. Tests
+# average over many samples, which takes longer at level 0 than what it saves; the commands that they start are over sooner.
+QUICK = "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level="
+os.environ.setdefault("XLA_FLAGS", f"{QUICK}1")
 
 # Files in minutes, the longest first: else one core waits for the other at the end.
 LONGEST = (
@@ -28,6 +31,8 @@ def pytest_collection_modifyitems(items):
 def compiled(tmp_path_factory, worker_id):
     base = tmp_path_factory.getbasetemp()
     with pytest.MonkeyPatch.context() as patch:
+        jax.devices()  # now flags are read
+        patch.setenv("XLA_FLAGS", f"{QUICK}0")
         patch.setenv("XDG_CACHE_HOME", str((base if worker_id == "master" else base.parent) / "cache"))
         use_compilation_cache()
         yield
