@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,8 @@ from bokeh.core.validation.warnings import MISSING_RENDERERS
 from bokeh.models import ColumnDataSource, DataRange1d, Range1d
 
 from ..results import Result
-from ..results.panels import Panel, kernel, panels_of
-from ..show.interactive import DASHES, Image, data, dynamics_look, frame, runs_renderers, theory_renderers
+from ..results.panels import Panel, kernel
+from ..show.interactive import COLUMNS, DASHES, Image, data, dynamics_look, frame, runs_renderers, theory_renderers
 from ..show.looks import COLOURS, Curve
 
 silence(MISSING_RENDERERS)  # pictures are on the page before their curves are
@@ -24,17 +24,21 @@ OF = "of"  # attribute of an answer's dataset: the settings it belongs to
 OUTSIDE = 4.0  # a curve that runs away is drawn up to so many times what the others reach
 
 
+def of_shape(panels: list[Panel], others: list[Panel]) -> bool:
+    return [panel.text for panel in panels] == [panel.text for panel in others]
+
+
 class Curves:
     """Both risks and all overlaps of one shape of problem; theory and runs of every name have their own look.
 
-    Lines and points are made when there is something to show: those of all that a page offers would take longer than its first answer.
+    Lines and points are made with the pictures, and only filled later: whatever is added to one picture on a page lets the browser lay out
+    all of them anew, which for the seventeen of three directions took it eight seconds. So they are made for `theory` and `runs` alone,
+    not for all that a page offers.
     """
 
-    def __init__(self, names: Mapping[str, str], panels: list[Panel]):
+    def __init__(self, names: Mapping[str, str], panels: list[Panel], theory: Iterable[str], runs: Iterable[str]):
         self.names, self.panels = dict(names), panels
         self.plots: list[Any] = []
-        self.theory: dict[str, list[tuple[Any, list[Any]]]] = {}  # a source and its renderers per panel
-        self.runs: dict[str, list[tuple[Any, list[Any]]]] = {}
         self.pale: set[str] = set()
         shared = None
         for panel in panels:
@@ -42,10 +46,19 @@ class Curves:
             shared = shared or plot.x_range
             plot.y_range = DataRange1d(only_visible=True, range_padding=0.06)
             self.plots.append(plot)
+        self.theory = {kind: self._lines(kind, theory_renderers) for kind in theory}
+        self.runs = {kind: self._lines(kind, runs_renderers) for kind in runs}
 
-    def fits(self, result: Result) -> bool:
-        """Whether a result is of this shape."""
-        return [p.text for p in panels_of(result.dataset)] == [p.text for p in self.panels]
+    def _lines(self, kind: str, renderers: Callable) -> list[tuple[Any, list[Any]]]:
+        """A source and its renderers in each picture."""
+        found = []
+        for plot in self.plots:
+            source = ColumnDataSource({key: [] for key in COLUMNS})
+            found.append((source, renderers(plot, list(self.names).index(kind), self.names[kind], source)))
+        return found
+
+    def of_shape(self, panels: list[Panel]) -> bool:
+        return of_shape(self.panels, panels)
 
     def of(self, theory: bool) -> dict[str, str]:
         """The settings that what is drawn belongs to, by name. They are written on the sources of the curves themselves."""
@@ -54,19 +67,11 @@ class Curves:
 
     def show(self, kind: str, result: Result, theory: bool) -> None:
         which = list(self.names).index(kind)
-        drawn, renderers = (self.theory, theory_renderers) if theory else (self.runs, runs_renderers)
-        curves = [Curve(*panel.values(result), which, self.names[kind], not theory) for panel in self.panels]
-        filled: list[dict[str, Any]] = [_bounded(data(curve.thinned(which, len(self.names))), result) for curve in curves]
-        of = [result.dataset.attrs.get(OF, kind)]
-        if kind in drawn:
-            for (source, lines), part in zip(drawn[kind], filled, strict=True):
-                source.update(tags=of, data=part)
-                _fade(lines, 1.0)
-        else:  # complete before it is on the page: what changes between the two does not reach the browser
-            sources = [ColumnDataSource(part, tags=of) for part in filled]
-            drawn[kind] = [
-                (source, renderers(plot, which, self.names[kind], source)) for plot, source in zip(self.plots, sources, strict=True)
-            ]
+        for panel, (source, lines) in zip(self.panels, (self.theory if theory else self.runs)[kind], strict=True):
+            curve = Curve(*panel.values(result), which, self.names[kind], not theory)
+            filled = _bounded(data(curve.thinned(which, len(self.names))), result)
+            source.update(tags=[result.dataset.attrs.get(OF, kind)], data=filled)
+            _fade(lines, 1.0)
         if theory:
             self.pale.discard(kind)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +31,3 @@ def grid(narrowest: int) -> dict[str, Any]:
 
 def cards(plots: list[Any], narrowest: int) -> Any:
     return pn.Column(*map(card, plots), **grid(narrowest))
-
-
-@contextmanager
-def together(doc: Any) -> Iterator[None]:
-    """Many changes of a page's parts, which Bokeh then counts once. Its own `freeze` would never end where something is raised within, and
-    the page would never learn of a new part again."""
-    raised: Exception | None = None
-    with doc.models.freeze():
-        try:
-            yield
-        except Exception as e:
-            raised = e
-    if raised is not None:
-        raise raised

@@ -16,6 +16,7 @@ from .looks import COLOURS, Curve
 DASHES = ("solid", "dashed", "dotted", "dotdash", [3, 2], [8, 3], [1, 4])
 MARKERS = ("circle", "square", "triangle", "diamond", "inverted_triangle", "plus", "x")
 PALETTES = {"viridis": Viridis256, "viridis_r": Viridis256[::-1], "RdBu_r": interp_palette(RdBu11, 256)}
+COLUMNS = ("time", "value", "se", "low", "high")
 FONT = "ui-sans-serif, system-ui, sans-serif"
 
 
@@ -93,7 +94,7 @@ def runs_renderers(plot: Any, i: int, name: str, source: ColumnDataSource) -> li
 
 def data(drawn: Curve) -> dict[str, Any]:
     """What a line with its band, or points with their bars, are drawn from."""
-    return {"time": drawn.x, "value": drawn.value, "se": drawn.se, "low": drawn.low, "high": drawn.high}
+    return dict(zip(COLUMNS, (drawn.x, drawn.value, drawn.se, drawn.low, drawn.high), strict=True))
 
 
 def hover(renderer: Any, name: str, numbers: Any = (("t", "@time{0.000}"), ("value", "@value{0.00000} ± @se{0.00000}"))) -> HoverTool:
