@@ -1,8 +1,8 @@
 """Do the witnesses inside `solve` keep silent where nothing is wrong? Four hundred random problems, at random `rtol`.
 
 Models by name, dynamics, samples per feature, steps, ridges, starts, spectra and horizons are drawn from the law that `draw` states. A
-witness that finds a fault, or an error that it had to widen, is a false alarm. Exit code 1 if there is one.
-`python benchmarks/witnesses.py [--count 400] [--first 0] [--readme]`
+witness that finds a fault, or an error that it had to widen, is a false alarm. Exit code 1 if there is one. It continues where it stopped.
+`python benchmarks/witnesses.py [--count 400] [--again] [--readme]`
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import common  # first: it pins the process before NumPy and JAX start
 # isort: split
 
 import argparse
+import json
 import sys
 from collections import Counter
 from functools import cache
@@ -36,6 +37,7 @@ MODELS = {
     "relu committee": {"weights": [1.0, -0.5], "activation": "relu"},
 }
 PENALTY = sl.SmoothPenalty(lambda theta: 0.1 * ((theta**2 + 0.01) ** 0.5).sum())
+STORED = common.RESULTS / "witnesses.json"
 WITNESSES = ("the start", "the draws", "a handful of samples", "the two self-overlaps", "the first answer")
 
 
@@ -121,17 +123,21 @@ def summary(rows: list[dict]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=400)
-    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--again", action="store_true", help="run what is stored, too: after a change of the program")
     parser.add_argument("--readme", action="store_true", help="put the table into benchmarks/README.md")
     options = parser.parse_args()
     use_compilation_cache()
     shapes.few()  # as sweeps and the explorer do: hundreds of problems, dozens of programs
-    rows = []
-    for index in range(options.first, options.first + options.count):
-        rows.append(run(index))
-        print(f"{rows[-1]['title']}: {rows[-1]['status']}, {rows[-1]['seconds']:.1f} s, {rows[-1]['seen']}", flush=True)
+    stored = json.loads(STORED.read_text())["problems"] if STORED.exists() and not options.again else []
+    known = {row["title"]: row for row in stored}
+    rows: list[dict] = []
+    for index in range(options.count):
+        title = draw(index)[0]
+        rows.append(known.get(title) or run(index))
+        if title not in known:
+            common.save_json(STORED, {"machine": common.machine(), "problems": rows})
+            print(f"{title}: {rows[-1]['status']}, {rows[-1]['seconds']:.1f} s, {rows[-1]['seen']}", flush=True)
     print("\n" + summary(rows), Counter(row["status"] for row in rows))
-    common.save_json(common.RESULTS / "witnesses.json", {"machine": common.machine(), "problems": rows})
     if options.readme:
         common.fill("witnesses", summary(rows))
     for line in alarms(rows):

@@ -31,6 +31,7 @@ DYNAMICS: dict[str, tuple[str, dict[str, Any]]] = {
 CHEAPEST = ("flow", "sme", "sgd", "reshuffle", "online")  # asked for first: a coarse answer of all that can be is there soonest
 VIEWS = ("curves", "laws", "two-times", "sweep")
 DEFAULT = "tanh_regression"
+DIGITS = ".10g"  # of a number in an address
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,19 @@ def _get(table: Mapping[str, Any], *path: str, default: Any = None) -> Any:
     return default if isinstance(table, Mapping) else table
 
 
+def _written(value: Any) -> Any:
+    """A number, or each of a list, as an address has it."""
+    if isinstance(value, list):
+        return [_written(x) for x in value]
+    return float(f"{value:{DIGITS}}") if isinstance(value, float) else value
+
+
 @dataclass(frozen=True)
 class Choices:
-    """One state of the page. `numbers` has those of `TRAINING` and `START`; `parameters` the model's own."""
+    """One state of the page. `numbers` has those of `TRAINING` and `START`; `parameters` the model's own.
+
+    Numbers are as an address has them, so that a page loaded again is the same: a slider's steps of a tenth add up to 2.4000000000000004.
+    """
 
     model: str = DEFAULT
     numbers: Mapping[str, float] = field(default_factory=dict)
@@ -71,6 +82,10 @@ class Choices:
     shown: tuple[str, ...] = ("sgd", "sme", "flow")
     d: int = 1000
     view: str = "curves"
+
+    def __post_init__(self):
+        for name in ("numbers", "parameters"):
+            object.__setattr__(self, name, {key: _written(value) for key, value in getattr(self, name).items()})
 
     @classmethod
     def of(cls, model: str, opened: Mapping[str, Opened], keep: Choices | None = None) -> Choices:
@@ -183,9 +198,9 @@ class Choices:
     def address(self) -> str:
         """The query of an address that brings this state back."""
         said: dict[str, Any] = {"model": self.model, **{one.name: self.numbers[one.name] for one in (*TRAINING, *START)}}
-        said |= {name: ",".join(f"{x:g}" for x in value) if isinstance(value, list) else value for name, value in self.parameters.items()}
+        text = lambda value: "" if value is None else f"{value:{DIGITS}}" if isinstance(value, float) else str(value)
+        said |= {name: ",".join(map(text, value)) if isinstance(value, list) else value for name, value in self.parameters.items()}
         said |= {"show": ",".join(self.shown), "d": self.d, "view": self.view}
-        text = lambda value: "" if value is None else f"{value:.10g}" if isinstance(value, float) else str(value)
         return "?" + "&".join(f"{name}={quote(text(value), safe=',.-')}" for name, value in said.items())
 
     @classmethod

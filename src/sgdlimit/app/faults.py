@@ -16,6 +16,7 @@ from typing import Any
 from bokeh.core.serialization import UnknownReferenceError
 
 LOGGERS = ("bokeh", "panel", "tornado")
+MESSAGES = "bokeh.server.protocol_handler"  # logs what a browser says and nobody can take
 
 
 def where(e: BaseException) -> str:
@@ -57,9 +58,13 @@ class Net(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         e = record.exc_info[1] if record.exc_info else None
-        # A browser may still tell of a picture that was taken off the page at the same moment: then there is nothing to do.
-        if e is not None and not isinstance(e, UnknownReferenceError):
+        if e is not None:
             self.fault(e)
+
+
+def of_what_is_there(record: logging.LogRecord) -> bool:
+    """A browser may still tell of a picture that was taken off the page at the same moment: then there is nothing to do, or to log."""
+    return not (record.exc_info and isinstance(record.exc_info[1], UnknownReferenceError))
 
 
 def catch_all(fault: Callable[[BaseException], None]) -> Callable[[], None]:
@@ -69,11 +74,13 @@ def catch_all(fault: Callable[[BaseException], None]) -> Callable[[], None]:
     net = Net(fault)
     for name in LOGGERS:
         logging.getLogger(name).addHandler(net)
+    logging.getLogger(MESSAGES).addFilter(of_what_is_there)
     before, pn.config.exception_handler = pn.config.exception_handler, fault
 
     def end() -> None:
         pn.config.exception_handler = before
         for name in LOGGERS:
             logging.getLogger(name).removeHandler(net)
+        logging.getLogger(MESSAGES).removeFilter(of_what_is_there)
 
     return end

@@ -207,7 +207,7 @@ class Visit:
         self.asking = False
 
     def _mend(self) -> bool:
-        """Empty pictures of the right shape, so that the first answer only has to add its lines; whether they had to be made."""
+        """Empty pictures of what is chosen, so that answers only have to fill them; whether they had to be made."""
         if self.broken:
             self.broken = ""
             self.views.notice([])
@@ -216,7 +216,7 @@ class Visit:
             if self.views.sweep is not None:
                 self.views.sweep.read()
         sizes = self.choices.sizes()
-        made = sizes is not None and self.views.fit(panels_of(sizes))
+        made = sizes is not None and self.views.fit(panels_of(sizes), self.choices.shown, self.runs)
         if made:
             self.show_saved()
         return made
@@ -304,22 +304,20 @@ class Visit:
         wanted = (self.choices.key if theory else self.choices.runs_key)(kind, self.site.opened)
         if result.dataset.attrs.get(OF) != wanted:
             raise RuntimeError("an answer belongs to other settings than those chosen")
-        if self.views.fit(panels_of(result.dataset)):  # not the shape that was expected
+        if self.views.fit(panels_of(result.dataset), self.theory, self.runs):  # not what was expected
             self.soon(self.turn(self._draw_all), self.generation) if self.loaded else self._draw_all(self.generation)
             return
-        with self.doc.models.freeze():  # or every part of a line would count the whole page's parts anew
-            self.views.draw(kind, result, theory)
+        self.views.draw(kind, result, theory)
 
     def _draw_all(self, generation: int) -> None:
         """Everything that is known, into new pictures."""
         if generation != self.generation:
             return
-        with self.doc.models.freeze():
-            self.show_saved()
-            for theory, lines in ((True, self.theory), (False, self.runs)):
-                for kind, line in lines.items():
-                    if line.result is not None:
-                        self.views.draw(kind, line.result, theory)
+        self.show_saved()
+        for theory, lines in ((True, self.theory), (False, self.runs)):
+            for kind, line in lines.items():
+                if line.result is not None:
+                    self.views.draw(kind, line.result, theory)
 
     def show_saved(self) -> None:
         unfit = self.views.show_saved(self.controls.saved.value)

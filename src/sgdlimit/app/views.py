@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,9 @@ from typing import Any
 import panel as pn
 
 from ..results import Result, Solution
-from ..results.panels import Panel
+from ..results.panels import Panel, panels_of
 from .choices import DYNAMICS, VIEWS, Choices
-from .figures import Curves, Laws, TwoTimes, card
+from .figures import Curves, Laws, TwoTimes, card, of_shape
 from .layout import cards, grid, plain, styled
 from .legend import Line, chips, names
 
@@ -79,14 +79,19 @@ class Views:
 
     # --- curves ------------------------------------------------------------------------------------------------------------------
 
-    def fit(self, panels: list[Panel]) -> bool:
-        """Have pictures of this shape; true where they had to be made, and what was drawn is gone.
+    def fit(self, panels: list[Panel], theory: Iterable[str], runs: Iterable[str]) -> bool:
+        """Have pictures of this shape for these dynamics; true where they had to be made, and what was drawn is gone.
 
         They must be on the page before anything is drawn into them: what comes between the two does not reach the browser.
         """
-        if self.curves is not None and [panel.text for panel in panels] == [panel.text for panel in self.curves.panels]:
+        now = self.curves
+        if now is not None and now.of_shape(panels) and set(theory) <= set(now.theory) and set(runs) <= set(now.runs):
             return False
-        self.curves = Curves(names(self.saved), panels)
+        of_theory, of_runs = list(theory), list(runs)
+        for name, result in self.saved.items():
+            if of_shape(panels, panels_of(result.dataset)):
+                (of_theory if isinstance(result, Solution) else of_runs).append(f"saved {name}")
+        self.curves = Curves(names(self.saved), panels, of_theory, of_runs)
         self.plots.objects = [card(plot) for plot in self.curves.plots]
         return True
 
@@ -102,7 +107,7 @@ class Views:
             return unfit
         for name, result in self.saved.items():
             theory, kind = isinstance(result, Solution), f"saved {name}"
-            if name in chosen and self.curves.fits(result):
+            if name in chosen and self.curves.of_shape(panels_of(result.dataset)):
                 self.curves.show(kind, result, theory)
             else:
                 self.curves.clear(kind, theory)
