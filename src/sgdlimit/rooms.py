@@ -17,7 +17,7 @@ FLOORS: tuple[dict[str, str], ...] = (
         "theory.samples": "how a sample is driven",
         "theory.weights": "the law of a weight",
     },
-    {"plot": "figures of several results, under their public name", "theory.march theory.optimiser": "the loop; what is made of the force"},
+    {"plot": "figures of several results, under their public name", "theory.march": "the loop"},
     {"theory.accuracy": "plans, replicates, errors, checkpoints"},
     {"theory.laws": "paths drawn from the limit"},
     {"theory.closed": "where equations close: linear model, one pass, discrete time"},

@@ -48,7 +48,7 @@ class _Trained:
     @property
     def plain(self) -> bool:
         """Whether the force itself moves the weights."""
-        return self.optimizer is None
+        return self.optimizer is None or not (self.optimizer.gains or self.optimizer.memory)
 
     def __repr__(self) -> str:
         said = [(one.name, getattr(self, one.name), one.default) for one in fields(self) if one.name not in OWN]

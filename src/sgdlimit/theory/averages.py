@@ -25,6 +25,14 @@ class Averages(NamedTuple):
     risk: Array  # E[L]
 
 
+class Layer(NamedTuple):
+    """What samples are told of an optimiser's filter over one cell, see `weights.filters`."""
+
+    gain: Array  # (2, k): g at both ends
+    clock: Array  # (2,): time at both ends, in units of the memory
+    recoil: Array  # (k,): what a smooth kick spread over the cell does to its own sample within the cell
+
+
 def times(matrix: Array, vector: Array) -> Array:
     """`matrix (i, j[, P])` times `vector (j, ..., P)` for small i and j: unrolled over j, so that it stays elementwise over
     paths (a batched product or a reduction over j is several times slower)."""

@@ -16,12 +16,9 @@ import numpy as np
 
 from .averages import Averages
 from .gaussian import psd_factor
-from .optimiser import Optimiser, Plain
 from .samples.sample import REACH, Cell
 from .weights.coordinates import Coordinates
 from .weights.noise import noise_row
-
-PLAIN = Plain()
 
 
 class Program(Protocol):
@@ -134,7 +131,7 @@ def march(
     smooth: bool = True,
     watch: Callable[[], object] = lambda: None,
     look: Callable[[Seen], object] = lambda seen: None,
-    optimiser: Optimiser = PLAIN,
+    warmth: float = 0.0,
 ) -> Marched:
     """March all replicates together over `nodes`; stop early where a self-overlap's trace passes `limit`. `watch` is called at every
     node: what it raises ends the march. `look` is shown every cell that has been crossed.
@@ -142,9 +139,10 @@ def march(
     `step (n,)` is eta at the nodes. With `natural` the noise's covariance is the second moment of the kicks themselves,
     `delta E[G_c G_c'^T]`: positive semi-definite to rounding, noisy when kicks are rare, and the right one when they are
     many or smooth. `smooth` says that averages are smooth functions of time, so that what later nodes remember of early cells can be
-    smoothed, see `noise`; a natural covariance is of low rank, which smoothing would destroy.
+    smoothed, see `noise`; a natural covariance is of low rank, which smoothing would destroy. `warmth` is the rate `2 T` of white noise on the
+    force.
     """
-    noise = lambda node, before, after: noise_row(nodes, node, step[[node, node + 1]], before, after, smooth and not natural)
+    noise = lambda node, before, after: noise_row(nodes, node, step[[node, node + 1]], before, after, smooth and not natural, warmth)
     L = [coordinates.normals(0)]
     directions = coordinates.directions()
     first, reach = 0, program.reach(directions.shape[2])  # the nodes that are remembered
@@ -169,12 +167,12 @@ def march(
         after, row = before, noise(node, before, still)
         at = paths
         for _ in range(2):
-            coordinates.advance(node, spacing, etas, *optimiser.motion(node, spacing, before, after))
-            coordinates.add_noise(node, optimiser.noise(node, row))
-            rate = 0.5 * (etas[0] * before.l_l + etas[1] * after.l_l)
+            coordinates.advance(node, spacing, etas, before, after)
+            coordinates.add_noise(node, row)
+            rate = 0.5 * (etas[0] * before.l_l + etas[1] * after.l_l) + warmth * np.eye(directions.shape[1])
             spread = psd_factor(rate * spacing * coordinates.roughness(spacing, 0.5 * (before.h + after.h)))
             response, forcing = near(coordinates.R[:, node + 1], 1), (near(part, 2) for part in coordinates.forcing(node))
-            cell = Cell(coordinates.normals(node + 1), np.full(len(rate), first), response, spread, *forcing)
+            cell = Cell(coordinates.normals(node + 1), np.full(len(rate), first), response, spread, *forcing, coordinates.layer(node))
             after, moments, arrival = program.cross(at, draws, cell, node, spans[node], etas.mean())
             at = program.again(paths, arrival)
             after, moments = jax.device_get((after, moments))
@@ -183,7 +181,7 @@ def march(
         spreads.append(spread)
         look(Seen(node, draws, at, arrival, cell, spans[node], etas.mean(), spreads, after, moments))
         # No correction more: the kernels stay those that the paths have seen, which matters more than their own order.
-        coordinates.add_noise(node, optimiser.noise(node, row))
+        coordinates.add_noise(node, row)
         paths = program.settle(paths, arrival, node, first)
         before = program.resume(paths, draws, cell.arrived, node + 1, spans[node], after)  # across the end of an epoch
         L.append(coordinates.normals(node + 1))

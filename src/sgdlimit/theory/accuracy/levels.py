@@ -14,9 +14,10 @@ from scipy.interpolate import make_interp_spline
 from ...checks import root
 from ...learning.dynamics import step_at
 from ..march import Marched, Seen, march
-from ..optimiser import optimiser_of
 from ..samples.engines import Engine
 from ..weights.coordinates import Coordinates, RidgeCoordinates
+from ..weights.filtered import FilteredCoordinates
+from ..weights.filters import Filter
 from ..weights.particles import lay_particles
 from ..weights.penalised import SampledCoordinates
 from ..weights.spectral import SpectralCoordinates
@@ -79,7 +80,7 @@ def run_levels(
             largest_size(problem),
             smooth=not len(engine.ends),
             watch=watch,
-            optimiser=optimiser_of(engine.dynamics),
+            warmth=2.0 * engine.dynamics.temperature,
             look=look,
         )
         return _read(got, rho_root)
@@ -90,9 +91,12 @@ def _coordinates(engine: Engine, drawn: list[Drawn], nodes: np.ndarray, cells: i
     particles = [lay_particles(one.particles, nodes, finest, engine.natural) for one in drawn if one.particles is not None]
     if particles:
         return SampledCoordinates(engine.problem, particles, cells, at_nodes(nodes, engine.ends))
-    balanced = not engine.natural
+    balanced, warmth = not engine.natural, 2.0 * engine.dynamics.temperature
+    if not engine.dynamics.plain:
+        filter = Filter(engine.dynamics, nodes, len(drawn), engine.problem.k, cells)
+        return FilteredCoordinates(engine.problem, len(drawn), cells, filter, warmth)
     if engine.problem.anisotropic is None:
-        return RidgeCoordinates(engine.problem, len(drawn), cells, balanced)
+        return RidgeCoordinates(engine.problem, len(drawn), cells, balanced, warmth)
     return SpectralCoordinates(engine.problem, len(drawn), cells, balanced, ends=at_nodes(nodes, engine.ends))
 
 

@@ -239,10 +239,12 @@ class _Paths:
             before, after = np.asarray(earlier)[s][seen.node : seen.node + 2, order]
             order = order[np.argsort(after == before, kind="stable")]
         self.chosen = order[:PATHS]
-        self.cell = type(seen.cell)(*(np.asarray(part)[s] for part in seen.cell))
+        self.cell = jax.tree.map(lambda part: np.asarray(part)[s], seen.cell)
+        self.layer = self.cell.layer
         self.here = seen.node - int(self.cell.first)
         self.rho_root = root(problem.rho)
-        self.slope = self.cell.response[self.here] - np.eye(problem.k)  # of R inside the diagonal triangle
+        self.recoil = np.ones((problem.k, 1)) if self.layer is None else self.layer.recoil[:, None]
+        self.late = self.cell.response[self.here]  # R at the cell's end to a kick at its start
 
     def pairs(self) -> Pairs:
         return {**self._cell(), **self._averages()}
@@ -266,16 +268,19 @@ class _Paths:
             tangent, pushes = self._taken(self.seen.paths, "tangent_memory", "tangent_deposit")
             tangent_later = np.einsum("aij,ajxcp->ixcp", R, pushes[: self.here + 1])
         behind, kicks, turns, before = 0.0, [], [], 0.0
+        held, tangent_held = 0.0, 0.0
+        if self.layer is not None:
+            held, tangent_held = self._taken(self.seen.paths, "held", "tangent_held")
         for x, drift, noise, normal in self._events():
             left = np.maximum(1.0 - behind, 1e-12)
             spread = np.sqrt(np.maximum((x - behind) * (1.0 - x) / left, 0.0))
             w = w + (x - behind) / left * (arrived - w) + spread * (self.cell.spread @ normal)
             behind = x
-            r = w - (1.0 - x) * memory - x * later - self._met(kicks, x)
+            r = w - (1.0 - x) * memory - x * later - self._met(kicks, x) + self._left(held, x)
             kick, slope = self._kick(r, drift, noise)
             if not kinks:
                 chi = (1.0 - x) * (self.cell.start[..., None] - tangent) + x * (self.cell.end[..., None] - tangent_later)
-                chi = chi - self._met(turns, x)
+                chi = chi - self._met(turns, x) + self._left(tangent_held, x)
                 turns.append((x, np.einsum("ijp,jxcp->ixcp", slope, chi)))
             kicks.append((x, kick))
             before = before + kick
@@ -284,18 +289,52 @@ class _Paths:
         found = {
             "w": (arrived, theirs["w"]),
             "the kicks": (before + np.zeros_like(w), theirs["early"] + theirs["late"]),
-            "the feedback": (later + self._met(kicks, end), theirs["memory"]),
+            "the feedback": (later + self._met(kicks, end, True) - self._left(held, end), self._fed(theirs["memory"], "held")),
         }
         if not kinks:
-            chi = lambda memory: self.cell.arrived[..., None] - memory
-            theirs = self._taken(self.seen.arrival, "tangent_memory")[0]
-            found["the response"] = chi(tangent_later + self._met(turns, end)), chi(theirs)
+            ours = self._arrived() - tangent_later - self._met(turns, end, True) + self._left(tangent_held, end)
+            theirs = self._fed(self._taken(self.seen.arrival, "tangent_memory")[0], "tangent_held")
+            found["the response"] = ours, self.cell.arrived[..., None] - theirs
         return found
 
-    def _met(self, kicks: list[tuple[Array, Array]], x: Array) -> Array | float:
-        """What the cell's own kicks so far do at the place `x`: `R` in the diagonal triangle."""
-        along = lambda kick: np.tensordot(self.slope, kick, 1)
-        return sum((kick + (x - place) * along(kick) for place, kick in kicks), 0.0)
+    def _arrived(self) -> Array:
+        """What moves w at the next node; behind a filter a kick there has not moved anything yet."""
+        arrived = self.cell.arrived[..., None].copy()
+        if self.layer is not None:
+            arrived[:, self.here + 1] -= np.diag(self.layer.gain[1])[..., None]
+        return arrived
+
+    def _fed(self, memory: Array, held: str, all_: bool = False) -> Array:
+        """The program's feedback at the end of the cell, of the chosen paths or of all."""
+        if self.layer is None:
+            return memory
+        held_back = _of(self.seen.arrival, self.s, (held,))[0] if all_ else self._taken(self.seen.arrival, held)[0]
+        return memory - self._gain(1.0, held_back) * held_back
+
+    def _gain(self, x: Array | float, like: Array) -> Array:
+        first, last = (gain.reshape(-1, *[1] * (like.ndim - 1)) for gain in self.layer.gain)
+        return (1.0 - x) * first + x * last
+
+    def _left(self, held: Any, x: Array) -> Array | float:
+        """What the filter has not passed on at `x` of kicks before the cell."""
+        if self.layer is None:
+            return 0.0
+        return self._gain(x, held) * np.exp(-x * (self.layer.clock[1] - self.layer.clock[0])) * held
+
+    def _met(self, kicks: list[tuple[Array, Array]], x: Array, ends: bool = False) -> Array | float:
+        """What the cell's own kicks so far do at the place `x`, or where it `ends`: `R` in the diagonal triangle."""
+        if self.layer is None:
+            along = lambda kick: np.tensordot(self.late - np.eye(len(self.late)), kick, 1)
+            return sum((kick + (x - place) * along(kick) for place, kick in kicks), 0.0)
+        g, z, total = self.layer.gain, self.layer.clock[1] - self.layer.clock[0], 0.0
+        spread = ends and self.seen.draws.earlier is None  # kicks of a flow come all over the cell
+        for place, kick in kicks:
+            E = -np.expm1(-z) / z if spread else np.exp(-z * (x - place))
+            apply = lambda matrix, kick=kick: np.tensordot(matrix, kick, 1)
+            first, last = np.diag(g[0]), np.diag(g[1])
+            smooth = apply(first) + x * apply(self.late - first) + place * apply(last - self.late)
+            total = total + smooth - self._gain(x, kick) * E * kick
+        return total
 
     def _events(self) -> list[tuple[Array, Array, Array, Array]]:
         """Place, drift, noise and the bridge's normals of the cell's events; one that a path does not have does nothing."""
@@ -322,18 +361,19 @@ class _Paths:
         shifts = np.concatenate([np.zeros((k, 1)), SHIFT * np.eye(k), -SHIFT * np.eye(k)], 1)  # (k, 1 + 2k)
         many = (r[:, None] + shifts[:, :, None]).reshape(k, -1)
         repeat = lambda array: np.tile(array, shifts.shape[1])
-        kick = (many - self._flow(many, repeat(drift), repeat(noise), repeat(self.chosen))).reshape(k, -1, n)
+        moved = many - self._flow(many, repeat(drift), repeat(noise), repeat(self.chosen))
+        kick = (moved / self.recoil).reshape(k, -1, n)
         return kick[:, 0], (kick[:, 1 : k + 1] - kick[:, k + 1 :]) / (2.0 * SHIFT)
 
     def _flow(self, r: Array, drift: Array, noise: Array, which: Array) -> Array:
         """The map of a cell's `dm`: of flow by Runge and Kutta, of SME half the drift, the noise, half the drift (Stratonovich)."""
 
         def down(q: Array) -> Array:
-            return -self.values(q, which)[1]
+            return -self.recoil * self.values(q, which)[1]
 
         def corrected(q: Array) -> Array:
             _, l, H = self.values(q, which)  # noqa: E741
-            return -l - 0.5 * self.seen.step * np.einsum("ijp,jp->ip", H, l)
+            return -self.recoil * (l + 0.5 * self.seen.step * np.einsum("ijp,jp->ip", H, self.recoil * l))
 
         if not isinstance(self.engine.dynamics, SME):
             return _runge_kutta(down, r, drift)
@@ -346,7 +386,7 @@ class _Paths:
         kicks = _of(self.seen.paths, self.s, ("kicks",))[0].copy()
         early, late = _of(self.seen.arrival, self.s, ("early", "late"))
         kicks[self.seen.node] = early + late
-        r, n = w - memory, w.shape[1]
+        r, n = w - self._fed(memory, "held", True), w.shape[1]
         loss, l, H = self.values(r, slice(None))  # noqa: E741
         mean = lambda a, b: np.tensordot(a, b, (-1, -1)) / n
         g, after, q = self.samples.teacher.T, self.seen.after, self.followed
@@ -360,7 +400,8 @@ class _Paths:
         if self.seen.moments is not None:
             found["E[G G]"] = np.moveaxis(mean(kicks[self.seen.node], kicks), 0, 1), self.seen.moments[self.s]
         if not self.problem.kinks:
-            chi = self.cell.arrived[..., None] - _of(self.seen.arrival, self.s, ("tangent_memory",))[0]
+            memory = _of(self.seen.arrival, self.s, ("tangent_memory",))[0]
+            chi = self.cell.arrived[..., None] - self._fed(memory, "tangent_held", True)
             first = int(self.cell.first)
             theirs = after.h_chi[self.s, first : first + chi.shape[1]]
             found["E[H]"] = H[..., :q].mean(-1), after.h[self.s]

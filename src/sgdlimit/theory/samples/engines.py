@@ -166,7 +166,7 @@ class PathEngine:
 
     def __init__(self, problem: Problem, dynamics: Dynamics, horizon: float):
         self.problem, self.dynamics, self.horizon = problem, dynamics, horizon
-        self.program = _sample_program(problem.loss, problem.label, drive_of(dynamics), problem.kinks)
+        self.program = _sample_program(problem.loss, problem.label, drive_of(dynamics), problem.kinks, not dynamics.plain)
 
     def nodes(self, cells: int) -> np.ndarray:
         return spaced(self.horizon, cells)
@@ -188,8 +188,8 @@ class PathEngine:
 
     @property
     def natural(self) -> bool:
-        """Whether the noise's covariance is best estimated from the kicks themselves: smooth ones."""
-        return isinstance(self.dynamics, GradientFlow)
+        """Whether the noise's covariance is best estimated from the kicks themselves: smooth ones, where there is no other noise."""
+        return isinstance(self.dynamics, GradientFlow) and not self.dynamics.temperature
 
     def path_bytes(self, cells: int) -> int:
         """Its draws, as drawn, laid out and on the device; its kicks; and its share of the response of those followed: with kinks its own,
@@ -266,5 +266,5 @@ def _reshuffle_program(loss: Callable, label: Callable, kinks: bool) -> Reshuffl
 
 
 @lru_cache(maxsize=32)
-def _sample_program(loss: Callable, label: Callable, drive: str, kinks: bool) -> SampleProgram:
-    return SampleProgram(loss, label, drive, kinks)
+def _sample_program(loss: Callable, label: Callable, drive: str, kinks: bool, filtered: bool) -> SampleProgram:
+    return SampleProgram(loss, label, drive, kinks, filtered)

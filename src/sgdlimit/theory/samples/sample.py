@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ...compiling import jit
-from ..averages import BLOCK, Averages, feedback, feedback_of, times
+from ..averages import BLOCK, Averages, Layer, feedback, feedback_of, times
 from .differences import difference, middle, signed, sizes, two_sided
 
 Array = Any
@@ -65,7 +65,7 @@ class Functions(NamedTuple):
     loss: Callable[[Array, Any], Array]
     gradient: Callable[[Array, Any], Array]
     hessian: Callable[[Array, Any], Array]
-    kick: Callable[[Array, Any, Array, Array, Array], Kick]  # (r, y, drift, noise, step)
+    kick: Callable[..., Kick]  # (r, y, drift, noise, step, recoil); the last None without a filter
 
 
 class Paths(NamedTuple):
@@ -78,6 +78,8 @@ class Paths(NamedTuple):
     tangent_deposit: Array  # (A, k, X, k, Q): of the first Q paths; with kinks 2k columns, see `differences`
     tangent_memory: Array  # (k, X, k, Q)
     apart: Array  # (X, 2k): distances at which a loss with kinks is shifted along each direction; else (X, 0)
+    held: Any  # (k, P): kicks that an optimiser's filter has not passed on, `int E dG`; None without a filter
+    tangent_held: Any  # (k, X, k, Q): of the directions, less their own layer
 
 
 class Arrival(NamedTuple):
@@ -91,6 +93,8 @@ class Arrival(NamedTuple):
     tangent_early: Array
     tangent_late: Array
     apart: Array
+    held: Any
+    tangent_held: Any
 
 
 class Cell(NamedTuple):
@@ -103,6 +107,7 @@ class Cell(NamedTuple):
     start: Array  # (k, X, k): how each direction of the response moves w at the cell's start,
     end: Array  # (k, X, k): at its end (linear between),
     arrived: Array  # (k, X, k): and what remains of it at the next node itself
+    layer: Layer | None = None  # of an optimiser's filter; then `response` and directions are their smooth parts
 
 
 def path_functions(loss: Callable, drive: str) -> Functions:
@@ -110,13 +115,14 @@ def path_functions(loss: Callable, drive: str) -> Functions:
     over = lambda f: jax.vmap(f, in_axes=(-1, 0), out_axes=-1)
     gradient, hessian = over(jax.grad(loss)), over(jax.hessian(loss))
 
-    def jump(r, y, drift, noise, step):
+    def jump(r, y, drift, noise, step, recoil):
         return Kick(noise * gradient(r, y), noise * hessian(r, y))
 
-    def smooth(r, y, drift, noise, step):
-        mapped = jax.vmap(_cell_map(loss, drive == "diffusion"), in_axes=(-1, 0, -1, -1, None), out_axes=(-1, -1))
-        after, jacobian = mapped(r, y, drift, noise, step)
-        return Kick(r - after, jnp.eye(r.shape[0])[:, :, None] - jacobian)
+    def smooth(r, y, drift, noise, step, recoil):
+        mapped = jax.vmap(_cell_map(loss, drive == "diffusion"), in_axes=(-1, 0, -1, -1, None, None), out_axes=(-1, -1))
+        after, jacobian = mapped(r, y, drift, noise, step, recoil)
+        size, slope = r - after, jnp.eye(r.shape[0])[:, :, None] - jacobian
+        return Kick(size, slope) if recoil is None else Kick(size / recoil[:, None], slope / recoil[:, None, None])
 
     return Functions(over(loss), gradient, hessian, jump if drive == "jump" else smooth)
 
@@ -125,7 +131,8 @@ def _cell_map(loss: Callable, diffusion: bool) -> Callable:
     """One sample's exact-to-second-order map over a cell's `dm`, with its Jacobian.
 
     In Stratonovich form the drift field is `-(l + eta/2 H l) / delta` and the noise field `-l`; half the drift, the
-    noise, half the drift is of weak order two.
+    noise, half the drift is of weak order two. Behind a filter a sample recoils from a kick by a part of it within the cell: both fields
+    are times the `recoil`.
     """
 
     def runge_kutta(field, r, h):
@@ -137,8 +144,8 @@ def _cell_map(loss: Callable, diffusion: bool) -> Callable:
     def midpoint(field, r, h):
         return r + h * field(r + 0.5 * h * field(r))
 
-    def move(r, y, drift, noise, step):
-        descend = lambda q: -jax.grad(loss)(q, y)
+    def move(r, y, drift, noise, step, recoil):
+        descend = lambda q: -jax.grad(loss)(q, y) if recoil is None else -recoil * jax.grad(loss)(q, y)
         if not diffusion:
             return runge_kutta(descend, r, drift)
 
@@ -150,8 +157,8 @@ def _cell_map(loss: Callable, diffusion: bool) -> Callable:
         r = runge_kutta(descend, r, noise)  # its errors meet odd powers of the noise: a low order here would show
         return midpoint(corrected, r, 0.5 * drift)
 
-    def with_jacobian(r, y, drift, noise, step):
-        at = lambda q: move(q, y, drift, noise, step)
+    def with_jacobian(r, y, drift, noise, step, recoil):
+        at = lambda q: move(q, y, drift, noise, step, recoil)
         return at(r), jax.jacfwd(at)(r)
 
     return with_jacobian
@@ -185,19 +192,58 @@ def _event(draws: Draws, node: Array, slot: Array) -> tuple[Array, Array, Array,
     return jnp.where(there, of(draws.where), 1.0), jnp.zeros(number.shape), jnp.where(there, of(draws.noise), 0.0), normal
 
 
+def _triangle(late: Array, layer: Layer | None) -> Callable[[Array, Array, Array], Array]:
+    """What the kicks of a cell so far do within it: `R`, or behind a filter its smooth part, times `s0 = sum G` and `s1 = sum place G`,
+    linear in both times between its values on the diagonal and `late`, at the cell's end of a kick at its start."""
+    if layer is None:
+        slope = late - jnp.eye(len(late))
+        return lambda x, s0, s1: s0 + times(slope, x * s0 - s1)
+    first, last = jnp.diag(layer.gain[0]), jnp.diag(layer.gain[1])
+    return lambda x, s0, s1: times(first, s0) + times(late - first, x * s0) + times(last - late, s1)
+
+
+class _Held(NamedTuple):
+    """Kicks that the filter holds back, over one cell."""
+
+    gain: Array  # (2, k)
+    rate: Array  # the cell's length in units of the memory
+
+    @classmethod
+    def of(cls, layer: Layer) -> _Held:
+        return cls(layer.gain, layer.clock[1] - layer.clock[0])
+
+    def later(self, held: Array, place: Array, x: Array | float) -> Array:
+        """At the place `x` of those at `place` before it."""
+        return held * jnp.exp(-self.rate * (x - place))
+
+    @property
+    def spread(self) -> Array:
+        """What is left at the cell's end of kicks spread evenly over it, the mean of `E`."""
+        small = self.rate < 1e-6
+        return jnp.where(small, 1.0 - 0.5 * self.rate, -jnp.expm1(-self.rate) / jnp.where(small, 1.0, self.rate))
+
+    def back(self, x: Array | float, held: Array) -> Array:
+        """What they have not moved at `x`."""
+        shape = (-1,) + (1,) * (held.ndim - 1)
+        first, last = (gain.reshape(shape) for gain in self.gain)
+        return ((1.0 - x) * first + x * last) * held
+
+
 def cross_cell(
     kick: Callable[..., Kick], paths: Paths, draws: Draws, cell: Cell, node: Array, slots: Array, step: Array, kinks: bool = False
 ) -> tuple[Arrival, Array, Array]:
     """Carry every path from `node` to the next; also `r (k, P)` and `chi (k, X, k, Q)` there (with `kinks` on both sides, 2k columns)."""
     at = lambda array, i: lax.dynamic_index_in_dim(array, i, 0, False)
-    here, apart = node - cell.first, paths.apart
+    here, apart, jumps = node - cell.first, paths.apart, draws.earlier is not None
+    columns = two_sided if kinks else lambda directions: directions
     if kinks:
         cell = cell._replace(start=two_sided(cell.start), end=two_sided(cell.end), arrived=two_sided(cell.arrived))
         apart = apart.at[here + 1].set(signed(sizes(draws.distance, cell.normals)))  # a hat that arrives there moves w in this cell
     padding = paths.deposit.shape[0] - cell.response.shape[0]
     known = jnp.arange(cell.response.shape[0]) <= here
     row = jnp.concatenate([cell.response * known[:, None, None], jnp.zeros((padding, *cell.response.shape[1:]))])
-    slope = at(row, here) - jnp.eye(row.shape[1])  # of R inside the diagonal triangle
+    triangle = _triangle(at(row, here), cell.layer)
+    layer, recoil = (None, None) if cell.layer is None else (_Held.of(cell.layer), cell.layer.recoil)
     w = cell.normals @ draws.gauss
     memory = feedback(row, paths.deposit, here)
     tangent_memory = _tangent_feedback(row, paths.tangent_deposit, here)
@@ -205,34 +251,47 @@ def cross_cell(
     ahead = cell.end[..., None] - tangent_memory
 
     def event(slot, state):
-        place, w_now, s0, s1, t0, t1 = state
+        place, w_now, s0, s1, t0, t1, held, tangent_held = state
         x, drift, noise, normal = _event(draws, node, slot)
         left = jnp.maximum(1.0 - place, 1e-12)
         w_now = w_now + (x - place) / left * (w - w_now)
         w_now = w_now + jnp.sqrt(jnp.maximum((x - place) * (1.0 - x) / left, 0.0)) * times(cell.spread, normal)
-        r = w_now - (1.0 - x) * paths.memory - x * memory - s0 - times(slope, x * s0 - s1)
-        chi = (1.0 - few(x)) * behind + few(x) * ahead - t0 - times(slope, few(x) * t0 - t1)
+        r = w_now - (1.0 - x) * paths.memory - x * memory - triangle(x, s0, s1)
+        chi = (1.0 - few(x)) * behind + few(x) * ahead - triangle(few(x), t0, t1)
+        if layer is not None:
+            held, tangent_held = layer.later(held, place, x), layer.later(tangent_held, few(place), few(x))
+            r, chi = r + layer.back(x, held), chi + layer.back(few(x), tangent_held)
         # Barriers: else the loss is evaluated anew for every direction that its slope meets.
-        size = kick(r, draws.y, drift, noise, step).size
+        size = kick(r, draws.y, drift, noise, step, recoil).size
         if kinks:
-            some = lambda r: kick(r, y_few, few(drift), few(noise), step).size
+            some = lambda r: kick(r, y_few, few(drift), few(noise), step, recoil).size
             push = difference(some, few(size), few(r), chi, apart)
         else:
-            turn, chi = lax.optimization_barrier((kick(few(r), y_few, few(drift), few(noise), step).slope, chi))
+            turn, chi = lax.optimization_barrier((kick(few(r), y_few, few(drift), few(noise), step, recoil).slope, chi))
             push = times(turn, chi)
         push = lax.optimization_barrier(push)
-        return x, w_now, s0 + size, s1 + x * size, t0 + push, t1 + few(x) * push
+        if layer is not None and jumps:
+            held, tangent_held = held + size, tangent_held + push
+        return x, w_now, s0 + size, s1 + x * size, t0 + push, t1 + few(x) * push, held, tangent_held
 
     none, tangent_none = jnp.zeros_like(memory), jnp.zeros_like(tangent_memory)
     q = tangent_memory.shape[-1]
     few = lambda tree: jax.tree.map(lambda leaf: leaf[..., :q], tree)
     y_few = jax.tree.map(lambda leaf: leaf[:q], draws.y)
-    state = (jnp.zeros_like(w[0]), paths.w, none, none, tangent_none, tangent_none)
-    _, _, s0, s1, t0, t1 = lax.fori_loop(0, slots, event, state)
-    memory = memory + s0 + times(slope, s0 - s1)
-    tangent_memory = tangent_memory + t0 + times(slope, t0 - t1)
-    arrival = Arrival(w, memory, tangent_memory, s0 - s1, s1, t0 - t1, t1, apart)
-    return arrival, w - memory, cell.arrived[..., None] - tangent_memory
+    state = (jnp.zeros_like(w[0]), paths.w, none, none, tangent_none, tangent_none, paths.held, paths.tangent_held)
+    place, _, s0, s1, t0, t1, held, tangent_held = lax.fori_loop(0, slots, event, state)
+    memory = memory + triangle(jnp.ones(()), s0, s1)
+    tangent_memory = tangent_memory + triangle(jnp.ones(()), t0, t1)
+    r, chi = w - memory, cell.arrived[..., None] - tangent_memory
+    if layer is not None:
+        held, tangent_held = layer.later(held, place, 1.0), layer.later(tangent_held, few(place), 1.0)
+        if not jumps:
+            held, tangent_held = held + layer.spread * s0, tangent_held + layer.spread * t0
+        started = jnp.broadcast_to(-columns(jnp.eye(len(w)))[..., None], tangent_held[:, 0].shape)
+        tangent_held = lax.dynamic_update_index_in_dim(tangent_held, started, here + 1, 1)
+        r, chi = r + layer.back(1.0, held), chi + layer.back(1.0, tangent_held)
+    arrival = Arrival(w, memory, tangent_memory, s0 - s1, s1, t0 - t1, t1, apart, held, tangent_held)
+    return arrival, r, chi
 
 
 def average(functions: Functions, r: Array, chi: Array, draws: Draws, kicks: Array, apart: Array, own: Array | None = None) -> Averages:
@@ -278,6 +337,8 @@ def settle(paths: Paths, arrival: Arrival, node, first) -> Paths:
         tangent_deposit=share(paths.tangent_deposit, arrival.tangent_early, arrival.tangent_late),
         tangent_memory=arrival.tangent_memory,
         apart=arrival.apart,
+        held=arrival.held,
+        tangent_held=arrival.tangent_held,
     )
 
 
@@ -297,13 +358,14 @@ def look(paths: Paths, back: Array, reach: int) -> Paths:
         deposit=shift(paths.deposit, 0, padded),
         tangent_deposit=shift(shift(paths.tangent_deposit, 0, padded), 2, reach),
         tangent_memory=shift(paths.tangent_memory, 1, reach),
+        tangent_held=None if paths.tangent_held is None else shift(paths.tangent_held, 1, reach),
     )
 
 
 class SampleProgram:
     """The compiled work on paths for one loss and drive; every array has a leading axis of replicates."""
 
-    def __init__(self, loss: Callable, label: Callable, drive: str, kinks: bool = False):
+    def __init__(self, loss: Callable, label: Callable, drive: str, kinks: bool = False, filtered: bool = False):
         functions = path_functions(loss, drive)
 
         def begin(draws: Draws, rho_root: Array, normals: Array, directions: Array) -> tuple[Any, Paths, Averages]:
@@ -326,6 +388,8 @@ class SampleProgram:
                 tangent_deposit=jnp.zeros((padded, k, x, columns.shape[2], q)),
                 tangent_memory=jnp.zeros((k, x, columns.shape[2], q)),
                 apart=jnp.zeros((x, 0)) if own is None else jnp.broadcast_to(own, (x, 2 * k)),
+                held=jnp.zeros((k, p)) if filtered else None,
+                tangent_held=jnp.zeros((k, x, columns.shape[2], q)) if filtered else None,
             )
             chi = jnp.broadcast_to(columns[..., None], (*columns.shape, q))
             return y, paths, average(functions, w, chi, draws, paths.kicks, paths.apart, own)

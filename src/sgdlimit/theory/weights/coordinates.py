@@ -25,7 +25,7 @@ import numpy as np
 from ...checks import root
 from ...learning.problem import Problem
 from ...learning.spectrum import Spectrum
-from ..averages import Averages
+from ..averages import Averages, Layer
 from ..gaussian import GrowingFactor, psd_root
 
 FORGOTTEN = 1e-3  # a response below this acts no more
@@ -44,6 +44,7 @@ class Coordinates(Protocol):
     def forget(self, node: int) -> int: ...
     def roughness(self, spacing: float, gamma: np.ndarray) -> np.ndarray | float: ...
     def gap(self, node: int) -> np.ndarray: ...
+    def layer(self, node: int) -> Layer | None: ...
 
 
 def bridge_variance(spectrum: Spectrum | None, spacing: float, gamma: np.ndarray) -> np.ndarray | float:
@@ -66,10 +67,11 @@ class RidgeCoordinates:
         noise: factor of the covariance of the noise increment of each cell.
     """
 
-    def __init__(self, problem: Problem, replicates: int, cells: int, balanced: bool):
-        """`balanced` scales the Gram matrix to `q`; a smooth flow keeps its own diagonal, whose order is better."""
+    def __init__(self, problem: Problem, replicates: int, cells: int, balanced: bool, warmth: float = 0.0):
+        """`balanced` scales the Gram matrix to `q`; a smooth flow keeps its own diagonal, whose order is better. `warmth` is the rate of
+        white noise of its own, `2 T`."""
         k, k_star = problem.k, problem.k_star
-        self.ridge = problem.ridge
+        self.ridge, self.warmth = problem.ridge, warmth * np.eye(k)
         self.spread = root(problem.init.cov)
         self.cells, self.balanced = cells, balanced
         self.R = np.zeros((replicates, cells + 1, cells + 1, k, k))
@@ -114,7 +116,7 @@ class RidgeCoordinates:
         self.R[:, node + 1, : self.first] = 0.0
         self.R[:, node + 1, node + 1] = np.eye(self.R.shape[-1])
         self.M[:, node + 1] = forward(self.M[:, node], self.ridge, before.l_gstar, after.l_gstar)
-        loss = lambda at, eta: at.l_r + np.swapaxes(at.l_r, 1, 2) - eta * at.l_l
+        loss = lambda at, eta: at.l_r + np.swapaxes(at.l_r, 1, 2) - eta * at.l_l - self.warmth
         self.q[:, node + 1] = forward(self.q[:, node], 2.0 * self.ridge, loss(before, step[0]), loss(after, step[1]))
 
     def add_noise(self, node: int, row: np.ndarray) -> None:
@@ -146,3 +148,7 @@ class RidgeCoordinates:
         """What the Gram matrix makes of `E[theta theta^T]` at a node less what the balance does, `(S, k, k)`: a witness, since they
         share little (`E[H chi]` and the noise's covariance there, `E[l r]` and `E[l l]` here)."""
         return self.gaps[:, node]
+
+    def layer(self, node: int) -> Layer | None:
+        """What samples must know of the optimiser's filter over cell `node`; None without one."""
+        return None

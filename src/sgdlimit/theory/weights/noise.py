@@ -17,13 +17,15 @@ from ..averages import Averages
 FINE = 5  # straight pieces are one cell long up to so many cells from either end, and then grow in proportion to that distance
 
 
-def noise_row(nodes: np.ndarray, node: int, step: np.ndarray, before: Averages, after: Averages, smooth: bool) -> np.ndarray:
+def noise_row(
+    nodes: np.ndarray, node: int, step: np.ndarray, before: Averages, after: Averages, smooth: bool, warmth: float = 0.0
+) -> np.ndarray:
     """Covariance `(S, k, node + 1, k)` of the noise increment of cell `node` with those up to it, averaged over the jump's
-    intensity: `E[l_t G_c^T] dt`, and `eta E[l l^T] dt` more on the diagonal."""
+    intensity: `E[l_t G_c^T] dt`, and `eta E[l l^T] dt + warmth dt` more on the diagonal."""
     spacing = nodes[node + 1] - nodes[node]
     row = 0.5 * spacing * (before.l_kicks[:, : node + 1] + after.l_kicks[:, : node + 1])
     inner = after.l_kicks[:, node]
-    white = step[0] * before.l_l + step[1] * after.l_l
+    white = step[0] * before.l_l + step[1] * after.l_l + 2.0 * warmth * np.eye(before.l_l.shape[-1])
     row[:, node] = 0.5 * spacing * (inner + np.swapaxes(inner, 1, 2) + white)
     row = np.moveaxis(row, 1, 2)
     return smoothed(row, nodes) if smooth else row

@@ -1,0 +1,140 @@
+"""Coordinates under a ridge behind an optimiser's filter: eq. (2) with `dV = (dF - V dt) / tau`, `dTheta = g V dt - w Theta dt`.
+
+As in `coordinates` everything is linear, `theta_t = M_t g* + P(t) xi + int R(t,s) dU_s`, but the response `P` to the start, which has no
+velocity, is not the response `R(t,0)` to a kick at zero. The force on each of them is
+
+    f = -lam theta - E[l_t g*^T],    -lam P - E[H_t chi_t[P]],    -lam R - E[H_t chi_t[R(., s)]].
+
+It is taken to be linear over a cell, and the filter then is followed exactly, so a memory may be as short as one likes. For `R = S - g E`
+(see `filters`) the force has a part `(lam + Gamma) g E(t - s)` that is not: the filter answers it with `p(t) E(t - s)`, where `p' =
+(lam + Gamma) g / tau`, which leaves
+
+    V = (1/tau + p) E + y,    tau y' = -y - lam S - (E[H chi] + Gamma g E),    S' = g y - w S + (g p + g' + w g) E.
+
+Since a kick of the force that comes a moment later differs by a small displacement, `g P(t,s) = R - tau dR/ds`: `P` takes the place of the
+direction at time zero, and `R(t,0)` follows from it.
+"""
+
+from __future__ import annotations
+
+from math import exp
+
+import numpy as np
+
+from ...learning.problem import Problem
+from ..averages import Averages, Layer
+from .coordinates import FORGOTTEN, RidgeCoordinates
+from .filters import Filter, first_moment, late_share
+
+
+class FilteredCoordinates(RidgeCoordinates):
+    """`RidgeCoordinates` behind a filter.
+
+    Attributes:
+        R: the smooth part `S` of the response, `(S, N + 1, N + 1, k, k)`.
+        P: response to the start, `(S, N + 1, k, k)`.
+        y, p: velocities of the present node and of the next one, see above; their columns are the teacher's, the start's, and of each node.
+    """
+
+    def __init__(self, problem: Problem, replicates: int, cells: int, filter: Filter, warmth: float = 0.0):
+        super().__init__(problem, replicates, cells, balanced=False, warmth=warmth)
+        k = problem.k
+        self.filter = filter
+        self.P = np.zeros((replicates, cells + 1, k, k))
+        self.P[:, 0] = np.eye(k)
+        velocities = lambda columns: np.zeros((cells + 1, replicates, columns, k, k))
+        self.y, self.p = velocities(cells + 1), velocities(cells + 1)  # of the start (column 0) and of kicks
+        self.taught = np.zeros((cells + 1, replicates, k, problem.k_star))  # velocity of M
+        self.node = 0
+
+    def normals(self, node: int) -> np.ndarray:
+        replicates, k = self.R.shape[0], self.R.shape[-1]
+        noise = np.zeros((replicates, k, self.cells * k))
+        if node:
+            met = 0.5 * (self.R[:, node, :node] + self.R[:, node, 1 : node + 1])
+            missed = self.filter.missed(node, smooth=False)
+            met = met - missed[:, None, None] * (self.filter.gain[:, node, None, :, None] * np.eye(k))
+            factor = self.noise.factor[:, :node, :, :node].reshape(replicates, node * k, node * k)
+            noise[:, :, : node * k] = np.swapaxes(met, 1, 2).reshape(replicates, k, node * k) @ factor
+        return np.concatenate([self.M[:, node], self.P[:, node] @ self.spread, noise], 2)
+
+    def advance(self, node: int, spacing: float, step: np.ndarray, before: Averages, after: Averages) -> None:
+        self.node = node
+        self.filter.follow(node, before.l_l, after.l_l)
+        tau, w, lam, k = self.filter.memory, self.filter.decay, self.ridge, self.R.shape[-1]
+        z = spacing / tau
+        forgot, late = exp(-z), late_share(z)
+        fresh = 1.0 - forgot
+        gain = self.filter.gain[:, node : node + 2]
+        middle = gain.mean(1)  # (S, k)
+
+        def forward(now, y, force0, force1, more=0.0):
+            """`now` and its velocity at the next node; forces without the ridge, with the sign of a loss."""
+            g = middle.reshape(len(middle), *[1] * (now.ndim - 3), k, 1)
+            pull, weight = lam * now + force0, 0.5 * spacing - tau * late
+            flown = tau * fresh * y - (0.5 * spacing - tau * (fresh - late)) * pull - weight * force1
+            then = ((1.0 - 0.5 * spacing * w) * now + g * flown + more) / (1.0 + 0.5 * spacing * w + g * lam * weight)
+            return then, forgot * y - (fresh - late) * pull - late * (lam * then + force1)
+
+        self.M[:, node + 1], self.taught[node + 1] = forward(self.M[:, node], self.taught[node], before.l_gstar, after.l_gstar)
+        self.P[:, node + 1], self.y[node + 1][:, 0] = forward(self.P[:, node], self.y[node][:, 0], before.h_chi[:, 0], after.h_chi[:, 0])
+        now = slice(1, node + 1)
+        E = self.filter.held(node)[now]
+        diagonal = gain[:, :, :, None] * np.eye(k)  # (S, 2, k, k)
+        local = lambda at, g, E: at.h_chi[:, now] + (at.h @ g)[:, None] * E[:, None, None]
+        force0 = local(before, diagonal[:, 0], E)
+        # The first pass takes the averages to stand still, which the smooth part does.
+        force1 = force0 if after is before else local(after, diagonal[:, 1], forgot * E)
+        resting = lam * np.eye(k) + 0.5 * (before.h + after.h)
+        self.p[node + 1][:, now] = self.p[node][:, now] + z * (resting @ diagonal.mean(1))[:, None]
+        steady = w * diagonal + ((diagonal[:, 1] - diagonal[:, 0]) / spacing)[:, None]
+        m0 = scaled(gain[:, 0], self.p[node][:, now]) + steady[:, :1]
+        m1 = scaled(gain[:, 1], self.p[node + 1][:, now]) + steady[:, 1:]
+        more = (tau * E)[:, None, None] * (m0 * fresh + (m1 - m0) * z * first_moment(z))
+        self.R[:, node + 1, now], self.y[node + 1][:, now] = forward(self.R[:, node, now], self.y[node][:, now], force0, force1, more)
+        self.R[:, node + 1, node + 1] = diagonal[:, 1]
+        self.R[:, node + 1, 0] = self._from_start(node + 1)
+        self.R[:, node + 1, : self.first] = 0.0
+        if self.first:
+            self.P[:, node + 1] = 0.0
+
+    def _from_start(self, node: int) -> np.ndarray:
+        """S(node, 0) from the response to the start, and that to a kick at the next node."""
+        k, E, first = self.R.shape[-1], self.filter.held(node), self.filter.clock[1]
+        gain = self.filter.gain[:, node, :, None] * np.eye(k)
+        begun = self.filter.gain[:, :2].mean(1)[:, None, :]  # of a kick's own time: the columns
+        return exp(-first) * (self.R[:, node, 1] - gain * E[1]) - np.expm1(-first) * self.P[:, node] * begun + gain * E[0]
+
+    def directions(self) -> np.ndarray:
+        return self._seen(0)
+
+    def forget(self, node: int) -> int:
+        acts = (np.abs(self.R[:, node, : node + 1]) > FORGOTTEN).any((0, 2, 3)) | (self.filter.held(node) > FORGOTTEN)
+        acts[0] |= (np.abs(self.P[:, node]) > FORGOTTEN).any()
+        acts |= (self.filter.memory * np.abs(self.y[node][:, : node + 1]) > FORGOTTEN).any((0, 2, 3))
+        self.first = max(self.first, int(np.argmax(acts)))
+        return self.first
+
+    def forcing(self, node: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As in `RidgeCoordinates`, of the smooth parts; the direction at time zero is that of the start."""
+        start, arrived = self._seen(node), self._seen(node + 1)
+        end = arrived.copy()
+        end[:, :, node + 1] = 0.0
+        return start, end, arrived
+
+    def _seen(self, node: int) -> np.ndarray:
+        seen = np.moveaxis(self.R[:, node], 1, 2).copy()
+        if not self.first:
+            seen[:, :, 0] = self.P[:, node]
+        return seen
+
+    def roughness(self, spacing: float, gamma: np.ndarray) -> np.ndarray | float:
+        return self.filter.roughness(self.node)
+
+    def layer(self, node: int) -> Layer | None:
+        return self.filter.layer(node)
+
+
+def scaled(gain: np.ndarray, matrices: np.ndarray) -> np.ndarray:
+    """`diag(gain) matrices`, `gain (S, k)`, `matrices (S, X, k, k)`."""
+    return gain[:, None, :, None] * matrices
