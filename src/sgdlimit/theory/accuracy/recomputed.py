@@ -73,6 +73,9 @@ class _Events:
         jumped = (self.cell[:, order] < self.node).any(0)  # without a jump there is little to carry
         self.chosen = order[np.argsort(~jumped, kind="stable")][:HISTORIES]
         self.rho_root = root(problem.rho)
+        self.gain = self.clock = None
+        if seen.cell.layer is not None:
+            self.gain, self.clock = _of(seen.arrival, s, ("gain", "clock"))
         self.bridges = [(spread @ np.swapaxes(spread, 1, 2))[s] for spread in seen.spreads]
 
     def pairs(self) -> Pairs:
@@ -162,8 +165,32 @@ class _OneHistory:
         R = self.of.response
         found = (1.0 - x) * self._response(R[cell])[:j] + x * self._response(R[cell + 1])[:j]
         same = self.cells[:j] == cell
-        found[same] = eye + (x - self.place[:j][same])[:, None, None] * (R[cell + 1, cell] - eye)
-        return found
+        first, last = (eye, eye) if self.of.gain is None else (np.diag(self.of.gain[cell]), np.diag(self.of.gain[cell + 1]))
+        late = R[cell + 1, cell]
+        found[same] = first + x * (late - first) + self.place[:j][same][:, None, None] * (last - late)
+        return found if self.of.gain is None else found - self._layer(self._clock(j), self._gain(j), np.arange(j))
+
+    def _clock(self, j: Any) -> Any:
+        return (1.0 - self.place[j]) * self.of.clock[self.cells[j]] + self.place[j] * self.of.clock[self.cells[j] + 1]
+
+    def _gain(self, j: int) -> Array:
+        return (1.0 - self.place[j]) * self.of.gain[self.cells[j]] + self.place[j] * self.of.gain[self.cells[j] + 1]
+
+    def _layer(self, clock: float, gain: Array, jumps: Array) -> Array:
+        """`g E` of the filter at a time since each of `jumps`, `(jumps, k, k)`."""
+        return np.exp(self._clock(jumps) - clock)[:, None, None] * np.diag(gain)
+
+    def _response_here(self) -> Array:
+        """`R` at the node to the kicks of all jumps, `(m, k, k)`."""
+        of, found = self.of, self._response(self.of.response[self.of.node])
+        return found if of.gain is None else found - self._layer(of.clock[of.node], of.gain[of.node], np.arange(len(self.at)))
+
+    def _begun(self, clock: float, gain: Array, upto: int) -> Array:
+        """What a filter still holds back at a time of kicks at the nodes after the first and up to `upto`, `(k, X, k)`."""
+        out = np.zeros((self.k, len(self.of.clock), self.k))
+        for node in range(1, upto + 1):
+            out[:, node] = np.exp(self.of.clock[node] - clock) * np.diag(gain)
+        return out
 
     def arrive(self, j: int) -> Array:
         """`r` just before jump `j`, eq. (1)."""
@@ -189,7 +216,7 @@ class _OneHistory:
         items = np.einsum("iad,bd->bia", self.rows[..., stars:], rest).reshape(self.k, -1)
         b = _substitute(self.factor, items)
         mean = here[:, :stars] @ of.gstar[:, self.number] + b @ self.normal
-        mean = mean - np.einsum("iab,ib->a", self._response(of.response[of.node]), self.kicks)
+        mean = mean - np.einsum("iab,ib->a", self._response_here(), self.kicks)
         left = _factor(rest @ rest.T - b @ b.T, 0.0)
         return mean + of.points[:, :, self.number] @ left.T
 
@@ -199,10 +226,14 @@ class _OneHistory:
         for j in range(len(self.at)):
             x, c = self.place[j], self.cells[j]
             a = (1.0 - x) * self.of.start[c] + x * self.of.end[c]
+            if self.of.gain is not None:
+                a = a - self._begun(self._clock(j), self._gain(j), c)
             for i, R in enumerate(self._response_to(j)):
                 a = a - np.einsum("ab,bxc->axc", R @ self.slopes[i], moved[i])
             moved.append(a)
-        for R, slope, a in zip(self._response(self.of.response[self.of.node]), self.slopes, moved, strict=True):
+        if self.of.gain is not None:
+            arrived = arrived - self._begun(self.of.clock[self.of.node], self.of.gain[self.of.node], self.of.node)
+        for R, slope, a in zip(self._response_here(), self.slopes, moved, strict=True):
             arrived = arrived - np.einsum("ab,bxc->axc", R @ slope, a)
         return arrived
 

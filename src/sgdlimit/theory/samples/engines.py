@@ -96,7 +96,7 @@ class EventEngine:
     def __init__(self, problem: Problem, dynamics: Dynamics, horizon: float):
         assert isinstance(dynamics, SGD)
         self.problem, self.dynamics, self.horizon = problem, dynamics, horizon
-        self.program = _event_program(problem.loss, problem.label, problem.kinks)
+        self.program = _event_program(problem.loss, problem.label, problem.kinks, not dynamics.plain)
 
     def nodes(self, cells: int) -> np.ndarray:
         return spaced(self.horizon, cells)
@@ -132,7 +132,7 @@ class ReshuffleEngine(EventEngine):
     def __init__(self, problem: Problem, dynamics: Dynamics, horizon: float):
         assert isinstance(dynamics, SGD)
         self.problem, self.dynamics, self.horizon = problem, dynamics, horizon
-        self.program = _reshuffle_program(problem.loss, problem.label, problem.kinks)
+        self.program = _reshuffle_program(problem.loss, problem.label, problem.kinks, not dynamics.plain)
         self.ends = epoch_ends(problem, dynamics, horizon)
 
     def nodes(self, cells: int) -> np.ndarray:
@@ -256,13 +256,13 @@ def choose(problem: Problem, dynamics: Dynamics, horizon: float, method: str) ->
 
 
 @lru_cache(maxsize=32)
-def _event_program(loss: Callable, label: Callable, kinks: bool) -> EventProgram:
-    return EventProgram(loss, label, kinks)
+def _event_program(loss: Callable, label: Callable, kinks: bool, filtered: bool) -> EventProgram:
+    return EventProgram(loss, label, kinks, filtered)
 
 
 @lru_cache(maxsize=32)
-def _reshuffle_program(loss: Callable, label: Callable, kinks: bool) -> ReshuffleProgram:
-    return ReshuffleProgram(loss, label, kinks)
+def _reshuffle_program(loss: Callable, label: Callable, kinks: bool, filtered: bool) -> ReshuffleProgram:
+    return ReshuffleProgram(loss, label, kinks, filtered)
 
 
 @lru_cache(maxsize=32)

@@ -73,6 +73,8 @@ class Past(NamedTuple):
     kick: Array  # (J, k, P): G = eta l
     slope: Array  # (J, k, k, P): eta H
     turn: Array  # (J, J, k, k, P): -d r_j / d w_i at earlier jumps i; with kinks (J, J, k, 2k, P): d G_j / d w_i on both sides
+    gain: Any = None  # (N + 1, k): of an optimiser's filter at the nodes,
+    clock: Any = None  # (N + 1,): and their times in units of its memory; None without one
 
 
 def _small(matrix: Array) -> Array:
@@ -119,6 +121,21 @@ def _along(row: Array, cell: Array, place: Array) -> Array:
     pick = lambda at: jnp.moveaxis(padded[at], 1, -1)
     x = place[:, None, None]
     return (1.0 - x) * pick(cell) + x * pick(jnp.minimum(cell + 1, row.shape[0]))
+
+
+def _age(past: Past, cell: Array, place: Array) -> Array:
+    """Times `(J, P)` of the jumps in units of the filter's memory."""
+    return _along(past.clock[:, None, None], cell, place)[:, 0, 0]
+
+
+def _kept(past: Past, clock: Array, gain: Array, cell: Array, place: Array) -> Array:
+    """What a filter has not passed on at `clock (...)` of the jumps before it, `g E (J, k, ...)`, with the gain `(k, ...)` there."""
+    return gain * jnp.exp(-jnp.maximum(clock - _age(past, cell, place), 0.0))[:, None]
+
+
+def _diagonal(values: Array) -> Array:
+    """Diagonal matrices `(J, k, k, P)` of `values (J, k, P)`."""
+    return values[:, :, None] * jnp.eye(values.shape[1])[..., None]
 
 
 def _through(response: Array, slope: Array, turn: Callable[[Array, int], Array], jumps: Array) -> Array:
@@ -169,7 +186,7 @@ class EventProgram:
     Every array has a leading axis of replicates.
     """
 
-    def __init__(self, loss: Callable, label: Callable, kinks: bool = False):
+    def __init__(self, loss: Callable, label: Callable, kinks: bool = False, filtered: bool = False):
         functions = path_functions(loss, "jump")
 
         def begin(draws: Histories, rho_root: Array, normals: Array, directions: Array) -> tuple[Any, Past]:
@@ -187,6 +204,8 @@ class EventProgram:
                 slope=jnp.zeros((0 if kinks else j, k, k, p)),
                 turn=jnp.zeros((j, j, k, 2 * k if kinks else k, p)),
             )
+            if filtered:
+                past = past._replace(gain=jnp.ones((cells + 1, k)), clock=jnp.zeros(cells + 1))
             return jax.vmap(label)((rho_root @ draws.gstar).T, draws.y), past
 
         def cross(past: Past, draws: Histories, cell: Cell, node, span: Span) -> Past:
@@ -197,6 +216,9 @@ class EventProgram:
                 start=past.start.at[node].set(cell.start),
                 end=past.end.at[node].set(cell.end),
             )
+            if cell.layer is not None:
+                both = node + jnp.arange(2)
+                past = past._replace(gain=past.gain.at[both].set(cell.layer.gain), clock=past.clock.at[both].set(cell.layer.clock))
             carry = lambda batch, at: land(functions, kinks, at, draws, cell.spread, node, span.first + batch, span.before)
             return lax.fori_loop(0, span.count, carry, past)
 
@@ -256,6 +278,8 @@ def average(functions: Functions, kinks: bool, past: Past, draws: Histories, arr
     row = lambda i, n: lax.dynamic_index_in_dim(past.factor[:, :n], i, 0, False)
     b = _regress(jnp.moveaxis(cov, 0, 1).reshape(k, j * k, p), row, past.inverse, jumps * k)
     response = _along(past.response[node], draws.cell, draws.place)
+    if past.clock is not None:
+        response = response - _diagonal(_kept(past, past.clock[node], past.gain[node][:, None], draws.cell, draws.place))
     mean = here[:, :k_star] @ draws.gstar + (b * draws.normal.reshape(1, j * k, p)).sum(1)
     mean = mean - (response * past.kick[:, None]).sum((0, 2))
     left = (rest[node] @ rest[node].T)[:, :, None] - (b[:, None] * b[None]).sum(2)
@@ -273,19 +297,40 @@ def average(functions: Functions, kinks: bool, past: Past, draws: Histories, arr
         gamma = h @ draws.weight
         passed = -jax.vmap(times, (None, 0))(draws.weight * h, _through(response, past.slope, turn, jumps))
     x = draws.place[:, None, None]
-    parts = jnp.stack([weighted[None, :, None] * past.kick[:, None], (1.0 - x) * passed, x * passed], 1)
-    parts = jnp.moveaxis(parts, -1, 1).reshape(j * p, 3, k, k)
-    kicks, early, late = jnp.moveaxis(jax.ops.segment_sum(parts, draws.cell.reshape(-1), len(past.start)), 1, 0)
+    parts = [weighted[None, :, None] * past.kick[:, None], (1.0 - x) * passed, x * passed]
+    if past.clock is not None:
+        parts.append(passed * _new(past, draws)[:, None])
+    stacked = jnp.moveaxis(jnp.stack(parts, 1), -1, 1).reshape(j * p, len(parts), k, k)
+    kicks, early, late, *held = jnp.moveaxis(jax.ops.segment_sum(stacked, draws.cell.reshape(-1), len(past.start)), 1, 0)
     moved = jnp.einsum("nab,nbxc->xac", early, past.start) + jnp.einsum("nab,nbxc->xac", late, past.end)
+    moved = moved + jnp.einsum("ab,bxc->xac", gamma, arrived)
+    if past.clock is not None:  # the layers of directions that start at nodes
+        layers = _layers(past.clock, node)
+        moved = moved.at[: len(layers)].add(-jnp.einsum("nab,xn->xab", held[0], layers[:, : len(held[0])]))
+        moved = moved.at[: len(layers)].add(-layers[:, node][:, None, None] * (gamma * past.gain[node]))
     return Averages(
         l_gstar=weighted @ draws.gstar.T,
         l_kicks=kicks,
         l_l=second(l, l),
         l_r=second(l, r),
         h=gamma,
-        h_chi=moved + jnp.einsum("ab,bxc->xac", gamma, arrived),
+        h_chi=moved,
         risk=over(functions.loss).mean(0) @ draws.weight,
     )
+
+
+def _new(past: Past, draws: Histories) -> Array:
+    """What is left at the jumps of a layer that began at the start of their cells, `g e^-(u - t_c) (J, k, P)`."""
+    inside = _age(past, draws.cell, draws.place) - _along(past.clock[:, None, None], draws.cell, jnp.zeros_like(draws.place))[:, 0, 0]
+    return _along(past.gain[:, :, None], draws.cell, draws.place)[:, :, 0] * jnp.exp(-jnp.maximum(inside, 0.0))[:, None]
+
+
+def _layers(clock: Array, node: Array) -> Array:
+    """`E` at each node since each direction began, `(N + 1, N + 1)`, up to `node`; the direction at time zero, that of the start, has no
+    layer."""
+    number = jnp.arange(len(clock))
+    begun = (number[:, None] > 0) & (number[:, None] <= number) & (number <= node)
+    return jnp.where(begun, jnp.exp(-jnp.maximum(clock - clock[:, None], 0.0)), 0.0)
 
 
 def land(functions: Functions, kinks: bool, past: Past, draws: Histories, spread: Array, node, batch, before) -> Past:
@@ -318,8 +363,16 @@ def land(functions: Functions, kinks: bool, past: Past, draws: Histories, spread
     w = times(teacher, take(draws.gstar)) + (b * normal.reshape(1, j * k, e)).sum(1) + times(root, own(normal))
     # Its response to the earlier kicks, in triangles.
     eye = jnp.eye(k)
-    triangle = eye[..., None] + (x - place)[:, None, None] * (past.response[node + 1, node] - eye)[..., None]
+    if past.clock is None:
+        triangle = eye[..., None] + (x - place)[:, None, None] * (past.response[node + 1, node] - eye)[..., None]
+    else:
+        g0, g1 = (jnp.diag(past.gain[at])[..., None] for at in (node, node + 1))
+        late = past.response[node + 1, node][..., None]
+        triangle = g0 + x * (late - g0) + place[:, None, None] * (g1 - late)
     response = jnp.where(inside[:, None, None], triangle, ends(lambda at: past.response[at]))
+    if past.clock is not None:
+        gain = across(past.gain[node][:, None], past.gain[node + 1][:, None])
+        response = response - _diagonal(_kept(past, across(past.clock[node], past.clock[node + 1]), gain, cell, place))
     response = response * (number < jump)[:, None, None]
     r = w - (response * take(past.kick)[:, None]).sum((0, 2))
     y = jax.tree.map(lambda leaf: jnp.take(leaf, path, axis=0, mode="clip"), draws.y)

@@ -113,8 +113,8 @@ def lay_out_epochs(
 class ReshuffleProgram(EventProgram):
     """`EventProgram` with the averages of reshuffled SGD."""
 
-    def __init__(self, loss: Callable, label: Callable, kinks: bool = False):
-        super().__init__(loss, label, kinks)
+    def __init__(self, loss: Callable, label: Callable, kinks: bool = False, filtered: bool = False):
+        super().__init__(loss, label, kinks, filtered)
         functions = path_functions(loss, "jump")
 
         def forced(past: Past, draws: Histories, arrived: Array, node: Array, epochs: Array) -> Averages:
