@@ -23,6 +23,7 @@ class Averages(NamedTuple):
     h: Array  # E[H] (k, k): Gamma
     h_chi: Array  # E[H chi] per direction (X, k, k)
     risk: Array  # E[L]
+    l_normals: Any = None  # E[l g^T] (k, dims) with the normals behind w; for paths behind a filter only
 
 
 class Layer(NamedTuple):

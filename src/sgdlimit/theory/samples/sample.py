@@ -294,7 +294,9 @@ def cross_cell(
     return arrival, r, chi
 
 
-def average(functions: Functions, r: Array, chi: Array, draws: Draws, kicks: Array, apart: Array, own: Array | None = None) -> Averages:
+def average(
+    functions: Functions, r: Array, chi: Array, draws: Draws, kicks: Array, apart: Array, own: Array | None = None, filtered: bool = False
+) -> Averages:
     """Averages over paths at one node; with kinks `own (2k,)` is the distance there."""
     n = r.shape[-1]
     k_star = draws.gauss.shape[0] - r.shape[0] * (1 + len(kicks))
@@ -317,6 +319,7 @@ def average(functions: Functions, r: Array, chi: Array, draws: Draws, kicks: Arr
         h=h,
         h_chi=h_chi,
         risk=functions.loss(r, draws.y).mean(),
+        l_normals=jnp.einsum("ip,dp->id", l, draws.gauss) / n if filtered else None,
     )
 
 
@@ -392,14 +395,14 @@ class SampleProgram:
                 tangent_held=jnp.zeros((k, x, columns.shape[2], q)) if filtered else None,
             )
             chi = jnp.broadcast_to(columns[..., None], (*columns.shape, q))
-            return y, paths, average(functions, w, chi, draws, paths.kicks, paths.apart, own)
+            return y, paths, average(functions, w, chi, draws, paths.kicks, paths.apart, own, filtered)
 
         def cross(paths: Paths, draws: Draws, cell: Cell, node, slots, step) -> tuple[Averages, Array | None, Arrival]:
             """Averages at the next node, for a flow the second moments of the cell's kick with every cell's `(N, k, k)`, the paths."""
             arrival, r, chi = cross_cell(functions.kick, paths, draws, cell, node, slots, step, kinks)
             kick = arrival.early + arrival.late
             own = arrival.apart[node + 1 - cell.first] if kinks else None
-            after = average(functions, r, chi, draws, paths.kicks, arrival.apart, own)
+            after = average(functions, r, chi, draws, paths.kicks, arrival.apart, own, filtered)
             # The cell's own kick is not in the table yet: to copy that twice a cell would take longer than all averages.
             inner = jnp.einsum("ip,jp->ij", functions.gradient(r, draws.y), kick) / kick.shape[-1]
             after = after._replace(l_kicks=after.l_kicks.at[node].set(inner))

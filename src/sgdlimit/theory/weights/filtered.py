@@ -23,6 +23,8 @@ import numpy as np
 
 from ...learning.problem import Problem
 from ..averages import Averages, Layer
+from ..gaussian import psd_root
+from .balance import Balance, Pushed
 from .coordinates import FORGOTTEN, RidgeCoordinates
 from .filters import Filter, first_moment, late_share
 
@@ -36,10 +38,12 @@ class FilteredCoordinates(RidgeCoordinates):
         y, p: velocities of the present node and of the next one, see above; their columns are the teacher's, the start's, and of each node.
     """
 
-    def __init__(self, problem: Problem, replicates: int, cells: int, filter: Filter, warmth: float = 0.0):
-        super().__init__(problem, replicates, cells, balanced=False, warmth=warmth)
+    def __init__(self, problem: Problem, replicates: int, cells: int, balanced: bool, filter: Filter, smooth: bool, warmth: float = 0.0):
+        """`balanced` as in `RidgeCoordinates`; noise that is `smooth` has no independent increments."""
+        super().__init__(problem, replicates, cells, balanced, warmth)
         k = problem.k
-        self.filter = filter
+        self.filter, self.smooth = filter, smooth
+        self.balance = Balance(problem.self_overlap_start, replicates, cells, self.ridge, filter)
         self.P = np.zeros((replicates, cells + 1, k, k))
         self.P[:, 0] = np.eye(k)
         velocities = lambda columns: np.zeros((cells + 1, replicates, columns, k, k))
@@ -48,15 +52,49 @@ class FilteredCoordinates(RidgeCoordinates):
         self.node = 0
 
     def normals(self, node: int) -> np.ndarray:
+        missed, left = self.filter.missed(node, self.smooth) if node else (np.zeros(0), np.zeros(0))
+        gain = self.filter.gain[:, node, None, :, None] * np.eye(self.R.shape[-1])
+        teacher = self.M[:, node]
+        rest = self._parts(node, self.P[:, node], self.R[:, node], -missed[:, None, None] * gain)
+        if not self.balanced:
+            return np.concatenate([teacher, rest], 2)
+        moving = self._parts(
+            node, self.y[node][:, 0], self._velocities(node), left[:, None, None] / self.filter.memory * np.eye(len(gain[0, 0]))
+        )
+        balance, gram = self.balance.q[:, node] - teacher @ np.swapaxes(teacher, 1, 2), rest @ np.swapaxes(rest, 1, 2)
+        self.gaps[:, node] = gram - balance
+        if node:
+            scale = psd_root(balance) @ np.linalg.pinv(psd_root(gram), rcond=1e-7, hermitian=True)
+            rest, moving = scale @ rest, scale @ moving
+        self.moving = np.concatenate([self.taught[node], moving], 2)
+        return np.concatenate([teacher, rest], 2)
+
+    def _parts(self, node: int, start: np.ndarray, response: np.ndarray, layer: np.ndarray) -> np.ndarray:
+        """What a start and responses `(S, n, k, k)`, with `layer` more in the mean over a cell, make of `(xi, one k-vector per cell)`."""
         replicates, k = self.R.shape[0], self.R.shape[-1]
         noise = np.zeros((replicates, k, self.cells * k))
         if node:
-            met = 0.5 * (self.R[:, node, :node] + self.R[:, node, 1 : node + 1])
-            missed = self.filter.missed(node, smooth=False)
-            met = met - missed[:, None, None] * (self.filter.gain[:, node, None, :, None] * np.eye(k))
+            met = 0.5 * (response[:, :node] + response[:, 1 : node + 1]) + layer
             factor = self.noise.factor[:, :node, :, :node].reshape(replicates, node * k, node * k)
             noise[:, :, : node * k] = np.swapaxes(met, 1, 2).reshape(replicates, k, node * k) @ factor
-        return np.concatenate([self.M[:, node], self.P[:, node] @ self.spread, noise], 2)
+        return np.concatenate([start @ self.spread, noise], 2)
+
+    def _velocities(self, node: int) -> np.ndarray:
+        """Responses of V at a node to kicks at nodes, without the layer `E / tau` of each, `(S, node + 1, k, k)`."""
+        V = self.y[node][:, : node + 1] + self.p[node][:, : node + 1] * self.filter.held(node)[:, None, None]
+        if node:
+            first = self.filter.clock[1]
+            V[:, 0] = exp(-first) * V[:, 1] - np.expm1(-first) * self.y[node][:, 0] * self.filter.gain[:, :2].mean(1)[:, None, :]
+        return V
+
+    def _pushed(self, node: int, step: float, averages: Averages, moving: np.ndarray) -> Pushed:
+        """Averages for the balance; `moving` is V of a training sample, but for what its own kicks did, in the normals behind w."""
+        l_v = averages.l_normals @ np.swapaxes(moving, 1, 2)
+        if node:
+            V, (_, left) = self._velocities(node), self.filter.missed(node, smooth=True)
+            kicked = 0.5 * (V[:, :node] + V[:, 1:]) + left[:, None, None] / self.filter.memory * np.eye(V.shape[-1])
+            l_v = l_v - np.einsum("scij,sclj->sil", averages.l_kicks[:, :node], kicked)
+        return Pushed(averages.l_r, l_v, step * averages.l_l + self.warmth)
 
     def advance(self, node: int, spacing: float, step: np.ndarray, before: Averages, after: Averages) -> None:
         self.node = node
@@ -94,9 +132,17 @@ class FilteredCoordinates(RidgeCoordinates):
         self.R[:, node + 1, now], self.y[node + 1][:, now] = forward(self.R[:, node, now], self.y[node][:, now], force0, force1, more)
         self.R[:, node + 1, node + 1] = diagonal[:, 1]
         self.R[:, node + 1, 0] = self._from_start(node + 1)
+        if self.balanced:
+            self._balance(node, spacing, step, before, after)
         self.R[:, node + 1, : self.first] = 0.0
         if self.first:
             self.P[:, node + 1] = 0.0
+
+    def _balance(self, node: int, spacing: float, step: np.ndarray, before: Averages, after: Averages) -> None:
+        if after is before:
+            self.begun = self._pushed(node, step[0], before, self.moving)
+        ended = self.begun if after is before else self._pushed(node + 1, step[1], after, self.moving)
+        self.balance.advance(node, spacing, self.begun, ended)
 
     def _from_start(self, node: int) -> np.ndarray:
         """S(node, 0) from the response to the start, and that to a kick at the next node."""

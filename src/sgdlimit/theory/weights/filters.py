@@ -94,14 +94,18 @@ class Filter:
         gain = self.gain[:, node : node + 2].mean(1)
         return gain[:, :, None] * gain[:, None, :] * _bridge(float(self.clock[node + 1] - self.clock[node]))
 
-    def missed(self, node: int, smooth: bool) -> np.ndarray:
-        """What a noise increment spread over each cell before `node` has not yet passed on there, as a part of the gain `(node,)`: the mean
-        of `E` over the cell; in the last cell independent increments meet the mean square of `1 - E` instead, unless they are `smooth`."""
+    def missed(self, node: int, smooth: bool) -> tuple[np.ndarray, np.ndarray]:
+        """What noise increments spread over the cells before `node` have not passed on there, as a part of the gain `(node,)`: the mean of
+        `E` over a cell. And what is left of them in the velocity, times the memory. In the last cell independent increments have
+        `1 - E` and `E` in mean square and product, unless they are `smooth`."""
         E, z = self.held(node), np.diff(self.clock[: node + 1])
         missed = (E[1:] - E[:-1]) / z
+        left = missed.copy()
         if not smooth:
-            missed[-1] = 1.0 - math.sqrt(_square(float(z[-1])))
-        return missed
+            last = float(z[-1])
+            passed = math.sqrt(_square(last))
+            missed[-1], left[-1] = 1.0 - passed, (mean_decay(last) - mean_decay(2.0 * last)) / passed
+        return missed, left
 
 
 # --- averages of exponentials over a cell of `z` memories --------------------------------------------------------------------
