@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 GRADING = 1.5
+STEEP = 2.5  # where much happens at once
 
 
-def spaced(horizon: float, cells: int) -> np.ndarray:
+def spaced(horizon: float, cells: int, grading: float = GRADING) -> np.ndarray:
     """Nodes `(cells + 1,)`, closer at the start: training is fast first and slow later. Every second one is again such a grid."""
-    return horizon * np.linspace(0.0, 1.0, cells + 1) ** GRADING
+    return horizon * np.linspace(0.0, 1.0, cells + 1) ** grading
 
 
 def merge(normals: np.ndarray, nodes: np.ndarray, finest: np.ndarray, smooth: bool = False) -> np.ndarray:

@@ -139,8 +139,8 @@ def march(
     `step (n,)` is eta at the nodes. With `natural` the noise's covariance is the second moment of the kicks themselves,
     `delta E[G_c G_c'^T]`: positive semi-definite to rounding, noisy when kicks are rare, and the right one when they are
     many or smooth. `smooth` says that averages are smooth functions of time, so that what later nodes remember of early cells can be
-    smoothed, see `noise`; a natural covariance is of low rank, which smoothing would destroy. `warmth` is the rate `2 T` of white noise on the
-    force.
+    smoothed, see `noise`; a natural covariance is of low rank, which smoothing would destroy. `warmth` is `2 T`, the rate of white noise
+    on the force.
     """
     noise = lambda node, before, after: noise_row(nodes, node, step[[node, node + 1]], before, after, smooth and not natural, warmth)
     L = [coordinates.normals(0)]

@@ -94,7 +94,9 @@ def _coordinates(engine: Engine, drawn: list[Drawn], nodes: np.ndarray, cells: i
     balanced, warmth = not engine.natural, 2.0 * engine.dynamics.temperature
     if not engine.dynamics.plain:
         filter = Filter(engine.dynamics, nodes, len(drawn), engine.problem.k, cells)
-        balanced = balanced and engine.name == "paths"  # histories are few, and means over the rest of a path: the matrix is as good
+        balanced = (
+            balanced and engine.name == "paths" and not filter.corrected
+        )  # histories are few, and means over the rest of a path: the matrix is as good
         return FilteredCoordinates(engine.problem, len(drawn), cells, balanced, filter, engine.natural, warmth)
     if engine.problem.anisotropic is None:
         return RidgeCoordinates(engine.problem, len(drawn), cells, balanced, warmth)

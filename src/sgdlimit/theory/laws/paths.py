@@ -156,7 +156,7 @@ def _independent(problem: Problem, dynamics: Dynamics, horizon: float, cells: in
         diffusion = normals(cells)
     seed = np.random.SeedSequence(int(rng.integers(2**63)))
     return Randomness(
-        normals(problem.k_star), normals(k), drawn_noise(problem, paths, rng), normals(cells, k), jumps, diffusion, seed, horizon
+        normals(problem.k_star), normals(k), drawn_noise(problem, paths, rng), normals(cells, k), jumps, diffusion, seed, horizon, 1.0
     )
 
 

@@ -16,7 +16,7 @@ from scipy.stats import qmc
 from ...learning.dynamics import SGD, SME, Dynamics, step_at
 from ...learning.labels import TINY, samples
 from ...learning.problem import Problem
-from ..grids import merge, spaced
+from ..grids import GRADING, STEEP, merge, spaced
 from .differences import grid_distance
 from .sample import Draws
 
@@ -42,6 +42,14 @@ class Randomness:
     diffusion: np.ndarray | None  # (P, N)
     seed: np.random.SeedSequence  # of the bridge's normals
     horizon: float
+    grading: float  # of its grids
+
+
+def grading(dynamics: Dynamics) -> float:
+    """How much closer the nodes are at the start. A velocity that is corrected for its start lets the first kicks move most, the more the
+    earlier they come."""
+    optimizer = dynamics.optimizer
+    return STEEP if optimizer is not None and optimizer.gains and optimizer.memory else GRADING
 
 
 def jump_intensity(problem: Problem, dynamics: SGD, horizon: float) -> tuple[np.ndarray, np.ndarray]:
@@ -89,6 +97,7 @@ def draw(problem: Problem, dynamics: Dynamics, horizon: float, cells: int, paths
         diffusion,
         bridge_seed,
         horizon,
+        grading(dynamics),
     )
 
 
@@ -119,8 +128,8 @@ def lay_out(problem: Problem, dynamics: Dynamics, randomness: Randomness, nodes:
     """
     paths, cells, k = randomness.cells.shape
     spacing = np.diff(nodes)
-    smooth = randomness.jumps is None and randomness.diffusion is None
-    finest = spaced(randomness.horizon, cells)
+    smooth = randomness.jumps is None and randomness.diffusion is None and not dynamics.temperature
+    finest = spaced(randomness.horizon, cells, randomness.grading)
     normals = merge(randomness.cells, nodes, finest, smooth)
     gauss = np.zeros((randomness.teacher.shape[1] + k + cells * k, paths))
     filled = np.concatenate([randomness.teacher, randomness.start, normals.reshape(paths, -1)], 1).T
@@ -185,7 +194,7 @@ def _coarser(randomness: Randomness, at: np.ndarray, real: np.ndarray, bridge: n
     Where a cell outlasts the memory of `w`, most of what moves `w` at a jump is the bridge: with normals of its own each resolution would
     fluctuate by itself, and the extrapolation would add up their fluctuations.
     """
-    finest = spaced(randomness.horizon, randomness.cells.shape[1])
+    finest = spaced(randomness.horizon, randomness.cells.shape[1], randomness.grading)
     motion = _brownian(randomness, finest)
     path = np.arange(at.shape[1])
     cell, place = _places(at, real, finest)

@@ -19,7 +19,7 @@ from ...learning.problem import Problem
 from ...learning.weights import SmoothPenalty
 from ..grids import spaced
 from ..shapes import patient, room, roomy
-from .draws import Randomness, draw, jump_intensity, lay_out, with_room
+from .draws import Randomness, draw, grading, jump_intensity, lay_out, with_room
 from .events import EventProgram
 from .histories import History, draw_histories, lay_out_histories
 from .reshuffle import GROUP, SHARED, ReshuffleProgram, draw_epochs, epoch_ends, epoch_nodes, lay_out_epochs
@@ -99,7 +99,7 @@ class EventEngine:
         self.program = _event_program(problem.loss, problem.label, problem.kinks, not dynamics.plain)
 
     def nodes(self, cells: int) -> np.ndarray:
-        return spaced(self.horizon, cells)
+        return spaced(self.horizon, cells, grading(self.dynamics))
 
     @property
     def jumps(self) -> tuple[float, float]:
@@ -136,7 +136,7 @@ class ReshuffleEngine(EventEngine):
         self.ends = epoch_ends(problem, dynamics, horizon)
 
     def nodes(self, cells: int) -> np.ndarray:
-        return epoch_nodes(self.ends, self.horizon, cells)
+        return epoch_nodes(self.ends, self.horizon, cells, grading(self.dynamics))
 
     @property
     def jumps(self) -> tuple[float, float]:
@@ -169,7 +169,7 @@ class PathEngine:
         self.program = _sample_program(problem.loss, problem.label, drive_of(dynamics), problem.kinks, not dynamics.plain)
 
     def nodes(self, cells: int) -> np.ndarray:
-        return spaced(self.horizon, cells)
+        return spaced(self.horizon, cells, grading(self.dynamics))
 
     def capacity(self, cells: int) -> int:
         return cells

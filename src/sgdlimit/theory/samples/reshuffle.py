@@ -59,16 +59,16 @@ def epoch_ends(problem: Problem, dynamics: SGD, horizon: float) -> np.ndarray:
     return np.interp(np.arange(1.0, whole + 1.0), mass, times)
 
 
-def epoch_nodes(ends: np.ndarray, horizon: float, cells: int) -> np.ndarray:
+def epoch_nodes(ends: np.ndarray, horizon: float, cells: int, grading: float = GRADING) -> np.ndarray:
     """About `cells` cells spaced like `grids.spaced`, but with nodes on all `ends`: at least four cells to an epoch, and at two and
     at four times the spacing still so."""
-    u = np.concatenate([[0.0], (ends / horizon) ** (1.0 / GRADING), [1.0]])
+    u = np.concatenate([[0.0], (ends / horizon) ** (1.0 / grading), [1.0]])
     width = np.diff(u)
     groups = np.ones(len(width), int)
     for _ in range(cells // GROUP - len(width)):
         groups[np.argmax(width / groups)] += 1
     inner = [np.linspace(a, b, GROUP * n + 1)[1:-1] for a, b, n in zip(u[:-1], u[1:], groups, strict=True)]
-    return np.union1d(horizon * np.concatenate(inner) ** GRADING, np.concatenate([[0.0], ends, [horizon]]))
+    return np.union1d(horizon * np.concatenate(inner) ** grading, np.concatenate([[0.0], ends, [horizon]]))
 
 
 def epoch_jumps(place: np.ndarray, problem: Problem, dynamics: SGD, horizon: float) -> Jumps:

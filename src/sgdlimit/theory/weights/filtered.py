@@ -17,8 +17,6 @@ direction at time zero, and `R(t,0)` follows from it.
 
 from __future__ import annotations
 
-from math import exp
-
 import numpy as np
 
 from ...learning.problem import Problem
@@ -26,7 +24,7 @@ from ..averages import Averages, Layer
 from ..gaussian import psd_root
 from .balance import Balance, Pushed
 from .coordinates import FORGOTTEN, RidgeCoordinates
-from .filters import Filter, first_moment, late_share
+from .filters import Filter, first_moment, mean_decay
 
 
 class FilteredCoordinates(RidgeCoordinates):
@@ -81,10 +79,11 @@ class FilteredCoordinates(RidgeCoordinates):
 
     def _velocities(self, node: int) -> np.ndarray:
         """Responses of V at a node to kicks at nodes, without the layer `E / tau` of each, `(S, node + 1, k, k)`."""
-        V = self.y[node][:, : node + 1] + self.p[node][:, : node + 1] * self.filter.held(node)[:, None, None]
+        held = self.filter.held(node) * self.filter.correction(node)
+        V = self.y[node][:, : node + 1] + self.p[node][:, : node + 1] * held[:, None, None]
         if node:
             first = self.filter.clock[1]
-            V[:, 0] = exp(-first) * V[:, 1] - np.expm1(-first) * self.y[node][:, 0] * self.filter.gain[:, :2].mean(1)[:, None, :]
+            V[:, 0] = np.exp(-first) * V[:, 1] - np.expm1(-first) * self.y[node][:, 0] * self.filter.gain[:, :2].mean(1)[:, None, :]
         return V
 
     def _pushed(self, node: int, step: float, averages: Averages, moving: np.ndarray) -> Pushed:
@@ -100,19 +99,17 @@ class FilteredCoordinates(RidgeCoordinates):
         self.node = node
         self.filter.follow(node, before.l_l, after.l_l)
         tau, w, lam, k = self.filter.memory, self.filter.decay, self.ridge, self.R.shape[-1]
-        z = spacing / tau
-        forgot, late = exp(-z), late_share(z)
-        fresh = 1.0 - forgot
+        answer, z = self.filter.answer(node), spacing / tau
         gain = self.filter.gain[:, node : node + 2]
         middle = gain.mean(1)  # (S, k)
 
         def forward(now, y, force0, force1, more=0.0):
             """`now` and its velocity at the next node; forces without the ridge, with the sign of a loss."""
             g = middle.reshape(len(middle), *[1] * (now.ndim - 3), k, 1)
-            pull, weight = lam * now + force0, 0.5 * spacing - tau * late
-            flown = tau * fresh * y - (0.5 * spacing - tau * (fresh - late)) * pull - weight * force1
-            then = ((1.0 - 0.5 * spacing * w) * now + g * flown + more) / (1.0 + 0.5 * spacing * w + g * lam * weight)
-            return then, forgot * y - (fresh - late) * pull - late * (lam * then + force1)
+            pull = lam * now + force0
+            flown = answer.begun * y - answer.first * pull - answer.last * force1
+            then = ((1.0 - 0.5 * spacing * w) * now + g * flown + more) / (1.0 + 0.5 * spacing * w + g * lam * answer.last)
+            return then, answer.forgot * y - answer.early * pull - answer.late * (lam * then + force1)
 
         self.M[:, node + 1], self.taught[node + 1] = forward(self.M[:, node], self.taught[node], before.l_gstar, after.l_gstar)
         self.P[:, node + 1], self.y[node + 1][:, 0] = forward(self.P[:, node], self.y[node][:, 0], before.h_chi[:, 0], after.h_chi[:, 0])
@@ -122,13 +119,13 @@ class FilteredCoordinates(RidgeCoordinates):
         local = lambda at, g, E: at.h_chi[:, now] + (at.h @ g)[:, None] * E[:, None, None]
         force0 = local(before, diagonal[:, 0], E)
         # The first pass takes the averages to stand still, which the smooth part does.
-        force1 = force0 if after is before else local(after, diagonal[:, 1], forgot * E)
+        force1 = force0 if after is before else local(after, diagonal[:, 1], np.exp(-z) * E)
         resting = lam * np.eye(k) + 0.5 * (before.h + after.h)
         self.p[node + 1][:, now] = self.p[node][:, now] + z * (resting @ diagonal.mean(1))[:, None]
         steady = w * diagonal + ((diagonal[:, 1] - diagonal[:, 0]) / spacing)[:, None]
-        m0 = scaled(gain[:, 0], self.p[node][:, now]) + steady[:, :1]
-        m1 = scaled(gain[:, 1], self.p[node + 1][:, now]) + steady[:, 1:]
-        more = (tau * E)[:, None, None] * (m0 * fresh + (m1 - m0) * z * first_moment(z))
+        m0, m1 = (scaled(gain[:, i] * self.filter.correction(node + i), self.p[node + i][:, now]) + steady[:, i : i + 1] for i in range(2))
+        more = (tau * E)[:, None, None] * (m0 * -np.expm1(-z) + (m1 - m0) * z * first_moment(z))
+        more = more + (E * self.filter.rushed(node))[:, None, None] * diagonal.mean(1)[:, None]
         self.R[:, node + 1, now], self.y[node + 1][:, now] = forward(self.R[:, node, now], self.y[node][:, now], force0, force1, more)
         self.R[:, node + 1, node + 1] = diagonal[:, 1]
         self.R[:, node + 1, 0] = self._from_start(node + 1)
@@ -148,8 +145,11 @@ class FilteredCoordinates(RidgeCoordinates):
         """S(node, 0) from the response to the start, and that to a kick at the next node."""
         k, E, first = self.R.shape[-1], self.filter.held(node), self.filter.clock[1]
         gain = self.filter.gain[:, node, :, None] * np.eye(k)
-        begun = self.filter.gain[:, :2].mean(1)[:, None, :]  # of a kick's own time: the columns
-        return exp(-first) * (self.R[:, node, 1] - gain * E[1]) - np.expm1(-first) * self.P[:, node] * begun + gain * E[0]
+        moved = self.P[:, node] * self.filter.gain[:, :2].mean(1)[:, None, :]  # of a kick's own time: the columns
+        later = self.R[:, node, 1] - gain * E[1]
+        if self.filter.corrected:  # infinite at zero: what has the right mean over the first cell
+            return 2.0 * (mean_decay(first) * later + moved + self.filter.missed(node, smooth=True)[0][0] * gain) - self.R[:, node, 1]
+        return np.exp(-first) * later - np.expm1(-first) * moved + gain * E[0]
 
     def directions(self) -> np.ndarray:
         return self._seen(0)

@@ -14,6 +14,7 @@ number for the second, `int E dG`. As `tau` goes to zero all that is left is `S`
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,16 +22,36 @@ from ...learning.dynamics import Dynamics
 from ..averages import Layer
 
 SHORTEST = 1e-9  # part of a cell below which a memory is none: exponents must stay finite
+SETTLED = 20.0  # memories after which the correction of a velocity for its start is none to rounding of a part in 1e9
+FADED = 8.0  # memories after which a kick has passed on all it does
+POINTS, WEIGHTS = (part / 2.0 + shift for part, shift in zip(np.polynomial.legendre.leggauss(16), (0.5, 0.0), strict=True))
+
+
+class Answer(NamedTuple):
+    """What the filter makes over a cell of a velocity `v0` at its start and of a force linear from `f0` to `f1`: the velocity at its end
+    `forgot v0 + early f0 + late f1`, and what that moves over the cell, `begun v0 + first f0 + last f1`."""
+
+    forgot: float
+    early: float
+    late: float
+    begun: float
+    first: float
+    last: float
 
 
 class Filter:
     """The filter and gain of one march; the gain follows the averages.
 
+    Adam's velocity is divided by `1 - E(t)`, to correct for its start. The quotient is a velocity as well, whose memory `tau (1 - E(t))`
+    grows from zero: so the gain stays regular, and all that is singular is how much the first kicks move.
+
     Attributes:
-        memory: tau; for plain training it is None where a filter is expected.
+        memory: tau.
         decay: w, the decoupled decay.
         gain: `(S, N + 1, k)` at the nodes reached.
         clock: nodes in units of the memory.
+        corrected: whether the velocity is corrected for its start.
+        settled: the first node from which on that makes no difference.
     """
 
     def __init__(self, dynamics: Dynamics, nodes: np.ndarray, replicates: int, k: int, cells: int):
@@ -40,6 +61,8 @@ class Filter:
         self.memory = max(optimizer.memory, SHORTEST * float(nodes[1] - nodes[0]))
         self.clock = nodes / self.memory
         self.gains = optimizer.gains
+        self.corrected = optimizer.gains and optimizer.memory > 0.0
+        self.settled = int(np.searchsorted(self.clock, SETTLED)) if self.corrected else 0
         self.decay, self.second, self.small = (getattr(optimizer, name, 0.0) for name in ("decay", "second_memory", "eps"))
         self.gain = np.ones((replicates, cells + 1, k))
         self.square = np.zeros((replicates, cells + 1, k))  # the mean squared gradient, before the correction for its start
@@ -50,33 +73,60 @@ class Filter:
             return
         square = [np.einsum("sii->si", at) for at in (before, after)]
         if node == 0:
-            self.gain[:, 0] = self._gain(square[0]) * self._rush()
-        h = self.nodes[node + 1] - self.nodes[node]
-        z = h / self.second if self.second else math.inf
-        late = late_share(z)
-        forgot = math.exp(-z)
+            self.gain[:, 0] = self._gain(square[0])
+        h, end = self.nodes[node + 1] - self.nodes[node], self.nodes[node + 1]
         if self.second == math.inf:  # a plain mean: the sum so far
             self.square[:, node + 1] = self.square[:, node] + 0.5 * h * (square[0] + square[1])
-            mean = self.square[:, node + 1] / self.nodes[node + 1]
-        else:
-            filled = forgot * self.square[:, node] + (1.0 - forgot - late) * square[0] + late * square[1]
+            mean = self.square[:, node + 1] / end
+        elif self.second:
+            z = h / self.second
+            filled = math.exp(-z) * self.square[:, node] + (-math.expm1(-z) - late_share(z)) * square[0] + late_share(z) * square[1]
             self.square[:, node + 1] = filled
-            mean = filled / -math.expm1(-self.nodes[node + 1] / self.second) if self.second else filled
-        self.gain[:, node + 1] = self._gain(mean) / -math.expm1(-self.clock[node + 1])
+            mean = filled / -math.expm1(-end / self.second)
+        else:
+            mean = square[1]
+        self.gain[:, node + 1] = self._gain(mean)
 
     def _gain(self, square: np.ndarray) -> np.ndarray:
         with np.errstate(divide="ignore"):
             return 1.0 / (np.sqrt(np.maximum(square, 0.0)) + self.small)
 
-    def _rush(self) -> float:
-        """The correction of the velocity for its start, `1 / (1 - E(t))`, is infinite at zero. In its place what, linear over the first
-        cell, takes the weights as far under a constant force."""
-        h = float(self.nodes[1] - self.nodes[0])
+    def correction(self, node: int) -> float:
+        """`1 / (1 - E)` of the velocity at a node after the first."""
+        return -1.0 / math.expm1(-self.clock[node]) if self.corrected and node else 1.0
+
+    def answer(self, node: int) -> Answer:
+        """Over cell `node`."""
+        h = self.nodes[node + 1] - self.nodes[node]
         z = h / self.memory
-        end = -1.0 / math.expm1(-z)
-        # int_0^1 (a + (end - a) x) (1 - e^-zx) dx = 1
-        whole, moment = 1.0 - mean_decay(z), 0.5 - first_moment(z)
-        return max((1.0 - end * moment) / (whole - moment), 1.0)
+        late = late_share(z)
+        if not self._starting(node):
+            fresh, last = -math.expm1(-z), 0.5 * h - self.memory * late
+            first = 0.5 * h - self.memory * (fresh - late)
+            return Answer(1.0 - fresh, fresh - late, late, self.memory * fresh, first, last)
+        # The memory grows like tau (1 - E(t)): what is kept from s to t is (e^s - 1) / (e^t - 1), in units of tau.
+        a, b = float(self.clock[node]), float(self.clock[node + 1])
+        forgot = math.exp(-z) * math.expm1(-a) / math.expm1(-b)
+        lag = lambda at: (1.0 - np.exp(a - at) - (at - a) * np.exp(-at)) / -np.expm1(-at)  # int of what is kept, up to there
+        late = 1.0 - float(lag(b)) / z
+        begun = self.memory * math.expm1(a) * self._log(a, b) if a else 0.0
+        last = 0.5 * h - h * float(WEIGHTS @ lag(a + z * POINTS)) / z
+        return Answer(forgot, 1.0 - forgot - late, late, begun, h - begun - last, last)
+
+    def _starting(self, node: int) -> bool:
+        return self.corrected and node < self.settled
+
+    @staticmethod
+    def _log(a: float, b: float) -> float:
+        """`int_a^b ds / (e^s - 1)`."""
+        return math.log(math.expm1(-b) / math.expm1(-a))
+
+    def rushed(self, node: int) -> float:
+        """What the correction adds over cell `node` to how far a kick at its start moves: `int E(t - t_node) dt / (tau (e^t - 1))`."""
+        if not self._starting(node) or not node:
+            return 0.0
+        a, b = float(self.clock[node]), float(self.clock[node + 1])
+        return math.exp(a) * (math.exp(-b) - math.exp(-a) + self._log(a, b))
 
     def layer(self, node: int) -> Layer:
         """For the samples, over cell `node`."""
@@ -97,15 +147,41 @@ class Filter:
     def missed(self, node: int, smooth: bool) -> tuple[np.ndarray, np.ndarray]:
         """What noise increments spread over the cells before `node` have not passed on there, as a part of the gain `(node,)`: the mean of
         `E` over a cell. And what is left of them in the velocity, times the memory. In the last cell independent increments have
-        `1 - E` and `E` in mean square and product, unless they are `smooth`."""
+        `1 - E` and `E` in mean square and product, unless they are `smooth`; with a correction for the start likewise in the first."""
         E, z = self.held(node), np.diff(self.clock[: node + 1])
         missed = (E[1:] - E[:-1]) / z
-        left = missed.copy()
-        if not smooth:
-            last = float(z[-1])
-            passed = math.sqrt(_square(last))
-            missed[-1], left[-1] = 1.0 - passed, (mean_decay(last) - mean_decay(2.0 * last)) / passed
+        left = missed * self.correction(node)
+        if smooth:
+            return missed, left
+        last = float(z[-1])
+        passed = math.sqrt(_square(last))
+        missed[-1] = 1.0 - passed if not self._starting(node - 1) else missed[-1]
+        left[-1] = (mean_decay(last) - mean_decay(2.0 * last)) / passed * self.correction(node)
+        for cell in range(min(self.settled, node)):
+            mean, square = self._free(cell, node)
+            if cell:  # what linear interpolation has for the mean
+                mean = 0.5 * sum(self._moved(self.clock[i], node) + E[i] for i in (cell, cell + 1)) - missed[cell]
+            missed[cell] -= math.sqrt(square) - mean
         return missed, left
+
+    def _moved(self, u: np.ndarray, node: int) -> np.ndarray:
+        """What a corrected velocity alone makes at `node` of a kick at `u > 0`, `e^u log((1 - e^-t) / (1 - e^-u))`."""
+        early, t = np.minimum(u, SETTLED), self.clock[node]
+        moved = np.exp(early) * np.log1p(np.maximum(np.exp(-early) - np.exp(-t), 0.0) / -np.expm1(-early))
+        return np.where(u < SETTLED, moved, -np.expm1(u - t))
+
+    def _free(self, cell: int, node: int) -> tuple[float, float]:
+        """Mean and mean square of `_moved` over the kicks of a cell."""
+        a, b = (float(self.clock[i]) for i in (cell, cell + 1))
+        middle = min(b, a + FADED)
+        mean = square = 0.0
+        for low, high in ((a, middle), (middle, b)):
+            if high > low:
+                u = low + (high - low) * POINTS**2  # dense where the logarithm is infinite
+                moved = self._moved(u, node)
+                weight = 2.0 * POINTS * WEIGHTS * (high - low) / (b - a)
+                mean, square = mean + float(weight @ moved), square + float(weight @ moved**2)
+        return mean, square
 
 
 # --- averages of exponentials over a cell of `z` memories --------------------------------------------------------------------
