@@ -192,8 +192,9 @@ def second_moment_map(problem, rows, h, eta, forward):
     for choice in itertools.product(range(4), repeat=n):
         kicks = nodes[list(choice)]
         one = lambda start, kicks=kicks: sme._sweep(
-            jnp.asarray(start[None]), jnp.asarray(rows), jnp.zeros(n), jnp.sum(jnp.asarray(rows) ** 2, axis=1), jnp.asarray(kicks), h, eta,
-            1 / problem.sample_ratio, problem.ridge, forward, loss=data.Static(problem.loss), smooth=data.smooth_penalty(problem),
+            jnp.asarray(start[None]), jnp.asarray(rows), jnp.zeros(n), jnp.sum(jnp.asarray(rows) ** 2, axis=1), jnp.asarray(kicks),
+            jnp.zeros(()), h, eta, 1 / problem.sample_ratio, problem.ridge, forward,
+            gradient=data.Static(problem.slopes.gradient), smooth=data.smooth_penalty(problem),
         )  # fmt: skip
         matrix = np.stack([np.asarray(one(unit))[0] for unit in np.eye(d)], axis=1)
         total += np.prod(weights[list(choice)] / weights.sum()) * np.kron(matrix, matrix)

@@ -13,16 +13,21 @@ import jax
 import numpy as np
 
 from ..errors import InputError, refuse
+from ..learning.averages import Average, check_average
 from ..learning.dynamics import SGD, SME, Dynamics, GradientFlow, MiniBatchGD, OnlineSGD, check_schedule
 from ..learning.kinks import refuse_kinks
 from ..learning.problem import Problem
 from ..learning.risk import POINTS, RANDOMISATIONS, TestRisk
+from ..learning.slopes import as_trained
 from ..results import CURVES, PATHS_KEPT, Simulation, Status, build_dataset, judge_growth, output_times
+from .averaging import Averager
 from .data import allocate, check_design, check_memory, draw, n_samples
+from .diffusion import DiffusionPath
 from .flow import FlowPath
 from .mini_batch import MiniBatchPath
 from .observe import chunk_length, overlaps, train_risk
 from .online import OnlinePath
+from .optimisers import Extras, check_transform, has_memory
 from .paths import Keeper
 from .sgd import SGDPath
 from .sme import SMEPath
@@ -30,8 +35,9 @@ from .sme import SMEPath
 RULES = "test_risk_rules"  # the test risk of a repeat on every randomisation of the points, which are the same for all repeats
 DIVERGED = 1000.0  # a run has diverged when its self-overlap exceeds this many times that of start and teacher together
 
-# How each dynamics is followed at finite size: built once with (problem, dynamics, n, d, batch_size, design, times), then
-# `run(data, rng)` for each repeat yields (time, weights, indices of output times) as it goes; `diagnostics` is a dict, and `fresh`
+# How each dynamics is followed at finite size: built once with (problem, dynamics, n, d, batch_size, design, times, extras), then
+# `run(data, rng)` for each repeat yields (time, weights, indices of output times) as it goes, below the weights their integral where they
+# are averaged; `diagnostics` is a dict, and `fresh`
 # tells that samples are used once: then only `rows_held(batch_size)` of them are in memory, and the train risk is the test risk.
 PATHS: dict[type, Any] = {SGD: SGDPath, SME: SMEPath, GradientFlow: FlowPath, OnlineSGD: OnlinePath, MiniBatchGD: MiniBatchPath}
 
@@ -47,6 +53,9 @@ def simulate(
     seed: int = 0,
     times: Any = None,
     progress: Callable[[float, str], object] | None = None,
+    *,
+    average: Average | None = None,
+    optimizer: Any = None,
 ) -> Simulation:
     """Train on drawn data at finite size, several times, and average: the curves to hold against `solve`.
 
@@ -67,6 +76,10 @@ def simulate(
         times: output times `(time,)`; 41 even ones by default. What has steps shows the state after the nearest whole one,
             gradient flow interpolates, SME lands on them (so very many output times cost more than its internal step would).
         progress: called as `progress(fraction_done, text)` after each piece of work.
+        average: `ExponentialAverage` or `TailAverage`; all curves are then those of the averaged weights, at `t = 0` of the start.
+        optimizer: an optax optimiser (`GradientTransformation`) that trains in the place of the dynamics' own, for `SGD`, `OnlineSGD` and
+            `MiniBatchGD`. Its parameters and gradients are those of a loop on features of variance 1 and the mean loss over the batch, with
+            the penalty in the gradient: a learning rate is PyTorch's. The dynamics' `step` then counts time and does nothing else.
 
     Returns:
         Simulation. `dataset`: `self_overlap (time, student, student_)`, `overlap (time, student, teacher)`,
@@ -81,7 +94,8 @@ def simulate(
     Raises:
         InputError: a field is out of range, or the data do not fit into memory.
     """
-    every = trainings(problem, dynamics, horizon, n_features, batch_size, repeats, design, seed, times, progress)
+    extras = {"average": average, "optimizer": optimizer}
+    every = trainings(problem, dynamics, horizon, n_features, batch_size, repeats, design, seed, times, progress, **extras)
     return deque(every, maxlen=1).pop()()
 
 
@@ -96,17 +110,25 @@ def trainings(
     seed: int = 0,
     times: Any = None,
     progress: Callable[[float, str], object] | None = None,
+    *,
+    average: Average | None = None,
+    optimizer: Any = None,
 ) -> Iterator[Callable[[], Simulation]]:
     """What `simulate` knows as it goes on: after each repeat from the second one on, a function that makes the result of those so far.
     Arguments and errors are those of `simulate`."""
     wall, cpu = time.perf_counter(), time.process_time()
-    times, n, memory, path = plan(problem, dynamics, horizon, n_features, batch_size, repeats, design, seed, times)
+    times, n, memory, path = plan(
+        problem, dynamics, horizon, n_features, batch_size, repeats, design, seed, times, average=average, optimizer=optimizer
+    )
+    averager = None if average is None else Averager(average, times)
     keeper = Keeper(problem, design, int(repeats), int(seed), path.fresh)
     with _precise():
         test = TestRisk(problem, int(seed))
         test.check_finite()
     known = {"n_features": int(n_features), "batch_size": int(batch_size), "design": design, "seed": int(seed)}
-    for done, (curves, ended) in enumerate(_repeats(problem, path, test, times, n, n_features, repeats, design, seed, progress, keeper), 1):
+    known |= {name: repr(value) for name, value in (("average", average), ("optimizer", optimizer)) if value is not None}
+    every = _repeats(problem, path, test, times, n, n_features, repeats, design, seed, progress, keeper, averager)
+    for done, (curves, ended) in enumerate(every, 1):
         if done > 1:
             spent = {"wall_seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu, "memory_bytes": memory}
             yield partial(_simulation, problem, dynamics, test, times, n, done, known, path, keeper, curves, ended, spent)
@@ -141,6 +163,7 @@ def _simulation(problem, dynamics, test, times, n, repeats, known, path, keeper,
         "design": known["design"],
         "seed": known["seed"],
         **({} if problem.spectrum is None else {"spectrum": repr(problem.spectrum)}),
+        **{name: known[name] for name in ("average", "optimizer") if name in known},
     }
     dataset = build_dataset(times, means, errors, attrs=attrs, teacher_cov=problem.rho, repeats=curves, common=common)
     for name in ("test_risk", "train_risk" if path.fresh else "generalisation_gap"):
@@ -156,19 +179,43 @@ def _where(infinite: np.ndarray, times: np.ndarray) -> str:
 
 
 def plan(
-    problem, dynamics, horizon, n_features, batch_size=1, repeats=8, design="gaussian", seed=0, times=None
+    problem,
+    dynamics,
+    horizon,
+    n_features,
+    batch_size=1,
+    repeats=8,
+    design="gaussian",
+    seed=0,
+    times=None,
+    *,
+    average=None,
+    optimizer=None,
 ) -> tuple[np.ndarray, int, int, Any]:
     """What `simulate` decides before it draws anything, with all its refusals: output times, number of samples, bytes of
     memory, and the path of the dynamics."""
     times, n = _check(problem, dynamics, horizon, n_features, batch_size, repeats, design, seed, times)
-    kind = PATHS[type(dynamics)]
+    check_average(average)
+    check_transform(dynamics, optimizer)
+    problem, kind = as_trained(problem, dynamics), _kind(dynamics)
+    followed = times if average is None else Averager(average, times).followed
     if kind.fresh:
         n = kind.rows_held(batch_size)
-    memory = _memory(problem, n, n_features, len(times))
+    kept = len(times) if average is None else 2 * len(followed) + len(times)
+    memory = _memory(problem, n, n_features, kept)
     check_memory(memory, n, n_features)
     with jax.enable_x64(True):
-        path = kind(problem, dynamics, n, n_features, batch_size, design, times)
+        path = kind(problem, dynamics, n, n_features, batch_size, design, followed, Extras(average, optimizer))
     return times, n, memory, path
+
+
+def _kind(dynamics: Dynamics) -> Any:
+    """The path of a dynamics; where the velocity of a diffusion has a memory, or the flow a noise, its steps are other ones."""
+    if isinstance(dynamics, SME) and has_memory(dynamics):
+        return DiffusionPath
+    if isinstance(dynamics, GradientFlow) and dynamics.temperature:
+        return DiffusionPath
+    return PATHS[type(dynamics)]
 
 
 def _check(problem, dynamics, horizon, n_features, batch_size, repeats, design, seed, times) -> tuple[np.ndarray, int]:
@@ -209,7 +256,7 @@ def _memory(problem: Problem, n: int, d: int, times: int) -> int:
 
 
 def _repeats(
-    problem, path, test, times, n, d, repeats, design, seed, progress, keeper
+    problem, path, test, times, n, d, repeats, design, seed, progress, keeper, averager=None
 ) -> Iterator[tuple[dict[str, np.ndarray], float | None]]:
     """After each repeat the curves `(repeat, time, ...)` up to the last output time that every repeat reached, and when the first one
     diverged."""
@@ -230,7 +277,7 @@ def _repeats(
         )
         with _precise():
             data = draw(problem, design, rows, draws)
-            thetas, blown = _follow(path.run(data, steps), times[:kept], (problem.k, d), DIVERGED * scale, tell)
+            thetas, blown = _weights(path.run(data, steps), times[:kept], averager, (problem.k, d), DIVERGED * scale, tell)
             if blown is not None and (ended is None or blown < ended):
                 ended = blown
             kept = len(thetas)
@@ -255,21 +302,33 @@ def _precise() -> Iterator[None]:
         yield
 
 
-def _follow(states, times, shape, limit, tell) -> tuple[np.ndarray, float | None]:
-    """Weights `(time, k, d)` at the output times reached, and the time at which the run left the limit, or None."""
-    thetas, reached = np.empty((len(times), *shape)), 0
+def _weights(states, times, averager, shape, limit, tell) -> tuple[np.ndarray, float | None]:
+    """Weights `(time, k, d)`, averaged if they are to be, at the output times reached, and the time at which the run left the limit, or
+    None."""
+    if averager is None:
+        thetas, _, blown = _follow(states, len(times), shape, shape[0], limit, tell)
+        return thetas, blown
+    followed = averager.place[len(times) - 1] + 1
+    thetas, ends, blown = _follow(states, followed, (2 * shape[0], shape[1]), shape[0], limit, tell)
+    return averager(thetas, ends), blown
+
+
+def _follow(states, followed, shape, k, limit, tell) -> tuple[np.ndarray, np.ndarray, float | None]:
+    """What a path shows `(time, *shape)`, weights in the first `k` rows, at as many of the first `followed` times as it reached, when these
+    steps end `(time,)`, and the time at which the run left the limit, or None."""
+    thetas, ends, reached = np.empty((followed, *shape)), np.empty(followed), 0
     for t, theta, outputs in states:
-        size = np.vdot(theta, theta) / shape[1]
+        size = np.vdot(theta[:k], theta[:k]) / shape[1]
         if not size <= limit:  # also when it is not a number
-            return thetas[:reached], t
+            return thetas[:reached], ends[:reached], t
         for output in outputs:
-            if output < len(times):
-                thetas[output] = theta
+            if output < followed:
+                thetas[output], ends[output] = theta, t
                 reached = output + 1
         tell(t)
-        if reached == len(times):  # an earlier run ended here
+        if reached == followed:  # an earlier run ended here
             break
-    return thetas[:reached], None
+    return thetas[:reached], ends[:reached], None
 
 
 def _judge(times, curves, ended) -> tuple[np.ndarray, dict[str, np.ndarray], Status | None]:

@@ -14,65 +14,92 @@ from ..compiling import jit
 from ..functions import Static
 from ..learning.dynamics import GradientFlow
 from ..learning.problem import Problem
+from .averaging import rate_of
 from .data import Data, penalty_gradient, smooth_penalty
+from .optimisers import PLAIN, Extras
 
 RTOL = 1e-5  # far below the scatter between runs; float32 rows allow about 1e-6
 ROWS = 16  # rows per piece: read from memory once, used twice (X theta, then X^T l)
 
 
 class FlowPath:
-    """`dTheta/dt = -X^T l / delta - h(Theta)`; output times are interpolated by the method's own polynomial."""
+    """`dTheta/dt = F`, `F = -X^T l / delta - h(Theta)`, or with a velocity `V` of memory `tau` `dV/dt = (F - V) / tau`, `dTheta/dt = V`;
+    with an average its integral as one more variable. Output times are interpolated by the method's own polynomial."""
 
     fresh = False
 
-    def __init__(self, problem: Problem, dynamics: GradientFlow, n: int, d: int, batch_size: int, design: str, times: np.ndarray):
+    def __init__(
+        self,
+        problem: Problem,
+        dynamics: GradientFlow,
+        n: int,
+        d: int,
+        batch_size: int,
+        design: str,
+        times: np.ndarray,
+        extras: Extras = PLAIN,
+    ):
         self.problem, self.times, self.shape = problem, times, (problem.k, d)
+        self.memory = dynamics.optimizer.memory if dynamics.optimizer is not None else 0.0
+        self.averaged, self.rate = extras.average is not None, rate_of(extras.average)
         self.diagnostics = {"steps": 0, "relative_tolerance": RTOL}
 
     def run(self, data: Data, rng: np.random.Generator) -> Iterator[tuple[float, np.ndarray, list[int]]]:
         """Yield `(time, weights (k, d), which output times this is)` at every output time and after every step."""
         scale = np.sqrt(np.trace(self.problem.self_overlap_start) + np.trace(self.problem.rho)) or 1.0
 
-        def velocity(t: float, flat: np.ndarray) -> np.ndarray:
-            theta = jnp.asarray(flat.reshape(self.shape))
-            return np.asarray(
-                _velocity(
-                    theta,
-                    data.rows,
-                    data.labels,
-                    1 / self.problem.sample_ratio,
-                    self.problem.ridge,
-                    loss=Static(self.problem.loss),
-                    smooth=smooth_penalty(self.problem),
-                )
-            ).ravel()
-
-        yield 0.0, data.start, np.flatnonzero(self.times == 0).tolist()
+        start = np.zeros((1 + self.averaged + (self.memory > 0), *self.shape))  # weights, their integral, velocity
+        start[0] = data.start
+        shown = lambda flat: flat[: (1 + self.averaged) * data.start.size].reshape(-1, self.shape[1])
+        yield 0.0, shown(start.ravel()), np.flatnonzero(self.times == 0).tolist()
         if self.times[-1] == 0:
             return
-        solver = DOP853(velocity, 0.0, data.start.ravel(), float(self.times[-1]), rtol=RTOL, atol=RTOL * scale)
+        change = partial(self._change, data)
+        solver = DOP853(change, 0.0, start.ravel(), float(self.times[-1]), rtol=RTOL, atol=RTOL * scale)
         while solver.status == "running":
             solver.step()
             if solver.status == "failed":  # no step is small enough: the flow ends in finite time
-                yield float(solver.t), np.full(self.shape, np.nan), []
+                yield float(solver.t), np.full_like(shown(start.ravel()), np.nan), []
                 return
             self.diagnostics["steps"] = max(self.diagnostics["steps"], int(solver.nfev))
             due = np.flatnonzero((self.times > solver.t_old) & (self.times <= solver.t))
             between = solver.dense_output() if (self.times[due] < solver.t).any() else lambda t: solver.y
             for i in due:
-                yield float(self.times[i]), between(self.times[i]).reshape(self.shape), [int(i)]
-            yield float(solver.t), solver.y.reshape(self.shape), []
+                yield float(self.times[i]), shown(between(self.times[i])), [int(i)]
+            yield float(solver.t), shown(solver.y), []
+
+    def _change(self, data: Data, t: float, flat: np.ndarray) -> np.ndarray:
+        """The time derivative of all variables."""
+        variables = flat.reshape(-1, *self.shape)
+        theta = variables[0]
+        force = np.asarray(
+            _force(
+                jnp.asarray(theta),
+                data.rows,
+                data.labels,
+                1 / self.problem.sample_ratio,
+                self.problem.ridge,
+                gradient=Static(self.problem.slopes.gradient),
+                smooth=smooth_penalty(self.problem),
+            )
+        )
+        change = [variables[-1] if self.memory else force]
+        if self.averaged:
+            change.append(theta - self.rate * variables[1])
+        if self.memory:
+            change.append((force - variables[-1]) / self.memory)
+        return np.concatenate(change).ravel()
 
 
-@partial(jit, static_argnames=("loss", "smooth"))
-def _velocity(theta, rows, labels, weight, ridge, *, loss, smooth):
+@partial(jit, static_argnames=("gradient", "smooth"))
+def _force(theta, rows, labels, weight, ridge, *, gradient, smooth):
     """`-X^T l / delta - h(theta)`; products in float32, as the rows, sums over pieces in float64."""
     n = len(rows)
     single = theta.astype(rows.dtype)
 
     def pull(x, y):
         r = (x @ single.T).astype(theta.dtype)
-        return (jax.vmap(jax.grad(loss))(r, y).astype(rows.dtype).T @ x).astype(theta.dtype)
+        return (jax.vmap(gradient)(r, y).astype(rows.dtype).T @ x).astype(theta.dtype)
 
     def add(j, total):
         cut = lambda a: jax.lax.dynamic_slice_in_dim(a, j * ROWS, ROWS)

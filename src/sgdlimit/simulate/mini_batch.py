@@ -16,6 +16,7 @@ from ..learning.clock import mini_batch_clock
 from ..learning.dynamics import MiniBatchGD
 from ..learning.problem import Problem
 from .data import Data, penalty_gradient, smooth_penalty
+from .optimisers import PLAIN, Extras, begin, move, numbers_of, rule_of
 
 ROWS = 16  # rows per piece: read from memory once, used twice (X theta, then X^T l)
 
@@ -28,8 +29,19 @@ class MiniBatchPath:
 
     fresh = False
 
-    def __init__(self, problem: Problem, dynamics: MiniBatchGD, n: int, d: int, batch_size: int, design: str, times: np.ndarray):
+    def __init__(
+        self,
+        problem: Problem,
+        dynamics: MiniBatchGD,
+        n: int,
+        d: int,
+        batch_size: int,
+        design: str,
+        times: np.ndarray,
+        extras: Extras = PLAIN,
+    ):
         self.problem, self.n, self.d, self.size = problem, n, d, round(dynamics.fraction * n)
+        self.rule, self.numbers = rule_of(dynamics, extras, "row"), numbers_of(dynamics, extras)
         if not self.size:
             raise refuse("fraction", f"take at least one of {n} samples", dynamics.fraction, f"at least {1 / n:.2g}")
         self.clock = mini_batch_clock(dynamics, problem.sample_ratio, float(times[-1]))
@@ -38,42 +50,45 @@ class MiniBatchPath:
 
     def run(self, data: Data, rng: np.random.Generator) -> Iterator[tuple[float, np.ndarray, list[int]]]:
         """Yield `(time, weights (k, d), which output times this is)` at the start and after every step."""
-        theta = jnp.asarray(data.start)
+        state = begin(self.rule, data.start, rng)
         chosen = np.arange(-(-self.size // ROWS) * ROWS, dtype=np.int32) % self.n
         for here in range(int(self.outputs[-1]) + 1):
-            yield self.clock.time(here), np.asarray(theta), np.flatnonzero(self.outputs == here).tolist()
+            yield self.clock.time(here), state.shown(), np.flatnonzero(self.outputs == here).tolist()
             if here == self.outputs[-1]:
                 return
             if self.size < self.n:
                 chosen[: self.size] = np.sort(rng.choice(self.n, self.size, replace=False, shuffle=False))
             eta = float(np.ravel(self.clock.etas(here, here + 1))[0])
-            theta = _step(
-                theta,
+            state = _step(
+                state,
+                self.numbers,
                 data.rows,
                 data.labels,
                 jnp.array(chosen),
                 self.size,
                 eta,
-                eta * self.size / self.d,
                 self.problem.ridge,
-                loss=Static(self.problem.loss),
+                gradient=Static(self.problem.slopes.gradient),
                 smooth=smooth_penalty(self.problem),
+                rule=self.rule,
             )
 
 
-@partial(jit, static_argnames=("loss", "smooth"))
-def _step(theta, rows, labels, chosen, size, eta, shrink, ridge, *, loss, smooth):
-    """`theta - eta X^T l - shrink h(theta)` over the first `size` of the samples `chosen`; products in float32, as the rows, sums
-    over pieces in float64."""
-    single = theta.astype(rows.dtype)
+@partial(jit, static_argnames=("gradient", "smooth", "rule"))
+def _step(state, numbers, rows, labels, chosen, size, eta, ridge, *, gradient, smooth, rule):
+    """A step by `X^T l` over the first `size` of the samples `chosen`, without an optimiser `theta - eta (X^T l + size / d h(theta))`;
+    products in float32, as the rows, sums over pieces in float64."""
+    theta = state.theta
+    single, share = theta.astype(rows.dtype), size / theta.shape[1]
 
     def add(piece, total):
         here = piece * ROWS + jnp.arange(ROWS)
         which = jax.lax.dynamic_slice_in_dim(chosen, piece * ROWS, ROWS)
         x, y = rows[which], jax.tree.map(lambda a: a[which], labels)
         r = (x @ single.T).astype(theta.dtype)
-        slope = jnp.where(here[:, None] < size, jax.vmap(jax.grad(loss))(r, y), 0.0)
+        slope = jnp.where(here[:, None] < size, jax.vmap(gradient)(r, y), 0.0)
         return total + (slope.astype(rows.dtype).T @ x).astype(theta.dtype)
 
     total = jax.lax.fori_loop(0, len(chosen) // ROWS, add, jnp.zeros_like(theta))
-    return theta - eta * total - shrink * penalty_gradient(theta, ridge, smooth)
+    pull = total + share * penalty_gradient(theta, ridge, smooth)
+    return state._replace(theta=theta - eta * pull) if rule.plain else move(rule, numbers, state, pull, eta * share, size)

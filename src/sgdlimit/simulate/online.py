@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-import jax.numpy as jnp
 import numpy as np
 
 from ..learning.clock import Clock
 from ..learning.dynamics import OnlineSGD
 from ..learning.problem import Problem
 from .data import Data, samples
+from .optimisers import PLAIN, Extras, begin, numbers_of, rule_of
 from .sgd import LASTS, check_first_step, steps, stops
 
 HELD = 512  # samples drawn at once: a few megabytes
@@ -27,8 +27,19 @@ class OnlinePath:
         """Samples in memory: whole batches."""
         return batch_size * max(1, HELD // batch_size)
 
-    def __init__(self, problem: Problem, dynamics: OnlineSGD, n: int, d: int, batch_size: int, design: str, times: np.ndarray):
+    def __init__(
+        self,
+        problem: Problem,
+        dynamics: OnlineSGD,
+        n: int,
+        d: int,
+        batch_size: int,
+        design: str,
+        times: np.ndarray,
+        extras: Extras = PLAIN,
+    ):
         self.problem, self.batch_size, self.held, self.design = problem, batch_size, n, design
+        self.rule, self.numbers = rule_of(dynamics, extras), numbers_of(dynamics, extras)
         check_first_step(dynamics, d, batch_size, times)
         self.clock = Clock(dynamics, batch_size / d, float(times[-1]), LASTS)
         self.outputs = self.clock.nearest(times)
@@ -40,7 +51,7 @@ class OnlinePath:
         order = np.arange(self.held, dtype=np.int32).reshape(capacity, self.batch_size)
         filled, sizes = np.full(capacity, self.batch_size, np.int32), np.zeros(capacity)
         rows, teacher = np.array(data.rows), np.ascontiguousarray(data.teacher.T)
-        theta, here, used = jnp.asarray(data.start), 0, 0
+        state, here, used = begin(self.rule, data.start, rng), 0, 0
         for stop in stops(self.outputs, capacity):
             while here < stop:
                 if used == capacity:
@@ -48,7 +59,8 @@ class OnlinePath:
                     data, used = replace(data, rows=fresh, labels=labels), 0
                 count = min(int(stop) - here, capacity - used)
                 sizes[:count] = self.clock.etas(here, here + count)
-                theta = steps(self.problem, theta, count, data, np.roll(order, -used, axis=0), filled, sizes)
-                theta.block_until_ready()  # the rows are overwritten next
+                shifted = np.roll(order, -used, axis=0)
+                state = steps(self.problem, self.rule, self.numbers, state, count, data, shifted, filled, sizes)
+                state.theta.block_until_ready()  # the rows are overwritten next
                 here, used = here + count, used + count
-            yield self.clock.time(here), np.asarray(theta), np.flatnonzero(self.outputs == here).tolist()
+            yield self.clock.time(here), state.shown(), np.flatnonzero(self.outputs == here).tolist()

@@ -16,6 +16,7 @@ from ..learning.clock import Clock
 from ..learning.dynamics import SGD, OnlineSGD, step_at
 from ..learning.problem import Problem
 from .data import Data, penalty_gradient, pick, smooth_penalty
+from .optimisers import PLAIN, Extras, Numbers, Rule, State, begin, move, numbers_of, rule_of
 
 MAX_INDICES = 2**18  # sample indices drawn ahead at once
 CHECKS = 40  # a run is looked at (has it diverged?) at least about this often
@@ -31,8 +32,19 @@ class SGDPath:
 
     fresh = False
 
-    def __init__(self, problem: Problem, dynamics: SGD, n: int, d: int, batch_size: int, design: str, times: np.ndarray):
+    def __init__(
+        self,
+        problem: Problem,
+        dynamics: SGD,
+        n: int,
+        d: int,
+        batch_size: int,
+        design: str,
+        times: np.ndarray,
+        extras: Extras = PLAIN,
+    ):
         self.problem, self.dynamics, self.batch_size, self.n, self.d = problem, dynamics, batch_size, n, d
+        self.rule, self.numbers = rule_of(dynamics, extras), numbers_of(dynamics, extras)
         check_first_step(dynamics, d, batch_size, times)
         shares = batch_size / d
         if dynamics.sampling == "reshuffle":
@@ -47,7 +59,7 @@ class SGDPath:
 
     def run(self, data: Data, rng: np.random.Generator) -> Iterator[tuple[float, np.ndarray, list[int]]]:
         """Yield `(time, weights (k, d), which output times this is)` at every stop."""
-        theta, here = jnp.asarray(data.start), 0
+        state, here = begin(self.rule, data.start, rng), 0
         batches = (_Replacement if self.dynamics.sampling == "replacement" else _Reshuffle)(rng, self.n, self.batch_size)
         indices = np.zeros((self.capacity, self.batch_size), np.int32)
         filled = np.zeros(self.capacity, np.int32)
@@ -57,9 +69,9 @@ class SGDPath:
             if count:
                 batches.fill(indices[:count], filled[:count])
                 sizes[:count] = self.clock.etas(here, int(stop))
-                theta = steps(self.problem, theta, count, data, indices, filled, sizes)
+                state = steps(self.problem, self.rule, self.numbers, state, count, data, indices, filled, sizes)
             here = int(stop)
-            yield self.clock.time(here), np.asarray(theta), np.flatnonzero(self.outputs == here).tolist()
+            yield self.clock.time(here), state.shown(), np.flatnonzero(self.outputs == here).tolist()
 
 
 def check_first_step(dynamics: SGD | OnlineSGD, d: int, batch_size: int, times: np.ndarray) -> None:
@@ -114,24 +126,46 @@ class _Reshuffle:
             row += count
 
 
-def steps(problem: Problem, theta, count: int, data: Data, indices: np.ndarray, filled: np.ndarray, sizes: np.ndarray):
+def steps(
+    problem: Problem,
+    rule: Rule,
+    numbers: Numbers,
+    state: State,
+    count: int,
+    data: Data,
+    indices: np.ndarray,
+    filled: np.ndarray,
+    sizes: np.ndarray,
+) -> State:
     """The first `count` steps of `indices (capacity, batch)`, of which `filled (capacity,)` are samples, with `sizes (capacity,)`."""
-    return _steps(
-        theta,
-        count,
-        data.rows,
-        data.labels,
-        jnp.array(indices),
-        jnp.array(filled),
-        jnp.array(sizes),
-        problem.ridge,
-        loss=Static(problem.loss),
-        smooth=smooth_penalty(problem),
-    )
+    given = (count, data.rows, data.labels, jnp.array(indices), jnp.array(filled), jnp.array(sizes), problem.ridge)
+    functions = {"gradient": Static(problem.slopes.gradient), "smooth": smooth_penalty(problem)}
+    if rule.plain:
+        return state._replace(theta=_steps(state.theta, *given, **functions))
+    return _optimised_steps(state, numbers, *given, **functions, rule=rule)
 
 
-@partial(jit, static_argnames=("loss", "smooth"))
-def _steps(theta, count, rows, labels, indices, filled, sizes, ridge, *, loss, smooth):
+@partial(jit, static_argnames=("gradient", "smooth", "rule"))
+def _optimised_steps(state, numbers, count, rows, labels, indices, filled, sizes, ridge, *, gradient, smooth, rule):
+    """The first `count` steps, as an optimiser makes them of the gradients of a batch."""
+    d = state.theta.shape[1]
+
+    def step(j, state):
+        theta = state.theta
+
+        def add(b, pull):
+            i = indices[j, b]
+            x = jax.lax.dynamic_index_in_dim(rows, i, keepdims=False).astype(theta.dtype)
+            return pull + gradient(jnp.sum(theta * x, axis=1), pick(labels, i)).astype(theta.dtype)[:, None] * x
+
+        pull = jax.lax.fori_loop(0, filled[j], add, (filled[j] / d) * penalty_gradient(theta, ridge, smooth))
+        return move(rule, numbers, state, pull, sizes[j] * filled[j] / d, filled[j])
+
+    return jax.lax.fori_loop(0, count, step, state)
+
+
+@partial(jit, static_argnames=("gradient", "smooth"))
+def _steps(theta, count, rows, labels, indices, filled, sizes, ridge, *, gradient, smooth):
     """The first `count` steps: `theta -= eta sum_i x_i l_i + eta kappa / d h(theta)`, a dot product and an update per sample.
     `count` is an argument, so all segments of all repeats share one compilation."""
     d = theta.shape[1]
@@ -142,8 +176,8 @@ def _steps(theta, count, rows, labels, indices, filled, sizes, ridge, *, loss, s
         def add(b, change):
             i = indices[j, b]
             x = jax.lax.dynamic_index_in_dim(rows, i, keepdims=False).astype(theta.dtype)
-            gradient = jax.grad(loss)(jnp.sum(theta * x, axis=1), pick(labels, i))
-            return change + (eta * gradient).astype(theta.dtype)[:, None] * x
+            push = gradient(jnp.sum(theta * x, axis=1), pick(labels, i))
+            return change + (eta * push).astype(theta.dtype)[:, None] * x
 
         return theta - jax.lax.fori_loop(0, filled[j], add, (eta * filled[j] / d) * penalty_gradient(theta, ridge, smooth))
 

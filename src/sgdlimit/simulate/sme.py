@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,9 +20,11 @@ import numpy as np
 
 from ..compiling import jit
 from ..functions import Static
-from ..learning.dynamics import SME, step_at
+from ..learning.dynamics import SME, Dynamics, step_at
 from ..learning.problem import Problem
+from .averaging import History
 from .data import Data, penalty_gradient, pick, smooth_penalty
+from .optimisers import PLAIN, Extras
 
 # Internal step times the fastest rate. Measured on the four reference problems at d = 400, against steps of 1/80 on the same
 # Brownian paths: at 0.3 every curve is within 0.3% of its scale (the scatter of the measurement), at 0.6 within about 1%. For the
@@ -36,16 +39,27 @@ class SMEPath:
 
     fresh = False
 
-    def __init__(self, problem: Problem, dynamics: SME, n: int, d: int, batch_size: int, design: str, times: np.ndarray):
-        self.problem, self.dynamics, self.n, self.times = problem, dynamics, n, times
+    def __init__(
+        self,
+        problem: Problem,
+        dynamics: SME,
+        n: int,
+        d: int,
+        batch_size: int,
+        design: str,
+        times: np.ndarray,
+        extras: Extras = PLAIN,
+    ):
+        self.problem, self.dynamics, self.n, self.times, self.average = problem, dynamics, n, times, extras.average
         self.diagnostics: dict[str, float] = {"steps": 0}
 
     def run(self, data: Data, rng: np.random.Generator) -> Iterator[tuple[float, np.ndarray, list[int]]]:
         """Yield `(time, weights (k, d), which output times this is)` after every sweep."""
         theta, here, forward, steps, slowest = jnp.asarray(data.start), 0.0, True, 0, None
         norms = _norms(data.rows)
+        history = History(self.average, theta)
         for output, end in enumerate(self.times):
-            rate = self._rate(theta, data, here)
+            rate = sum(rates(self.problem, self.dynamics, theta, data, here))
             slowest = slowest or rate
             rate = min(rate, MAX_REFINEMENT * slowest) if np.isfinite(rate) else slowest
             count = int(np.ceil((end - here) * rate / ACCURACY))
@@ -55,37 +69,42 @@ class SMEPath:
             for j in range(count):
                 eta = float(step_at(self.dynamics, np.array(here + (j + 0.5) * h)))
                 kicks = jnp.asarray(rng.standard_normal(self.n))
+                heat = np.sqrt(2 * self.dynamics.temperature * h)
+                own = jnp.asarray(heat * rng.standard_normal(theta.shape)) if heat else jnp.zeros(())
                 theta = _sweep(
                     theta,
                     data.rows,
                     data.labels,
                     norms,
                     kicks,
+                    own,
                     h,
                     eta,
                     1 / self.problem.sample_ratio,
                     self.problem.ridge,
                     forward,
-                    loss=Static(self.problem.loss),
+                    gradient=Static(self.problem.slopes.gradient),
                     smooth=smooth_penalty(self.problem),
                 )
                 forward, steps = not forward, steps + 1
+                history.add(theta, h)
                 if j < count - 1:
-                    yield here + (j + 1) * h, np.asarray(theta), []
+                    yield here + (j + 1) * h, history.shown(), []
             self.diagnostics["steps"] = max(self.diagnostics["steps"], steps)
             here = float(end)
-            yield here, np.asarray(theta), [output]
+            yield here, history.shown(), [output]
 
-    def _rate(self, theta, data: Data, t: float) -> float:
-        """The fastest rate of the moment: largest eigenvalue of `X^T X / delta` times the curvature of the loss, the noise it
-        amplifies, and the curvature of the penalty. With a spectrum it is the mean rate at which pre-activations move: few directions are
-        faster, and a sweep is stable along them, for it takes one sample after the other."""
-        loss, penalty = _curvature(
-            theta, data.rows, data.labels, self.problem.ridge, loss=Static(self.problem.loss), smooth=smooth_penalty(self.problem)
-        )
-        eta, delta = float(step_at(self.dynamics, np.array(t))), self.problem.sample_ratio
-        spread = self.problem.spectrum.roughness if self.problem.spectrum else 1.0
-        return float(loss) * spread * (1 + delta**-0.5) ** 2 + eta * float(loss) ** 2 / delta + float(penalty)
+
+def rates(problem: Problem, dynamics: Dynamics, theta: Any, data: Data, t: float) -> tuple[float, float, float]:
+    """The fastest rates of the moment: the largest eigenvalue of `X^T X / delta` times the curvature of the loss, the noise that it
+    amplifies, and the curvature of the penalty. With a spectrum the first is the mean rate at which pre-activations move: few directions
+    are faster, and a sweep is stable along them, for it takes one sample after the other."""
+    loss, penalty = _curvature(
+        theta, data.rows, data.labels, problem.ridge, hessian=Static(problem.slopes.hessian), smooth=smooth_penalty(problem)
+    )
+    eta, delta = float(step_at(dynamics, np.array(t))), problem.sample_ratio
+    spread = problem.spectrum.roughness if problem.spectrum else 1.0
+    return float(loss) * spread * (1 + delta**-0.5) ** 2, eta * float(loss) ** 2 / delta, float(penalty)
 
 
 @jit
@@ -93,10 +112,10 @@ def _norms(rows):
     return jax.lax.map(lambda x: jnp.sum(x.astype(float) ** 2), rows, batch_size=64)
 
 
-@partial(jit, static_argnames=("loss", "smooth"))
-def _sweep(theta, rows, labels, norms, kicks, h, eta, weight, ridge, forward, *, loss, smooth):
-    """All samples once, in the order of the data or backwards; the decay comes first or last. `kicks (n,)` are standard
-    normal, `weight` is `1 / delta`."""
+@partial(jit, static_argnames=("gradient", "smooth"))
+def _sweep(theta, rows, labels, norms, kicks, own, h, eta, weight, ridge, forward, *, gradient, smooth):
+    """All samples once, in the order of the data or backwards; the decay comes first or last, next to the samples the noise of the
+    weights' `own` (zero or `(k, d)`). `kicks (n,)` are standard normal, `weight` is `1 / delta`."""
     n = len(rows)
     drift, noise = weight * h, jnp.sqrt(eta * weight * h)
 
@@ -104,7 +123,7 @@ def _sweep(theta, rows, labels, norms, kicks, h, eta, weight, ridge, forward, *,
         i = jnp.where(forward, j, n - 1 - j)
         x = jax.lax.dynamic_index_in_dim(rows, i, keepdims=False).astype(theta.dtype)
         y, norm, kick = pick(labels, i), norms[i], kicks[i]
-        slope = lambda r: jax.grad(loss)(r, y).astype(theta.dtype)
+        slope = lambda r: gradient(r, y).astype(theta.dtype)
         r = jnp.sum(theta * x, axis=1)
         here = slope(r)
         moved = lambda amount: slope(r - norm * amount * here)  # the slope where the sample would be after that kick
@@ -116,7 +135,9 @@ def _sweep(theta, rows, labels, norms, kicks, h, eta, weight, ridge, forward, *,
     decay = partial(_decay, h=h, ridge=ridge, smooth=smooth)
     same = lambda theta: theta
     theta = jax.lax.cond(forward, decay, same, theta)
+    theta = jnp.where(forward, own, 0.0) + theta
     theta = jax.lax.fori_loop(0, n, visit, theta)
+    theta = jnp.where(forward, 0.0, own) + theta
     return jax.lax.cond(forward, same, decay, theta)
 
 
@@ -129,12 +150,12 @@ def _decay(theta, h, ridge, smooth):
     return theta + h / 6 * (a + 2 * b + 2 * c + pull(theta + h * c))
 
 
-@partial(jit, static_argnames=("loss", "smooth"))
-def _curvature(theta, rows, labels, ridge, *, loss, smooth):
+@partial(jit, static_argnames=("hessian", "smooth"))
+def _curvature(theta, rows, labels, ridge, *, hessian, smooth):
     """Root mean square of the loss's second derivative over some samples, and of the penalty's over the rows."""
     some = rows[:PROBE]
     r = (some @ theta.astype(rows.dtype).T).astype(theta.dtype)
-    second = jax.vmap(jax.hessian(loss))(r, jax.tree.map(lambda y: y[:PROBE], labels))
+    second = jax.vmap(hessian)(r, jax.tree.map(lambda y: y[:PROBE], labels))
     penalty = ridge
     if smooth.fn is not None:
         penalty += jnp.sqrt(jnp.mean(jnp.sum(jax.vmap(jax.hessian(smooth.fn), in_axes=1)(theta) ** 2, axis=(1, 2))))

@@ -1,0 +1,67 @@
+"""Weights averaged over time, in real runs: their integral with weights that forget is carried along, and averages are made of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from ..learning.averages import Average
+
+
+def rate_of(average: Average | None) -> float:
+    return 0.0 if average is None else average.rate
+
+
+def accumulate(integral: Any, before: Any, after: Any, dt: Any, rate: Any) -> Any:
+    """`int exp(-rate (t - s)) theta_s ds` a step later. A time shows the state after the nearest whole step, so half of the step counts
+    for either end."""
+    length = jnp.where(rate > 0, -jnp.expm1(-rate * dt) / jnp.where(rate > 0, rate, 1.0), dt)
+    return jnp.exp(-rate * dt) * integral + length * 0.5 * (before + after)
+
+
+class History:
+    """Weights that a path moves step by step, and their integral where they are averaged."""
+
+    def __init__(self, average: Average | None, start: Any):
+        self.average, self.theta = average, start
+        self.integral = None if average is None else jnp.zeros_like(start)
+
+    def add(self, theta: Any, dt: float) -> None:
+        """What the weights are a time `dt` later."""
+        if self.average is not None:
+            self.integral = accumulate(self.integral, self.theta, theta, dt, self.average.rate)
+        self.theta = theta
+
+    def shown(self) -> np.ndarray:
+        """What a path yields: the weights `(k, d)`, with their integral below where they are averaged."""
+        return np.asarray(self.theta) if self.integral is None else np.concatenate([self.theta, self.integral])
+
+
+class Averager:
+    """From weights and integrals `(time, 2k, d)` at the times that a path is followed at to averages `(time, k, d)` at those asked for."""
+
+    def __init__(self, average: Average, times: np.ndarray):
+        self.average, self.times = average, times
+        self.followed = np.unique(np.concatenate([times, average.starts(times)]))
+        self.place = np.searchsorted(self.followed, times)
+        self.begin = np.searchsorted(self.followed, average.starts(times))
+
+    def reached(self, followed: int) -> int:
+        """How many of the times asked for are among the first that were `followed`."""
+        return int(np.count_nonzero(self.place < followed))
+
+    def __call__(self, states: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        """Averages `(time, k, d)` of `states (followed, 2k, d)` at the times `ends (followed,)` of the steps shown."""
+        k, rate = states.shape[1] // 2, self.average.rate
+        found = []
+        for place, begin in zip(self.place[: self.reached(len(states))], self.begin, strict=False):
+            length = ends[place] - ends[begin]
+            if length <= 0:
+                found.append(states[place, :k])
+                continue
+            past = np.exp(-rate * length) * states[begin, k:]
+            size = -np.expm1(-rate * length) / rate if rate else length
+            found.append((states[place, k:] - past) / size)
+        return np.array(found).reshape(-1, k, states.shape[2])

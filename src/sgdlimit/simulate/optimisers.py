@@ -1,0 +1,184 @@
+"""What an optimiser makes of the force in discrete steps, in the arithmetic of `torch.optim` (OPTIMISERS section 1).
+
+A step of `batch` samples lasts `dt = eta batch / d`. In units of this time the force is `f = -(d / batch) sum_i x_i l_i - h(theta)`, the
+velocity `V = beta V + (1 - beta) f` with `beta = 1 - dt / memory`, and the step `theta += dt V`: PyTorch's numbers at the learning rate
+that `SGD.from_learning_rate` takes, whatever batch, features and their variance. All that is carried from step to step is in `State`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..errors import refuse
+from ..learning.averages import Average
+from ..learning.dynamics import SGD, Dynamics, MiniBatchGD, OnlineSGD
+from .averaging import accumulate, rate_of
+
+
+class Rule(NamedTuple):
+    """How steps are made, as far as programs differ by it; `Numbers` has the rest.
+
+    `gain`: None, "feature" (of each parameter's own squared gradient, as PyTorch's) or "row" (of its mean over the features).
+    `transform`: an optax optimiser that takes everything over, or None.
+    """
+
+    filtered: bool = False
+    corrected: bool = False
+    gain: str | None = None
+    nesterov: bool = False
+    noisy: bool = False
+    averaged: bool = False
+    transform: Any = None
+
+    @property
+    def plain(self) -> bool:
+        return self == Rule()
+
+
+class Numbers(NamedTuple):
+    """What programs take as arguments, so that one serves all memories."""
+
+    memory: float = 0.0
+    second_memory: float = 0.0
+    decay: float = 0.0
+    eps: float = 0.0
+    temperature: float = 0.0
+    average: float = 0.0
+
+
+class Extras(NamedTuple):
+    """What a run may have besides problem and dynamics: an average of its weights, an optax optimiser."""
+
+    average: Average | None = None
+    transform: Any = None
+
+
+PLAIN = Extras()
+
+
+class State(NamedTuple):
+    """`theta (k, d)`; velocity and mean squared gradient, summed with weights that forget, and the sums of these weights `(2,)`; the key
+    of the noise; the integral of the weights (`averaging`); optax's own state. What a rule does not use is None."""
+
+    theta: Any
+    velocity: Any = None
+    square: Any = None
+    weights: Any = None
+    key: Any = None
+    integral: Any = None
+    own: Any = None
+
+    def shown(self) -> np.ndarray:
+        """What a path yields: the weights, with their integral below where they are averaged."""
+        return np.asarray(self.theta) if self.integral is None else np.concatenate([self.theta, self.integral])
+
+
+def check_transform(dynamics: Dynamics, optimizer: Any) -> None:
+    """Refuse an optimiser that cannot take the place of the dynamics' own."""
+    if optimizer is None:
+        return
+    if not all(callable(getattr(optimizer, name, None)) for name in ("init", "update")):
+        fix = "sl.Momentum and sl.Adam go into the dynamics, and sl.dynamics_of reads PyTorch's optimisers"
+        raise refuse("optimizer", "be an optax optimiser such as optax.adagrad(0.01)", optimizer, fix)
+    if not isinstance(dynamics, SGD | OnlineSGD | MiniBatchGD):
+        raise refuse("dynamics", "be SGD, OnlineSGD or MiniBatchGD for an optax optimiser", dynamics, "it takes whole steps")
+    if dynamics.optimizer is not None:
+        raise refuse("dynamics.optimizer", "be None where an optax optimiser trains", dynamics.optimizer, "optax.chain composes")
+
+
+def rule_of(dynamics: Dynamics, extras: Extras, gain: str = "feature") -> Rule:
+    """The rule of a dynamics, with a gain of that kind if it has one."""
+    optimiser = dynamics.optimizer
+    gains = optimiser is not None and optimiser.gains
+    return Rule(
+        corrected=gains,
+        gain=gain if gains else None,
+        filtered=has_memory(dynamics),
+        nesterov=bool(getattr(optimiser, "nesterov", False)),
+        noisy=dynamics.temperature > 0,
+        averaged=extras.average is not None,
+        transform=extras.transform,
+    )
+
+
+def has_memory(dynamics: Dynamics) -> bool:
+    """Whether its optimiser is more than the plain gradient: a memory of zero without a gain is none."""
+    return dynamics.optimizer is not None and (dynamics.optimizer.gains or dynamics.optimizer.memory > 0)
+
+
+def numbers_of(dynamics: Dynamics, extras: Extras) -> Numbers:
+    named = {name: float(getattr(dynamics.optimizer, name, 0.0)) for name in ("memory", "second_memory", "decay", "eps")}
+    return Numbers(**named, temperature=dynamics.temperature, average=rate_of(extras.average))
+
+
+def begin(rule: Rule, start: np.ndarray, rng: np.random.Generator) -> State:
+    """The state at the start, at rest."""
+    theta = jnp.asarray(start)
+    zeros = jnp.zeros_like(theta)
+    return State(
+        theta,
+        velocity=None if rule.plain else zeros,
+        square=None if rule.gain is None else zeros if rule.gain == "feature" else zeros[:, :1],
+        weights=jnp.zeros(2, theta.dtype) if rule.corrected else None,
+        key=jax.random.key(int(rng.integers(2**31)), impl="rbg") if rule.noisy else None,
+        integral=zeros if rule.averaged else None,
+        own=None if rule.transform is None else rule.transform.init(theta / np.sqrt(theta.shape[1])),
+    )
+
+
+def move(rule: Rule, numbers: Numbers, state: State, pull: Any, dt: Any, batch: Any) -> State:
+    """One step, by the `pull (k, d)` of `batch` samples and their share of the penalty: `sum_i x_i l_i + batch / d h(theta)`."""
+    d = state.theta.shape[1]
+    force, key = pull * (-d / batch), state.key
+    if rule.noisy:
+        key, here = jax.random.split(key)
+        noise = jax.random.normal(here, state.theta.shape, jnp.float32).astype(force.dtype)
+        force += jnp.sqrt(2.0 * numbers.temperature / dt) * noise
+    state = state._replace(key=key)
+    if rule.transform is not None:
+        moved = _transformed(rule, state, force)
+    else:
+        moved = _adaptive(rule, numbers, state, force, dt, batch) if rule.corrected else _heavy_ball(rule, numbers, state, force, dt)
+    if not rule.averaged:
+        return moved
+    return moved._replace(integral=accumulate(state.integral, state.theta, moved.theta, dt, numbers.average))
+
+
+def kept_after(dt: Any, memory: Any) -> Any:
+    """`beta` of a step: what is kept of a mean with this memory, nothing where the step is longer."""
+    return jnp.where(memory > dt, 1.0 - dt / jnp.where(memory > dt, memory, 1.0), 0.0)
+
+
+def _heavy_ball(rule: Rule, numbers: Numbers, state: State, force: Any, dt: Any) -> State:
+    """`torch.optim.SGD`: the step is `dt` times the velocity, or looks ahead by another filter."""
+    beta = kept_after(dt, numbers.memory)
+    velocity = beta * state.velocity + (1.0 - beta) * force
+    ahead = beta * velocity + (1.0 - beta) * force if rule.nesterov else velocity
+    return state._replace(theta=state.theta + dt * ahead, velocity=velocity)
+
+
+def _adaptive(rule: Rule, numbers: Numbers, state: State, force: Any, dt: Any, batch: Any) -> State:
+    """`torch.optim.AdamW`. Means are sums with weights that forget over the sums of the weights, which is its bias correction. The squared
+    gradient of a parameter is `E[l^2]` in these units where it is all noise."""
+    d = state.theta.shape[1]
+    squared = force**2 * (batch / d)
+    if rule.gain == "row":
+        squared = squared.mean(1, keepdims=True)
+    first, second = kept_after(dt, numbers.memory), kept_after(dt, numbers.second_memory)
+    velocity, square = first * state.velocity + dt * force, second * state.square + dt * squared
+    weights = jnp.stack([first, second]) * state.weights + dt
+    size = jnp.sqrt(square / weights[1]) + numbers.eps
+    step = jnp.where(size > 0, velocity / weights[0] / jnp.where(size > 0, size, 1.0), 0.0)
+    theta = (1.0 - dt * numbers.decay) * state.theta + dt * step
+    return state._replace(theta=theta, velocity=velocity, square=square, weights=weights)
+
+
+def _transformed(rule: Rule, state: State, force: Any) -> State:
+    """An optax step: its parameters are those of features of variance one, `theta / sqrt(d)`."""
+    scale = np.sqrt(state.theta.shape[1])
+    updates, own = rule.transform.update(-force / scale, state.own, state.theta / scale)
+    return state._replace(theta=state.theta + scale * updates, own=own)
