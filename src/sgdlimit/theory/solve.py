@@ -11,6 +11,7 @@ from typing import Any, Literal
 from ..errors import refuse
 from ..learning.dynamics import Dynamics, MiniBatchGD, OnlineSGD
 from ..learning.problem import Problem
+from ..learning.slopes import as_trained
 from ..results import Solution, build_dataset
 from .accuracy.checkpoint import Checkpoint, identify
 from .accuracy.estimates import Answer, status
@@ -68,6 +69,7 @@ def solve(
     """
     began = time.perf_counter(), time.process_time()
     outputs = check(problem, dynamics, horizon, rtol, seed, times, method, on_failure)
+    problem = as_trained(problem, dynamics)
     check_start(problem)
     if checkpoint is not None and isinstance(dynamics, (OnlineSGD, MiniBatchGD)):
         raise refuse("checkpoint", f"be None for {type(dynamics).__name__}", checkpoint, "its theory is not computed in parts to keep")
@@ -98,6 +100,7 @@ def refinements(
     ends the solve (of `MiniBatchGD` before it has begun only)."""
     began = time.perf_counter(), time.process_time()
     outputs = check(problem, dynamics, horizon, rtol, seed, times, method, "return")
+    problem = as_trained(problem, dynamics)
     check_start(problem)
     report = progress or (lambda fraction, text: None)
     watch()

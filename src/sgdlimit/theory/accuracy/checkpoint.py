@@ -16,6 +16,7 @@ import threading
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +190,8 @@ def identify(
 def _describe_dynamics(dynamics: Dynamics, horizon: float) -> str:
     if isinstance(dynamics, GradientFlow) or not callable(dynamics.step):
         return repr(dynamics)
-    return _digest(type(dynamics).__name__ + getattr(dynamics, "sampling", ""), step_at(dynamics, np.linspace(0.0, horizon, 1001)))
+    other = [repr(getattr(dynamics, one.name)) for one in fields(dynamics) if one.name != "step"]
+    return _digest(" ".join([type(dynamics).__name__, *other]), step_at(dynamics, np.linspace(0.0, horizon, 1001)))
 
 
 def _describe_spectrum(problem: Problem) -> dict[str, str]:
@@ -209,14 +211,14 @@ def _describe_functions(p: Problem) -> dict[str, str]:
 
     def values(r, r_star, z):
         y = p.label(r_star, z)
-        return y, p.loss(r, y), 0.0 if penalty is None else penalty(r)
+        return y, (p.loss(r, y), p.slopes.gradient(r, y)), 0.0 if penalty is None else penalty(r)
 
     with jax.enable_x64(True):
         label, loss, size = jit(jax.vmap(values))(r, r_star, z)
     return {
         "noise": _digest(type(p.noise).__name__, z),
         "label": _digest("", *jax.tree.leaves(label)),
-        "loss": _digest("", loss),
+        "loss": _digest("", *loss),
         "penalty": repr(p.penalty) if penalty is None else _digest("", size),
     }
 

@@ -16,7 +16,7 @@ from .plans import Found, Plan
 from .witness import Witnesses
 
 EXTRAPOLATED_GAIN = 7.0  # error of an extrapolated curve against its change from the next coarser one: third order at least
-# Anisotropic data have several scales at once: the gain is smaller, and differences of resolutions cross zero more often (NEARBY).
+# Anisotropic data have several scales at once, as has a velocity corrected for its start: the gain is smaller, and differences of resolutions cross zero more often (NEARBY).
 # No curve is taken to be better than this part of the worst one, for each feeds on the others.
 ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY, ANISOTROPIC_SHARED = 2.5, 0.3, 0.25
 UNSOUND = 1.0  # sampling error of a pilot, as a part of its curve's scale, from which on there is nothing to refine
@@ -69,11 +69,20 @@ class Answer:
 class Estimator:
     """Estimates for one problem at `outputs (T,)` up to a horizon; curves have kinks at `ends`."""
 
-    def __init__(self, problem: Problem, test_risk: TestRisk, witnesses: Witnesses, outputs: np.ndarray, horizon: float, ends: np.ndarray):
-        self.problem, self.test_risk, self.witnesses = problem, test_risk, witnesses
+    def __init__(
+        self,
+        problem: Problem,
+        test_risk: TestRisk,
+        witnesses: Witnesses,
+        outputs: np.ndarray,
+        horizon: float,
+        ends: np.ndarray,
+        uneven: bool = False,
+    ):
+        self.problem, self.test_risk, self.witnesses, self.uneven = problem, test_risk, witnesses, uneven or problem.anisotropic is not None
         self.outputs, self.horizon, self.ends = outputs, horizon, ends
         self.gain, self.nearby = EXTRAPOLATED_GAIN, NEARBY
-        if problem.anisotropic is not None:
+        if self.uneven:
             self.gain, self.nearby = ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY
 
     @np.errstate(all="ignore")  # what is not finite is told in words
@@ -104,7 +113,7 @@ class Estimator:
             for part in (curves, sampling, discretisation):
                 part["train_risk"][0] = part["test_risk"][0]
         estimate = Answer(plan, curves, sampling, discretisation, scales(self.problem, curves), replicates)
-        if self.problem.anisotropic is not None:
+        if self.uneven:
             floor = ANISOTROPIC_SHARED * estimate.worst(discretisation) * (self.outputs > 0.0)
             for name, error in discretisation.items():
                 np.maximum(error, estimate.scales[name] * floor.reshape(-1, *[1] * (error.ndim - 1)), out=error)

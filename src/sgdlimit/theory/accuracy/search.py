@@ -17,7 +17,9 @@ from ...errors import SolveError
 from ...learning.dynamics import Dynamics
 from ...learning.problem import Problem
 from ...learning.risk import TestRisk
+from ..grids import GRADING
 from ..march import Seen
+from ..samples.draws import grading
 from ..samples.engines import Engine, engine_of
 from ..weights.penalised import runs_away
 from .checkpoint import Checkpoint
@@ -76,7 +78,8 @@ class Search:
 
     @property
     def estimator(self) -> Estimator:
-        return Estimator(self.problem, self.test_risk, self.witnesses, self.outputs, self.horizon, self.engine.ends)
+        uneven = grading(self.dynamics) > GRADING
+        return Estimator(self.problem, self.test_risk, self.witnesses, self.outputs, self.horizon, self.engine.ends, uneven)
 
     def estimates(self, rtol: float) -> Iterator[Answer]:
         """The pilot's, rough ones first, and if it does not keep the promise each better one until one does or the means are spent."""

@@ -23,6 +23,7 @@ from ...compiling import jit
 from ...learning.dynamics import SGD, Dynamics, step_at
 from ...learning.labels import TINY
 from ...learning.problem import Problem
+from ...learning.slopes import Slopes
 from ...learning.weights import SmoothPenalty
 from ...results import path_dataset
 from ..accuracy.levels import NONE, Level, at_nodes, curves_at, kernels_at, resolved
@@ -124,7 +125,7 @@ class _Carry:
         self.spread = psd_root(C[after, after] + C[now, now] - cross - np.swapaxes(cross, 1, 2))
         self.steps = step_at(law.dynamics, 0.5 * (nodes[1:] + nodes[:-1]))
         self.engine = PathEngine(problem, law.dynamics, float(nodes[-1]))
-        self.program = _path_program(problem.loss, drive_of(law.dynamics))
+        self.program = _path_program(problem.slopes, drive_of(law.dynamics))
 
     def __call__(self, paths: int, outputs: np.ndarray, rng: np.random.Generator) -> tuple[dict[str, np.ndarray], Any]:
         """`r, w (paths, T, k)` at the nodes `outputs`, `r_star (paths, k_star)`, and labels."""
@@ -161,9 +162,9 @@ def _independent(problem: Problem, dynamics: Dynamics, horizon: float, cells: in
 
 
 @lru_cache(maxsize=32)
-def _path_program(loss: Callable, drive: str) -> Callable:
+def _path_program(slopes: Slopes, drive: str) -> Callable:
     """Carry paths over all cells: `w, r (T, k, P)` at the nodes `outputs`. The response's directions of `cross_cell` are left empty."""
-    kick = path_functions(loss, drive).kick
+    kick = path_functions(slopes, drive).kick
 
     def run(draws: Draws, normals, R, spread, slots, steps, outputs):
         cells, k, _ = spread.shape

@@ -16,6 +16,7 @@ from scipy import stats
 
 from ...learning.dynamics import SGD, SME, Dynamics, GradientFlow
 from ...learning.problem import Problem
+from ...learning.slopes import Slopes
 from ...learning.weights import SmoothPenalty
 from ..grids import spaced
 from ..shapes import patient, room, roomy
@@ -96,7 +97,7 @@ class EventEngine:
     def __init__(self, problem: Problem, dynamics: Dynamics, horizon: float):
         assert isinstance(dynamics, SGD)
         self.problem, self.dynamics, self.horizon = problem, dynamics, horizon
-        self.program = _event_program(problem.loss, problem.label, problem.kinks, not dynamics.plain)
+        self.program = _event_program(problem.slopes, problem.label, problem.kinks, not dynamics.plain)
 
     def nodes(self, cells: int) -> np.ndarray:
         return spaced(self.horizon, cells, grading(self.dynamics))
@@ -132,7 +133,7 @@ class ReshuffleEngine(EventEngine):
     def __init__(self, problem: Problem, dynamics: Dynamics, horizon: float):
         assert isinstance(dynamics, SGD)
         self.problem, self.dynamics, self.horizon = problem, dynamics, horizon
-        self.program = _reshuffle_program(problem.loss, problem.label, problem.kinks, not dynamics.plain)
+        self.program = _reshuffle_program(problem.slopes, problem.label, problem.kinks, not dynamics.plain)
         self.ends = epoch_ends(problem, dynamics, horizon)
 
     def nodes(self, cells: int) -> np.ndarray:
@@ -166,7 +167,7 @@ class PathEngine:
 
     def __init__(self, problem: Problem, dynamics: Dynamics, horizon: float):
         self.problem, self.dynamics, self.horizon = problem, dynamics, horizon
-        self.program = _sample_program(problem.loss, problem.label, drive_of(dynamics), problem.kinks, not dynamics.plain)
+        self.program = _sample_program(problem.slopes, problem.label, drive_of(dynamics), problem.kinks, not dynamics.plain)
 
     def nodes(self, cells: int) -> np.ndarray:
         return spaced(self.horizon, cells, grading(self.dynamics))
@@ -256,15 +257,15 @@ def choose(problem: Problem, dynamics: Dynamics, horizon: float, method: str) ->
 
 
 @lru_cache(maxsize=32)
-def _event_program(loss: Callable, label: Callable, kinks: bool, filtered: bool) -> EventProgram:
-    return EventProgram(loss, label, kinks, filtered)
+def _event_program(slopes: Slopes, label: Callable, kinks: bool, filtered: bool) -> EventProgram:
+    return EventProgram(slopes, label, kinks, filtered)
 
 
 @lru_cache(maxsize=32)
-def _reshuffle_program(loss: Callable, label: Callable, kinks: bool, filtered: bool) -> ReshuffleProgram:
-    return ReshuffleProgram(loss, label, kinks, filtered)
+def _reshuffle_program(slopes: Slopes, label: Callable, kinks: bool, filtered: bool) -> ReshuffleProgram:
+    return ReshuffleProgram(slopes, label, kinks, filtered)
 
 
 @lru_cache(maxsize=32)
-def _sample_program(loss: Callable, label: Callable, drive: str, kinks: bool, filtered: bool) -> SampleProgram:
-    return SampleProgram(loss, label, drive, kinks, filtered)
+def _sample_program(slopes: Slopes, label: Callable, drive: str, kinks: bool, filtered: bool) -> SampleProgram:
+    return SampleProgram(slopes, label, drive, kinks, filtered)

@@ -27,6 +27,7 @@ import numpy as np
 from jax import lax
 
 from ...compiling import jit
+from ...learning.slopes import Slopes
 from ..averages import Averages, times
 from ..gaussian import PIVOT
 from .differences import difference, middle, signed, sizes, two_sided
@@ -186,8 +187,8 @@ class EventProgram:
     Every array has a leading axis of replicates.
     """
 
-    def __init__(self, loss: Callable, label: Callable, kinks: bool = False, filtered: bool = False):
-        functions = path_functions(loss, "jump")
+    def __init__(self, slopes: Slopes, label: Callable, kinks: bool = False, filtered: bool = False):
+        functions = path_functions(slopes, "jump")
 
         def begin(draws: Histories, rho_root: Array, normals: Array, directions: Array) -> tuple[Any, Past]:
             """Labels, and the past at time zero, where direction `x` has the response `directions (k, X, k)`."""

@@ -25,6 +25,7 @@ from ...compiling import jit
 from ...learning.dynamics import SGD
 from ...learning.labels import TINY, samples
 from ...learning.problem import Problem
+from ...learning.slopes import Slopes
 from ..averages import Averages
 from ..grids import GRADING
 from ..shapes import room
@@ -113,9 +114,9 @@ def lay_out_epochs(
 class ReshuffleProgram(EventProgram):
     """`EventProgram` with the averages of reshuffled SGD."""
 
-    def __init__(self, loss: Callable, label: Callable, kinks: bool = False, filtered: bool = False):
-        super().__init__(loss, label, kinks, filtered)
-        functions = path_functions(loss, "jump")
+    def __init__(self, slopes: Slopes, label: Callable, kinks: bool = False, filtered: bool = False):
+        super().__init__(slopes, label, kinks, filtered)
+        functions = path_functions(slopes, "jump")
 
         def forced(past: Past, draws: Histories, arrived: Array, node: Array, epochs: Array) -> Averages:
             """Averages over histories without the jumps after their first `epochs`."""

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ...compiling import jit
+from ...learning.slopes import Slopes
 from ..averages import BLOCK, Averages, Layer, feedback, feedback_of, times
 from .differences import difference, middle, signed, sizes, two_sided
 
@@ -110,24 +111,24 @@ class Cell(NamedTuple):
     layer: Layer | None = None  # of an optimiser's filter; then `response` and directions are their smooth parts
 
 
-def path_functions(loss: Callable, drive: str) -> Functions:
-    """The problem's loss over paths, with the `kick` of the drive "jump" (SGD), "diffusion" (SME) or "flow"."""
+def path_functions(slopes: Slopes, drive: str) -> Functions:
+    """A problem's loss and update over paths, with the `kick` of the drive "jump" (SGD), "diffusion" (SME) or "flow"."""
     over = lambda f: jax.vmap(f, in_axes=(-1, 0), out_axes=-1)
-    gradient, hessian = over(jax.grad(loss)), over(jax.hessian(loss))
+    gradient, hessian = over(slopes.gradient), over(slopes.hessian)
 
     def jump(r, y, drift, noise, step, recoil):
         return Kick(noise * gradient(r, y), noise * hessian(r, y))
 
     def smooth(r, y, drift, noise, step, recoil):
-        mapped = jax.vmap(_cell_map(loss, drive == "diffusion"), in_axes=(-1, 0, -1, -1, None, None), out_axes=(-1, -1))
+        mapped = jax.vmap(_cell_map(slopes.gradient, drive == "diffusion"), in_axes=(-1, 0, -1, -1, None, None), out_axes=(-1, -1))
         after, jacobian = mapped(r, y, drift, noise, step, recoil)
         size, slope = r - after, jnp.eye(r.shape[0])[:, :, None] - jacobian
         return Kick(size, slope) if recoil is None else Kick(size / recoil[:, None], slope / recoil[:, None, None])
 
-    return Functions(over(loss), gradient, hessian, jump if drive == "jump" else smooth)
+    return Functions(over(slopes.loss), gradient, hessian, jump if drive == "jump" else smooth)
 
 
-def _cell_map(loss: Callable, diffusion: bool) -> Callable:
+def _cell_map(gradient: Callable, diffusion: bool) -> Callable:
     """One sample's exact-to-second-order map over a cell's `dm`, with its Jacobian.
 
     In Stratonovich form the drift field is `-(l + eta/2 H l) / delta` and the noise field `-l`; half the drift, the
@@ -145,7 +146,7 @@ def _cell_map(loss: Callable, diffusion: bool) -> Callable:
         return r + h * field(r + 0.5 * h * field(r))
 
     def move(r, y, drift, noise, step, recoil):
-        descend = lambda q: -jax.grad(loss)(q, y) if recoil is None else -recoil * jax.grad(loss)(q, y)
+        descend = lambda q: -gradient(q, y) if recoil is None else -recoil * gradient(q, y)
         if not diffusion:
             return runge_kutta(descend, r, drift)
 
@@ -368,8 +369,8 @@ def look(paths: Paths, back: Array, reach: int) -> Paths:
 class SampleProgram:
     """The compiled work on paths for one loss and drive; every array has a leading axis of replicates."""
 
-    def __init__(self, loss: Callable, label: Callable, drive: str, kinks: bool = False, filtered: bool = False):
-        functions = path_functions(loss, drive)
+    def __init__(self, slopes: Slopes, label: Callable, drive: str, kinks: bool = False, filtered: bool = False):
+        functions = path_functions(slopes, drive)
 
         def begin(draws: Draws, rho_root: Array, normals: Array, directions: Array) -> tuple[Any, Paths, Averages]:
             """Labels, paths and averages at time zero, where direction `x` has the response `directions (k, X, k)`."""
