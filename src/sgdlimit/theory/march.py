@@ -131,7 +131,6 @@ def march(
     smooth: bool = True,
     watch: Callable[[], object] = lambda: None,
     look: Callable[[Seen], object] = lambda seen: None,
-    warmth: float = 0.0,
 ) -> Marched:
     """March all replicates together over `nodes`; stop early where a self-overlap's trace passes `limit`. `watch` is called at every
     node: what it raises ends the march. `look` is shown every cell that has been crossed.
@@ -139,10 +138,11 @@ def march(
     `step (n,)` is eta at the nodes. With `natural` the noise's covariance is the second moment of the kicks themselves,
     `delta E[G_c G_c'^T]`: positive semi-definite to rounding, noisy when kicks are rare, and the right one when they are
     many or smooth. `smooth` says that averages are smooth functions of time, so that what later nodes remember of early cells can be
-    smoothed, see `noise`; a natural covariance is of low rank, which smoothing would destroy. `warmth` is `2 T`, the rate of white noise
-    on the force.
+    smoothed, see `noise`; a natural covariance is of low rank, which smoothing would destroy.
     """
-    noise = lambda node, before, after: noise_row(nodes, node, step[[node, node + 1]], before, after, smooth and not natural, warmth)
+    noise = lambda node, before, after: noise_row(
+        nodes, node, step[[node, node + 1]], before, after, smooth and not natural, coordinates.white
+    )
     L = [coordinates.normals(0)]
     directions = coordinates.directions()
     first, reach = 0, program.reach(directions.shape[2])  # the nodes that are remembered
@@ -169,8 +169,8 @@ def march(
         for _ in range(2):
             coordinates.advance(node, spacing, etas, before, after)
             coordinates.add_noise(node, row)
-            rate = 0.5 * (etas[0] * before.l_l + etas[1] * after.l_l) + warmth * np.eye(directions.shape[1])
-            spread = psd_factor(rate * spacing * coordinates.roughness(spacing, 0.5 * (before.h + after.h)))
+            rate = 0.5 * (etas[0] * before.l_l + etas[1] * after.l_l)
+            spread = psd_factor(spacing * coordinates.bridge(spacing, 0.5 * (before.h + after.h), rate))
             response, forcing = near(coordinates.R[:, node + 1], 1), (near(part, 2) for part in coordinates.forcing(node))
             cell = Cell(coordinates.normals(node + 1), np.full(len(rate), first), response, spread, *forcing, coordinates.layer(node))
             after, moments, arrival = program.cross(at, draws, cell, node, spans[node], etas.mean())

@@ -80,7 +80,6 @@ def run_levels(
             largest_size(problem),
             smooth=not len(engine.ends),
             watch=watch,
-            warmth=2.0 * engine.dynamics.temperature,
             look=look,
         )
         return _read(got, rho_root)
@@ -88,10 +87,11 @@ def run_levels(
 
 def _coordinates(engine: Engine, drawn: list[Drawn], nodes: np.ndarray, cells: int) -> Coordinates:
     finest = engine.nodes(cells)
+    warmth = 2.0 * engine.dynamics.temperature
     particles = [lay_particles(one.particles, nodes, finest, engine.natural) for one in drawn if one.particles is not None]
     if particles:
-        return SampledCoordinates(engine.problem, particles, cells, at_nodes(nodes, engine.ends))
-    balanced, warmth = not engine.natural, 2.0 * engine.dynamics.temperature
+        return SampledCoordinates(engine.problem, particles, cells, at_nodes(nodes, engine.ends), warmth)
+    balanced = not engine.natural
     if not engine.dynamics.plain:
         filter = Filter(engine.dynamics, nodes, len(drawn), engine.problem.k, cells)
         balanced = (
@@ -100,7 +100,7 @@ def _coordinates(engine: Engine, drawn: list[Drawn], nodes: np.ndarray, cells: i
         return FilteredCoordinates(engine.problem, len(drawn), cells, balanced, filter, engine.natural, warmth)
     if engine.problem.anisotropic is None:
         return RidgeCoordinates(engine.problem, len(drawn), cells, balanced, warmth)
-    return SpectralCoordinates(engine.problem, len(drawn), cells, balanced, ends=at_nodes(nodes, engine.ends))
+    return SpectralCoordinates(engine.problem, len(drawn), cells, balanced, at_nodes(nodes, engine.ends), warmth)
 
 
 def _read(got: Marched, rho_root: np.ndarray) -> list[Level]:

@@ -35,6 +35,7 @@ class Coordinates(Protocol):
     """What the march asks of the law of a coordinate; `RidgeCoordinates` says what each answer is."""
 
     R: np.ndarray
+    white: float  # rate of the white noise on theta that is part of U
 
     def normals(self, node: int) -> np.ndarray: ...
     def advance(self, node: int, spacing: float, step: np.ndarray, before: Averages, after: Averages) -> None: ...
@@ -42,7 +43,7 @@ class Coordinates(Protocol):
     def directions(self) -> np.ndarray: ...
     def forcing(self, node: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
     def forget(self, node: int) -> int: ...
-    def roughness(self, spacing: float, gamma: np.ndarray) -> np.ndarray | float: ...
+    def bridge(self, spacing: float, gamma: np.ndarray, rate: np.ndarray) -> np.ndarray: ...
     def gap(self, node: int) -> np.ndarray: ...
     def layer(self, node: int) -> Layer | None: ...
 
@@ -71,7 +72,7 @@ class RidgeCoordinates:
         """`balanced` scales the Gram matrix to `q`; a smooth flow keeps its own diagonal, whose order is better. `warmth` is the rate of
         white noise of its own, `2 T`."""
         k, k_star = problem.k, problem.k_star
-        self.ridge, self.warmth = problem.ridge, warmth * np.eye(k)
+        self.ridge, self.warmth, self.white = problem.ridge, warmth * np.eye(k), warmth
         self.spread = root(problem.init.cov)
         self.cells, self.balanced = cells, balanced
         self.R = np.zeros((replicates, cells + 1, cells + 1, k, k))
@@ -140,9 +141,9 @@ class RidgeCoordinates:
         end[:, :, node + 1] = 0.0  # that direction starts at the next node
         return start, end, arrived
 
-    def roughness(self, spacing: float, gamma: np.ndarray) -> np.ndarray | float:
-        """Variance of w inside a cell relative to a Brownian bridge of rate `eta E[l l^T]`."""
-        return 1.0
+    def bridge(self, spacing: float, gamma: np.ndarray, rate: np.ndarray) -> np.ndarray:
+        """Rate `(S, k, k)` of the Brownian bridge that w is inside a cell, where `eta E[l l^T]` is `rate`."""
+        return rate + self.warmth
 
     def gap(self, node: int) -> np.ndarray:
         """What the Gram matrix makes of `E[theta theta^T]` at a node less what the balance does, `(S, k, k)`: a witness, since they

@@ -174,8 +174,8 @@ class FilteredCoordinates(RidgeCoordinates):
             seen[:, :, 0] = self.P[:, node]
         return seen
 
-    def roughness(self, spacing: float, gamma: np.ndarray) -> np.ndarray | float:
-        return self.filter.roughness(self.node)
+    def bridge(self, spacing: float, gamma: np.ndarray, rate: np.ndarray) -> np.ndarray:
+        return (rate + self.warmth) * self.filter.roughness(self.node)
 
     def layer(self, node: int) -> Layer | None:
         return self.filter.layer(node)

@@ -36,7 +36,7 @@ from ...checks import root
 from ...compiling import jit
 from ...learning.problem import Problem
 from ...learning.weights import SmoothPenalty
-from ..averages import BLOCK, Averages, feedback, times
+from ..averages import BLOCK, Averages, Layer, feedback, times
 from ..gaussian import GrowingFactor
 from .coordinates import bridge_variance
 from .particles import Particles, draw_particles
@@ -194,13 +194,13 @@ class SampledCoordinates:
         apart: factor of the covariance of `e` at the nodes.
     """
 
-    def __init__(self, problem: Problem, particles: list[Particles], cells: int, ends: np.ndarray = NO_ENDS):
+    def __init__(self, problem: Problem, particles: list[Particles], cells: int, ends: np.ndarray = NO_ENDS, warmth: float = 0.0):
         """`particles` of every replicate, with normals of as many cells as the march will cross; arrays are padded to `cells`. `ends`
         are the nodes at which an epoch ends and the next begins."""
         assert isinstance(problem.penalty, SmoothPenalty)
         self.program = _program(problem.penalty.fn)
         k, k_star, replicates = problem.k, problem.k_star, len(particles)
-        self.eye, self.ends = np.eye(k), ends
+        self.eye, self.ends, self.white = np.eye(k), ends, warmth
         self.pulls: tuple[Pull, ...] = ()  # at both ends of the present cell,
         self.spacing = 0.0  # and its length
         self.R = np.zeros((replicates, cells + 1, cells + 1, k, k))
@@ -276,13 +276,16 @@ class SampledCoordinates:
         """How the hats move `w` at the start and end of cell `node`, and at the next node itself."""
         return self._hat(node), self._hat(node + 1), self._hat(node + 1)
 
-    def roughness(self, spacing: float, gamma: np.ndarray) -> np.ndarray | float:
-        """Variance of w inside a cell relative to a Brownian bridge of rate `eta E[l l^T]`."""
-        return bridge_variance(self.spectrum, spacing, gamma)
+    def bridge(self, spacing: float, gamma: np.ndarray, rate: np.ndarray) -> np.ndarray:
+        """As `RidgeCoordinates.bridge`."""
+        return (rate + self.white * self.eye) * bridge_variance(self.spectrum, spacing, gamma)
 
     def gap(self, node: int) -> np.ndarray:
         """None: particles have one estimate of their second moments."""
         return np.zeros((len(self.R), *self.eye.shape))
+
+    def layer(self, node: int) -> Layer | None:
+        return None
 
     def _hat(self, node: int) -> np.ndarray:
         replicates, nodes, k = self.R.shape[0], self.R.shape[1], self.R.shape[-1]

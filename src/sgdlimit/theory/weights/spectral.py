@@ -28,7 +28,7 @@ import numpy as np
 
 from ...checks import root
 from ...learning.problem import Problem
-from ..averages import Averages
+from ..averages import Averages, Layer
 from ..gaussian import GrowingFactor, psd_root
 from .coordinates import bridge_variance
 
@@ -45,7 +45,7 @@ class SpectralCoordinates:
         q: the plain mean of `theta theta^T`, by its balance, `(S, N + 1, k, k)`.
     """
 
-    def __init__(self, problem: Problem, replicates: int, cells: int, balanced: bool, ends: Array = NO_ENDS):
+    def __init__(self, problem: Problem, replicates: int, cells: int, balanced: bool, ends: Array = NO_ENDS, warmth: float = 0.0):
         """`balanced` scales the Gram matrix to `q`; a smooth flow keeps its own, as in `RidgeCoordinates`. `ends` are nodes across which
         samples have no memory of what came after the one before: the hat of such a node is cut in two."""
         spectrum = problem.spectrum
@@ -53,6 +53,10 @@ class SpectralCoordinates:
         k, k_star, m = problem.k, problem.k_star, len(spectrum)
         self.k, self.k_star, self.cells, self.balanced, self.ridge = k, k_star, cells, balanced, problem.ridge
         self.ends = ends
+        # White noise on theta is not noise of the samples, and not times the root of the eigenvalue: it has normals of its own.
+        self.warmth, self.white = warmth, 0.0
+        self.kicked = np.eye(k)  # what a kick has moved at once
+        self.widths = np.zeros(cells)
         self.spectrum, self.eigenvalues, self.weights = spectrum, spectrum.eigenvalues, spectrum.weights
         self.share = self.weights * self.eigenvalues  # of a pre-activation's variance
         self.moments = spectrum.teacher_moments(problem.teacher.cov)
@@ -72,7 +76,7 @@ class SpectralCoordinates:
         self.apart = GrowingFactor(replicates, cells + 1, k)
         self.met = np.zeros((replicates, m, cells, 2))
         # theta without its teacher in independent normals: xi, and one k-vector a cell.
-        self.parts = np.zeros((replicates, cells + 1, k, m, k + cells * k))
+        self.parts = np.zeros((replicates, cells + 1, k, m, k + cells * k * (2 if warmth else 1)))
         self.before: tuple[Array, Array] = np.zeros(0), np.zeros(0)
         self._arrive(0)
 
@@ -83,33 +87,44 @@ class SpectralCoordinates:
         return np.concatenate([self.M[:, node], self.apart.factor[:, node].reshape(len(self.R), self.k, -1)], 2)
 
     def advance(self, node: int, spacing: float, step: Array, before: Averages, after: Averages) -> None:
-        """Rows `node + 1`: exponential along the rate, the rest of the bracket linear in time between its values at both ends."""
-        k, k_star, now, then = (
-            self.k,
-            self.k_star,
-            slice(node * self.k, (node + 1) * self.k),
-            slice((node + 1) * self.k, (node + 2) * self.k),
-        )
+        """Rows `node + 1`: exact along the rate, the rest of the bracket linear in time between its values at both ends."""
+        k, k_star = self.k, self.k_star
         known, columns = slice(0, (node + 1) * k), slice(0, k_star + (node + 1) * k)
+        then = slice((node + 1) * k, (node + 2) * k)
+        self.widths[node] = spacing
         predicting = after is before
         if predicting:
-            rest = self._rest(node, before, self._begun(node))
-            rest[..., :k_star] += self._outside(node, before.l_gstar, before.h_chi)
-            self.before = self.eigenvalues[:, None, None] * rest, before.h
+            self.before = self._push(node, before, self._begun(node)), before.h
         rest, gamma = self.before
-        decay, first, second, rate = self._exponentials(spacing, 0.5 * (gamma + after.h))
-        self.met[:, :, node] = _meeting(rate, smooth=not self.balanced)
-        base = decay @ self.states[:, :, now, columns] - first @ rest
-        self.states[:, :, then, k_star + (node + 1) * k : k_star + (node + 2) * k] = np.eye(k)
+        free, first, second = self._free(node, spacing, 0.5 * (gamma + after.h), columns)
+        base = free - first @ rest
+        self.states[:, :, then, k_star + (node + 1) * k : k_star + (node + 2) * k] = self.kicked
         if predicting:
             self.states[:, :, then, columns] = base
             self.M[:, node + 1] = self._mean_overlap(base[..., :k_star])
         else:
             self._correct(node, base + second @ rest, self.eigenvalues[:, None, None] * second, after, known, then, columns)
+        self._follow(node, rest, None if predicting else after)
         self.R[:, node + 1, : node + 2] = self._mean_response(node + 1)
         lost = lambda at, eta: at.l_r + np.swapaxes(at.l_r, 1, 2) - eta * at.l_l
-        drift = 0.5 * spacing * (lost(before, step[0]) + lost(after, step[1]))
+        drift = 0.5 * spacing * (lost(before, step[0]) + lost(after, step[1])) - spacing * self.warmth * np.eye(k)
         self.q[:, node + 1] = ((1.0 - spacing * self.ridge) * self.q[:, node] - drift) / (1.0 + spacing * self.ridge)
+
+    def _push(self, node: int, averages: Averages, begun: int) -> Array:
+        """The bracket at a node without `Gamma`, times the eigenvalues, on B and R: `(S, m, k, k_star + (node + 1) k)`."""
+        rest = self._rest(node, averages, begun)
+        rest[..., : self.k_star] += self._outside(node, averages.l_gstar, averages.h_chi)
+        return self.eigenvalues[:, None, None] * rest
+
+    def _free(self, node: int, spacing: float, gamma: Array, columns: slice) -> tuple[Array, Array, Array]:
+        """What rows become over cell `node` without the rest of the bracket, and what that takes from them: all of it that stands still,
+        and of its growth over the cell."""
+        decay, first, second, rate = self._exponentials(spacing, gamma)
+        self.met[:, :, node] = _meeting(rate, smooth=not self.balanced)
+        return decay @ self.states[:, :, node * self.k : (node + 1) * self.k, columns], first, second
+
+    def _follow(self, node: int, rest: Array, after: Averages | None) -> None:
+        """Whatever else of the state follows once rows `node + 1` are known."""
 
     def add_noise(self, node: int, row: Array) -> None:
         """The noise increment of cell `node`, from its covariances `row (S, k, node + 1, k)` with those up to it; then w at its end."""
@@ -128,9 +143,12 @@ class SpectralCoordinates:
         """How the hats move `w` at the start and end of cell `node`, and at the next node itself."""
         return self._hat(node), self._hat(node + 1), self._hat(node + 1)
 
-    def roughness(self, spacing: float, gamma: Array) -> Array | float:
-        """Variance of w inside a cell relative to a Brownian bridge of rate `eta E[l l^T]`."""
-        return bridge_variance(self.spectrum, spacing, gamma)
+    def bridge(self, spacing: float, gamma: Array, rate: Array) -> Array:
+        """As `RidgeCoordinates.bridge`."""
+        return rate * bridge_variance(self.spectrum, spacing, gamma) + self.warmth * np.eye(self.k)
+
+    def layer(self, node: int) -> Layer | None:
+        return None
 
     def gap(self, node: int) -> Array:
         """As in `RidgeCoordinates`; the mean over all features."""
@@ -213,17 +231,29 @@ class SpectralCoordinates:
     # --- covariances -----------------------------------------------------------------------------------------------------------
 
     def _parts(self, node: int) -> Array:
-        """theta without its teacher at a node in independent normals, `(S, m, k, k + node k)`."""
+        """theta without its teacher at a node in independent normals, `(S, m, k, d)`: of the start, of the samples' noise and, where there is
+        such, of white noise in each cell; `d` grows with the node."""
         k, first = self.k, self.k_star
-        R = self.states[:, :, node * k : (node + 1) * k, first : first + (node + 1) * k]
-        parts = [R[..., :k] @ self.spread]
+        start = self.states[:, :, node * k : (node + 1) * k, first : first + k]
+        parts = [start @ self.spread]
         if node:
-            met = self.met[:, :, None, :node, :, None] * np.ones((k, 1, 1, k))
-            cells = R.reshape(*R.shape[:3], node + 1, k)
-            mean = met[..., 0, :] * cells[..., :-1, :] + met[..., 1, :] * cells[..., 1:, :]
-            factor = self.noise.factor[:, None, :node, :, :node].reshape(len(R), 1, node * k, node * k)
-            parts.append(np.sqrt(self.eigenvalues)[:, None, None] * (mean.reshape(*R.shape[:3], node * k) @ factor))
+            mean = self._met(node)
+            factor = self.noise.factor[:, None, :node, :, :node].reshape(len(mean), 1, node * k, node * k)
+            parts.append(np.sqrt(self.eigenvalues)[:, None, None] * (mean.reshape(*mean.shape[:3], node * k) @ factor))
+            if self.warmth:
+                size = np.sqrt(self.warmth * self.widths[:node])
+                parts.append((mean * size[:, None]).reshape(*mean.shape[:3], node * k))
         return np.concatenate(parts, 3)
+
+    def _met(self, node: int) -> Array:
+        """What noise spread over each cell before `node` meets there, `(S, m, k, node, k)`."""
+        k, first = self.k, self.k_star
+        cells = self.states[:, :, node * k : (node + 1) * k, first : first + (node + 1) * k]
+        return self._weighed(cells.reshape(*cells.shape[:3], node + 1, k), node)
+
+    def _weighed(self, cells: Array, node: int) -> Array:
+        met = self.met[:, :, None, :node, :, None]
+        return met[..., 0, :] * cells[..., :-1, :] + met[..., 1, :] * cells[..., 1:, :]
 
     def _arrive(self, node: int) -> None:
         """The covariance of w at a node, apart from the teacher, with w at all nodes so far."""
@@ -239,13 +269,22 @@ class SpectralCoordinates:
         if node and self.balanced:
             want, have = psd_root(balance), psd_root(gram)
             parts = (want @ np.linalg.pinv(have, rcond=1e-7, hermitian=True))[:, None] @ parts
-        self.parts[:, node, ..., : parts.shape[-1]] = np.swapaxes(parts, 1, 2)
+        self.parts[:, node] = np.swapaxes(self._spread_out(parts, node), 1, 2)
         past = self.parts[:, : node + 1].reshape(replicates, (node + 1) * k, -1)
         weighed = (self.share[:, None] * self.parts[:, node]).reshape(replicates, k, -1)
         rows = (weighed @ np.swapaxes(past, 1, 2)).reshape(replicates, k, node + 1, k)
         rows += np.einsum("m,smij,mjl,smapl->siap", self.share, B[:, :, node], self.moments, B, optimize=True)
         rows -= np.einsum("sij,sapj->siap", self.M[:, node], self.M[:, : node + 1])
         self.apart.extend(node, rows)
+
+    def _spread_out(self, parts: Array, node: int) -> Array:
+        """The same with room for all cells, so that each normal keeps its place."""
+        k, out = self.k, np.zeros((*parts.shape[:3], self.parts.shape[-1]))
+        own = (1 + node) * k
+        out[..., :own] = parts[..., :own]
+        if self.warmth:
+            out[..., (1 + self.cells) * k : (1 + self.cells + node) * k] = parts[..., own:]
+        return out
 
     def laws(self, nodes: Array) -> tuple[Array, Array]:
         """At these nodes the mean over replicates of `B (m, n, k, k_star)`, and the covariance of theta without its teacher
