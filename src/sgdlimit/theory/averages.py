@@ -32,6 +32,7 @@ class Layer(NamedTuple):
     gain: Array  # (2, k): g at both ends
     clock: Array  # (2,): time at both ends, in units of the memory
     recoil: Array  # (k,): what a smooth kick spread over the cell does to its own sample within the cell
+    begins: Array  # (): one where directions are kicks, each with a layer of its own; zero where they are hats
 
 
 def times(matrix: Array, vector: Array) -> Array:

@@ -16,8 +16,8 @@ from .plans import Found, Plan
 from .witness import Witnesses
 
 EXTRAPOLATED_GAIN = 7.0  # error of an extrapolated curve against its change from the next coarser one: third order at least
-# Anisotropic data have several scales at once, as has a velocity corrected for its start: the gain is smaller, and differences of resolutions
-# cross zero more often (NEARBY).
+# Anisotropic data have several scales at once, as has a velocity corrected for its start: the gain is smaller, and differences of
+# resolutions cross zero more often (NEARBY).
 # No curve is taken to be better than this part of the worst one, for each feeds on the others.
 ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY, ANISOTROPIC_SHARED = 2.5, 0.3, 0.25
 UNSOUND = 1.0  # sampling error of a pilot, as a part of its curve's scale, from which on there is nothing to refine

@@ -17,6 +17,7 @@ from ..march import Marched, Seen, march
 from ..samples.engines import Engine
 from ..weights.coordinates import Coordinates, RidgeCoordinates
 from ..weights.filtered import FilteredCoordinates
+from ..weights.filtered_spectral import FilteredSpectralCoordinates
 from ..weights.filters import Filter
 from ..weights.particles import lay_particles
 from ..weights.penalised import SampledCoordinates
@@ -93,7 +94,10 @@ def _coordinates(engine: Engine, drawn: list[Drawn], nodes: np.ndarray, cells: i
         return SampledCoordinates(engine.problem, particles, cells, at_nodes(nodes, engine.ends), warmth)
     balanced = not engine.natural
     if not engine.dynamics.plain:
+        ends = at_nodes(nodes, engine.ends)
         filter = Filter(engine.dynamics, nodes, len(drawn), engine.problem.k, cells)
+        if engine.problem.anisotropic is not None:
+            return FilteredSpectralCoordinates(engine.problem, len(drawn), cells, filter, engine.natural, ends, warmth)
         balanced = (
             balanced and engine.name == "paths" and not filter.corrected
         )  # histories are few, and means over the rest of a path: the matrix is as good

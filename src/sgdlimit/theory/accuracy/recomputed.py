@@ -75,7 +75,7 @@ class _Events:
         self.rho_root = root(problem.rho)
         self.gain = self.clock = None
         if seen.cell.layer is not None:
-            self.gain, self.clock = _of(seen.arrival, s, ("gain", "clock"))
+            self.gain, self.clock, self.begins = _of(seen.arrival, s, ("gain", "clock", "begins"))
         self.bridges = [(spread @ np.swapaxes(spread, 1, 2))[s] for spread in seen.spreads]
 
     def pairs(self) -> Pairs:
@@ -189,7 +189,7 @@ class _OneHistory:
         """What a filter still holds back at a time of kicks at the nodes after the first and up to `upto`, `(k, X, k)`."""
         out = np.zeros((self.k, len(self.of.clock), self.k))
         for node in range(1, upto + 1):
-            out[:, node] = np.exp(self.of.clock[node] - clock) * np.diag(gain)
+            out[:, node] = self.of.begins * np.exp(self.of.clock[node] - clock) * np.diag(gain)
         return out
 
     def arrive(self, j: int) -> Array:
@@ -332,7 +332,7 @@ class _Paths:
         """What moves w at the next node; behind a filter a kick there has not moved anything yet."""
         arrived = self.cell.arrived[..., None].copy()
         if self.layer is not None:
-            arrived[:, self.here + 1] -= np.diag(self.layer.gain[1])[..., None]
+            arrived[:, self.here + 1] -= self.layer.begins * np.diag(self.layer.gain[1])[..., None]
         return arrived
 
     def _fed(self, memory: Array, held: str, all_: bool = False) -> Array:

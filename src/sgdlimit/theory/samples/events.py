@@ -76,6 +76,7 @@ class Past(NamedTuple):
     turn: Array  # (J, J, k, k, P): -d r_j / d w_i at earlier jumps i; with kinks (J, J, k, 2k, P): d G_j / d w_i on both sides
     gain: Any = None  # (N + 1, k): of an optimiser's filter at the nodes,
     clock: Any = None  # (N + 1,): and their times in units of its memory; None without one
+    begins: Any = None  # (): `Layer.begins`
 
 
 def _small(matrix: Array) -> Array:
@@ -206,7 +207,7 @@ class EventProgram:
                 turn=jnp.zeros((j, j, k, 2 * k if kinks else k, p)),
             )
             if filtered:
-                past = past._replace(gain=jnp.ones((cells + 1, k)), clock=jnp.zeros(cells + 1))
+                past = past._replace(gain=jnp.ones((cells + 1, k)), clock=jnp.zeros(cells + 1), begins=jnp.zeros(()))
             return jax.vmap(label)((rho_root @ draws.gstar).T, draws.y), past
 
         def cross(past: Past, draws: Histories, cell: Cell, node, span: Span) -> Past:
@@ -220,6 +221,7 @@ class EventProgram:
             if cell.layer is not None:
                 both = node + jnp.arange(2)
                 past = past._replace(gain=past.gain.at[both].set(cell.layer.gain), clock=past.clock.at[both].set(cell.layer.clock))
+                past = past._replace(begins=cell.layer.begins)
             carry = lambda batch, at: land(functions, kinks, at, draws, cell.spread, node, span.first + batch, span.before)
             return lax.fori_loop(0, span.count, carry, past)
 
@@ -306,7 +308,7 @@ def average(functions: Functions, kinks: bool, past: Past, draws: Histories, arr
     moved = jnp.einsum("nab,nbxc->xac", early, past.start) + jnp.einsum("nab,nbxc->xac", late, past.end)
     moved = moved + jnp.einsum("ab,bxc->xac", gamma, arrived)
     if past.clock is not None:  # the layers of directions that start at nodes
-        layers = _layers(past.clock, node)
+        layers = past.begins * _layers(past.clock, node)
         moved = moved.at[: len(layers)].add(-jnp.einsum("nab,xn->xab", held[0], layers[:, : len(held[0])]))
         moved = moved.at[: len(layers)].add(-layers[:, node][:, None, None] * (gamma * past.gain[node]))
     return Averages(

@@ -133,11 +133,25 @@ class Filter:
         gain = self.gain[:, node : node + 2]
         z = self.clock[node + 1] - self.clock[node]
         recoil = gain.mean(1) * max(1.0 - 2.0 * late_share(z) / z if z > 1e-3 else z / 3.0, 1e-9)
-        return Layer(gain, np.broadcast_to(self.clock[node : node + 2], (len(gain), 2)), recoil)
+        return Layer(gain, np.broadcast_to(self.clock[node : node + 2], (len(gain), 2)), recoil, np.ones(len(gain)))
 
     def held(self, node: int) -> np.ndarray:
         """`E` at a node since each node up to it."""
         return np.exp(self.clock[: node + 1] - self.clock[node])
+
+    def held_between(self, node: int) -> np.ndarray:
+        """`E` at each node up to this one (rows) since each (columns); none for the one at zero, whose direction is that of the start."""
+        clock = self.clock[: node + 1]
+        E = np.tril(np.exp(np.minimum(clock - clock[:, None], 0.0)))
+        E[:, 0] = 0.0
+        return E
+
+    def rush(self, node: int) -> float:
+        """By how much the correction of the velocity for its start is faster over cell `node`, under a constant force."""
+        if not self._starting(node):
+            return 1.0
+        a, b = float(self.clock[node]), float(self.clock[node + 1])
+        return (b - a) / (b - a + math.exp(-b) - math.exp(-a))
 
     def roughness(self, node: int) -> np.ndarray:
         """Variance `(S, k, k)` of w inside cell `node` relative to a Brownian bridge: that of a velocity which forgets, on average."""

@@ -55,6 +55,7 @@ class SpectralCoordinates:
         self.ends = ends
         # White noise on theta is not noise of the samples, and not times the root of the eigenvalue: it has normals of its own.
         self.warmth, self.white = warmth, 0.0
+        self.known = True  # whether `q` has a balance
         self.kicked = np.eye(k)  # what a kick has moved at once
         self.widths = np.zeros(cells)
         self.spectrum, self.eigenvalues, self.weights = spectrum, spectrum.eigenvalues, spectrum.weights
@@ -120,7 +121,7 @@ class SpectralCoordinates:
         """What rows become over cell `node` without the rest of the bracket, and what that takes from them: all of it that stands still,
         and of its growth over the cell."""
         decay, first, second, rate = self._exponentials(spacing, gamma)
-        self.met[:, :, node] = _meeting(rate, smooth=not self.balanced)
+        self.met[:, :, node] = meeting(rate, smooth=not self.balanced)
         return decay @ self.states[:, :, node * self.k : (node + 1) * self.k, columns], first, second
 
     def _follow(self, node: int, rest: Array, after: Averages | None) -> None:
@@ -181,6 +182,10 @@ class SpectralCoordinates:
         flat = lambda x: np.swapaxes(x, 1, 2).reshape(replicates, k, -1)
         return flat(J), flat(left)
 
+    def _missing(self, left: Array) -> Array:
+        """`left` of each eigenvalue."""
+        return left[:, None]
+
     def _begun(self, node: int) -> int:
         return int(max(self.ends[self.ends <= node], default=0))
 
@@ -189,7 +194,7 @@ class SpectralCoordinates:
         J, left = self._bracket_row(node, averages, begun)
         rows = (node + 1) * self.k
         rest = J[:, None] @ self.states[:, :, :rows, : self.k_star + rows]
-        rest[..., self.k_star :] -= left[:, None]
+        rest[..., self.k_star :] -= self._missing(left)
         return rest
 
     def _outside(self, node: int, l_gstar: Array, h_chi: Array) -> Array:
@@ -202,7 +207,7 @@ class SpectralCoordinates:
         k, k_star = self.k, self.k_star
         J, left = self._bracket_row(node + 1, after, self._begun(node))
         rest = J[:, None, :, : (node + 1) * k] @ self.states[:, :, known, columns]
-        rest[..., k_star:] -= left[:, None, :, : (node + 1) * k]
+        rest[..., k_star:] -= self._missing(left[:, :, : (node + 1) * k])
         own = np.linalg.inv(np.eye(k) + second @ J[:, None, :, (node + 1) * k :])
         solved = own @ (base - second @ rest)
         c = own @ second
@@ -231,8 +236,8 @@ class SpectralCoordinates:
     # --- covariances -----------------------------------------------------------------------------------------------------------
 
     def _parts(self, node: int) -> Array:
-        """theta without its teacher at a node in independent normals, `(S, m, k, d)`: of the start, of the samples' noise and, where there is
-        such, of white noise in each cell; `d` grows with the node."""
+        """theta without its teacher at a node in independent normals, `(S, m, k, d)`: of the start, of the samples' noise and, where
+        there is such, of white noise in each cell; `d` grows with the node."""
         k, first = self.k, self.k_star
         start = self.states[:, :, node * k : (node + 1) * k, first : first + k]
         parts = [start @ self.spread]
@@ -265,7 +270,7 @@ class SpectralCoordinates:
         taught = np.einsum("m,smij,mjl,smpl->sip", self.weights, B[:, :, node], self.moments, B[:, :, node])
         balance = self.q[:, node] - taught
         gram = np.einsum("m,smid,smjd->sij", self.weights, parts, parts, optimize=True)
-        self.gaps[:, node] = gram - balance
+        self.gaps[:, node] = (gram - balance) * self.known
         if node and self.balanced:
             want, have = psd_root(balance), psd_root(gram)
             parts = (want @ np.linalg.pinv(have, rcond=1e-7, hermitian=True))[:, None] @ parts
@@ -305,7 +310,7 @@ def most_cells(problem: Problem, memory: int) -> int:
     return 4 * int(max(0.25 * (memory / (16 * len(problem.spectrum))) ** 0.5 / problem.k, 4))
 
 
-def _meeting(x: Array, smooth: bool) -> Array:
+def meeting(x: Array, smooth: bool) -> Array:
     """How a noise increment spread over a cell meets the responses of the cell's two ends, `(S, m, 2)`, for the rate times the cell's
     length `x (S, m)`. It meets their mean where `x` is small. A response that falls like `e^-x` within the cell has mean
     `(1 - e^-x)/x` and mean square `(1 - e^-2x)/2x`: the first counts for smooth increments, the second for independent ones.

@@ -1,0 +1,172 @@
+"""Coordinates of anisotropic data behind an optimiser's filter: eq. (2) for each eigenvalue, with its velocity.
+
+For eigenvalue `lambda` the bracket's own rate, the filter and the gain `g c(lambda)` make a linear system of theta and V, which is followed
+by its matrix exponential; the rest of the bracket is linear over a cell, as without a filter (see `spectral`). `c = lambda^(-1/2)` where
+the gain divides by the size of each feature's gradient (OPTIMISERS section 3), else one.
+
+A response `R = S - g c E` (see `filters`) is not linear over a cell where the memory is short. In the integral over the past its part `E`
+is taken by the line that has its area and its first moment in each cell.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...learning.problem import Problem
+from ..averages import Averages, Layer
+from .coordinates import bridge_variance
+from .filters import Filter, first_moment, mean_decay
+from .spectral import NO_ENDS, SpectralCoordinates, meeting
+
+Array = np.ndarray
+
+BRIEF = 1e-4  # part of a cell that the memory is at least taken to be: the exponential of the system must keep its digits
+
+
+class FilteredSpectralCoordinates(SpectralCoordinates):
+    """`SpectralCoordinates` behind a filter. Columns and rows of `states` are those of theta; the column of a kick at time zero holds the
+    response to the start. `velocities` are V of the present node and the next one."""
+
+    def __init__(
+        self, problem: Problem, replicates: int, cells: int, filter: Filter, smooth: bool, ends: Array = NO_ENDS, warmth: float = 0.0
+    ):
+        self.filter, self.smooth = filter, smooth
+        assert problem.spectrum is not None
+        self.shape = problem.spectrum.eigenvalues**-0.5 if filter.gains else np.ones(len(problem.spectrum))  # c, of each eigenvalue
+        self.mean_shape = float(problem.spectrum.weights * problem.spectrum.eigenvalues @ self.shape)
+        super().__init__(problem, replicates, cells, False, ends, warmth)
+        self.kicked, self.known = np.zeros((self.k, self.k)), False
+        self.velocities = {0: np.zeros((replicates, len(self.shape), self.k, self.k_star + self.k))}
+        self.flown: tuple[Array, ...] = ()  # how V at the end of the present cell comes about
+
+    # --- the filter's own --------------------------------------------------------------------------------------------------------
+
+    def advance(self, node: int, spacing: float, step: Array, before: Averages, after: Averages) -> None:
+        self.filter.follow(node, before.l_l, after.l_l)
+        super().advance(node, spacing, step, before, after)
+
+    def layer(self, node: int) -> Layer | None:
+        layer = self.filter.layer(node)
+        shape = self.mean_shape
+        return layer._replace(gain=layer.gain * shape, recoil=layer.recoil * shape, begins=np.zeros(len(self.R)))
+
+    def bridge(self, spacing: float, gamma: Array, rate: Array) -> Array:
+        weights, sizes = self.weights, self.eigenvalues
+        rough = bridge_variance(self.spectrum, spacing, gamma) * float(weights @ (sizes * self.shape) ** 2 / (weights @ sizes**2))
+        warm = self.warmth * float(self.share @ self.shape**2) * np.eye(self.k)
+        return (rate * rough + warm) * self.filter.roughness(self.node)
+
+    def _free(self, node: int, spacing: float, gamma: Array, columns: slice) -> tuple[Array, Array, Array]:
+        self.node = node
+        k, rows = self.k, slice(node * self.k, (node + 1) * self.k)
+        kept, first, second, rate = self._system(node, spacing, gamma)
+        # Where the rate is fast, noise of a cell meets responses that fall within it, once the filter has let them.
+        self.met[:, :, node] = meeting(rate, self.smooth)
+        both = np.concatenate([self.states[:, :, rows, columns], self.velocities[node]], 2)
+        moved = kept @ both
+        self.flown = moved[:, :, k:], first[:, :, k:], second[:, :, k:]
+        return moved[:, :, :k], first[:, :, :k], second[:, :, :k]
+
+    def _follow(self, node: int, rest: Array, after: Averages | None) -> None:
+        moved, first, second = self.flown
+        ended = rest
+        if after is not None:
+            ended = self._push(node + 1, after, self._begun(node))[..., : rest.shape[-1]]
+        V = moved - (first - second) @ rest - second @ ended
+        kick = np.broadcast_to(np.eye(self.k) / self.filter.memory, (*V.shape[:2], self.k, self.k))
+        self.velocities = {node: self.velocities[node], node + 1: np.concatenate([V, kick], 3)}
+
+    def _system(self, node: int, spacing: float, gamma: Array) -> tuple[Array, Array, Array, Array]:
+        """Over cell `node`, of theta and V `(S, m, 2k, 2k)`: what is kept; and how a force of one, and one that grows to one, moves both,
+        `(S, m, 2k, k)`. Also `x (S, m)`, the mean rate of plain training times the cell's length."""
+        k, memory = self.k, max(self.filter.memory, BRIEF * spacing)
+        gain = self.filter.gain[:, node : node + 2].mean(1) * self.filter.rush(node)
+        pull = self.ridge * np.eye(k) + self.eigenvalues[:, None, None] * 0.5 * (gamma + np.swapaxes(gamma, 1, 2))[:, None]
+        matrix = np.zeros((*pull.shape[:2], 4 * k, 4 * k))
+        theta, velocity = slice(0, k), slice(k, 2 * k)
+        matrix[..., theta, theta] = -self.filter.decay * spacing * np.eye(k)
+        matrix[..., theta, velocity] = spacing * self.shape[:, None, None] * (gain[:, None, :, None] * np.eye(k))
+        matrix[..., velocity, theta] = -pull * spacing / memory
+        matrix[..., velocity, velocity] = -spacing / memory * np.eye(k)
+        matrix[..., velocity, 2 * k : 3 * k] = spacing / memory * np.eye(k)
+        matrix[..., 2 * k : 3 * k, 3 * k :] = np.eye(k)
+        flow = _exponential(matrix)
+        both = slice(0, 2 * k)
+        rate = spacing * np.einsum("smii->sm", pull) / k
+        return flow[..., both, both], flow[..., both, 2 * k : 3 * k], flow[..., both, 3 * k :], rate
+
+    # --- responses ----------------------------------------------------------------------------------------------------------------
+
+    def _bracket_row(self, node: int, averages: Averages, begun: int) -> tuple[Array, Array]:
+        """As of `SpectralCoordinates`; what `R(., s)` does not meet, for a gain of one, with the layers' part."""
+        flat, left = super()._bracket_row(node, averages, begun)
+        replicates, k, gain = len(self.R), self.k, self.filter.gain[:, : node + 1]
+        rows = flat.reshape(replicates, k, node + 1, k)
+        left = left.reshape(rows.shape) * gain[:, None]
+        apart = self.filter.held_between(node) - self._lines(node, begun)
+        left = left - np.einsum("siaj,saj,ac->sicj", rows, gain, apart)
+        return flat, left.reshape(flat.shape)
+
+    def _missing(self, left: Array) -> Array:
+        return self.shape[:, None, None] * left[:, None]
+
+    def _lines(self, node: int, begun: int) -> Array:
+        """For a layer that begins at each node (columns; none at zero) what hats have in the place of `E` in an integral up to `node`:
+        half of what the lines on both sides end with. The hat of an epoch's first node has only its rising half."""
+        clock = self.filter.clock[: node + 1]
+        z = np.diff(clock)
+        whole, moment = (np.array([f(float(x)) for x in z]) for f in (mean_decay, first_moment))
+        E = self.filter.held_between(node)
+        rising, falling = np.zeros_like(E), np.zeros_like(E)
+        falling[:-1] = (4.0 * whole - 6.0 * moment)[:, None] * E[:-1]
+        rising[1:] = (6.0 * moment - 2.0 * whole)[:, None] * E[:-1]
+        lines = 0.5 * (rising + falling)
+        lines[node] = rising[node]
+        if begun:
+            lines[begun] = rising[begun]
+        return lines
+
+    def _mean_response(self, node: int) -> Array:
+        cells = self._smooth(node)
+        return np.moveaxis(np.einsum("m,smixj->sixj", self.share, cells), 1, 2)
+
+    def _smooth(self, node: int) -> Array:
+        """`S(node, .)` of each eigenvalue, `(S, m, k, node + 1, k)`."""
+        k, first = self.k, self.k_star
+        R = self.states[:, :, node * k : (node + 1) * k, first : first + (node + 1) * k]
+        R = R.reshape(*R.shape[:3], node + 1, k).copy()
+        if node:
+            R[..., 0, :] = self._from_start(node, R)
+        held = self.filter.held(node)[:, None] * np.eye(k)[:, None]  # (k, node + 1, k)
+        return R + (self.shape[:, None] * self.filter.gain[:, node, None])[..., None, None] * held
+
+    def _from_start(self, node: int, R: Array) -> Array:
+        """R(node, 0) of each eigenvalue, from the response to the start (in its place) and to a kick at the next node."""
+        first = float(self.filter.clock[1])
+        moved = R[..., 0, :] * (self.shape[:, None] * self.filter.gain[:, :2].mean(1)[:, None])[:, :, None]
+        later = R[..., 1, :]
+        if not self.filter.corrected:
+            return np.exp(-first) * later - np.expm1(-first) * moved
+        # Infinite: what has the right mean over the first cell.
+        gain = (self.shape[:, None] * self.filter.gain[:, node, None])[..., None] * np.eye(self.k)
+        E, missed = self.filter.held(node), self.filter.missed(node, smooth=True)[0][0]
+        return 2.0 * (mean_decay(first) * later + moved) - later + gain * (2.0 * missed - E[0] - E[1])
+
+    def _met(self, node: int) -> Array:
+        missed, _ = self.filter.missed(node, self.smooth)
+        gain = self.shape[:, None] * self.filter.gain[:, node, None]  # (S, m, k)
+        return self._weighed(self._smooth(node), node) - gain[..., None, None] * missed[:, None] * np.eye(self.k)[:, None]
+
+
+def _exponential(matrices: Array) -> Array:
+    """Matrix exponentials of a stack of small matrices: scaled until a Taylor polynomial is exact to rounding, and squared again."""
+    size = np.abs(matrices).sum(-1).max(initial=0.0)
+    squarings = max(int(np.ceil(np.log2(max(size, 1e-300) / 0.25))), 0)
+    small = matrices / 2.0**squarings
+    term = total = np.broadcast_to(np.eye(matrices.shape[-1]), matrices.shape).copy()
+    for order in range(1, 13):
+        term = term @ small / order
+        total = total + term
+    for _ in range(squarings):
+        total = total @ total
+    return total
