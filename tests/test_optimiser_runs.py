@@ -215,15 +215,16 @@ def test_noise_is_of_its_temperature(kind, memory):
     np.testing.assert_allclose(runs, stirred(memory, times), rtol=0.1 + 0.03 * (kind == "MiniBatchGD"))
 
 
-def test_noise_is_no_part_of_what_a_gain_measures():
-    """Under Adam it enters the velocity: without a gradient, and so without a gain, nothing moves."""
+def test_a_gain_measures_noise_with_the_gradient():
+    """Noise alone under RMSProp, as a script has it that adds noise to its gradients: the gain is `(2 T / step)^(-1/2)`, so the mean square
+    grows by `2 T t gain^2 = step t`. As above; 1/60 of the steps have few squares to measure."""
     flat = sl.Problem(NOTHING.loss, NOTHING.label, NOTHING.noise, 1.5, NOTHING.teacher, NOTHING.init)
-    for dynamics in (
-        sl.SGD(1.0, optimizer=sl.Adam(0.1, 1.0), temperature=HEAT),
-        sl.SME(1.0, optimizer=sl.Adam(0.1, 1.0), temperature=HEAT),
-    ):
-        runs = sl.simulate(flat, dynamics, 0.5, 60, repeats=2)
-        np.testing.assert_allclose(runs.dataset["self_overlap"].values, 0.75)
+    makes = {"SGD": (1.0, np.inf), "OnlineSGD": (1.0, np.inf), "SME": (1.0, 0.0), "MiniBatchGD": (0.5, 0.0)}
+    for kind, (step, memory) in makes.items():
+        more = {"fraction": 0.5} if kind == "MiniBatchGD" else {}
+        dynamics = getattr(sl, kind)(step, optimizer=sl.Adam(0.0, memory), temperature=HEAT, **more)
+        runs = sl.simulate(flat, dynamics, 1.5, 400, repeats=8).dataset["self_overlap"].values.ravel()
+        np.testing.assert_allclose(runs[-1], 0.75 + 1.5 * step, rtol=0.1)
 
 
 # --- diffusions ------------------------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ def dp_noise(
         step: that of the dynamics, a number; or
         lr: the learning rate of plain SGD that stands for it.
 
-    With `Adam` the noise enters the velocity and not what its gain measures; a script that adds it to the gradient has it in both.
+    With `Adam` this is DP-Adam: its gain measures the gradient with the noise, `2 temperature / step` more than that of the samples.
     """
     sigma = number("noise_multiplier", noise_multiplier)
     if sigma < 0:

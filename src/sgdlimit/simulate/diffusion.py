@@ -142,11 +142,12 @@ def _move(motion, numbers, rows, labels, kicks, own, eigenvalues, h, eta, weight
     early = jnp.where(motion.first > 0, 0.5 * h, 0.0)
     motion = _drift(motion, numbers, early)
     kick, squared = force(motion.theta)
+    heat = jnp.where(eta > 0, 2.0 * numbers.temperature / jnp.where(eta > 0, eta, 1.0), 0.0)  # what noise adds to the squared gradient
     faded = jnp.where(numbers.second_memory > 0, jnp.exp(-h / jnp.where(numbers.second_memory > 0, numbers.second_memory, 1.0)), 0.0)
     motion = motion._replace(
         impulse=motion.impulse + kick,
         first=motion.first + h,
-        square=faded * motion.square + h * squared[:, None] * eigenvalues,
+        square=faded * motion.square + h * (squared[:, None] * eigenvalues + heat),
         second=faded * motion.second + h,
     )
     return _drift(motion, numbers, h - early)

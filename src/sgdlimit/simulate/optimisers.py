@@ -134,15 +134,14 @@ def move(rule: Rule, numbers: Numbers, state: State, pull: Any, dt: Any, batch: 
     """One step, by the `pull (k, d)` of `batch` samples and their share of the penalty: `sum_i x_i l_i + batch / d h(theta)`."""
     d = state.theta.shape[1]
     force = pull * (-d / batch)
-    squared = _squared(rule, force, batch / d)  # of the samples alone: `temperature` is no part of what a gain measures
-    if rule.noisy:
+    if rule.noisy:  # as a script does that adds noise to the gradient: a gain measures both, 2 T / eta more than E[l^2]
         key, here = jax.random.split(state.key)
         noise = jax.random.normal(here, force.shape, jnp.float32).astype(force.dtype)
         force, state = force + jnp.sqrt(2.0 * numbers.temperature / dt) * noise, state._replace(key=key)
     if rule.transform is not None:
         moved = _transformed(rule, state, force)
     else:
-        moved = _adaptive(numbers, state, force, squared, dt) if rule.corrected else _heavy_ball(rule, numbers, state, force, dt)
+        moved = _adaptive(rule, numbers, state, force, dt, batch) if rule.corrected else _heavy_ball(rule, numbers, state, force, dt)
     if not rule.averaged:
         return moved
     return moved._replace(integral=accumulate(state.integral, state.theta, moved.theta, dt, numbers.average))
@@ -161,16 +160,12 @@ def _heavy_ball(rule: Rule, numbers: Numbers, state: State, force: Any, dt: Any)
     return state._replace(theta=state.theta + dt * ahead, velocity=velocity)
 
 
-def _squared(rule: Rule, force: Any, share: Any) -> Any:
-    """The squared gradient that a gain measures, `E[l^2]` in these units where it is all noise of the batch."""
-    if rule.gain is None:
-        return None
-    squared = share * force**2
-    return squared.mean(1, keepdims=True) if rule.gain == "row" else squared
-
-
-def _adaptive(numbers: Numbers, state: State, force: Any, squared: Any, dt: Any) -> State:
-    """`torch.optim.AdamW`. Means are sums with weights that forget over the sums of the weights, which is its bias correction."""
+def _adaptive(rule: Rule, numbers: Numbers, state: State, force: Any, dt: Any, batch: Any) -> State:
+    """`torch.optim.AdamW`. Means are sums with weights that forget over the sums of the weights, which is its bias correction. The squared
+    gradient of a parameter is `E[l^2]` in these units where it is all noise of the batch."""
+    squared = force**2 * (batch / force.shape[1])
+    if rule.gain == "row":
+        squared = squared.mean(1, keepdims=True)
     first, second = kept_after(dt, numbers.memory), kept_after(dt, numbers.second_memory)
     velocity, square = first * state.velocity + dt * force, second * state.square + dt * squared
     weights = jnp.stack([first, second]) * state.weights + dt
