@@ -16,10 +16,13 @@ if TYPE_CHECKING:
     from . import models, plot, schedules
     from .errors import InputError, SolveError
     from .learning.adam import Adam
+    from .learning.averages import ExponentialAverage, TailAverage
     from .learning.dynamics import SGD, SME, GradientFlow, MiniBatchGD, OnlineSGD
     from .learning.noise import Gumbel, NoNoise, Normal, StudentT, Uniform
     from .learning.optimisers import Momentum
+    from .learning.privacy import dp_noise
     from .learning.problem import Problem
+    from .learning.reading import dynamics_of
     from .learning.spectrum import Spectrum
     from .learning.weights import EmpiricalTeacher, GaussianTeacher, Init, Ridge, SmoothPenalty, SparseTeacher
     from .recommend import Recommendation, recommend
@@ -39,6 +42,9 @@ _HOME = {
     "learning.dynamics": ("SGD", "SME", "GradientFlow", "OnlineSGD", "MiniBatchGD"),
     "learning.optimisers": ("Momentum",),
     "learning.adam": ("Adam",),
+    "learning.averages": ("ExponentialAverage", "TailAverage"),
+    "learning.privacy": ("dp_noise",),
+    "learning.reading": ("dynamics_of",),
     "learning.spectrum": ("Spectrum",),
     "theory": ("solve",),
     "simulate": ("simulate",),

@@ -67,27 +67,17 @@ def weights(average: Average, times: np.ndarray) -> np.ndarray:
     """What each node `(T,)` of a path counts for in its average at each node, `(T, T)`: exact for paths that are linear between nodes,
     where a tail may begin, too. Nodes begin at zero, where the average is the start itself."""
     times = np.asarray(times, dtype=float)
-    begins = average.starts(times)
-    found = np.zeros((len(times), len(times)))
-    for i, (end, begin) in enumerate(zip(times, begins, strict=True)):
-        if end <= begin:
-            found[i, i] = 1.0
-            continue
-        for j in range(i):
-            low, high = max(times[j], begin), times[j + 1]
-            if high > low:
-                left, right = _shares(end - high, end - low, average.rate)
-                shape = (np.array([low, high]) - times[j]) / (times[j + 1] - times[j])
-                found[i, j] += left * (1.0 - shape[0]) + right * (1.0 - shape[1])
-                found[i, j + 1] += left * shape[0] + right * shape[1]
-        found[i] /= found[i].sum()
-    return found
-
-
-def _shares(near: float, far: float, rate: float) -> tuple[float, float]:
-    """Integrals of `exp(-rate u)` over ages `near < u < far`, with what falls linearly from the older end, and from the newer one."""
+    cells = np.diff(times)
+    low = np.maximum(times[:-1], average.starts(times)[:, None])
+    high = np.minimum(times[1:], times[:, None])
     nodes, sizes = np.polynomial.legendre.leggauss(8)
-    ages = near + 0.5 * (far - near) * (nodes + 1.0)
-    kernel = 0.5 * (far - near) * sizes * np.exp(-rate * ages)
-    older = (ages - near) / (far - near)
-    return float(kernel @ older), float(kernel @ (1.0 - older))
+    found = np.zeros((len(times), len(times)))
+    for node, size in zip(nodes, sizes, strict=True):
+        at = low + 0.5 * (high - low) * (node + 1.0)
+        part = 0.5 * size * np.maximum(high - low, 0.0) * np.exp(-average.rate * np.maximum(times[:, None] - at, 0.0))
+        place = (at - times[:-1]) / cells
+        found[:, :-1] += part * (1.0 - place)
+        found[:, 1:] += part * place
+    found[times <= average.starts(times)] = 0.0
+    np.fill_diagonal(found, np.where(times <= average.starts(times), 1.0, found.diagonal()))
+    return found / found.sum(1, keepdims=True)

@@ -71,7 +71,7 @@ class DiffusionPath:
             fastest = self._fastest(motion, data, here)
             slowest = slowest or fastest
             fastest = min(fastest, MAX_REFINEMENT * slowest) if np.isfinite(fastest) else slowest
-            count = int(np.ceil((end - here) / self._length(fastest)))
+            count = int(np.ceil((end - here) / self._length(max(fastest, 1e-6))))
             h = float(end - here) / max(count, 1)
             if count:
                 self.diagnostics["internal_step"] = min(self.diagnostics.get("internal_step", h), h)

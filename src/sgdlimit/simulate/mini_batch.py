@@ -65,7 +65,7 @@ class MiniBatchPath:
                 data.rows,
                 data.labels,
                 jnp.array(chosen),
-                self.size,
+                float(self.size),
                 eta,
                 self.problem.ridge,
                 gradient=Static(self.problem.slopes.gradient),

@@ -133,12 +133,11 @@ def begin(rule: Rule, start: np.ndarray, rng: np.random.Generator) -> State:
 def move(rule: Rule, numbers: Numbers, state: State, pull: Any, dt: Any, batch: Any) -> State:
     """One step, by the `pull (k, d)` of `batch` samples and their share of the penalty: `sum_i x_i l_i + batch / d h(theta)`."""
     d = state.theta.shape[1]
-    force, key = pull * (-d / batch), state.key
-    if rule.noisy:
-        key, here = jax.random.split(key)
-        noise = jax.random.normal(here, state.theta.shape, jnp.float32).astype(force.dtype)
-        force += jnp.sqrt(2.0 * numbers.temperature / dt) * noise
-    state = state._replace(key=key)
+    force = pull * (-d / batch)
+    if rule.noisy:  # as a script does that adds noise to the gradient: a gain measures both, 2 T / eta more than E[l^2]
+        key, here = jax.random.split(state.key)
+        noise = jax.random.normal(here, force.shape, jnp.float32).astype(force.dtype)
+        force, state = force + jnp.sqrt(2.0 * numbers.temperature / dt) * noise, state._replace(key=key)
     if rule.transform is not None:
         moved = _transformed(rule, state, force)
     else:
@@ -163,9 +162,8 @@ def _heavy_ball(rule: Rule, numbers: Numbers, state: State, force: Any, dt: Any)
 
 def _adaptive(rule: Rule, numbers: Numbers, state: State, force: Any, dt: Any, batch: Any) -> State:
     """`torch.optim.AdamW`. Means are sums with weights that forget over the sums of the weights, which is its bias correction. The squared
-    gradient of a parameter is `E[l^2]` in these units where it is all noise."""
-    d = state.theta.shape[1]
-    squared = force**2 * (batch / d)
+    gradient of a parameter is `E[l^2]` in these units where it is all noise of the batch."""
+    squared = force**2 * (batch / force.shape[1])
     if rule.gain == "row":
         squared = squared.mean(1, keepdims=True)
     first, second = kept_after(dt, numbers.memory), kept_after(dt, numbers.second_memory)

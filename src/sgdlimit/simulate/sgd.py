@@ -151,15 +151,15 @@ def _optimised_steps(state, numbers, count, rows, labels, indices, filled, sizes
     d = state.theta.shape[1]
 
     def step(j, state):
-        theta = state.theta
+        theta, batch = state.theta, filled[j].astype(state.theta.dtype)
 
         def add(b, pull):
             i = indices[j, b]
             x = jax.lax.dynamic_index_in_dim(rows, i, keepdims=False).astype(theta.dtype)
             return pull + gradient(jnp.sum(theta * x, axis=1), pick(labels, i)).astype(theta.dtype)[:, None] * x
 
-        pull = jax.lax.fori_loop(0, filled[j], add, (filled[j] / d) * penalty_gradient(theta, ridge, smooth))
-        return move(rule, numbers, state, pull, sizes[j] * filled[j] / d, filled[j])
+        pull = jax.lax.fori_loop(0, filled[j], add, batch / d * penalty_gradient(theta, ridge, smooth))
+        return move(rule, numbers, state, pull, sizes[j] * batch / d, batch)
 
     return jax.lax.fori_loop(0, count, step, state)
 

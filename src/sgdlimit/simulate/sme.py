@@ -62,7 +62,7 @@ class SMEPath:
             rate = sum(rates(self.problem, self.dynamics, theta, data, here))
             slowest = slowest or rate
             rate = min(rate, MAX_REFINEMENT * slowest) if np.isfinite(rate) else slowest
-            count = int(np.ceil((end - here) * rate / ACCURACY))
+            count = max(int(np.ceil((end - here) * rate / ACCURACY)), int(end > here))
             h = float(end - here) / max(count, 1)
             if count:
                 self.diagnostics["internal_step"] = min(self.diagnostics.get("internal_step", h), h)
