@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import jax
@@ -48,6 +49,7 @@ MATRIX = np.array(
         [(16 - S6) / 36, (16 + S6) / 36, 1 / 9],
     ]
 )
+PARTS = (0.0, 1 / 64, 1 / 16, 1 / 4, 1.0)  # of a step, for a response
 ROUNDS, SWEEPS = 2, 4  # rounds of averages, and of the linear part for each
 EMBEDDED = 0.05  # weight of the slope at a step's start in the formula of order 3 that tells its error
 GROW, SHRINK, SAFETY, ORDER = 4.0, 0.1, 0.8, 4.0
@@ -69,11 +71,10 @@ class Numbers(NamedTuple):
 
 
 class State(NamedTuple):
-    """At one time; leading axes of scramblings and eigenvalues. The columns of `theta` and `y (k, k_star + 2 k)` are `B` and `Y`, and the
-    responses to a unit of theta and of y (a kick of the force) at the last output time."""
+    """At one time; leading axes of scramblings and eigenvalues."""
 
-    theta: Array
-    y: Array
+    B: Array
+    Y: Array
     C: Array
     P: Array
     Q: Array
@@ -99,6 +100,19 @@ def _swap(x: Array) -> Array:
     return jnp.swapaxes(x, -1, -2)
 
 
+def _through(at: Any) -> Any:
+    """Weights `(len(at), 3)` of the points of a step in the polynomial through them, at times `at` in units of the step."""
+    a, b, c = POINTS
+    weights = (at - b) * (at - c) / ((a - b) * (a - c)), (at - a) * (at - c) / ((b - a) * (b - c)), (at - a) * (at - b) / ((c - a) * (c - b))
+    return jnp.stack(weights, -1)
+
+
+def _relaxed(h: Array, rate: Array, start: Array, push: Array) -> Array:
+    """`x' = -rate x + push` at the points of a step of length `h`, from `push` there."""
+    inverse = jnp.linalg.inv(jnp.eye(3) + h * rate * MATRIX)
+    return jnp.tensordot(inverse.sum(1), start, 0) + jnp.tensordot(h * inverse @ MATRIX, push, 1)
+
+
 def _decayed(t: Array, memory: Array) -> Array:
     """`memory (1 - e^{-t/memory})`, `t` where it is infinite."""
     return jnp.where(jnp.isinf(memory), t, -jnp.where(jnp.isinf(memory), 1.0, memory) * jnp.expm1(-t / memory))
@@ -120,50 +134,61 @@ class _Equations:
         return jnp.where(root > 0, 1.0 / jnp.where(root > 0, root, 1.0), 0.0) / _decayed(t, self.numbers.memory)
 
     def forces(self, at: State, driven: Driven, eta: Array) -> tuple[Array, Array, Array, Array]:
-        """What drives `y`, `Q` and `P` besides their relaxation, and `squared`."""
-        pull, (eigenvalues, _, moments, _) = self.numbers.ridge * jnp.eye(at.C.shape[-1]), self.classes
-        pull = pull + eigenvalues * driven.gamma
-        outside, k_star = eigenvalues * driven.outside, driven.outside.shape[-1]
-        on_teacher = (outside @ moments) @ _swap(jnp.concatenate([at.theta[..., :k_star], at.y[..., :k_star]], -2))
-        k = at.C.shape[-1]
-        first, second = pull @ at.C + on_teacher[..., :k], pull @ _swap(at.P) + on_teacher[..., k:]
+        """What drives `Y`, `Q`, `P` and `squared` besides their relaxation."""
+        eigenvalues, _, moments, _ = self.classes
+        pull, outside, k = self.pull(driven.gamma), eigenvalues * driven.outside, at.C.shape[-1]
+        first = pull @ at.C + (outside @ moments) @ _swap(at.B)
+        second = pull @ _swap(at.P) + (outside @ moments) @ _swap(at.Y)
         noise = eigenvalues * eta * driven.l_l + 2.0 * self.numbers.temperature * jnp.eye(k)
-        push = -pull @ at.theta
-        push = push.at[..., :k_star].add(-outside)
-        return push, noise - second - _swap(second), -first, jnp.diagonal(driven.l_l[..., 0, :, :], axis1=-2, axis2=-1)
+        square = jnp.diagonal(driven.l_l[..., 0, :, :], axis1=-2, axis2=-1)
+        return -pull @ at.B - outside, noise - second - _swap(second), -first, square
+
+    def pull(self, gamma: Array) -> Array:
+        """`lam + lambda Gamma`."""
+        return self.numbers.ridge * jnp.eye(gamma.shape[-1]) + self.classes.eigenvalues * gamma
 
     def slopes(self, at: State, gain: Array) -> tuple[Array, Array]:
-        """Of theta and C."""
+        """Of B and C."""
         pushed = gain * at.P
-        return gain * at.y - self.numbers.decay * at.theta, pushed + _swap(pushed) - 2.0 * self.numbers.decay * at.C
+        return gain * at.Y - self.numbers.decay * at.B, pushed + _swap(pushed) - 2.0 * self.numbers.decay * at.C
 
     def sweep(self, now: State, stages: State, driven: Driven, t: Array, h: Array, eta: Array) -> State:
-        """The stages, of which relaxation is solved and the rest taken from `stages`."""
-        numbers, A = self.numbers, jnp.asarray(MATRIX)
-
-        def solve(rate, start, push):
-            inverse = jnp.linalg.inv(jnp.eye(3) + h * rate * A)
-            return jnp.tensordot(inverse.sum(1), start, 0) + jnp.tensordot(h * inverse @ A, push, 1)
-
+        """The stages of a step, of which relaxation is solved and the rest taken from `stages`."""
+        numbers = self.numbers
         rate, decay = 1.0 / numbers.memory, numbers.decay
         push, fed, _, square = self.forces(stages, driven, eta)
-        squared = solve(1.0 / numbers.second_memory, now.squared, square)
+        squared = _relaxed(h, 1.0 / numbers.second_memory, now.squared, square)
         gain = self.gain(t + h * POINTS, squared)
-        y = solve(rate, now.y, push)
-        theta = solve(decay, now.theta, gain * y)
-        Q = solve(2.0 * rate, now.Q, fed)
-        stages = State(theta, y, stages.C, stages.P, Q, squared)
-        P = solve(rate + decay, now.P, Q * _swap(gain) + self.forces(stages, driven, eta)[2])
+        Y = _relaxed(h, rate, now.Y, push)
+        B = _relaxed(h, decay, now.B, gain * Y)
+        Q = _relaxed(h, 2.0 * rate, now.Q, fed)
+        first = self.forces(State(B, Y, stages.C, stages.P, Q, squared), driven, eta)[2]
+        P = _relaxed(h, rate + decay, now.P, Q * _swap(gain) + first)
         pushed = gain * P
-        return State(theta, y, solve(2.0 * decay, now.C, pushed + _swap(pushed)), P, Q, squared)
+        return State(B, Y, _relaxed(h, 2.0 * decay, now.C, pushed + _swap(pushed)), P, Q, squared)
+
+    def respond(self, response: Array, gamma: Array, squared: Array, t: Array, h: Array) -> Array:
+        """`response (S, m, 2 k, 2 k)` of theta and y after a step, of whose points `gamma` and `squared` are. A kick of y is nothing that
+        was smooth before, so it is followed in shorter steps at first."""
+        k, rate = gamma.shape[-1], 1.0 / self.numbers.memory
+        for before, after in pairwise(PARTS):
+            at = before + (after - before) * POINTS
+            there = jax.tree.map(lambda x, at=at: jnp.tensordot(_through(at), x, 1), (gamma, squared))
+            pull, gain, part = self.pull(there[0]), self.gain(t + h * at, there[1]), h * (after - before)
+            theta, y = response[..., :k, :], response[..., k:, :]
+
+            def sweep(_, moved, theta=theta, y=y, pull=pull, gain=gain, part=part):
+                pushed = _relaxed(part, rate, y, -pull @ moved[0])
+                return _relaxed(part, self.numbers.decay, theta, gain * pushed), pushed
+
+            still = tuple(jnp.broadcast_to(x, (3, *x.shape)) for x in (theta, y))
+            response = jnp.concatenate([x[-1] for x in jax.lax.fori_loop(0, SWEEPS, sweep, still)], -2)
+        return response
 
     def begin(self, B: Array, C: Array, driven: Driven, t: Array, eta: Array) -> State:
         """At the start, of a velocity at rest; for Adam shortly after, by the series that its corrections need."""
-        k, (S, _, l_l) = C.shape[-1], (len(driven.l_l), 0, driven.l_l)
-        copies = lambda x: jnp.broadcast_to(x, (S, *x.shape[-3:]))
-        C, units = copies(C), jnp.broadcast_to(jnp.eye(k, 2 * k), (S, C.shape[-3], k, 2 * k))
-        theta = jnp.concatenate([copies(B), units], -1)
-        still = State(theta, jnp.zeros_like(theta), C, jnp.zeros_like(C), jnp.zeros_like(C), jnp.zeros((S, k)))
+        B, C = (jnp.broadcast_to(x, (len(driven.l_l), *x.shape)) for x in (B, C))
+        still = State(B, jnp.zeros_like(B), C, jnp.zeros_like(C), jnp.zeros_like(C), jnp.zeros_like(driven.l_l[:, 0, 0]))
         if not self.gains:
             return still
         push, noise, first, square = self.forces(still, driven, eta)
@@ -171,7 +196,7 @@ class _Equations:
         left, corrected = jnp.exp(-t / memory), _decayed(t, memory)
         half = 0.5 * noise * _swap(self.gain(t, squared) * corrected)
         P = (half + first) * corrected + half * t * left
-        return State(theta, push * corrected, C, P, noise * 0.5 * memory * (1.0 - left**2), squared)
+        return State(B, push * corrected, C, P, noise * 0.5 * memory * (1.0 - left**2), squared)
 
 
 class Progress(NamedTuple):
@@ -180,40 +205,25 @@ class Progress(NamedTuple):
     t: Array
     clock: Array  # (S,): of each scrambling, which stops where it diverges
     state: State
+    response: Array  # of theta and y since the last output time to a unit of each, (S, m, 2 k, 2 k)
     driven: Driven  # at the three points of the step before
     last: Array  # its length, zero before the first
     h: Array  # to be tried next
     count: Array
 
 
-def _ahead(last: Array, h: Array) -> Array:
-    """Weights `(3, 3)` of the three points of a step in the polynomial through them, at the points of the next; equal values at first."""
-    x = 1.0 + POINTS * h / jnp.where(last > 0, last, 1.0)
-    a, b, c = POINTS
-    weights = [(x - b) * (x - c) / ((a - b) * (a - c)), (x - a) * (x - c) / ((b - a) * (b - c)), (x - a) * (x - b) / ((c - a) * (c - b))]
-    still = jnp.broadcast_to(jnp.array([0.0, 0.0, 1.0]), (3, 3))
-    return jnp.where(last > 0, jnp.stack(weights, 1), still)
-
-
-def _back() -> np.ndarray:
-    """Weights `(3,)` of the three points in the polynomial through them at a step's start."""
-    return np.array([np.prod([-p / (q - p) for p in POINTS if p != q]) for q in POINTS])
-
-
 def _distance(equations: _Equations, at: Progress, found: State, before: State, times: Array, h: Array, size: Array) -> Array:
     """Error of a step for each scrambling, `(S,)`, relative to `|values| + 1% of size`: what the last round of averages changed, and how
     far the slope at the start is off the polynomial of those in the step."""
-    k_star, end = at.driven.outside.shape[-1], jax.tree.map(lambda x: x[-1], found)
+    end = jax.tree.map(lambda x: x[-1], found)
     start = equations.slopes(at.state, equations.gain(at.t, at.state.squared))
     inner = equations.slopes(found, equations.gain(times, found.squared))
-    pairs = [(end.theta, at.state.theta, before.theta[-1], start[0], inner[0]), (end.C, at.state.C, before.C[-1], start[1], inner[1])]
+    pairs = [(end.B, at.state.B, before.B[-1], start[0], inner[0]), (end.C, at.state.C, before.C[-1], start[1], inner[1])]
     errors = []
-    for i, (new, old, earlier, slope, slopes) in enumerate(pairs):
-        embedded = EMBEDDED * h * (slope - jnp.tensordot(_back(), slopes, 1))
+    for new, old, earlier, slope, slopes in pairs:
+        embedded = EMBEDDED * h * (slope - jnp.tensordot(_through(0.0), slopes, 1))
         scale = jnp.maximum(jnp.abs(new), jnp.abs(old)) + 1e-2 * size
-        for gap in (new - earlier, embedded):
-            share = gap / scale if i else (gap / scale)[..., :k_star]
-            errors.append(jnp.sqrt(jnp.mean(share**2, axis=(1, 2, 3))))
+        errors += [jnp.sqrt(jnp.mean((gap / scale) ** 2, axis=(1, 2, 3))) for gap in (new - earlier, embedded)]
     return jnp.max(jnp.stack(errors), 0)
 
 
@@ -230,10 +240,11 @@ def _advance(equations: _Equations, averages: Callable, eta_at: Callable, limit:
         return averages(moved), moved, found
 
     still = jax.tree.map(lambda x: jnp.broadcast_to(x, (3, *x.shape)), at.state)
-    predicted = jax.tree.map(lambda x: jnp.tensordot(_ahead(at.last, h), x, 1), at.driven)
+    ahead = _through(jnp.where(at.last > 0, 1.0 + POINTS * h / jnp.where(at.last > 0, at.last, 1.0), 1.0))
+    predicted = jax.tree.map(lambda x: jnp.tensordot(ahead, x, 1), at.driven)
     driven, found, before = jax.lax.fori_loop(0, ROUNDS, again, (predicted, still, still))
     end = jax.tree.map(lambda x: x[-1], found)
-    q = equations.classes.seen(at.state.theta[..., : driven.outside.shape[-1]], at.state.C)[1]
+    q = equations.classes.seen(at.state.B, at.state.C)[1]
     alive = (at.clock == at.t) & (jnp.trace(q, axis1=1, axis2=2) < limit)  # what has diverged stands still, and so does its own clock
     error = _distance(equations, at, found, before, times, h, jnp.sqrt(limit / 1e3)) / tolerance
     error = jnp.max(jnp.where(alive, error, 0.0))
@@ -247,6 +258,7 @@ def _advance(equations: _Equations, averages: Callable, eta_at: Callable, limit:
         t,
         jnp.where(moved, t, at.clock),
         jax.tree.map(keep, end, at.state),
+        keep(equations.respond(at.response, driven.gamma, found.squared, at.t, h), at.response),
         jax.tree.map(lambda new, old: jnp.where(taken, new, old), driven, at.driven),
         jnp.where(taken, h, at.last),
         jnp.where(taken & (h < at.h), jnp.maximum(at.h, next_h), next_h),  # cut off by an output time, it says little about the next
@@ -277,22 +289,19 @@ def program(slopes: Slopes, label: Callable, kinks: bool, gains: bool) -> tuple[
         at, t = driven(copies(first), copies(second), known), BEGUN * end if gains else jnp.zeros_like(end)
         state = _Equations(gains, numbers, classes).begin(first, second, at, t, etas[0])
         three = jax.tree.map(lambda x: jnp.broadcast_to(x, (3, *x.shape)), at)
-        return Progress(t, jnp.full(len(normals), t), state, three, jnp.zeros_like(t), FIRST * end, 0), known
+        k = second.shape[-1]
+        units = jnp.broadcast_to(jnp.eye(2 * k), (len(normals), len(second), 2 * k, 2 * k))
+        return Progress(t, jnp.full(len(normals), t), state, units, three, jnp.zeros_like(t), FIRST * end, 0), known
 
     def segment(now, known, start, stop):
         *_, etas, end, numbers, limit, tolerance, classes = known
-        equations, k_star, k = _Equations(gains, numbers, classes), classes.inverse.shape[0], now.state.C.shape[-1]
-        units = lambda x, row: x.at[..., k_star:].set(jnp.eye(2 * k)[row : row + k])
-        now = now._replace(state=now.state._replace(theta=units(now.state.theta, 0), y=units(now.state.y, k)), count=0)
         eta_at = lambda t: jnp.interp(t, jnp.linspace(0.0, end, len(etas)), etas)
-        at_stages = lambda found: jax.lax.map(lambda one: driven(one.theta[..., :k_star], one.C, known), found)
-        step = partial(_advance, equations, at_stages, eta_at, limit, tolerance, stop)
+        at_stages = lambda found: jax.lax.map(lambda one: driven(one.B, one.C, known), found)
+        step = partial(_advance, _Equations(gains, numbers, classes), at_stages, eta_at, limit, tolerance, stop)
         going = lambda at: (at.t < stop) & (at.count < MAX_STEPS) & (at.clock == at.t).any()
+        now = now._replace(response=jnp.broadcast_to(jnp.eye(now.response.shape[-1]), now.response.shape), count=0)
         now = jax.lax.while_loop(going, step, now)
-        state = now.state
-        B, Y = state.theta[..., :k_star], state.y[..., :k_star]
-        R = jnp.concatenate([state.theta[..., k_star:], state.y[..., k_star:]], -2)
-        seen = classes.seen(B, state.C)
-        return now, ((B, state.C, Y, state.P), now.clock, R, *seen, fresh(B, state.C, known))
+        B, Y, C, P, *_ = now.state
+        return now, ((B, C, Y, P), now.clock, now.response, *classes.seen(B, C), fresh(B, C, known))
 
     return jit(begin), jit(segment)
