@@ -50,6 +50,11 @@ def simulate(**changed):
 
 
 IN_PYTHON = {
+    "update no function": (lambda: problem(update=3), "`update` must be a function of two arguments or None, but is 3"),
+    "update a number": (lambda: problem(update=lambda r, y: r[0]), "`update` must return an array (1,), but is of shape ()"),
+    "update too long": (lambda: problem(update=lambda r, y: jnp.zeros(2)), "`update` must return an array (1,), but is of shape (2,)"),
+    "update not a number": (lambda: problem(update=lambda r, y: r * jnp.nan), "`update` must be finite, but it is NaN"),
+    "update of what is not there": (lambda: problem(update=lambda r, y: r[:1] + r[1]), "`update` must ask for entries that there are"),
     "negative ratio": (lambda: problem(sample_ratio=-1.5), "`sample_ratio` must be positive, but is -1.5 (it is n/d"),
     "zero ratio": (lambda: problem(sample_ratio=0), "`sample_ratio` must be positive, but is 0"),
     "infinite ratio": (lambda: problem(sample_ratio=np.inf), "`sample_ratio` must be a finite number, but is inf"),

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 import sgdlimit as sl
 from problems import CURVES, KINKED, reference
 from sgdlimit import cli, models
+from sgdlimit.learning.slopes import as_trained
 from sgdlimit.theory.accuracy.witness import Witnesses
 
 QUICKSTART = (Path(__file__).parent.parent / "examples" / "quickstart.toml").read_text()
@@ -26,9 +27,9 @@ def sign(r_star, z):
     return jnp.where(r_star[0] + z > 0, 1.0, -1.0)
 
 
-def problem(loss, label=regression, k=1, scale=1.0):
+def problem(loss, label=regression, k=1, scale=1.0, update=None):
     init = sl.Init(overlap=np.zeros((k, 1)), cov=scale * np.eye(k))
-    return sl.Problem(loss, label, sl.Normal(), sample_ratio=2.0, teacher=sl.GaussianTeacher([[1.0]]), init=init)
+    return sl.Problem(loss, label, sl.Normal(), sample_ratio=2.0, teacher=sl.GaussianTeacher([[1.0]]), init=init, update=update)
 
 
 def exact_huber(r, y):
@@ -44,11 +45,13 @@ JUMPS = {
     "absolute value": problem(lambda r, y: jnp.abs(r[0] - y)),
     "quantile": problem(lambda r, y: jnp.maximum(0.9 * (y - r[0]), -0.1 * (y - r[0]))),
     "max over units": problem(lambda r, y: 0.5 * (jnp.max(r) - y) ** 2, k=3),
+    "perceptron rule": problem(lambda r, y: jnp.maximum(0.0, -y * r[0]), sign, update=lambda r, y: jnp.where(y * r < 0, -y, 0.0)),
     "small l1 part": problem(lambda r, y: 0.5 * (r[0] - y) ** 2 + 0.02 * jnp.abs(r[0])),
 }
 CONTINUOUS = {
     "exact Huber": problem(exact_huber),
     "squared hinge": problem(lambda r, y: jnp.maximum(0.0, 1.0 - y * r[0]) ** 2, sign),
+    "clipped": as_trained(problem(lambda r, y: 0.5 * (r[0] - y) ** 2), sl.SGD(1.0, clip=0.5)),
     "steep": problem(lambda r, y: 0.5 * (jnp.tanh(5.0 * r[0]) - y) ** 2),
     "very steep": problem(lambda r, y: 0.5 * (jnp.tanh(100.0 * r[0]) - y) ** 2),
     "narrow pseudo-Huber": problem(models.pseudo_huber(width=0.1).loss),

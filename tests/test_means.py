@@ -95,12 +95,12 @@ LAWS = {
 @pytest.mark.parametrize("name", LAWS)
 def test_a_mean_that_is_infinite_is_told_from_one_that_exists(name):
     case, infinite = LAWS[name]
-    words = why_infinite(case, moments(case.loss), case.self_overlap_start, case.overlap_start)
+    words = why_infinite(case, moments(case.slopes), case.self_overlap_start, case.overlap_start)
     assert (words is None) if infinite is None else words.startswith(f"the mean of {infinite}")
 
 
 def test_what_is_not_finite_on_few_samples_is_named():
-    of = lambda **given: check_finite(problem(**given), moments(given.get("loss", squared)))
+    of = lambda **given: check_finite(problem(**given), moments(problem(**given).slopes))
     of(cov=1.0)
     with pytest.raises(sl.InputError, match=r"`label` .* NaN or infinite on \S+ of fresh"):
         of(label=lambda r_star, z: jnp.sqrt(r_star[0] + 3.5))

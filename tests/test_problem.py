@@ -9,6 +9,8 @@ from scipy import stats
 import sgdlimit as sl
 from sgdlimit.checks import root
 from sgdlimit.learning.dynamics import step_at
+from sgdlimit.learning.problem import values_at
+from sgdlimit.learning.slopes import as_trained
 
 COV = np.array([[1.5, 0.3], [0.3, 1.0]])
 ROWS = 40_000
@@ -94,6 +96,22 @@ def test_learning_rates_and_steps():
     assert dynamics.learning_rate(10, 500, 2.0) == pytest.approx(0.02)
     np.testing.assert_array_equal(step_at(sl.GradientFlow(), np.arange(3)), 0.0)
     np.testing.assert_allclose(step_at(sl.SME(lambda t: 3 / (1 + t)), np.array([0.0, 2.0])), [3.0, 1.0])
+
+
+def test_an_update_stands_for_the_gradient():
+    """Everywhere a problem is asked: its slopes, the values that witnesses take, kinks; and clipping is one, the same for the same clip."""
+    double = lambda r, y: 2.0 * (r - y)
+    case = problem(label=lambda r_star, z: r_star[0], update=double)
+    r, y = np.ones((4, 2)), np.arange(4.0)
+    np.testing.assert_allclose(case.gradient(jnp.ones(2), 3.0), [-4.0, -4.0])
+    _, pushed, turned = values_at(case, r, np.stack([y, y], 1), np.zeros((4, *case.noise.shape)))
+    np.testing.assert_allclose(pushed, 2.0 * (r - y[:, None]))
+    np.testing.assert_allclose(turned, np.broadcast_to(2.0 * np.eye(2), (4, 2, 2)))
+    short = as_trained(case, sl.SGD(1.0, clip=0.5))
+    np.testing.assert_allclose(short.gradient(jnp.ones(2), 3.0), -0.5 / np.sqrt(2.0) * np.ones(2), rtol=1e-6)
+    np.testing.assert_allclose(short.gradient(jnp.ones(2), 1.1), double(jnp.ones(2), 1.1), rtol=1e-6)
+    assert as_trained(case, sl.SME(2.0, clip=0.5)).slopes is short.slopes
+    assert as_trained(case, sl.SGD(1.0)) is case
 
 
 def test_public_names_do_not_depend_on_what_was_imported_first():

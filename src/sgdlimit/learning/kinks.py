@@ -1,4 +1,4 @@
-"""Does the gradient of a loss jump? (hinge, absolute value, relu)
+"""Does the gradient of a loss, or what stands for it, jump? (hinge, absolute value, relu; the perceptron rule)
 
 JAX differentiates such a loss without complaint, but its second derivative misses what sits at the jump, and the limit
 equations need all of it: `theory.samples.differences` has what stands in its place. Which losses need that is found here. Lines are laid
@@ -21,7 +21,9 @@ import numpy as np
 from ..checks import root
 from ..compiling import jit
 from ..errors import refuse
+from ..functions import key
 from .dynamics import SME, Dynamics, GradientFlow
+from .slopes import Slopes
 
 Problem = Any  # a `problem.Problem`; that asks here for its kinks, so it stands above
 
@@ -48,10 +50,10 @@ class _Ends(NamedTuple):
 
 
 def gradient_jumps(problem: Problem) -> bool:
-    """Whether `loss` has a gradient with jumps, on lines that cover what a student starts from and may grow to."""
+    """Whether `loss` has a gradient, or `update` values, with jumps, on lines that cover what a student starts from and may grow to."""
     with jax.enable_x64(True), np.errstate(all="ignore"):
         lines = _lines(problem)
-        derivatives = _derivatives(problem.loss, problem.label)
+        derivatives = _derivatives(problem.slopes, key(problem.label))
 
         def at(where: np.ndarray) -> _Ends:
             return _Ends(where, *map(np.asarray, derivatives(where, *lines)))
@@ -76,7 +78,8 @@ def refuse_kinks(problem: Problem, dynamics: Dynamics, refused: tuple[type, ...]
     order of its root. Jumps have neither.
     """
     if isinstance(dynamics, refused):
-        must = "be SGD, OnlineSGD or MiniBatchGD for a loss whose gradient jumps (hinge, absolute value, relu)"
+        jumping = "a loss whose gradient jumps (hinge, absolute value, relu)" if problem.update is None else "an update that jumps"
+        must = f"be SGD, OnlineSGD or MiniBatchGD for {jumping}"
         raise refuse("dynamics", must, dynamics, f"{AT_REST[type(dynamics)]}; a smooth loss such as pseudo_huber or softplus works")
     if stuck(problem):
         must = "be positive where the gradient of the loss jumps at r = 0"
@@ -108,7 +111,7 @@ def _jump_at_zero(problem: Problem) -> np.ndarray:
     tiny = 1e-3 * np.sqrt(np.diag(problem.rho).max()) * np.eye(problem.k)
     with jax.enable_x64(True):
         y = jit(jax.vmap(problem.label))(r_star, problem.noise_from_uniform(u))
-        slope = jit(jax.vmap(jax.grad(problem.loss)))
+        slope = jit(jax.vmap(problem.slopes.gradient))
         at = lambda a, side: np.asarray(slope(np.where(np.arange(problem.k) == a, side * tiny[a], r), y))
         ends = [(at(a, 1.0), at(a, -1.0)) for a in range(problem.k)]
     size = lambda part: np.linalg.norm(part, axis=1).mean()
@@ -136,15 +139,17 @@ def _lines(problem: Problem) -> tuple[np.ndarray, ...]:
 
 
 @lru_cache(maxsize=64)
-def _derivatives(loss: Callable, label: Callable) -> Callable:
-    """Compiled once per loss and label: gradient and its derivative along the line, at `where (L, I)` on it."""
+def _derivatives(slopes: Slopes, label: Callable) -> Callable:
+    """Compiled once per slopes and label: gradient and its derivative along the line, at `where (L, I)` on it."""
 
     def line(where, start, along, r_star, z):
         y = label(r_star, z)
 
         def gradient(s):
-            value, gradient = jax.value_and_grad(loss)(start + s * along, y)
-            return jnp.where(jnp.isfinite(value), gradient, jnp.nan)  # beyond the loss's domain JAX may still give a number
+            r = start + s * along
+            return jnp.where(
+                jnp.isfinite(slopes.loss(r, y)), slopes.gradient(r, y), jnp.nan
+            )  # beyond the loss's domain JAX may still give a number
 
         return jax.vmap(lambda s: jax.jvp(gradient, (s,), (jnp.ones_like(s),)))(where)
 

@@ -22,6 +22,8 @@ from ..errors import InputError
 from ..functions import key
 from .noise import draws_of
 from .problem import Problem
+from .slopes import Slopes
+from .slopes import slopes as slopes_of
 
 FAR = 20.0  # scores go so far; beyond, quantile functions are wrong more often than an average is (Student's t is, from 1e-150 on)
 UPPER = 7.0  # a uniform number just below 1 is rounded to parts of 1e-16, which spoils scores beyond
@@ -94,7 +96,7 @@ def why_infinite(
     """Words where an average over a fresh sample is infinite, None where all exist.
 
     Arguments:
-        functions: `f(w, r_star, y) -> {what: array}` in JAX; `moments(problem.loss)` are those that the theory needs. One compilation
+        functions: `f(w, r_star, y) -> {what: array}` in JAX; `moments(problem.slopes)` are those that the theory needs. One compilation
             for each.
         self_overlap, overlap: `E[w w^T] (k, k)` and `E[w r*^T] (k, k_star)`.
         thorough: look for poles, too, which takes most of the time.
@@ -142,22 +144,21 @@ def check_finite(problem: Problem, functions: Functions) -> None:
             )
 
 
-def moments(loss: Callable) -> Functions:
-    """What must have a mean for there to be learning curves: the loss, `l l^T`, `l r*^T`, `l w^T` and `H`."""
-    return _moments(key(loss))
-
-
 @lru_cache(maxsize=32)
-def _moments(loss: Callable) -> Functions:
+def moments(slopes: Slopes) -> Functions:
+    """What must have a mean for there to be learning curves: the loss, `l l^T`, `l r*^T`, `l w^T` and `H`."""
+    own = slopes == slopes_of(slopes.loss)
+    pushed, turned = ("the gradient of the loss", "the second derivative of the loss") if own else ("the update", "its derivative")
+
     def functions(w, r_star, y):
-        value, gradient = jax.value_and_grad(loss)(w, y)
+        gradient = slopes.gradient(w, y)
         return {
-            "the loss": value,
-            "the gradient of the loss": gradient,
-            "the second derivative of the loss": jax.hessian(loss)(w, y),
-            "the squared gradient of the loss": gradient**2,
-            "the gradient of the loss times r*": jnp.outer(gradient, r_star),
-            "the gradient of the loss times r": jnp.outer(gradient, w),
+            "the loss": slopes.loss(w, y),
+            pushed: gradient,
+            turned: slopes.hessian(w, y),
+            "the square of " + pushed if not own else "the squared gradient of the loss": gradient**2,
+            f"{pushed} times r*": jnp.outer(gradient, r_star),
+            f"{pushed} times r": jnp.outer(gradient, w),
         }
 
     return functions

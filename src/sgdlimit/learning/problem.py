@@ -22,6 +22,7 @@ from ..compiling import jit
 from ..errors import InputError, Words, refuse
 from .indices import missing_entry
 from .noise import NoiseLaw, NoNoise, draws_of
+from .slopes import Slopes, slopes
 from .spectrum import Spectrum
 from .weights import Init, Penalty, Ridge, SmoothPenalty, Teacher
 
@@ -42,6 +43,8 @@ class Problem:
         teacher: law of the teacher's rows.
         init: start of the student's rows.
         penalty: `Ridge`, `SmoothPenalty` or None.
+        update: `update(r, y) -> (k,)` in the place of the gradient of `loss`, which is then only reported: the perceptron rule, gradients
+            that are clipped or weighted, any rule that pushes a sample along its features. It may jump. None: the gradient.
         spectrum: `Spectrum` of data that are not isotropic, or None. Teacher, start and penalty are of the weights in the basis of its
             eigenvectors; pre-activations and their overlaps weigh each feature by its eigenvalue.
 
@@ -58,11 +61,14 @@ class Problem:
     init: Init
     penalty: Penalty = None
     spectrum: Spectrum | None = None
+    update: Callable[[Array, Array], Array] | None = None
 
     def __post_init__(self):
         for name in ("loss", "label"):
             if not callable(getattr(self, name)):
                 raise refuse(name, "be a function of two arguments", getattr(self, name), "loss(r, y) and label(r_star, z)")
+        if not (self.update is None or callable(self.update)):
+            raise refuse("update", "be a function of two arguments or None", self.update, "update(r, y) gives (k,), as the gradient would")
         if isinstance(self.noise, type) or not isinstance(self.noise, NoiseLaw):
             raise refuse("noise", "be a noise law such as sl.Normal()", self.noise, "or any object with `shape` and `ppf`")
         object.__setattr__(
@@ -102,8 +108,8 @@ class Problem:
 
     @cached_property
     def kinks(self) -> bool:
-        """Whether the gradient of `loss` jumps somewhere (hinge, absolute value, relu). `solve` then takes SGD, OnlineSGD and MiniBatchGD,
-        with responses that see the jumps; `simulate` takes all but SME."""
+        """Whether the gradient of `loss`, or `update`, jumps somewhere (hinge, absolute value, relu). `solve` then takes SGD, OnlineSGD and
+        MiniBatchGD, with responses that see the jumps; `simulate` takes all but SME."""
         from .kinks import gradient_jumps
 
         return gradient_jumps(self)
@@ -132,9 +138,14 @@ class Problem:
         """`E[w_0 r*^T] (k, k_star)`."""
         return self.init.overlap @ self.rho
 
+    @property
+    def slopes(self) -> Slopes:
+        """Loss, gradient and Hessian of one sample, with `update` in the place of the gradient; the same object for the same functions."""
+        return slopes(self.loss, self.update)
+
     def gradient(self, r, y):
-        """`l(r, y) = grad_r L (k,)` for one sample."""
-        return jax.grad(self.loss)(r, y)
+        """`l(r, y) = grad_r L (k,)` for one sample, or its `update`."""
+        return self.slopes.gradient(r, y)
 
     def noise_from_uniform(self, u: np.ndarray) -> np.ndarray:
         """Turn uniform numbers `(n, size of one draw)` into noise draws `(n, *shape)`."""
@@ -173,12 +184,13 @@ def _check_functions(p: Problem) -> None:
         got = program(r, r_star, z, rows)
     stable = "jnp.logaddexp and jax.nn.log_softmax are the stable forms"
     rounded = "sqrt(theta**2 + 0.01) rather than abs"
+    own = p.update is None
     for what, values, fix in zip(
         (
             "`label` must be finite, but gives",
             "`loss` must be finite, but its value is",
-            "`loss` must be finite, but its gradient is",
-            "`loss` must be finite, but its second derivative is",
+            "`loss` must be finite, but its gradient is" if own else "`update` must be finite, but it is",
+            "`loss` must be finite, but its second derivative is" if own else "`update` must have a finite derivative, but it is",
             "`penalty.fn` must have a finite gradient, but it is",
             "`penalty.fn` must have a finite second derivative, but it is",
         ),
@@ -193,12 +205,12 @@ def _check_functions(p: Problem) -> None:
 def _program(p: Problem) -> tuple[Callable, list[tuple[str, str, Callable[..., str]]]]:
     """`_trial` of a problem."""
     penalty = p.penalty.fn if isinstance(p.penalty, SmoothPenalty) else None
-    known = all(isinstance(f, Hashable) for f in (p.loss, p.label, penalty))
-    return (_trial if known else _trial.__wrapped__)(p.loss, p.label, penalty, p.k, p.k_star, tuple(p.noise.shape))
+    known = all(isinstance(f, Hashable) for f in (p.loss, p.update, p.label, penalty))
+    return (_trial if known else _trial.__wrapped__)(p.slopes, p.update, p.label, penalty, p.k, p.k_star, tuple(p.noise.shape))
 
 
 def values_at(p: Problem, r: np.ndarray, r_star: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Loss `(n,)`, its gradient `(n, k)` and second derivative `(n, k, k)` at `r (n, k)`, `r_star (n, k_star)` and noise `z (n, ...)`.
+    """Loss `(n,)`, gradient (or update) `(n, k)` and its derivative `(n, k, k)` at `r (n, k)`, `r_star (n, k_star)` and noise `z (n, ...)`.
 
     By the small program that checked the problem, a block of `TRIED` points at a time: nothing is compiled, and no program of the
     theory is asked. That makes it a witness of theirs.
@@ -217,11 +229,18 @@ def values_at(p: Problem, r: np.ndarray, r_star: np.ndarray, z: np.ndarray) -> t
 
 @lru_cache(maxsize=32)
 def _trial(
-    loss: Callable, label: Callable, penalty: Callable | None, k: int, k_star: int, noise_shape: tuple[int, ...]
+    slopes: Slopes,
+    update: Callable | None,
+    label: Callable,
+    penalty: Callable | None,
+    k: int,
+    k_star: int,
+    noise_shape: tuple[int, ...],
 ) -> tuple[Callable, list[tuple[str, str, Callable[..., str]]]]:
     """Once the functions' shapes are in order: what must be finite, as one compiled program, and for each function that has indices its
     name, sizes and what tells whether they are in bounds, see `missing_entry`. All problems with these functions share it: building
     another one costs little."""
+    loss = slopes.loss
     r, r_star, z = (jax.ShapeDtypeStruct(shape, float) for shape in ((k,), (k_star,), noise_shape))
     y = _shapes(
         "label",
@@ -243,21 +262,38 @@ def _trial(
         raise refuse("loss", "return a scalar", Words(f"an array of shape {jnp.shape(value)}"), "r[0] rather than r, or jnp.sum(...)")
     if not jnp.issubdtype(value.dtype, jnp.floating):
         raise refuse("loss", "return a real number", Words(f"{value.dtype}"))
-    _shapes("loss", "be differentiable twice by JAX", "", jax.hessian(loss), r, y)
+    if update is None:
+        _shapes("loss", "be differentiable twice by JAX", "", slopes.hessian, r, y)
+    else:
+        _check_update(slopes, update, r, y)
     if penalty is not None:
         size = _shapes("penalty.fn", f"map a row theta ({k},) to a number with JAX operations", "", penalty, r)
         if jnp.shape(size) != ():
             raise refuse("penalty.fn", "return a scalar", Words(f"an array of shape {jnp.shape(size)}"), "jnp.sum(...) over the row")
     parts = [lambda r, r_star, z, row: label(r_star, z)]
-    parts += [lambda r, r_star, z, row, f=f: f(r, label(r_star, z)) for f in (loss, jax.grad(loss), jax.hessian(loss))]
+    parts += [lambda r, r_star, z, row, f=f: f(r, label(r_star, z)) for f in slopes]
     if penalty is not None:
         parts += [lambda r, r_star, z, row, f=f: f(row) for f in (jax.grad(penalty), jax.hessian(penalty))]
     asking = [("label", f"r_star has k_star = {k_star} and z is of shape {noise_shape}", parts[0]), ("loss", f"r has k = {k}", parts[1])]
+    if update is not None:
+        asking.append(("update", f"r has k = {k}", parts[2]))
     if penalty is not None:
         asking.append(("penalty.fn", f"a row theta has k = {k}", lambda r, r_star, z, row: penalty(row)))
     tellers = [(name, sizes, missing_entry(fn, (r, r_star, z, r))) for name, sizes, fn in asking]
     missing = [(name, sizes, told) for name, sizes, told in tellers if told is not None]
     return jit(jax.vmap(lambda *drawn: [part(*drawn) for part in parts])), missing
+
+
+def _check_update(slopes: Slopes, update: Callable, r: Any, y: Any) -> None:
+    """Refuse an update that is no rate of change of `r (k,)`."""
+    must = f"map r {r.shape} and what `label` returns to an array {r.shape} with JAX operations"
+    pushed = _shapes("update", must, "it stands in the place of the gradient of the loss", update, r, y)
+    if jnp.shape(pushed) != r.shape:
+        fix = "jnp.array([...]) or jax.grad(loss)(r, y) times a number"
+        raise refuse("update", f"return an array {r.shape}", Words(f"of shape {jnp.shape(pushed)}"), fix)
+    if not jnp.issubdtype(pushed.dtype, jnp.floating):
+        raise refuse("update", "return real numbers", Words(f"{pushed.dtype}"))
+    _shapes("update", "be differentiable by JAX", "", slopes.hessian, r, y)
 
 
 def _shapes(name: str, must: str, fix: str, fn: Callable, *args):

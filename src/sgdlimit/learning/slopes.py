@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -10,8 +11,10 @@ import jax
 import jax.numpy as jnp
 
 from ..functions import key
+from .dynamics import Dynamics
 
 Array = Any
+Problem = Any  # a `problem.Problem`; that asks here for its slopes, so it stands above
 
 
 class Slopes(NamedTuple):
@@ -56,3 +59,11 @@ def clipped(update: Callable, most: float) -> Callable:
         return pushed * jnp.where(far, most / jnp.sqrt(jnp.where(far, square, 1.0)), 1.0)
 
     return short
+
+
+def as_trained(problem: Problem, dynamics: Dynamics) -> Problem:
+    """The problem whose `update` is what the dynamics makes of each sample's: clipped, if it clips. Theory and simulation go on with it,
+    and never see `clip`. The functions in it are the same objects for the same arguments, as is the problem where nothing is clipped."""
+    if dynamics.clip is None:
+        return problem
+    return replace(problem, update=clipped(problem.slopes.gradient, dynamics.clip))

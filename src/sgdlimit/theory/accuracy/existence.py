@@ -62,7 +62,7 @@ def check_moments(problem: Problem, error: float) -> None:
         SolveError: one is infinite.
     """
     if not error <= SUSPICIOUS:
-        why = _at_start(problem, moments(problem.loss), thorough=True)
+        why = _at_start(problem, moments(problem.slopes), thorough=True)
         if why is not None:
             raise _none(why)
 
