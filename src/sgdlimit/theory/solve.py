@@ -11,6 +11,7 @@ from typing import Any, Literal
 from ..errors import refuse
 from ..learning.dynamics import Dynamics, MiniBatchGD, OnlineSGD
 from ..learning.problem import Problem
+from ..learning.slopes import as_trained
 from ..results import Solution, build_dataset
 from .accuracy.checkpoint import Checkpoint, identify
 from .accuracy.estimates import Answer, status
@@ -102,10 +103,10 @@ def refinements(
     report = progress or (lambda fraction, text: None)
     watch()
     if isinstance(dynamics, OnlineSGD):
-        yield from online.refinements(problem, dynamics, horizon, rtol, seed, outputs, report, watch)
+        yield from online.refinements(as_trained(problem, dynamics), dynamics, horizon, rtol, seed, outputs, report, watch)
         return
     if isinstance(dynamics, MiniBatchGD):
-        yield discrete.solve(problem, dynamics, horizon, rtol, seed, outputs, report)
+        yield discrete.solve(as_trained(problem, dynamics), dynamics, horizon, rtol, seed, outputs, report)
         return
     engine, why = choose(problem, dynamics, float(horizon), method)
     search = Search(problem, dynamics, float(horizon), int(seed), outputs, engine, report, watch=watch)
@@ -116,7 +117,7 @@ def refinements(
 def _closed(problem, dynamics, horizon, rtol, seed, outputs, report) -> Solution:
     """Of a dynamics whose theory has its own way to `rtol`."""
     module: Any = online if isinstance(dynamics, OnlineSGD) else discrete
-    return module.solve(problem, dynamics, horizon, rtol, seed, outputs, report)
+    return module.solve(as_trained(problem, dynamics), dynamics, horizon, rtol, seed, outputs, report)
 
 
 def _solution(search: Search, estimate: Answer, horizon: float, rtol: float, why: str, began: tuple[float, float]) -> Solution:

@@ -18,6 +18,8 @@ means with weight `lambda`, `M = mean lambda B rho_lambda root(rho)^-1`:
     dB/dt = -lam B - lambda (Gamma B + Rs)                                   Rs = (E[l g*^T] - Gamma M) root(rho)^-1
     dC/dt = -2 lam C - lambda (Gamma C + Rs rho_lambda B^T + transpose) + lambda eta E[l l^T],      dR/dt = -(lam + lambda Gamma) R
 
+A temperature adds `2 T` to the noise, `2 T dt` to `dq` and `dC`. With a velocity or a gain the equations are those of `filtered`.
+
 The averages run over scrambled Sobol points. Independent scramblings are integrated side by side, each with its own averages;
 their spread is the error. Time is integrated adaptively by diffrax, far more accurately than that.
 """
@@ -43,7 +45,7 @@ from ...errors import InputError
 from ...learning.dynamics import OnlineSGD, check_schedule, step_at
 from ...learning.means import Functions
 from ...learning.problem import Problem
-from ...learning.slopes import Slopes, slopes
+from ...learning.slopes import Slopes
 from ...learning.stretched import Stretch
 from ...results import Solution
 from ...spread import spread
@@ -103,7 +105,7 @@ def refinements(
 def _points(problem: Problem, count: int, seed: int) -> tuple[Array, Array, Array]:
     """Normals `(S, P, k_star + k)`, noise draws `(S, P, ...)` and weights `(S, P)` of each scrambling, drawn for the squared gradient:
     of all averages it has the heaviest tails."""
-    stretch = Stretch(problem, _squared_gradient(slopes(problem.loss, getattr(problem, 'update', None))))
+    stretch = Stretch(problem, _squared_gradient(problem.slopes))
     seeds = np.random.SeedSequence(seed).spawn(SCRAMBLINGS)
     points = [stretch(qmc.Sobol(stretch.dims, rng=np.random.default_rng(child)).random(count)) for child in seeds]
     weights = np.array([of.weight / of.weight.sum() for of in points])
@@ -167,10 +169,10 @@ def _equations(problem: Problem, dynamics: OnlineSGD, end: float) -> tuple[Any, 
     optimizer, classes = dynamics.optimizer, classes_of(problem)
     if optimizer is not None and (optimizer.gains or optimizer.memory):
         numbers = filtered.numbers_of(dynamics, problem.ridge, end)
-        return filtered.program(slopes(problem.loss, getattr(problem, 'update', None)), problem.label, problem.kinks, optimizer.gains), starts(problem, classes), numbers, classes
+        return filtered.program(problem.slopes, problem.label, problem.kinks, optimizer.gains), starts(problem, classes), numbers, classes
     spectral, numbers = problem.anisotropic is not None, (problem.ridge, dynamics.temperature)
     start = starts(problem, classes) if spectral else (problem.init.overlap @ root(problem.rho), problem.self_overlap_start)
-    return _program(slopes(problem.loss, getattr(problem, 'update', None)), problem.label, problem.kinks, spectral), start, numbers, classes if spectral else None
+    return _program(problem.slopes, problem.label, problem.kinks, spectral), start, numbers, classes if spectral else None
 
 
 def _kernels_of_classes(state: tuple[np.ndarray, ...], R: np.ndarray, classes: Classes) -> tuple[dict[str, np.ndarray], np.ndarray]:

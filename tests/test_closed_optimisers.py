@@ -1,0 +1,198 @@
+"""Momentum, Adam, noise and clipping where equations close (one pass, discrete steps, the linear model): against the equations written out
+again for SciPy, and against real runs in NumPy."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.integrate import solve_ivp
+from scipy.linalg import expm
+
+import sgdlimit as sl
+from problems import CASES, CURVES, linear
+
+LINEAR = {"ridge": 0.1, "noise_variance": 0.25, "start_variance": 0.5, "teacher_variance": 1.0, "start_overlap": 0.3}
+TIMES = np.linspace(0.0, 3.0, 7)
+
+
+# --- one pass ------------------------------------------------------------------------------------------------------------
+
+
+def linear_one_pass(step, memory, temperature):
+    """Self-overlap, overlap and response of the linear model in one pass: `C, P, Q`, `m, v` and 1 by one matrix (OPTIMISERS section 2)."""
+    lam, noise, start, rho, c = LINEAR.values()
+    C, P, Q, m, v, one = range(6)
+    A = np.zeros((6, 6))
+    A[C, P] = 2 / memory
+    A[P, [P, Q, C, m]] = -1 / memory, 1 / memory, -(1 + lam), 1
+    A[Q, [Q, P, v]] = -2 / memory, -2 * (1 + lam), 2
+    A[Q, [C, m, one]] += step, -2 * step, step * (rho + noise) + 2 * temperature
+    A[m, v] = 1 / memory
+    A[v, [v, m, one]] = -1 / memory, -(1 + lam), rho
+    states = np.array([expm(t * A) @ [c * c * rho + start, 0, 0, c * rho, 0, 1.0] for t in TIMES])
+    kicked = np.array([expm(t * np.array([[0, 1 / memory], [-(1 + lam), -1 / memory]]))[0, 1] for t in TIMES])
+    return states[:, C], states[:, m], kicked
+
+
+@pytest.mark.parametrize("memory", [2.0, 0.3, 0.01, 1e-4])
+def test_momentum_of_the_linear_model_in_one_pass(memory):
+    dynamics = sl.OnlineSGD(0.8, optimizer=sl.Momentum(memory), temperature=0.05)
+    found = sl.solve(linear(2.0, **LINEAR), dynamics, 3.0, rtol=1e-3, times=TIMES).dataset
+    q, m, kicked = linear_one_pass(0.8, memory, 0.05)
+    for name, truth in (("self_overlap", q), ("overlap", m)):
+        gap = np.abs(found[name].values.ravel() - truth)
+        assert (gap <= 5 * found[name + "_se"].values.ravel() + 1e-9).all()
+        assert gap.max() < 1e-3 * truth.max()
+    np.testing.assert_allclose(found["response"].values[:, 0, 0, 0], kicked, atol=3e-3)
+    np.testing.assert_allclose(np.einsum("ttij->tij", found["correlation"].values), found["self_overlap"], atol=1e-9)
+    assert np.linalg.eigvalsh(found["correlation"].values[..., 0, 0])[0] > -1e-9
+
+
+def test_no_memory_is_the_gradient_itself():
+    problem, how = CASES["committee"].build(), {"horizon": 3.0, "rtol": 0.01, "times": TIMES}
+    plain, none, short, ahead = (
+        sl.solve(problem, sl.OnlineSGD(1.0, optimizer=optimizer), **how).dataset
+        for optimizer in (None, sl.Momentum(0.0), sl.Momentum(1e-7), sl.Momentum(1e-7, nesterov=True))
+    )
+    for name in (*CURVES, "correlation"):
+        np.testing.assert_array_equal(none[name], plain[name])
+        np.testing.assert_allclose(short[name], plain[name], atol=1e-5)
+        np.testing.assert_array_equal(ahead[name], short[name])
+    below = np.tril_indices(len(TIMES), -1)
+    np.testing.assert_allclose(short["response"].values[below], plain["response"].values[below], atol=1e-5)
+    assert (np.einsum("ttij->tij", short["response"].values) == 0).all()
+
+
+def adam_by_quadrature(step, adam, temperature):
+    """`tanh_regression` under Adam, from equations written out for one unit, averages by Gauss-Hermite rules, time by SciPy's Radau."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(40)
+    g, x = np.meshgrid(nodes, nodes, indexing="ij")
+    both = np.outer(weights, weights) / (2 * np.pi)
+    rho, ridge, noise = 2.25, 0.05, 0.09
+
+    def averages(q, m):
+        w = m / np.sqrt(rho) * g + np.sqrt(max(q - m * m / rho, 1e-30)) * x
+        star, tanh = np.tanh(np.sqrt(rho) * g), np.tanh(w)
+        slope, gap = 1 - tanh**2, tanh - np.tanh(np.sqrt(rho) * g)
+        bend = np.sum(both * (slope**2 - 2 * tanh * slope * (tanh - star)))
+        pull = np.sum(both * slope * gap * g) * np.sqrt(rho)
+        return bend, (pull - bend * m) / rho, np.sum(both * slope**2 * (gap**2 + noise))
+
+    def rates(t, z):
+        q, p, v, m, u, total = z
+        bend, outside, square = averages(q, m)
+        memory, second = adam.memory, adam.second_memory
+        gain = 1 / np.sqrt(max(total, 1e-12) / (-second * np.expm1(-t / second))) / (1 - np.exp(-t / memory))
+        force = lambda a, b: -(ridge + bend) * a - outside * b
+        return [
+            2 * gain * p - 2 * adam.decay * q,
+            v * gain - adam.decay * p + (force(q, m) - p) / memory,
+            2 * (force(p, u) - v) / memory + (step * square + 2 * temperature) / memory**2,
+            gain * u - adam.decay * m,
+            (force(m, rho) - u) / memory,
+            square - total / second,
+        ]
+
+    early = 1e-6
+    bend, outside, square = averages(1.0, 0.0)
+    rate, noise_rate = early / adam.memory, step * square + 2 * temperature
+    force, gain = -(ridge + bend), 1 / np.sqrt(square)
+    begun = [1.0, (force + noise_rate * gain) * rate, noise_rate * early / adam.memory**2, 0.0, -outside * rho * rate, square * early]
+    return solve_ivp(rates, (early, 3.0), begun, "LSODA", TIMES[1:], first_step=early / 10, rtol=1e-7, atol=1e-10).y[[0, 3]]
+
+
+@pytest.mark.parametrize("adam", [sl.Adam(0.3, 1.0, decay=0.1), sl.Adam(0.02, 0.02)], ids=str)
+def test_adam_in_one_pass_by_quadrature(adam):
+    problem = CASES["tanh_regression"].build()
+    found = sl.solve(problem, sl.OnlineSGD(0.6, optimizer=adam, temperature=0.05), 3.0, rtol=2e-3, times=TIMES).dataset
+    for name, truth in zip(("self_overlap", "overlap"), adam_by_quadrature(0.6, adam, 0.05), strict=True):
+        np.testing.assert_allclose(found[name].values.ravel()[1:], truth, atol=2e-3 * truth.max(), err_msg=name)
+
+
+def trained(problem, lr, beta, batch, features, steps, marks, rng, weight_decay=0.0):
+    """Second moments of pre-activations under PyTorch's SGD(momentum=beta) or, with two betas, its AdamW, one pass; `marks` are steps."""
+    k, d = problem.k, features
+    spectrum = problem.spectrum
+    sizes = np.ones(d) if spectrum is None else np.repeat(spectrum.eigenvalues, spectrum.counts(d))
+    basis = np.linalg.qr(rng.standard_normal((d, problem.k_star + k)) * np.sqrt(sizes)[:, None])[0] / np.sqrt(sizes)[:, None]
+    star = basis[:, : problem.k_star] @ np.linalg.cholesky(problem.rho).T  # exactly the second moments of the limit
+    theta = star @ problem.init.overlap.T + basis[:, problem.k_star :] @ np.linalg.cholesky(problem.init.cov).T
+    gradient, label = jax.jit(jax.vmap(jax.grad(problem.loss))), jax.jit(jax.vmap(problem.label))
+    first, second, found = np.zeros((d, k)), np.zeros((d, k)), []
+    for i in range(steps + 1):
+        if i in marks:
+            found.append(np.concatenate([theta.T @ (sizes[:, None] * theta), theta.T @ (sizes[:, None] * star)], 1))
+        x = rng.standard_normal((batch, d)) * np.sqrt(sizes)
+        y = label(x @ star, problem.noise_from_uniform(rng.random((batch, problem.noise_size))).reshape(batch))
+        push = x.T @ np.asarray(gradient(x @ theta, y)) / batch
+        if np.ndim(beta):
+            first = beta[0] * first + (1 - beta[0]) * push
+            second = beta[1] * second + (1 - beta[1]) * push**2
+            corrected = first / (1 - beta[0] ** (i + 1)), second / (1 - beta[1] ** (i + 1))
+            theta = (1 - lr * weight_decay) * theta - lr * corrected[0] / (np.sqrt(corrected[1]) + 1e-8)
+        else:
+            first = beta * first + push
+            theta = theta - lr * first
+    return np.array(found)
+
+
+TWO = sl.Spectrum([2.5, 0.25], weights=[1 / 3, 2 / 3])
+ONE_PASS = {
+    "momentum": (CASES["committee"], None, 0.01 * 8 / 1500, 0.99),
+    "momentum, spectrum": (CASES["tanh_regression"], TWO, 0.01 * 8 / 1500, 0.99),
+    "Adam": (CASES["tanh_regression"], None, 0.6 * np.sqrt(8) / 1500, (0.95, 0.995)),
+    "Adam, spectrum": (CASES["tanh_regression"], TWO, 0.5 * np.sqrt(8) / 1500, (0.95, 0.995)),
+}
+
+
+@pytest.mark.parametrize("case", ONE_PASS)
+def test_one_pass_meets_real_runs(case):
+    # 4 runs at d = 1500, batch 8: 3 joint standard errors with Student's t, and 2% for the finite size (1% at d = 6000).
+    known, spectrum, lr, beta = ONE_PASS[case]
+    problem = replace(known.build(), penalty=None, spectrum=spectrum)
+    if np.ndim(beta):
+        dynamics = sl.Adam.from_learning_rate(lr, 8, 1500, betas=beta, weight_decay=0.05)
+    else:
+        dynamics = sl.SGD.from_learning_rate(lr, 8, 1500, momentum=beta)
+    advance = dynamics.step * 8 / 1500
+    marks = np.round(TIMES / advance).astype(int)
+    runs = [trained(problem, lr, beta, 8, 1500, marks[-1], marks, np.random.default_rng([3, i]), 0.05) for i in range(4)]
+    theory = sl.solve(problem, sl.OnlineSGD(dynamics.step, optimizer=dynamics.optimizer), 3.01, rtol=0.005, times=marks * advance).dataset
+    limit = np.concatenate([theory["self_overlap"].values, theory["overlap"].values], 2)
+    mean, error = np.mean(runs, 0), np.std(runs, axis=0, ddof=1) / 2
+    for part in (slice(0, problem.k), slice(problem.k, None)):
+        gap = np.abs(mean - limit)[..., part]
+        assert (gap <= 3 * 1.6 * error[..., part] + 0.02 * np.abs(limit[..., part]).max()).all(), gap.max()
+
+
+def test_what_runs_away_with_momentum_says_so():
+    problem = linear(2.0, **LINEAR)
+    found = sl.solve(problem, sl.OnlineSGD(3.0, optimizer=sl.Momentum(0.5)), 60.0, rtol=0.1)
+    assert found.status.code == "diverged"
+    assert 1 < found.dataset.sizes["time"] < 41
+    quartic = sl.Problem(lambda r, y: -(r[0] ** 4), problem.label, problem.noise, 2.0, problem.teacher, problem.init)
+    found = sl.solve(quartic, sl.OnlineSGD(1.0, optimizer=sl.Momentum(0.5)), 50.0, times=[25.0, 50.0])
+    assert found.status.code == "diverged"
+    assert found.dataset["time"].values[-1] < 10
+
+
+def test_noise_and_clipping_in_one_pass():
+    # Linear model: a temperature adds int 2 T e^{-2 (1 + lam) s} ds to the noise of SGD, whose own factor is 1 - eta/2 less. Far from any
+    # sample a clip changes nothing, and a clip of a Huber loss beyond its corner neither.
+    problem, how = linear(2.0, **LINEAR), {"horizon": 3.0, "rtol": 1e-3, "times": TIMES}
+    plain, warm, loose, tight = (
+        sl.solve(problem, sl.OnlineSGD(0.8, **more), **how).dataset for more in ({}, {"temperature": 0.1}, {"clip": 1e3}, {"clip": 0.5})
+    )
+    rate = 2 * 1.1 - 0.8
+    np.testing.assert_allclose(
+        (warm["self_overlap"] - plain["self_overlap"]).values.ravel(), 0.2 * -np.expm1(-rate * TIMES) / rate, atol=1e-3
+    )
+    for name in CURVES:
+        np.testing.assert_allclose(loose[name], plain[name], atol=1e-6)
+    huber = replace(problem, loss=lambda r, y: jnp.where(jnp.abs(r[0] - y) < 0.5, 0.5 * (r[0] - y) ** 2, 0.5 * jnp.abs(r[0] - y) - 0.125))
+    other = sl.solve(huber, sl.OnlineSGD(0.8), **how).dataset
+    np.testing.assert_allclose(tight["self_overlap"], other["self_overlap"], atol=2e-3)
+    np.testing.assert_allclose(tight["overlap"], other["overlap"], atol=2e-3)
+    assert (tight["test_risk"] > other["test_risk"]).all()  # the loss that is reported is not clipped
