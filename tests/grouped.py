@@ -213,7 +213,7 @@ def points_against_all(problem: sl.Problem, paths: int, replicates: int) -> dict
     with jax.enable_x64(True):
         y = np.asarray(jit(jax.vmap(jax.vmap(label)))(g[..., :k_star], z))
         one_pass = jit(jax.vmap(partial(averages_at, slopes(loss), False)))
-        in_steps, risk = steps._functions(loss), fresh._mean(fresh._of_sample(loss), label)
+        in_steps, risk = steps._functions(slopes(loss)), fresh._mean(fresh._of_sample(loss), label)
         even = lambda g: np.full(g.shape[:-1], 1.0 / g.shape[-2])
         at = np.concatenate([M, np.broadcast_to(np.eye(k), q.shape)], 2)
         train = lambda rows, y: _train_risk(thetas, rows, y, loss=Static(loss))
