@@ -11,7 +11,7 @@ from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 
 import sgdlimit as sl
-from problems import CASES, CURVES, linear
+from problems import CASES, CURVES, closed_forms, linear
 
 LINEAR = {"ridge": 0.1, "noise_variance": 0.25, "start_variance": 0.5, "teacher_variance": 1.0, "start_overlap": 0.3}
 TIMES = np.linspace(0.0, 3.0, 7)
@@ -196,3 +196,140 @@ def test_noise_and_clipping_in_one_pass():
     np.testing.assert_allclose(tight["self_overlap"], other["self_overlap"], atol=2e-3)
     np.testing.assert_allclose(tight["overlap"], other["overlap"], atol=2e-3)
     assert (tight["test_risk"] > other["test_risk"]).all()  # the loss that is reported is not clipped
+
+
+# --- discrete steps --------------------------------------------------------------------------------------------------------
+
+RATIO, STEPS = 2.0, 14
+
+
+def matrix_runs(step, fraction, memory, nesterov, temperature, seeds=8, d=400):
+    """The linear model on random matrices, in the loop that PyTorch's SGD(momentum, nesterov) is: self-overlap, overlap, train risk."""
+    lam, noise, start, rho, c = LINEAR.values()
+    n, runs = round(RATIO * d), []
+    for seed in range(seeds):
+        rng = np.random.default_rng([4, seed])
+        x, z = rng.standard_normal((n, d)) / np.sqrt(d), np.sqrt(noise) * rng.standard_normal(n)
+        star, xi = np.linalg.qr(rng.standard_normal((d, 2)))[0].T * np.sqrt(d)
+        star = np.sqrt(rho) * star
+        theta, run = c * star + np.sqrt(start) * xi, []
+        length = step * fraction * RATIO
+        beta, buffer = 1 - length / memory, np.zeros(d)
+        for _ in range(STEPS + 1):
+            residual = x @ (theta - star) - z
+            run.append([theta @ theta / d, theta @ star / d, 0.5 * np.mean(residual**2)])
+            batch = rng.choice(n, round(fraction * n), replace=False)
+            push = step * x[batch].T @ residual[batch] + length * lam * theta + np.sqrt(2 * temperature * length) * rng.standard_normal(d)
+            buffer = beta * buffer + push
+            theta = theta - (1 - beta) * (push + beta * buffer if nesterov else buffer)
+        runs.append(run)
+    return np.mean(runs, 0), np.std(runs, axis=0, ddof=1) / np.sqrt(seeds)
+
+
+@pytest.mark.parametrize(("nesterov", "fraction", "temperature"), [(False, 1.0, 0.0), (True, 1.0, 0.1), (False, 0.5, 0.1), (True, 0.5, 0.0)])
+def test_momentum_in_steps(nesterov, fraction, temperature):
+    # Exact curves against random matrices (5 standard errors and 2/d), and the theory against them (5 of its standard errors).
+    step, memory = 0.4 if fraction == 1 else 0.6, 2.0
+    optimizer = sl.Momentum(memory, nesterov)
+    values = list(LINEAR.values())
+    truth = closed_forms.linear_descent(RATIO, step, fraction, *values[:4], STEPS, values[4], optimizer, temperature)
+    mean, error = matrix_runs(step, fraction, memory, nesterov, temperature)
+    exact = np.stack([truth[name] for name in CURVES[:3]], 1)
+    assert (np.abs(mean - exact) < 5 * error + 2 / 400 * np.abs(exact).max(0)).all()
+    dynamics = sl.MiniBatchGD(step, fraction, optimizer=optimizer, temperature=temperature)
+    found = sl.solve(linear(RATIO, **LINEAR), dynamics, truth["time"][-1], rtol=0.01, times=truth["time"]).dataset
+    for name in CURVES:
+        gap, se = np.abs(found[name].values.ravel() - truth[name]), found[name + "_se"].values.ravel()
+        assert (gap <= 5 * se + 1e-9).all(), name
+    other = closed_forms.linear_descent(RATIO, step, fraction, *values[:4], STEPS, values[4], sl.Momentum(memory, not nesterov), temperature)
+    assert np.abs(other["train_risk"] - truth["train_risk"]).max() > 0.03 * truth["train_risk"].max()  # in steps looking ahead matters
+
+
+def test_no_memory_in_steps_is_the_gradient_itself():
+    problem = CASES["tanh_regression"].build()
+    plain, none, short = (
+        sl.solve(problem, sl.MiniBatchGD(0.6, 0.5, optimizer=optimizer), 2.0, rtol=0.05).dataset
+        for optimizer in (None, sl.Momentum(0.0, nesterov=True), sl.Momentum(0.4))
+    )
+    for name in CURVES:
+        np.testing.assert_allclose(none[name], plain[name], atol=1e-12)
+        np.testing.assert_allclose(short[name], plain[name], atol=1e-12)  # forgotten within a step
+    assert np.isfinite(short["response"]).all()
+
+
+def adam_in_steps(problem, dynamics, steps, rng, d, reported=None):
+    """Adam-mini of rows: one second moment each, the mean over features of the squared gradient, with PyTorch's corrections."""
+    spectrum, k = problem.spectrum, problem.k
+    sizes = np.ones(d) if spectrum is None else np.repeat(spectrum.eigenvalues, spectrum.counts(d))
+    n = round(problem.sample_ratio * d)
+    basis = np.linalg.qr(rng.standard_normal((d, problem.k_star + k)) * np.sqrt(sizes)[:, None])[0] / np.sqrt(sizes)[:, None] * np.sqrt(d)
+    star = basis[:, : problem.k_star] @ np.linalg.cholesky(problem.rho).T
+    theta = star @ problem.init.overlap.T + basis[:, problem.k_star :] @ np.linalg.cholesky(problem.init.cov).T
+    x = rng.standard_normal((n, d)) * np.sqrt(sizes / d)
+    y = jax.vmap(problem.label)(x @ star, problem.noise_from_uniform(rng.random((n, problem.noise_size))).reshape(n))
+    loss, gradient = jax.jit(jax.vmap(problem.loss)), jax.jit(jax.vmap(jax.grad(problem.loss)))
+    adam, eta, h = dynamics.optimizer, dynamics.step, dynamics.step * dynamics.fraction * problem.sample_ratio
+    betas = [max(0.0, 1 - h / memory) for memory in (adam.memory, adam.second_memory)]
+    first, second, found = np.zeros((d, k)), np.zeros(k), []
+    for i in range(steps + 1):
+        r = x @ theta
+        found.append([*np.ravel(theta.T @ (sizes[:, None] * theta) / d), *np.ravel(theta.T @ (sizes[:, None] * star) / d), loss(r, y).mean()])
+        batch = rng.choice(n, round(dynamics.fraction * n), replace=False)
+        push = eta * x[batch].T @ np.asarray(gradient(r, y))[batch] + h * problem.ridge * theta
+        first = betas[0] * first + (1 - betas[0]) * push
+        second = betas[1] * second + (1 - betas[1]) * np.mean(push**2, 0) / (eta * h)
+        gain = 1 / (np.sqrt(second / (1 - betas[1] ** (i + 1))) + adam.eps) / (1 - betas[0] ** (i + 1))
+        theta = (1 - h * adam.decay) * theta - gain * first
+    return np.array(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "spectrum", "fraction"), [("tanh_regression", None, 0.5), ("committee", None, 1.0), ("tanh_regression", TWO, 0.3)]
+)
+def test_adam_in_steps_meets_real_runs(name, spectrum, fraction):
+    # 6 runs at d = 1000: 3 joint standard errors with Student's t, and 1.5% for the finite size, at every step.
+    problem = replace(CASES[name].build(), spectrum=spectrum)
+    dynamics = sl.MiniBatchGD(0.25 / fraction, fraction, optimizer=sl.Adam(1.0, 2.0, decay=0.1, eps=0.02))
+    h, steps = 0.25 * problem.sample_ratio, 9
+    runs = [adam_in_steps(problem, dynamics, steps, np.random.default_rng([5, i]), 1000) for i in range(6)]
+    times = h * np.arange(steps + 1)
+    found = sl.solve(problem, dynamics, times[-1], rtol=0.01, times=times).dataset
+    limit = [found[curve].values.reshape(len(times), -1) for curve in CURVES[:3]]
+    mean, error = np.mean(runs, 0), np.std(runs, axis=0, ddof=1) / np.sqrt(6)
+    first = 0
+    for part in limit:
+        here = slice(first, first := first + part.shape[1])
+        gap = np.abs(mean[:, here] - part)
+        assert (gap <= 3 * 1.3 * error[:, here] + 0.015 * np.abs(part).max()).all(), (gap / np.abs(part).max()).max(0)
+
+
+def test_paths_and_heat_of_steps_with_a_spectrum():
+    # What the temperature adds to weights is the same for all eigenvalues, and adds up.
+    problem, how = replace(linear(RATIO, **LINEAR), spectrum=TWO), {"rtol": 0.02, "times": 0.3 * RATIO * np.arange(7)}
+    cold, warm = (
+        sl.solve(problem, sl.MiniBatchGD(0.3, 1.0, optimizer=sl.Momentum(1.0), temperature=T), 3.6, **how) for T in (0.0, 0.2)
+    )
+    runs = [heated(problem, seed, T) for T in (0.0, 0.2) for seed in range(6)]
+    added = np.mean(runs[6:], 0) - np.mean(runs[:6], 0)
+    limit = (warm.dataset["self_overlap"] - cold.dataset["self_overlap"]).values.ravel()
+    np.testing.assert_allclose(limit, added, atol=0.03 * limit.max() + 0.01)
+    paths = warm.coordinate_paths(4000, seed=1)
+    weighed = (paths["eigenvalue"].values[:, None] * paths["theta"].values[..., 0] ** 2).mean(0)
+    np.testing.assert_allclose(weighed, warm.dataset["self_overlap"].values.ravel(), rtol=0.15)
+
+
+def heated(problem, seed, temperature, d=600):
+    """Full batches with momentum at memory 1 and step 0.3, after each of six steps."""
+    rng, h = np.random.default_rng([6, seed]), 0.3 * RATIO
+    sizes = np.repeat(problem.spectrum.eigenvalues, problem.spectrum.counts(d))
+    star = np.sqrt(LINEAR["teacher_variance"]) * rng.standard_normal(d)
+    theta = LINEAR["start_overlap"] * star + np.sqrt(LINEAR["start_variance"]) * rng.standard_normal(d)
+    x = rng.standard_normal((round(RATIO * d), d)) * np.sqrt(sizes / d)
+    y = x @ star + np.sqrt(LINEAR["noise_variance"]) * rng.standard_normal(len(x))
+    velocity, found = np.zeros(d), []
+    for _ in range(7):
+        found.append(sizes @ theta**2 / d)
+        push = 0.3 * x.T @ (y - x @ theta) - h * LINEAR["ridge"] * theta + np.sqrt(2 * temperature * h) * rng.standard_normal(d)
+        velocity = (1 - h) * velocity + h * push
+        theta = theta + velocity
+    return np.array(found)

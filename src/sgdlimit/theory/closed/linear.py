@@ -19,7 +19,8 @@ import numpy as np
 from scipy.integrate import solve_ivp
 from scipy.linalg import eigh_tridiagonal, expm
 
-from .modes import curves, modes, phi
+from ...learning.optimisers import Optimizer
+from .modes import curves, memory_of, modes, phi
 
 Array = np.ndarray
 
@@ -161,32 +162,43 @@ def linear_descent(
     teacher_variance: float,
     steps: int,
     start_overlap: float = 0.0,
+    optimizer: Optimizer | None = None,
+    temperature: float = 0.0,
 ) -> dict[str, Array]:
     """Curves of the linear model under `MiniBatchGD(step, fraction)` after each of `steps` steps, eigenvalue by eigenvalue.
 
     A step of length `h = eta b delta` takes an eigenvector of `A` with eigenvalue `a` from `e, f` to `(1 - h (a + lam)) e` and
     `(1 - h (a + lam)) f + h`, with `theta = e xi + (start_overlap e + f a) theta* + f X^T z / delta` as for the flow; this is all for
-    `fraction = 1`. Otherwise the choice of the batch adds the variance `a u`, `u -> (1 - h (a + lam))^2 u + eta h (1 - b) D`, with `D`
-    twice the train risk: the discrete form of SGD's Volterra equation. Averages of polynomials in `a` by a Gauss rule are exact.
+    `fraction = 1`. Otherwise the choice of the batch adds the variance `u`, `u -> (1 - h (a + lam))^2 u + a eta h (1 - b) D`, with `D`
+    twice the train risk: the discrete form of SGD's Volterra equation; a temperature adds `2 T h`. Averages of polynomials in `a` by a
+    Gauss rule are exact. With `Momentum` each has a velocity, in units of a step: `e` a pair, `u` a 2 x 2 matrix, and the step a matrix.
 
     Returns:
         `time`, when each step ends (`T = steps + 1`, the start first), and `self_overlap`, `overlap`, `train_risk`, `test_risk`, `(T,)`.
     """
     a, weights = marchenko_pastur(sample_ratio, steps + 2)
-    rho, noise = teacher_variance, noise_variance / sample_ratio
-    e, f, u, time = np.ones_like(a), np.zeros_like(a), np.zeros_like(a), 0.0
+    rho, noise, memory = teacher_variance, noise_variance / sample_ratio, memory_of(optimizer)
+    e, f, u, time, before = np.stack([np.ones_like(a), np.zeros_like(a)]), np.zeros((2, len(a))), np.zeros((2, 2, len(a))), 0.0, np.inf
     rows = []
     for _ in range(steps + 1):
-        aligned, fit = start_overlap * e + f * a, f * a
-        q = weights @ (start_variance * e**2 + rho * aligned**2 + noise * f * fit + a * u)
+        aligned, fit = start_overlap * e[0] + f[0] * a, f[0] * a
+        q = weights @ (start_variance * e[0] ** 2 + rho * aligned**2 + noise * f[0] * fit + u[0, 0])
         m = rho * weights @ aligned
-        signal = start_variance * e**2 + rho * (aligned - 1.0) ** 2 + a * u
+        signal = start_variance * e[0] ** 2 + rho * (aligned - 1.0) ** 2 + u[0, 0]
         residual = weights @ (signal * a + noise * (fit**2 - 2.0 * fit)) + noise_variance
         rows.append((time, q, m, 0.5 * residual, 0.5 * (q - 2.0 * m + rho + noise_variance)))
         eta = step(time) if callable(step) else step
         h = eta * fraction * sample_ratio
-        keep = 1.0 - h * (a + ridge)
-        e, f, u, time = keep * e, keep * f + h, keep**2 * u + eta * h * (1.0 - fraction) * residual, time + h
+        beta = max(0.0, 1.0 - h / memory) if memory else 0.0
+        # How a force and the velocity move both.
+        force = np.array([(1.0 - beta) * (1.0 + beta if getattr(optimizer, "nesterov", False) else 1.0), 1.0 - beta])
+        kept = beta * h / before
+        carried = np.array([[1.0, kept * (beta if getattr(optimizer, "nesterov", False) else 1.0)], [0.0, kept]])
+        one = carried[:, :, None] - h * force[:, None, None] * np.array([1.0, 0.0])[:, None] * (a + ridge)
+        e, f = np.einsum("ijn,jn->in", one, e), np.einsum("ijn,jn->in", one, f) + h * force[:, None]
+        u = np.einsum("ijn,jkn,lkn->iln", one, u, one)
+        u = u + np.outer(force, force)[:, :, None] * (a * eta * h * (1.0 - fraction) * residual + 2.0 * temperature * h)
+        time, before = time + h, h
     return dict(zip(("time", "self_overlap", "overlap", "train_risk", "test_risk"), np.array(rows).T, strict=True))
 
 
