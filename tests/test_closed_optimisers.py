@@ -309,16 +309,16 @@ def test_paths_and_heat_of_steps_with_a_spectrum():
     cold, warm = (
         sl.solve(problem, sl.MiniBatchGD(0.3, 1.0, optimizer=sl.Momentum(1.0), temperature=T), 3.6, **how) for T in (0.0, 0.2)
     )
-    runs = [heated(problem, seed, T) for T in (0.0, 0.2) for seed in range(6)]
-    added = np.mean(runs[6:], 0) - np.mean(runs[:6], 0)
+    # Training is linear: with noise of both signs what is linear in it cancels.
+    added = np.mean([0.5 * (heated(problem, i, 0.2, 1) + heated(problem, i, 0.2, -1)) - heated(problem, i, 0.0, 1) for i in range(6)], 0)
     limit = (warm.dataset["self_overlap"] - cold.dataset["self_overlap"]).values.ravel()
-    np.testing.assert_allclose(limit, added, atol=0.03 * limit.max() + 0.01)
+    np.testing.assert_allclose(limit, added, atol=0.03 * limit.max())
     paths = warm.coordinate_paths(4000, seed=1)
     weighed = (paths["eigenvalue"].values[:, None] * paths["theta"].values[..., 0] ** 2).mean(0)
     np.testing.assert_allclose(weighed, warm.dataset["self_overlap"].values.ravel(), rtol=0.15)
 
 
-def heated(problem, seed, temperature, d=600):
+def heated(problem, seed, temperature, sign, d=600):
     """Full batches with momentum at memory 1 and step 0.3, after each of six steps."""
     rng, h = np.random.default_rng([6, seed]), 0.3 * RATIO
     sizes = np.repeat(problem.spectrum.eigenvalues, problem.spectrum.counts(d))
@@ -329,7 +329,8 @@ def heated(problem, seed, temperature, d=600):
     velocity, found = np.zeros(d), []
     for _ in range(7):
         found.append(sizes @ theta**2 / d)
-        push = 0.3 * x.T @ (y - x @ theta) - h * LINEAR["ridge"] * theta + np.sqrt(2 * temperature * h) * rng.standard_normal(d)
+        push = 0.3 * x.T @ (y - x @ theta) - h * LINEAR["ridge"] * theta
+        push += sign * np.sqrt(2 * temperature * h) * rng.standard_normal(d)
         velocity = (1 - h) * velocity + h * push
         theta = theta + velocity
     return np.array(found)
