@@ -226,7 +226,9 @@ def matrix_runs(step, fraction, memory, nesterov, temperature, seeds=8, d=400):
     return np.mean(runs, 0), np.std(runs, axis=0, ddof=1) / np.sqrt(seeds)
 
 
-@pytest.mark.parametrize(("nesterov", "fraction", "temperature"), [(False, 1.0, 0.0), (True, 1.0, 0.1), (False, 0.5, 0.1), (True, 0.5, 0.0)])
+@pytest.mark.parametrize(
+    ("nesterov", "fraction", "temperature"), [(False, 1.0, 0.0), (True, 1.0, 0.1), (False, 0.5, 0.1), (True, 0.5, 0.0)]
+)
 def test_momentum_in_steps(nesterov, fraction, temperature):
     # Exact curves against random matrices (5 standard errors and 2/d), and the theory against them (5 of its standard errors).
     step, memory = 0.4 if fraction == 1 else 0.6, 2.0
@@ -241,7 +243,9 @@ def test_momentum_in_steps(nesterov, fraction, temperature):
     for name in CURVES:
         gap, se = np.abs(found[name].values.ravel() - truth[name]), found[name + "_se"].values.ravel()
         assert (gap <= 5 * se + 1e-9).all(), name
-    other = closed_forms.linear_descent(RATIO, step, fraction, *values[:4], STEPS, values[4], sl.Momentum(memory, not nesterov), temperature)
+    other = closed_forms.linear_descent(
+        RATIO, step, fraction, *values[:4], STEPS, values[4], sl.Momentum(memory, not nesterov), temperature
+    )
     assert np.abs(other["train_risk"] - truth["train_risk"]).max() > 0.03 * truth["train_risk"].max()  # in steps looking ahead matters
 
 
@@ -273,7 +277,9 @@ def adam_in_steps(problem, dynamics, steps, rng, d, reported=None):
     first, second, found = np.zeros((d, k)), np.zeros(k), []
     for i in range(steps + 1):
         r = x @ theta
-        found.append([*np.ravel(theta.T @ (sizes[:, None] * theta) / d), *np.ravel(theta.T @ (sizes[:, None] * star) / d), loss(r, y).mean()])
+        found.append(
+            [*np.ravel(theta.T @ (sizes[:, None] * theta) / d), *np.ravel(theta.T @ (sizes[:, None] * star) / d), loss(r, y).mean()]
+        )
         batch = rng.choice(n, round(dynamics.fraction * n), replace=False)
         push = eta * x[batch].T @ np.asarray(gradient(r, y))[batch] + h * problem.ridge * theta
         first = betas[0] * first + (1 - betas[0]) * push
@@ -306,31 +312,136 @@ def test_adam_in_steps_meets_real_runs(name, spectrum, fraction):
 def test_paths_and_heat_of_steps_with_a_spectrum():
     # What the temperature adds to weights is the same for all eigenvalues, and adds up.
     problem, how = replace(linear(RATIO, **LINEAR), spectrum=TWO), {"rtol": 0.02, "times": 0.3 * RATIO * np.arange(7)}
-    cold, warm = (
-        sl.solve(problem, sl.MiniBatchGD(0.3, 1.0, optimizer=sl.Momentum(1.0), temperature=T), 3.6, **how) for T in (0.0, 0.2)
-    )
-    # Training is linear: with noise of both signs what is linear in it cancels.
-    added = np.mean([0.5 * (heated(problem, i, 0.2, 1) + heated(problem, i, 0.2, -1)) - heated(problem, i, 0.0, 1) for i in range(6)], 0)
+    cold, warm = (sl.solve(problem, sl.MiniBatchGD(0.3, 1.0, optimizer=sl.Momentum(1.0), temperature=T), 3.6, **how) for T in (0.0, 0.2))
+    added = np.mean([heat_of(problem, i, 0.2) for i in range(30)], 0)
     limit = (warm.dataset["self_overlap"] - cold.dataset["self_overlap"]).values.ravel()
-    np.testing.assert_allclose(limit, added, atol=0.03 * limit.max())
+    np.testing.assert_allclose(limit, added, atol=0.04 * limit.max())  # of 60 runs, each spreads by 10%
     paths = warm.coordinate_paths(4000, seed=1)
     weighed = (paths["eigenvalue"].values[:, None] * paths["theta"].values[..., 0] ** 2).mean(0)
     np.testing.assert_allclose(weighed, warm.dataset["self_overlap"].values.ravel(), rtol=0.15)
 
 
-def heated(problem, seed, temperature, sign, d=600):
-    """Full batches with momentum at memory 1 and step 0.3, after each of six steps."""
+def heat_of(problem, seed, temperature, d=600):
+    """What a temperature adds to the self-overlap under full batches with momentum at memory 1 and step 0.3, after each of six steps.
+    Training is linear: over noise of both signs, and none, what is linear in it cancels."""
     rng, h = np.random.default_rng([6, seed]), 0.3 * RATIO
     sizes = np.repeat(problem.spectrum.eigenvalues, problem.spectrum.counts(d))
     star = np.sqrt(LINEAR["teacher_variance"]) * rng.standard_normal(d)
-    theta = LINEAR["start_overlap"] * star + np.sqrt(LINEAR["start_variance"]) * rng.standard_normal(d)
+    theta = (LINEAR["start_overlap"] * star + np.sqrt(LINEAR["start_variance"]) * rng.standard_normal(d))[:, None] * np.ones(3)
     x = rng.standard_normal((round(RATIO * d), d)) * np.sqrt(sizes / d)
     y = x @ star + np.sqrt(LINEAR["noise_variance"]) * rng.standard_normal(len(x))
-    velocity, found = np.zeros(d), []
+    velocity, found = np.zeros((d, 3)), []
     for _ in range(7):
-        found.append(sizes @ theta**2 / d)
-        push = 0.3 * x.T @ (y - x @ theta) - h * LINEAR["ridge"] * theta
-        push += sign * np.sqrt(2 * temperature * h) * rng.standard_normal(d)
+        found.append(sizes @ theta**2 @ [0.5, -1.0, 0.5] / d)
+        push = 0.3 * x.T @ (y[:, None] - x @ theta) - h * LINEAR["ridge"] * theta
+        push += np.sqrt(2 * temperature * h) * np.outer(rng.standard_normal(d), [1, 0, -1])
         velocity = (1 - h) * velocity + h * push
         theta = theta + velocity
     return np.array(found)
+
+
+# --- the linear model ------------------------------------------------------------------------------------------------------
+
+STEP = 0.8
+VALUES = (STEP, *list(LINEAR.values())[:4])  # as closed_forms.linear_model has them after sample_ratio
+
+
+@pytest.mark.parametrize(("ratio", "memory", "temperature"), [(2.0, 0.5, 0.1), (0.6, 2.0, 0.0), (1.0, 0.05, 0.05)])
+def test_linear_model_with_momentum_by_two_methods(ratio, memory, temperature):
+    # Moments of every eigenvalue, and a contour around all of them with the Volterra equation; a schedule goes by SciPy.
+    how = {"start_overlap": 0.3, "optimizer": sl.Momentum(memory), "temperature": temperature}
+    one = closed_forms.linear_model(ratio, *VALUES, TIMES, **how)
+    scheduled = closed_forms.linear_model(ratio, lambda t: STEP, *VALUES[1:], TIMES, **how)
+    law = [1.0], [1.0], [VALUES[4]]
+    other = closed_forms.linear_spectrum(ratio, *VALUES[:4], *law, TIMES, **how)
+    for name in CURVES:
+        np.testing.assert_allclose(other[name], one[name], atol=1e-7)
+        np.testing.assert_allclose(scheduled[name], one[name], atol=1e-8)
+    kernels = closed_forms.linear_kernels(ratio, *VALUES, TIMES, **how)
+    np.testing.assert_allclose(np.diag(kernels["correlation"]), one["self_overlap"], rtol=1e-12)
+    assert np.linalg.eigvalsh(kernels["correlation"])[0] > -1e-12
+    assert np.abs(np.diag(kernels["response"])).max() < 1e-12  # through a velocity no kick arrives at once
+
+
+def test_linear_momentum_has_the_limits_that_it_must():
+    # No memory; many samples; short full batches are the heavy-ball flow and short small ones SGD, at first order in their length.
+    how = {"start_overlap": 0.3, "temperature": 0.1}
+    plain, short = (closed_forms.linear_model(RATIO, *VALUES, TIMES, **how, optimizer=o) for o in (None, sl.Momentum(1e-6)))
+    many, online = (
+        f(*VALUES, TIMES, **how, optimizer=sl.Momentum(0.7))
+        for f in (lambda *a, **b: closed_forms.linear_model(1e9, *a, **b), closed_forms.online_linear)
+    )
+    for name in CURVES:
+        np.testing.assert_allclose(short[name], plain[name], atol=1e-5)
+        np.testing.assert_allclose(many[name], online[name], atol=1e-8)
+    momentum = sl.Momentum(0.7)
+    for full in (True, False):
+        limit = closed_forms.linear_model(RATIO, 0.0 if full else STEP, *VALUES[1:], TIMES, 0.3, momentum)
+        gaps = []
+        for steps in (300, 600):
+            size, fraction = (3.0 / steps / RATIO, 1.0) if full else (STEP, 3.0 / steps / RATIO / STEP)
+            found = closed_forms.linear_descent(RATIO, size, fraction, *VALUES[1:], steps, 0.3, momentum)
+            gaps.append(np.array([found[name][:: steps // 6] - limit[name] for name in CURVES]))
+        assert np.abs(2 * gaps[1] - gaps[0]).max() < 0.05 * np.abs(gaps[0]).max() < 0.05 * 0.02
+
+
+def test_momentum_moves_neither_the_noise_floor_nor_the_limit_of_stability():
+    far = np.array([80.0])
+    floors = [closed_forms.linear_model(3.0, *VALUES, far, 0.3, sl.Momentum(memory), 0.1) for memory in (0.0, 0.3, 3.0)]
+    for name in CURVES:
+        for other in floors[1:]:
+            np.testing.assert_allclose(other[name], floors[0][name], rtol=1e-7)
+    limit = closed_forms.stability_limit(3.0, VALUES[1])
+    for memory in (0.3, 3.0):
+        below, above = (
+            closed_forms.linear_model(3.0, factor * limit, *VALUES[1:], [40.0, 80.0], 0.3, sl.Momentum(memory))["train_risk"]
+            for factor in (0.85, 1.15)
+        )
+        assert below[1] < 1.1 * below[0]
+        assert above[1] > 2 * above[0]
+
+
+@pytest.mark.parametrize("spectrum", [None, TWO], ids=["isotropic", "spectrum"])
+def test_linear_momentum_meets_real_runs(spectrum):
+    # SGD of batches of two with replacement, 8 runs at d = 300: 5 standard errors and 3/d of the scale.
+    memory, temperature, d = 0.6, 0.05, 300
+    rho, c = LINEAR["teacher_variance"], LINEAR["start_overlap"]
+    runs = [real_momentum(spectrum, memory, temperature, np.random.default_rng([8, i]), d) for i in range(8)]
+    how = {"start_overlap": c, "optimizer": sl.Momentum(memory), "temperature": temperature}
+    if spectrum is None:
+        truth = closed_forms.linear_model(RATIO, *VALUES, TIMES, **how)
+    else:
+        law = spectrum.eigenvalues, spectrum.weights, [rho, rho]
+        truth = closed_forms.linear_spectrum(RATIO, *VALUES[:4], *law, TIMES, **how)
+    exact = np.stack([truth[name] for name in CURVES[:3]], 1)
+    gap, error = np.abs(np.mean(runs, 0) - exact), np.std(runs, axis=0, ddof=1) / np.sqrt(8)
+    assert (gap < 5 * error + 3 / d * exact.max(0)).all()
+
+
+def real_momentum(spectrum, memory, temperature, rng, d):
+    lam, noise, start, rho, c = LINEAR.values()
+    sizes = np.ones(d) if spectrum is None else np.repeat(spectrum.eigenvalues, spectrum.counts(d))
+    n, h = round(RATIO * d), 2 * STEP / d
+    x = rng.standard_normal((n, d)) * np.sqrt(sizes / d)
+    star, xi = np.linalg.qr(rng.standard_normal((d, 2)) * np.sqrt(sizes)[:, None])[0].T / np.sqrt(sizes) * np.sqrt(d)
+    star = np.sqrt(rho) * star
+    y, theta, velocity = x @ star + np.sqrt(noise) * rng.standard_normal(n), c * star + np.sqrt(start) * xi, np.zeros(d)
+    marks, found = np.round(TIMES / h).astype(int), []
+    for i in range(marks[-1] + 1):
+        if i in marks:
+            found.append([sizes @ theta**2 / d, (sizes * theta) @ star / d, 0.5 * np.mean((x @ theta - y) ** 2)])
+        batch = rng.integers(n, size=2)
+        push = -STEP * x[batch].T @ (x[batch] @ theta - y[batch]) - h * lam * theta
+        push += np.sqrt(2 * temperature * h) * rng.standard_normal(d)
+        velocity = (1 - h / memory) * velocity + h / memory * push
+        theta = theta + velocity
+    return np.array(found)
+
+
+def test_closed_forms_refuse_what_they_are_not_for():
+    with pytest.raises(
+        sl.InputError, match=r"`optimizer` must be a Momentum or None for the closed forms of the linear model, but is Adam"
+    ):
+        closed_forms.linear_model(RATIO, *VALUES, TIMES, optimizer=sl.Adam())
+    with pytest.raises(sl.InputError, match=r"`optimizer` must have a memory of at least"):
+        closed_forms.linear_spectrum(RATIO, *VALUES[:4], [1.0], [1.0], [1.0], TIMES, optimizer=sl.Momentum(1e-6))

@@ -12,10 +12,10 @@ else 0. Step `j` lasts `h_j = eta_j b delta`, and
 are exact: there is no grid in time that is not the training's own, so sampling is the only error. `C = E[theta theta^T]` is a Gram
 matrix, as in `coordinates`. Averages go over the intensity `E[m_i | past] = eta_i b` of the newest increment, not over its draw.
 
-With an optimiser the force `f` of a step passes the filter and gain of `stepped`, and so do `M` and every column of `R`, whose column `j + 1`
-is then the response to a unit of `f` in step `j`, `R(j + 1, j + 1)` what of it arrives at once, and column 0 that to the start. Adam's gain of a
-row is that of the mean over features of the square of its force, the signal's and the noise's. A temperature adds `2 T h_i` to
-`E[U_i U_i^T]`.
+With an optimiser the force `f` of a step passes the filter and gain of `stepped`, and so do `M` and every column of `R`, whose column
+`j + 1` is then the response to a unit of `f` in step `j`, `R(j + 1, j + 1)` what of it arrives at once, and column 0 that to the start.
+Adam's gain of a row is that of the mean over features of the square of its force, the signal's and the noise's. A temperature adds
+`2 T h_i` to `E[U_i U_i^T]`. Beyond the paper; checked against loops like PyTorch's.
 
 With kinks `H chi` is the difference of `differences`, marched at two distances on the same points: their extrapolation is what is
 reported, and what it gained counts as an error.
@@ -160,7 +160,13 @@ def _response(R: np.ndarray, which: np.ndarray, dynamics: MiniBatchGD) -> np.nda
 
 
 def _estimate(
-    problem: Problem, dynamics: MiniBatchGD, clock: Clock, outputs: np.ndarray, marched: list[Marched], farther: list[Marched], test_risk: TestRisk
+    problem: Problem,
+    dynamics: MiniBatchGD,
+    clock: Clock,
+    outputs: np.ndarray,
+    marched: list[Marched],
+    farther: list[Marched],
+    test_risk: TestRisk,
 ) -> Replicated:
     """Means over replicates at the output times, as far as all of them got, extrapolated to distance zero where there are
     replicates at the larger one."""

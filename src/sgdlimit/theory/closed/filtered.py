@@ -1,4 +1,4 @@
-"""One pass through an optimiser: the closed equations of `online` with a velocity and a gain (OPTIMISERS sections 1 to 3; beyond the paper).
+"""One pass through an optimiser: the equations of `online` with a velocity and a gain (OPTIMISERS sections 1 to 3; beyond the paper).
 
 With `y = tau V` a weight of eigenvalue `lambda` and its velocity follow
 
@@ -103,8 +103,8 @@ def _swap(x: Array) -> Array:
 def _through(at: Any) -> Any:
     """Weights `(len(at), 3)` of the points of a step in the polynomial through them, at times `at` in units of the step."""
     a, b, c = POINTS
-    weights = (at - b) * (at - c) / ((a - b) * (a - c)), (at - a) * (at - c) / ((b - a) * (b - c)), (at - a) * (at - b) / ((c - a) * (c - b))
-    return jnp.stack(weights, -1)
+    weight = lambda one, two, own: (at - one) * (at - two) / ((own - one) * (own - two))
+    return jnp.stack([weight(b, c, a), weight(a, c, b), weight(a, b, c)], -1)
 
 
 def _relaxed(h: Array, rate: Array, start: Array, push: Array) -> Array:

@@ -233,8 +233,8 @@ def linear_descent(
 class _Linear:
     """The linear model at the nodes of the Gauss rule: everything is `(T, size)`, time first.
 
-    The flow is that of `modes`. The noise of SGD and of a temperature adds the variance `u(t) = int_0^t e^{-2 (a + lam)(t - s)} (eta a D(s) +
-    2 T) ds`; `excess` is `sqrt(weight) u`. With a velocity all second moments are `moments`.
+    The flow is that of `modes`. The noise of SGD and of a temperature adds the variance `u(t) = int_0^t e^{-2 (a + lam)(t - s)}
+    (eta a D(s) + 2 T) ds`; `excess` is `sqrt(weight) u`. With a velocity all second moments are `moments`.
     """
 
     def __init__(self, parameters: Parameters, teacher_variance: float, times: Any):

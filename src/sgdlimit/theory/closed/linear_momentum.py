@@ -1,7 +1,7 @@
 """Second moments of the linear model's modes with a velocity or a temperature: one linear system for all eigenvalues.
 
-Along an eigenvector of `A` with eigenvalue `a` the force is `phi - (a + lam) theta` with `phi = a theta* + X^T z / delta`, and its noise has
-the variance `eta a D + 2 T` a time, `D` twice the train risk. With `y = tau V` as in `filtered`, `C = E[theta^2]`, `P = E[y theta]`,
+Along an eigenvector of `A` with eigenvalue `a` the force is `phi - (a + lam) theta` with `phi = a theta* + X^T z / delta`, and its noise
+has the variance `eta a D + 2 T` a time, `D` twice the train risk. With `y = tau V` as in `filtered`, `C = E[theta^2]`, `P = E[y theta]`,
 `Q = E[y^2]`, `c = E[theta phi]`, `p = E[y phi]`:
 
     C' = 2 P/tau              P' = (Q - P)/tau - (a + lam) C + c             c' = p/tau

@@ -1,8 +1,8 @@
 """The linear model along one eigenvalue of `A`, which its closed forms share, on isotropic data and on others.
 
 With `e = exp(-(a + lam) t)` and `f = (1 - e)/(a + lam)` the flow is `theta_t = e xi + h theta* + f X^T z / delta` with
-`h = start_overlap e + f a` along an eigenvector of `A = X^T X / delta` with eigenvalue `a`. Through momentum (OPTIMISERS section 2) the same
-with the solution of `tau e'' + e' + (a + lam) e = 0` that starts at one and at rest; a kick of the force decays like `g = df/dt`.
+`h = start_overlap e + f a` along an eigenvector of `A = X^T X / delta` with eigenvalue `a`. Through momentum (OPTIMISERS section 2) the
+same with the solution of `tau e'' + e' + (a + lam) e = 0` that starts at one and at rest; a kick of the force decays like `g = df/dt`.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ def kicked(rate: Array, t: Array, memory: float = 0.0) -> Array:
 
 
 def moved(rate: Array, t: Array, memory: float) -> tuple[Array, Array, Array]:
-    """`e`, `f` and `g` at a rate through a velocity. Both exponents are `slow` and `slow - gap`; all three are even in `gap`, so that nothing
-    happens where it vanishes and motion turns into oscillation."""
+    """`e`, `f` and `g` at a rate through a velocity. All three are even in the gap of the two exponents, so that nothing happens where it
+    vanishes and motion turns into oscillation."""
     root = np.sqrt(1.0 - 4.0 * memory * rate + 0j)
     faster = 2.0 / (1.0 + root)  # the slow exponent in units of -rate
     x, falling = faster * rate * t, t * phi(root / memory * t)
