@@ -69,6 +69,7 @@ def solve(
     """
     began = time.perf_counter(), time.process_time()
     outputs = check(problem, dynamics, horizon, rtol, seed, times, method, on_failure)
+    problem = as_trained(problem, dynamics)
     check_start(problem)
     if checkpoint is not None and isinstance(dynamics, (OnlineSGD, MiniBatchGD)):
         raise refuse("checkpoint", f"be None for {type(dynamics).__name__}", checkpoint, "its theory is not computed in parts to keep")
@@ -99,14 +100,15 @@ def refinements(
     ends the solve (of `MiniBatchGD` before it has begun only)."""
     began = time.perf_counter(), time.process_time()
     outputs = check(problem, dynamics, horizon, rtol, seed, times, method, "return")
+    problem = as_trained(problem, dynamics)
     check_start(problem)
     report = progress or (lambda fraction, text: None)
     watch()
     if isinstance(dynamics, OnlineSGD):
-        yield from online.refinements(as_trained(problem, dynamics), dynamics, horizon, rtol, seed, outputs, report, watch)
+        yield from online.refinements(problem, dynamics, horizon, rtol, seed, outputs, report, watch)
         return
     if isinstance(dynamics, MiniBatchGD):
-        yield discrete.solve(as_trained(problem, dynamics), dynamics, horizon, rtol, seed, outputs, report)
+        yield discrete.solve(problem, dynamics, horizon, rtol, seed, outputs, report)
         return
     engine, why = choose(problem, dynamics, float(horizon), method)
     search = Search(problem, dynamics, float(horizon), int(seed), outputs, engine, report, watch=watch)
@@ -117,7 +119,7 @@ def refinements(
 def _closed(problem, dynamics, horizon, rtol, seed, outputs, report) -> Solution:
     """Of a dynamics whose theory has its own way to `rtol`."""
     module: Any = online if isinstance(dynamics, OnlineSGD) else discrete
-    return module.solve(as_trained(problem, dynamics), dynamics, horizon, rtol, seed, outputs, report)
+    return module.solve(problem, dynamics, horizon, rtol, seed, outputs, report)
 
 
 def _solution(search: Search, estimate: Answer, horizon: float, rtol: float, why: str, began: tuple[float, float]) -> Solution:
