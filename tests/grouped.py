@@ -19,13 +19,14 @@ import numpy as np
 import sgdlimit as sl
 from sgdlimit.compiling import jit
 from sgdlimit.learning import risk as fresh
+from sgdlimit.learning.slopes import slopes
 from sgdlimit.simulate.data import Static
 from sgdlimit.simulate.observe import _train_risk
 from sgdlimit.theory.accuracy.levels import run_levels
 from sgdlimit.theory.accuracy.replicates import draw_all
 from sgdlimit.theory.averages import Averages
 from sgdlimit.theory.closed import steps
-from sgdlimit.theory.closed.online import averages_at
+from sgdlimit.theory.closed.fresh import averages_at
 from sgdlimit.theory.samples.engines import Engine, engine_of
 from sgdlimit.theory.samples.histories import History
 from sgdlimit.theory.samples.sample import followed
@@ -211,8 +212,8 @@ def points_against_all(problem: sl.Problem, paths: int, replicates: int) -> dict
     cut = lambda array, axis: np.split(array, paths // BLOCK, axis)
     with jax.enable_x64(True):
         y = np.asarray(jit(jax.vmap(jax.vmap(label)))(g[..., :k_star], z))
-        one_pass = jit(jax.vmap(partial(averages_at, loss, False)))
-        in_steps, risk = steps._functions(loss), fresh._mean(fresh._of_sample(loss), label)
+        one_pass = jit(jax.vmap(partial(averages_at, slopes(loss), False)))
+        in_steps, risk = steps._functions(slopes(loss)), fresh._mean(fresh._of_sample(loss), label)
         even = lambda g: np.full(g.shape[:-1], 1.0 / g.shape[-2])
         at = np.concatenate([M, np.broadcast_to(np.eye(k), q.shape)], 2)
         train = lambda rows, y: _train_risk(thetas, rows, y, loss=Static(loss))

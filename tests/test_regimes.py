@@ -165,7 +165,7 @@ def test_many_short_steps_stay_together():
     dynamics, ends = sl.MiniBatchGD(4.0 / 1.5 / steps, 1.0), []
     for index in range(6):
         points = discrete.draw(problem, dynamics, steps, 256, np.random.SeedSequence(index))
-        ends.append(np.sum(discrete.march(problem, 1.0, np.full(steps, dynamics.step), points).L[-1] ** 2))
+        ends.append(np.sum(discrete.march(problem, dynamics, np.full(steps, dynamics.step), points).L[-1] ** 2))
     assert np.std(ends) < 0.06 * np.mean(ends)
 
 

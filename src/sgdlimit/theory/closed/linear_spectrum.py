@@ -18,12 +18,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .modes import curves, modes
+from ...errors import refuse
+from ...learning.optimisers import Optimizer
+from .modes import Parameters, curves, kicked, memory_of, modes
 
 Array = np.ndarray
 
 DIGITS, MOST = 14, 2048  # of the contour: its errors fall geometrically with the number of points, which is at most so many
 GRID = 2048  # intervals of the Volterra equation, whose order is raised to four by halving
+RESOLVED, FINEST = 8, 2**15  # intervals for a memory, at least, and of all
 
 
 class Law(NamedTuple):
@@ -32,17 +35,6 @@ class Law(NamedTuple):
     eigenvalues: Array
     weights: Array
     teacher: Array
-
-
-class Parameters(NamedTuple):
-    """As the arguments of `linear_model`."""
-
-    sample_ratio: float
-    step: float
-    ridge: float
-    noise_variance: float
-    start_variance: float
-    start_overlap: float
 
 
 def linear_spectrum(
@@ -56,11 +48,14 @@ def linear_spectrum(
     teacher: Any,
     times: Any,
     start_overlap: float = 0.0,
+    optimizer: Optimizer | None = None,
+    temperature: float = 0.0,
 ) -> dict[str, Array]:
     """Curves of the linear model under SGD and SME (the same), or gradient flow for `step = 0`.
 
     Arguments:
-        sample_ratio, step, ridge, noise_variance, start_variance, start_overlap: as in `linear.linear_model`; the step is constant.
+        sample_ratio, step, ridge, noise_variance, start_variance, start_overlap, optimizer, temperature: as in `linear.linear_model`; the
+            step is constant, and a memory at least a four-thousandth of the last time.
         eigenvalues, weights: `(m,)` of the feature covariance, of mean one.
         teacher: `(m,)`, `E[theta*^2]` at each eigenvalue.
         times: `(T,)`, not negative.
@@ -69,16 +64,16 @@ def linear_spectrum(
         `self_overlap`, `overlap`, `train_risk`, `test_risk`, each `(T,)`: second moments of pre-activations, and risks.
     """
     law = Law(*(np.asarray(x, dtype=float) for x in (eigenvalues, weights, teacher)))
-    p = Parameters(sample_ratio, step, ridge, noise_variance, start_variance, start_overlap)
+    p = Parameters(sample_ratio, step, ridge, noise_variance, start_variance, start_overlap, memory_of(optimizer), temperature)
     t = np.atleast_1d(np.asarray(times, dtype=float))
     contour = _Contour(law, sample_ratio, ridge, float(t.max(initial=0.0)))
     q, m = _flow(contour, law, p, t)
     residual = _flow_residual(contour, law, p, t)
-    if step:
-        fine = np.linspace(0.0, max(float(t.max(initial=0.0)), 1e-12), GRID + 1)
-        kernels = _noise_kernels(contour, law, ridge, fine)
+    if step or temperature:
+        fine = _grid(p.memory, max(float(t.max(initial=0.0)), 1e-12))
+        kernels = _noise_kernels(contour, law, p, fine)
         driven = _flow_residual(contour, law, p, fine)
-        grown = [_volterra(fine[::s], driven[::s], kernels[0][::s], kernels[1][::s], step) for s in (1, 2)]
+        grown = [_volterra(fine[::s], driven[::s], [kernel[::s] for kernel in kernels], step, temperature) for s in (1, 2)]
         at = [np.array([np.interp(t, fine[::s], values) for values in pair]) for s, pair in zip((1, 2), grown, strict=True)]
         added = at[0] + (at[0] - at[1]) / 3.0
         q, residual = q + added[0], residual + added[1]
@@ -136,7 +131,7 @@ def _resolvent(law: Law, sample_ratio: float, z: Array) -> tuple[Array, Array]:
 
 def _flow(contour: _Contour, law: Law, p: Parameters, t: Array) -> tuple[Array, Array]:
     """Self-overlap and overlap of the flow, `(T,)` each."""
-    decay, integral, aligned = modes(contour.z, p.ridge, p.start_overlap, t)
+    decay, integral, aligned = modes(contour.z, p.ridge, p.start_overlap, t, p.memory)
     share, noise = law.weights * law.eigenvalues, p.noise_variance / p.sample_ratio
     q = contour.single(share, p.start_variance * decay**2 + noise * integral**2 * contour.z)
     return q + contour.double(law, law.weights * law.teacher, aligned), contour.single(share * law.teacher, aligned)
@@ -144,25 +139,36 @@ def _flow(contour: _Contour, law: Law, p: Parameters, t: Array) -> tuple[Array, 
 
 def _flow_residual(contour: _Contour, law: Law, p: Parameters, t: Array) -> Array:
     """Twice the train risk of the flow, `(T,)`."""
-    z, (decay, integral, aligned) = contour.z, modes(contour.z, p.ridge, p.start_overlap, t)
+    z, (decay, integral, aligned) = contour.z, modes(contour.z, p.ridge, p.start_overlap, t, p.memory)
     fit, noise = integral * z, p.noise_variance / p.sample_ratio
     residual = contour.single(law.weights, p.start_variance * decay**2 * z + noise * (fit**2 - 2.0 * fit)) + p.noise_variance
     return residual + contour.single(law.weights * law.teacher, (aligned - 1.0) ** 2 * z)
 
 
-def _noise_kernels(contour: _Contour, law: Law, ridge: float, t: Array) -> tuple[Array, Array]:
-    """What a unit of noise adds after a time: `mean Lambda A e^{-2(A + lam)t}` to the self-overlap, `mean A^2 e^{-2(A + lam)t}` to
-    twice the train risk."""
-    z = contour.z
-    decay = np.exp(-2.0 * (z + ridge) * t[:, None])
-    return contour.single(law.weights * law.eigenvalues, z * decay), contour.single(law.weights, z**2 * decay)
+def _grid(memory: float, last: float) -> Array:
+    """Times of the Volterra equation, close enough for a memory."""
+    intervals = GRID if not memory else max(GRID, 2 * int(np.ceil(0.5 * RESOLVED * last / memory)))
+    if intervals > FINEST:
+        must = f"have a memory of at least {RESOLVED * last / FINEST:.2g} for the closed form on anisotropic data up to t = {last:g}"
+        raise refuse("optimizer", must, memory, "a shorter one makes no difference that shows: None")
+    return np.linspace(0.0, last, intervals + 1)
 
 
-def _volterra(t: Array, driven: Array, to_q: Array, to_residual: Array, step: float) -> tuple[Array, Array]:
+def _noise_kernels(contour: _Contour, law: Law, p: Parameters, t: Array) -> list[Array]:
+    """What a unit of noise adds after a time: that of samples `mean Lambda A g(t)^2` to the self-overlap and `mean A^2 g(t)^2` to twice the
+    train risk, and that of a temperature `mean Lambda g(t)^2` and `mean A g(t)^2`."""
+    z, share = contour.z, law.weights * law.eigenvalues
+    square = kicked(z + p.ridge, t[:, None], p.memory) ** 2
+    return [contour.single(weight, power * square) for power in (z, 1.0) for weight, power in ((share, power), (law.weights, power * z))]
+
+
+def _volterra(t: Array, driven: Array, kernels: list[Array], step: float, temperature: float) -> tuple[Array, Array]:
     """`D = driven + step int to_residual(t - s) D(s) ds` by the trapezoid rule; what noise adds to q and to D."""
-    h, D = t[1], driven.copy()
+    h, (to_q, to_residual, *heat) = t[1], kernels
+    heated = [2.0 * temperature * h * (np.cumsum(kernel) - 0.5 * (kernel + kernel[0])) for kernel in heat]
+    D = driven + heated[1]
     for i in range(1, len(t)):
         past = 0.5 * to_residual[i] * D[0] + to_residual[1:i] @ D[i - 1 : 0 : -1]
-        D[i] = (driven[i] + step * h * past) / (1.0 - 0.5 * step * h * to_residual[0])
+        D[i] = (D[i] + step * h * past) / (1.0 - 0.5 * step * h * to_residual[0])
     added = np.array([step * h * (to_q[: i + 1][::-1] @ D[: i + 1] - 0.5 * (to_q[i] * D[0] + to_q[0] * D[i])) for i in range(len(t))])
-    return added, D - driven
+    return added + heated[0], D - driven

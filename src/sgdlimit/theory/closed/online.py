@@ -18,6 +18,8 @@ means with weight `lambda`, `M = mean lambda B rho_lambda root(rho)^-1`:
     dB/dt = -lam B - lambda (Gamma B + Rs)                                   Rs = (E[l g*^T] - Gamma M) root(rho)^-1
     dC/dt = -2 lam C - lambda (Gamma C + Rs rho_lambda B^T + transpose) + lambda eta E[l l^T],      dR/dt = -(lam + lambda Gamma) R
 
+A temperature adds `2 T` to the noise, `2 T dt` to `dq` and `dC`. With a velocity or a gain the equations are those of `filtered`.
+
 The averages run over scrambled Sobol points. Independent scramblings are integrated side by side, each with its own averages;
 their spread is the error. Time is integrated adaptively by diffrax, far more accurately than that.
 """
@@ -30,7 +32,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -40,10 +42,10 @@ from scipy.stats import qmc
 from ...checks import root
 from ...compiling import jit
 from ...errors import InputError
-from ...functions import key
 from ...learning.dynamics import OnlineSGD, check_schedule, step_at
 from ...learning.means import Functions
 from ...learning.problem import Problem
+from ...learning.slopes import Slopes
 from ...learning.stretched import Stretch
 from ...results import Solution
 from ...spread import spread
@@ -52,6 +54,8 @@ from ..accuracy.outcome import Replicated, largest_size, more_points, solution
 from ..accuracy.witness import Witnesses
 from ..laws.law import Law, SpectralLaw
 from ..shapes import patient, room
+from . import filtered
+from .fresh import Classes, averages_at, classes_of, starts
 
 FEWEST, MOST = 2**12, 2**18  # points of a scrambling; compiling for more takes longer than the fewest take to run
 HURRIED = 2**9  # where a first answer is waited for, see `shapes.few`
@@ -101,7 +105,7 @@ def refinements(
 def _points(problem: Problem, count: int, seed: int) -> tuple[Array, Array, Array]:
     """Normals `(S, P, k_star + k)`, noise draws `(S, P, ...)` and weights `(S, P)` of each scrambling, drawn for the squared gradient:
     of all averages it has the heaviest tails."""
-    stretch = Stretch(problem, _squared_gradient(key(problem.loss)))
+    stretch = Stretch(problem, _squared_gradient(problem.slopes))
     seeds = np.random.SeedSequence(seed).spawn(SCRAMBLINGS)
     points = [stretch(qmc.Sobol(stretch.dims, rng=np.random.default_rng(child)).random(count)) for child in seeds]
     weights = np.array([of.weight / of.weight.sum() for of in points])
@@ -109,8 +113,8 @@ def _points(problem: Problem, count: int, seed: int) -> tuple[Array, Array, Arra
 
 
 @lru_cache(maxsize=32)
-def _squared_gradient(loss: Callable) -> Functions:
-    return lambda w, r_star, y: {"the squared gradient of the loss": jax.grad(loss)(w, y) ** 2}
+def _squared_gradient(slopes: Slopes) -> Functions:
+    return lambda w, r_star, y: {"the squared gradient of the loss": slopes.gradient(w, y) ** 2}
 
 
 def _integrate(
@@ -126,11 +130,9 @@ def _integrate(
     limit = largest_size(problem)
     etas = step_at(dynamics, np.linspace(0.0, outputs[-1], TABLE if callable(dynamics.step) else 2))
     rho_root = root(problem.rho)
-    classes = None if problem.anisotropic is None else _classes(problem)
-    start = (problem.init.overlap @ rho_root, problem.self_overlap_start) if classes is None else _starts(problem, classes)
     with jax.enable_x64(True):
-        begin, segment = _program(problem.loss, problem.label, problem.kinks, classes is not None)
-        now, known = begin(*points, *start, rho_root, etas, outputs[-1], problem.ridge, limit, TOLERANCE * rtol, classes)
+        (begin, segment), start, numbers, classes = _equations(problem, dynamics, float(outputs[-1]))
+        now, known = begin(*points, *start, rho_root, etas, outputs[-1], numbers, limit, TOLERANCE * rtol, classes)
         saved = []
         for i, (before, end) in enumerate(pairwise([np.float64(0.0), *outputs])):
             advance(i / len(outputs))
@@ -153,62 +155,56 @@ def _integrate(
     means, errors = {n: v.mean(0) for n, v in each.items()}, {n: spread(v) for n, v in each.items()}
     more = {"kinks": "the gradient of the loss jumps: its response is E[l xi^T] S^-1"} if problem.kinks else {}
     if classes is None:
-        return Replicated(outputs[:kept], means, errors, _kernels(M, q, R), {}, ended, more, law=Law(problem, dynamics))
-    B, C = (part[:, :kept] for part in state)
-    kernels, remainder = _kernels_of_classes(B, C, R, classes)
-    return Replicated(
-        outputs[:kept], means, errors, kernels, {}, ended, more, law=SpectralLaw(problem, dynamics, np.swapaxes(B.mean(0), 0, 1), remainder)
-    )
+        kernels = _kernels(M, q - M @ np.swapaxes(M, -1, -2), R)
+        return Replicated(outputs[:kept], means, errors, kernels, {}, ended, more, law=Law(problem, dynamics))
+    kernels, remainder = _kernels_of_classes(tuple(part[:, :kept] for part in state), R, classes)
+    law: Any = Law(problem, dynamics)
+    if problem.anisotropic is not None:
+        law = SpectralLaw(problem, dynamics, np.swapaxes(state[0][:, :kept].mean(0), 0, 1), remainder)
+    return Replicated(outputs[:kept], means, errors, kernels, {}, ended, more, law=law)
 
 
-class Classes(NamedTuple):
-    """The eigenvalues, `m` of them."""
-
-    eigenvalues: Array  # (m, 1, 1)
-    share: Array  # (m,): of a pre-activation's variance
-    moments: Array  # (m, k_star, k_star): second moments of the teacher
-    inverse: Array  # (k_star, k_star): root(rho)^-1
-
-
-def _classes(problem: Problem) -> Classes:
-    spectrum = problem.spectrum
-    assert spectrum is not None
-    inverse = np.linalg.pinv(root(problem.rho), rcond=1e-8, hermitian=True)
-    moments = spectrum.teacher_moments(problem.teacher.cov)
-    return Classes(spectrum.eigenvalues[:, None, None], spectrum.weights * spectrum.eigenvalues, moments, inverse)
+def _equations(problem: Problem, dynamics: OnlineSGD, end: float) -> tuple[Any, ...]:
+    """The compiled equations of a dynamics, where they start, the numbers that they are told, and the eigenvalues, if they want them."""
+    optimizer, classes = dynamics.optimizer, classes_of(problem)
+    if optimizer is not None and (optimizer.gains or optimizer.memory):
+        numbers = filtered.numbers_of(dynamics, problem.ridge, end)
+        return filtered.program(problem.slopes, problem.label, problem.kinks, optimizer.gains), starts(problem, classes), numbers, classes
+    spectral, numbers = problem.anisotropic is not None, (problem.ridge, dynamics.temperature)
+    start = starts(problem, classes) if spectral else (problem.init.overlap @ root(problem.rho), problem.self_overlap_start)
+    return _program(problem.slopes, problem.label, problem.kinks, spectral), start, numbers, classes if spectral else None
 
 
-def _starts(problem: Problem, classes: Classes) -> tuple[np.ndarray, np.ndarray]:
-    """`B (m, k, k_star)` and `C (m, k, k)` at time zero."""
-    B = np.broadcast_to(problem.init.overlap, (len(classes.share), problem.k, problem.k_star))
-    return B, B @ classes.moments @ np.swapaxes(B, 1, 2) + problem.init.cov
-
-
-def _kernels_of_classes(B: np.ndarray, C: np.ndarray, R: np.ndarray, classes: Classes) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Correlation and response of pre-activations; also the covariances `(m, T, T, k, k)` of theta without its teacher."""
+def _kernels_of_classes(state: tuple[np.ndarray, ...], R: np.ndarray, classes: Classes) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Correlation and response of pre-activations; also the covariances `(m, T, T, k, k)` of theta without its teacher. `state` are `B` and
+    `C`, and with a velocity `Y` and `P`, too."""
     share, half = classes.share, np.stack([root(moment) for moment in classes.moments])
     parts, remainder = [], []
     for i, weight in enumerate(share):
-        M, own = B[:, :, i] @ half[i], np.zeros_like(B[:, :, i] @ half[i])
-        part = _kernels(M, C[:, :, i], R[:, :, i])
-        parts.append({name: weight * kernel for name, kernel in part.items()})
-        remainder.append(_kernels(own, C[:, :, i] - M @ np.swapaxes(M, -1, -2), R[:, :, i])["correlation"])
+        B, C, *velocity = (part[:, :, i] for part in state)
+        M = B @ half[i]
+        inner = C - M @ np.swapaxes(M, -1, -2)
+        if velocity:
+            Y, P = velocity
+            inner = np.concatenate([inner, P - Y @ half[i] @ np.swapaxes(M, -1, -2)], -2)
+        parts.append({name: weight * kernel for name, kernel in _kernels(M, inner, R[:, :, i]).items()})
+        remainder.append(_kernels(np.zeros_like(M), inner, R[:, :, i])["correlation"])
     return {name: np.sum([part[name] for part in parts], 0) for name in parts[0]}, np.array(remainder)
 
 
-def _kernels(M: np.ndarray, q: np.ndarray, R: np.ndarray) -> dict[str, np.ndarray]:
-    """Correlation and response from the response `R (S, T, k, k)` of each output time to the one before."""
-    count, k = q.shape[1], q.shape[2]
-    response = np.zeros((len(q), count, count, k, k))
+def _kernels(M: np.ndarray, inner: np.ndarray, R: np.ndarray) -> dict[str, np.ndarray]:
+    """Correlation and response from the response `R (S, T, n, n)` of each output time to the one before, of theta (`n = k`) or of theta and
+    its velocity, which is what a kick moves (`n = 2 k`); `inner (S, T, n, k)` are their covariances with theta, without the teacher."""
+    count, k, n = M.shape[1], M.shape[2], R.shape[-1]
+    chain = np.zeros((len(R), count, count, n, n))
     for t in range(count):
-        response[:, t, t] = np.eye(k)
+        chain[:, t, t] = np.eye(n)
         if t:
-            response[:, t, :t] = R[:, t, None] @ response[:, t - 1, :t]
-    inner = q - M @ np.swapaxes(M, -1, -2)
-    c = np.einsum("atik,asjk->atsij", M, M) + response @ inner[:, None]
+            chain[:, t, :t] = R[:, t, None] @ chain[:, t - 1, :t]
+    c = np.einsum("atik,asjk->atsij", M, M) + chain[:, :, :, :k] @ inner[:, None]
     earlier = np.tril(np.ones((count, count), bool))[:, :, None, None]
     c = c.mean(0)
-    return {"correlation": np.where(earlier, c, c.transpose(1, 0, 3, 2)), "response": response.mean(0)}
+    return {"correlation": np.where(earlier, c, c.transpose(1, 0, 3, 2)), "response": chain[:, :, :, :k, n - k :].mean(0)}
 
 
 def _diffrax() -> Any:
@@ -221,56 +217,37 @@ def _diffrax() -> Any:
     return diffrax
 
 
-def averages_at(loss: Callable, kinks: bool, g: Array, y: Any, weight: Array, M: Array, q: Array) -> tuple[Array, ...]:
-    """Averages over points `g (P, k_star + k)` of the given weights `(P,)`: `E[l g*^T]`, `E[l xi^T] S^T`, `E[l l^T]`, `Gamma`, `E[L]`."""
-    values, vectors = jnp.linalg.eigh(q - M @ M.T)
-    spread_of_w = (vectors * jnp.sqrt(jnp.maximum(values, 0.0))) @ vectors.T
-    k_star = M.shape[1]
-    w = g[:, :k_star] @ M.T + g[:, k_star:] @ spread_of_w
-    l = jax.vmap(jax.grad(loss))(w, y)  # noqa: E741
-    weighted = weight[:, None] * l
-    if kinks:
-        l_xi = weighted.T @ g[:, k_star:]
-        gamma, l_rest = l_xi @ jnp.linalg.pinv(spread_of_w, hermitian=True), l_xi @ spread_of_w
-    else:
-        gamma = jnp.einsum("p,pab->ab", weight, jax.vmap(jax.hessian(loss))(w, y))
-        l_rest = gamma @ (q - M @ M.T)
-    return weighted.T @ g[:, :k_star], l_rest, weighted.T @ l, gamma, weight @ jax.vmap(loss)(w, y)
-
-
 @lru_cache(maxsize=32)
-def _program(loss: Callable, label: Callable, kinks: bool, spectral: bool = False) -> tuple[Callable, Callable]:
+def _program(slopes: Slopes, label: Callable, kinks: bool, spectral: bool = False) -> tuple[Callable, Callable]:
     """The start of all scramblings side by side, and how they come from one output time to the next; a leading axis of scramblings
     throughout. The state is `M, q, R`, or with a spectrum `B, C, R` of every eigenvalue."""
     dfx = _diffrax()
 
-    averages = jax.vmap(partial(averages_at, loss, kinks))
+    averages = jax.vmap(partial(averages_at, slopes, kinks))
 
     def seen(first, second, classes):
         """M and q of a pre-activation."""
-        if not spectral:
-            return first, second
-        M = jnp.einsum("m,smij,mjl->sil", classes.share, first, classes.moments) @ classes.inverse
-        return M, jnp.einsum("m,smij->sij", classes.share, second)
+        return classes.seen(first, second) if spectral else (first, second)
 
-    def plain(M, q, R, ridge, eta, l_g, l_rest, l_l, gamma, classes):
+    def plain(M, q, R, ridge, heat, eta, l_g, l_rest, l_l, gamma, classes):
         l_w = l_g @ jnp.swapaxes(M, 1, 2) + l_rest
-        return -ridge * M - l_g, -2.0 * ridge * q - l_w - jnp.swapaxes(l_w, 1, 2) + eta * l_l, -ridge * R - gamma @ R
+        return -ridge * M - l_g, -2.0 * ridge * q - l_w - jnp.swapaxes(l_w, 1, 2) + eta * l_l + heat, -ridge * R - gamma @ R
 
-    def of_classes(B, C, R, ridge, eta, l_g, l_rest, l_l, gamma, classes):
+    def of_classes(B, C, R, ridge, heat, eta, l_g, l_rest, l_l, gamma, classes):
         outside = ((l_g - gamma @ seen(B, C, classes)[0]) @ classes.inverse)[:, None]
         gamma, l_l, pull = gamma[:, None], l_l[:, None], classes.eigenvalues
         l_w = gamma @ C + outside @ classes.moments @ jnp.swapaxes(B, 2, 3)
-        grown = -2.0 * ridge * C - pull * (l_w + jnp.swapaxes(l_w, 2, 3) - eta * l_l)
+        grown = -2.0 * ridge * C - pull * (l_w + jnp.swapaxes(l_w, 2, 3) - eta * l_l) + heat
         return -ridge * B - pull * (gamma @ B + outside), grown, -ridge * R - pull * (gamma @ R)
 
     def slope(t, state, known):
-        g, y, weight, etas, end, ridge, limit, _, classes = known
+        g, y, weight, etas, end, (ridge, temperature), limit, _, classes = known
         first, second, _, R = state
         M, q = seen(first, second, classes)
         eta = jnp.interp(t, jnp.linspace(0.0, end, len(etas)), etas)
         l_g, l_rest, l_l, gamma, _ = averages(g, y, weight, M, q)
-        moved = (of_classes if spectral else plain)(first, second, R, ridge, eta, l_g, l_rest, l_l, gamma, classes)
+        heat = 2.0 * temperature * jnp.eye(q.shape[-1])
+        moved = (of_classes if spectral else plain)(first, second, R, ridge, heat, eta, l_g, l_rest, l_l, gamma, classes)
         moved = (*moved[:2], jnp.ones(len(q)), moved[2])
         # A scrambling that has diverged stands still, and so does its own clock.
         alive = jnp.trace(q, axis1=1, axis2=2) < limit
@@ -278,11 +255,11 @@ def _program(loss: Callable, label: Callable, kinks: bool, spectral: bool = Fals
             alive &= jnp.isfinite(part.reshape(len(q), -1)).all(1)
         return tuple(jnp.where(alive.reshape(-1, *[1] * (part.ndim - 1)), part, 0.0) for part in moved)
 
-    def begin(normals, noise, weights, first, second, rho_root, etas, end, ridge, limit, tolerance, classes):
+    def begin(normals, noise, weights, first, second, rho_root, etas, end, numbers, limit, tolerance, classes):
         y = jax.vmap(jax.vmap(label))(normals[..., : len(rho_root)] @ rho_root, noise)
         copies = lambda x: jnp.broadcast_to(x, (len(normals), *x.shape))
         now = copies(first), copies(second), jnp.zeros(len(normals))
-        return now, (normals, y, weights, etas, end, ridge, limit, tolerance, classes)
+        return now, (normals, y, weights, etas, end, numbers, limit, tolerance, classes)
 
     def segment(now, known, start, end):
         normals, y, weights, _, _, _, limit, tolerance, classes = known

@@ -12,10 +12,13 @@ import numpy as np
 
 from ...checks import root
 from ...compiling import jit
+from ...learning.dynamics import MiniBatchGD
 from ...learning.problem import Problem
+from ...learning.slopes import Slopes
 from ..accuracy.outcome import largest_size
 from ..gaussian import GrowingFactor
 from ..samples.differences import difference, distance, middle, signed, sizes, two_sided
+from .stepped import StepFilter
 
 # Share of its variance below which a new direction of the noise is left out. Full batches with short steps are smooth, and the factor
 # of many nearly dependent increments amplifies rounding: over 150 steps of `tanh_regression` single replicates ran off by half at
@@ -38,7 +41,8 @@ class Marched:
     """One replicate, up to the last step before it diverged.
 
     Attributes:
-        R: response `(n, n, k, k)`, `R(i, j)` of the weights after `i` steps to a kick after `j`.
+        R: response `(n, n, k, k)`, `R(i, j)` of the weights after `i` steps to a kick of the force in the step before `j`, which moves
+            weights after `j`; `R(i, 0)` to the start.
         L: weights in independent standard normals, `(n, k, dims)`.
         train: train risk `(n,)`.
         classes: with a spectrum `B (m, n, k, k_star)` of every eigenvalue, and theta without its teacher in independent normals
@@ -54,24 +58,24 @@ class Marched:
 
 
 @lru_cache(maxsize=32)
-def _functions(loss: Callable) -> Callable:
+def _functions(slopes: Slopes) -> Callable:
     """Loss, gradient and second derivative over paths, paths last."""
-    one = lambda r, y: (loss(r, y), jax.grad(loss)(r, y), jax.hessian(loss)(r, y))
+    one = lambda r, y: (slopes.loss(r, y), slopes.gradient(r, y), slopes.hessian(r, y))
     return jit(jax.vmap(one, in_axes=(-1, 0), out_axes=-1))
 
 
 @lru_cache(maxsize=32)
-def _difference(loss: Callable) -> Callable:
+def _difference(slopes: Slopes) -> Callable:
     """`difference` of the gradient at `r (k, P)` along `chi (k, D, P)` at distances `size (D,)`."""
-    gradient = jax.vmap(jax.grad(loss), in_axes=(-1, 0), out_axes=-1)
+    gradient = jax.vmap(slopes.gradient, in_axes=(-1, 0), out_axes=-1)
     return jit(lambda r, y, here, chi, size: difference(lambda q: gradient(q, y), here, r, chi, size))
 
 
-def march(problem: Problem, fraction: float, etas: np.ndarray, points: Points, share: float = DISTANCES[0]) -> Marched:
+def march(problem: Problem, dynamics: MiniBatchGD, etas: np.ndarray, points: Points, share: float = DISTANCES[0]) -> Marched:
     """Follow one replicate through the steps of sizes `etas (T,)`; stop early where it diverges. `share` is the distance of
     the differences of a loss with kinks, in standard deviations of w."""
     kind = _Steps if problem.anisotropic is None else _SpectralSteps
-    steps, functions, limit = kind(problem, fraction, etas, points, share), _functions(problem.loss), largest_size(problem)
+    steps, functions, limit = kind(problem, dynamics, etas, points, share), _functions(problem.slopes), largest_size(problem)
     train, begun = [], np.zeros(0)
     for i in range(len(etas) + 1):
         with jax.enable_x64(True):
@@ -93,13 +97,15 @@ def march(problem: Problem, fraction: float, etas: np.ndarray, points: Points, s
 class _Steps:
     """Kernels and paths of one replicate; what is known grows by a row per step. `P` paths come last."""
 
-    def __init__(self, problem: Problem, fraction: float, etas: np.ndarray, points: Points, share: float = DISTANCES[0]):
+    def __init__(self, problem: Problem, dynamics: MiniBatchGD, etas: np.ndarray, points: Points, share: float = DISTANCES[0]):
         k, k_star, steps, paths = problem.k, problem.k_star, len(etas), points.gauss.shape[1]
         self.k, self.k_star, self.paths, self.points, self.etas = k, k_star, paths, points, etas
         self.ridge, self.spread = problem.ridge, root(problem.init.cov)
-        self.means = etas * fraction * problem.sample_ratio  # delta E[m_i | past]
+        self.means = etas * dynamics.fraction * problem.sample_ratio  # delta E[m_i | past], and the length of a step
+        self.filter, self.heat = StepFilter(dynamics.optimizer, k), 2.0 * dynamics.temperature * self.means
         self.R = np.zeros((steps + 1, steps + 1, k, k))
-        self.R[np.arange(steps + 1), np.arange(steps + 1)] = np.eye(k)
+        self.R[0, 0] = np.eye(k)
+        self.M_moved, self.R_moved = np.zeros((k, k_star)), np.zeros((steps + 1, k, k))  # velocities
         self.L = np.zeros((steps + 1, k, len(points.gauss)))
         self.L[0, :, :k_star] = problem.init.overlap @ root(problem.rho)
         self.L[0, :, k_star : k_star + k] = self.spread
@@ -108,7 +114,7 @@ class _Steps:
         self.kicks = np.zeros((steps, k, paths))  # G_j
         self.unit, self.difference, self.distance = np.eye(k), None, distance(problem, share)
         if problem.kinks:
-            self.unit, self.difference = np.asarray(two_sided(self.unit)), _difference(problem.loss)
+            self.unit, self.difference = np.asarray(two_sided(self.unit)), _difference(problem.slopes)
         self.columns = self.unit.shape[1]
         self.shifts = np.zeros((steps, self.columns))  # distances of differences
         self.pushed = np.zeros((steps, k, steps, self.columns, paths))  # m_u H_u chi(u, j): u, row, j, column, path
@@ -127,11 +133,15 @@ class _Steps:
         k, columns, width = self.k, self.columns, len(self.etas)
         pushed = self.pushed.reshape(width * k, width * columns * self.paths)[: i * k, : i * columns * self.paths]
         past = self._direct(i) - (self._row(i) @ pushed).reshape(k, i, columns, self.paths)
-        return np.concatenate([past, np.broadcast_to(self.unit[:, None, :, None], (k, 1, columns, self.paths))], 1)
+        return np.concatenate([past, np.broadcast_to(self._own(i)[:, None, :, None], (k, 1, columns, self.paths))], 1)
 
     def _direct(self, i: int) -> np.ndarray | float:
         """What the directions `j < i` do to `w_i`, as many columns as `chi` has, `(k, i, k, 1)`."""
         return (self.R[i, :i] @ self.unit).transpose(1, 0, 2)[..., None]
+
+    def _own(self, i: int) -> np.ndarray:
+        """What the newest direction does to `w_i`."""
+        return self.R[i, i] @ self.unit
 
     def _turned(self, i: int, r: np.ndarray, l: np.ndarray, H: np.ndarray, chi: np.ndarray) -> np.ndarray:  # noqa: E741
         """`H chi`, or the difference that stands for it."""
@@ -153,13 +163,17 @@ class _Steps:
         h_chi = self._turned(i, r, l, H, chi)
         row = np.zeros((1, k, i + 1, k))
         row[0, :, :i] = mean * (l @ self.kicks[:i].reshape(i * k, self.paths).T).reshape(k, i, k) / self.paths
-        row[0, :, i] = mean * eta * (l @ l.T) / self.paths
+        row[0, :, i] = mean * eta * (l @ l.T) / self.paths + self._heat(i)
         self.noise.extend(i, row)
         self.kicks[i] = eta * self.points.chosen[i] * l
         self.pushed[i, :, : i + 1] = eta * self.points.chosen[i] * h_chi
         turned = h_chi.mean(-1)
         turned = turned if self.columns == k else np.asarray(middle(turned, 2))
         self._arrive(i, turned, (l @ self.points.gauss[: self.k_star].T) / self.paths)
+
+    def _heat(self, i: int) -> np.ndarray | float:
+        """What the temperature adds to the noise of a step."""
+        return self.heat[i] * np.eye(self.k) if self.heat[i] else 0.0
 
     def _noise_factor(self, i: int) -> np.ndarray:
         """Of the noise of steps up to `i`, without directions that it does not have."""
@@ -169,9 +183,18 @@ class _Steps:
     def _arrive(self, i: int, h_chi: np.ndarray, l_gstar: np.ndarray) -> None:
         """Kernels after step `i`, from `E[H chi] (k, i + 1, k)` and `E[l g*^T]`."""
         k, k_star, mean, factor = self.k, self.k_star, self.means[i], self._noise_factor(i)
-        keep = 1.0 - mean * self.ridge  # the step's length is `mean`
-        self.R[i + 1, : i + 1] = keep * self.R[i, : i + 1] - mean * h_chi.transpose(1, 0, 2)
-        self.L[i + 1, :, :k_star] = keep * self.L[i, :, :k_star] - mean * l_gstar
+        M, force = self.L[i, :, :k_star], np.zeros((i + 2, k, k))
+        on_teacher = -mean * (self.ridge * M + l_gstar)  # the step's length is `mean`
+        force[: i + 1] = -mean * (self.ridge * self.R[i, : i + 1] + h_chi.transpose(1, 0, 2))
+        force[i + 1] = np.eye(k)
+        self.filter.step(mean)
+        if self.filter.gains:
+            noise = force[1:].transpose(1, 0, 2).reshape(k, (i + 1) * k) @ factor
+            square = (on_teacher**2).sum(1) + ((force[0] @ self.spread) ** 2).sum(1) + (noise**2).sum(1) - self.heat[i]
+            self.filter.measure(square / (self.etas[i] * mean))
+        self.L[i + 1, :, :k_star], self.M_moved = self.filter(M, self.M_moved, on_teacher)
+        here = slice(0, i + 2)
+        self.R[i + 1, here], self.R_moved[here] = self.filter(self.R[i, here], self.R_moved[here], force)
         self.filled = k_star + k + factor.shape[1]
         self.L[i + 1, :, k_star : k_star + k] = self.R[i + 1, 0] @ self.spread
         self.L[i + 1, :, k_star + k : self.filled] = self._row(i + 1) @ factor
@@ -180,45 +203,78 @@ class _Steps:
 class _SpectralSteps(_Steps):
     """The same for anisotropic data; `states` and the rest as in `spectral.SpectralCoordinates`, with a leading axis of eigenvalues."""
 
-    def __init__(self, problem: Problem, fraction: float, etas: np.ndarray, points: Points, share: float = DISTANCES[0]):
-        super().__init__(problem, fraction, etas, points, share)
+    def __init__(self, problem: Problem, dynamics: MiniBatchGD, etas: np.ndarray, points: Points, share: float = DISTANCES[0]):
+        super().__init__(problem, dynamics, etas, points, share)
         spectrum, k, k_star, steps = problem.spectrum, self.k, self.k_star, len(etas)
         assert spectrum is not None
-        self.eigenvalues, self.share = spectrum.eigenvalues, spectrum.weights * spectrum.eigenvalues
+        self.eigenvalues, self.share, self.weights = spectrum.eigenvalues, spectrum.weights * spectrum.eigenvalues, spectrum.weights
         self.moments = spectrum.teacher_moments(problem.teacher.cov)
         self.inverse = np.linalg.pinv(root(problem.rho), rcond=1e-8, hermitian=True)
         self.B = np.zeros((len(spectrum), steps + 1, k, k_star))
         self.B[:, 0] = problem.init.overlap
         self.responses = np.zeros((len(spectrum), steps + 1, k, steps + 1, k))
-        self.parts = np.zeros((len(spectrum), steps + 1, k, k + steps * k))  # theta without its teacher in independent normals
+        self.responses[:, 0, :, 0] = np.eye(k)
+        self.B_moved, self.moved = np.zeros((len(spectrum), k, k_star)), np.zeros((len(spectrum), k, steps + 1, k))  # velocities
+        # theta without its teacher in independent normals; those of a temperature are the last
+        self.parts = np.zeros((len(spectrum), steps + 1, k, k + (2 if self.heat.any() else 1) * steps * k))
         self.apart = GrowingFactor(1, steps + 1, k, PIVOT)
         self._enter(0)
 
     def _direct(self, i: int) -> np.ndarray | float:
         return 0.0
 
+    def _own(self, i: int) -> np.ndarray:
+        return self.unit
+
+    def _heat(self, i: int) -> np.ndarray | float:
+        return 0.0  # the same for all eigenvalues, unlike the samples' noise
+
     def _arrive(self, i: int, h_chi: np.ndarray, l_gstar: np.ndarray) -> None:
-        mean = self.means[i]
-        keep, pull = 1.0 - mean * self.ridge, mean * self.eigenvalues
+        mean, here = self.means[i], slice(0, i + 2)
+        pull = mean * self.eigenvalues
         J = h_chi.transpose(1, 0, 2)[: i + 1]
         outside = (l_gstar - np.einsum("jab,jbc->ac", J, self.L[: i + 1, :, : self.k_star])) @ self.inverse
         on_teacher = np.einsum("jab,mjbc->mac", J, self.B[:, : i + 1]) + outside
-        on_response = np.einsum("jab,mjbsc->masc", J, self.responses[:, : i + 1, :, : i + 1], optimize=True)
-        self.B[:, i + 1] = keep * self.B[:, i] - pull[:, None, None] * on_teacher
-        self.responses[:, i + 1, :, : i + 1] = keep * self.responses[:, i, :, : i + 1] - pull[:, None, None, None] * on_response
+        on_teacher = -mean * self.ridge * self.B[:, i] - pull[:, None, None] * on_teacher
+        force = np.zeros((len(pull), self.k, i + 2, self.k))
+        force[:, :, : i + 1] = np.einsum("jab,mjbsc->masc", J, self.responses[:, : i + 1, :, : i + 1], optimize=True)
+        force *= -pull[:, None, None, None]
+        force -= mean * self.ridge * self.responses[:, i, :, here]
+        force[:, :, i + 1] = np.eye(self.k)
+        self.filter.step(mean)
+        if self.filter.gains:
+            self.filter.measure(self._square(i, on_teacher, force) / (self.etas[i] * mean))
+        self.B[:, i + 1], self.B_moved = self.filter(self.B[:, i], self.B_moved, on_teacher)
+        self.responses[:, i + 1, :, here], self.moved[:, :, here] = self.filter(
+            self.responses[:, i, :, here], self.moved[:, :, here], force, axis=1
+        )
         self._enter(i + 1)
+
+    def _square(self, i: int, on_teacher: np.ndarray, force: np.ndarray) -> np.ndarray:
+        """Mean square over features of the force of step `i`, `(k,)`, without the temperature's own."""
+        square = np.einsum("mac,mcd,mad->ma", on_teacher, self.moments, on_teacher)
+        return self.weights @ (square + (self._normals(i + 1, force) ** 2).sum(2)) - self.heat[i]
+
+    def _normals(self, i: int, row: np.ndarray) -> np.ndarray:
+        """What has responses `row (m, k, i + 1, k)` to the start and to the noise of `i` steps, in independent normals."""
+        m, k = row.shape[:2]
+        parts = np.zeros((m, *self.parts.shape[2:]))
+        parts[:, :, :k] = row[:, :, 0] @ self.spread
+        if i:
+            factor, kicks = self._noise_factor(i - 1), row[:, :, 1 : i + 1]
+            noise = kicks.reshape(m, k, i * k) @ factor
+            parts[:, :, k : k + factor.shape[1]] = np.sqrt(self.eigenvalues)[:, None, None] * noise
+            if self.heat.any():
+                heat = kicks * np.sqrt(self.heat[:i])[:, None]
+                parts[:, :, -len(self.heat) * k :][:, :, : i * k] = heat.reshape(m, k, i * k)
+        return parts
 
     def _enter(self, i: int) -> None:
         """R, and w in independent normals, after `i` steps."""
-        k, k_star, m = self.k, self.k_star, len(self.share)
-        self.responses[:, i, :, i] = np.eye(k)
+        k, k_star = self.k, self.k_star
         self.R[i, : i + 1] = np.einsum("m,masb->sab", self.share, self.responses[:, i, :, : i + 1])
         self.L[i, :, :k_star] = np.einsum("m,mac,mcd->ad", self.share, self.B[:, i], self.moments) @ self.inverse
-        self.parts[:, i, :, :k] = self.responses[:, i, :, 0] @ self.spread
-        if i:
-            factor = self._noise_factor(i - 1)
-            row = self.responses[:, i, :, 1 : i + 1].reshape(m, k, i * k)
-            self.parts[:, i, :, k : k + factor.shape[1]] = np.sqrt(self.eigenvalues)[:, None, None] * (row @ factor)
+        self.parts[:, i] = self._normals(i, self.responses[:, i, :, : i + 1])
         rows = np.einsum("m,mad,mjbd->ajb", self.share, self.parts[:, i], self.parts[:, : i + 1], optimize=True)
         rows += np.einsum("m,mac,mcd,mjbd->ajb", self.share, self.B[:, i], self.moments, self.B[:, : i + 1], optimize=True)
         rows -= np.einsum("ac,jbc->ajb", self.L[i, :, :k_star], self.L[: i + 1, :, :k_star])

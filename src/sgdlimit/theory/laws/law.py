@@ -17,6 +17,7 @@ from ...learning.clock import Clock
 from ...learning.dynamics import Dynamics
 from ...learning.labels import TINY
 from ...learning.problem import Problem
+from ...learning.slopes import Slopes
 from ...results import path_dataset
 from ..gaussian import psd_root
 
@@ -141,8 +142,8 @@ def labeller(label: Callable) -> Callable:
 
 
 @lru_cache(maxsize=32)
-def gradients_of(update: Callable) -> Callable:
-    return jit(jax.vmap(update))
+def gradients_of(slopes: Slopes) -> Callable:
+    return jit(jax.vmap(slopes.gradient))
 
 
 # --- training in steps ------------------------------------------------------------------------------------------------------
@@ -180,7 +181,7 @@ class StepLaw(Law):
             r[i] -= np.einsum("jab,jpb->pa", self.R[i, 1 : i + 1], kicks[:i])
             if i < steps:
                 with jax.enable_x64(True):
-                    slope = np.asarray(gradients_of(self.problem.slopes.gradient)(r[i], y))
+                    slope = np.asarray(gradients_of(self.problem.slopes)(r[i], y))
                 kicks[i] = etas[i] * chosen[i][:, None] * slope
         shown = lambda paths: np.moveaxis(paths[which], 0, 1)
         return path_dataset(curves["time"].values, {"r": shown(r), "w": shown(w), "r_star": r_star}, y)
