@@ -50,6 +50,11 @@ class _Trained:
         """Whether the force itself moves the weights."""
         return self.optimizer is None or not (self.optimizer.gains or self.optimizer.memory)
 
+    @property
+    def memory(self) -> float:
+        """Of the optimiser's velocity; zero without one."""
+        return 0.0 if self.optimizer is None else self.optimizer.memory
+
     def __repr__(self) -> str:
         said = [(one.name, getattr(self, one.name), one.default) for one in fields(self) if one.name not in OWN]
         said += [(name, getattr(self, name), default) for name, default in OWN.items()]

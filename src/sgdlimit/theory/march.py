@@ -172,7 +172,7 @@ def march(
             rate = 0.5 * (etas[0] * before.l_l + etas[1] * after.l_l)
             spread = psd_factor(spacing * coordinates.bridge(spacing, 0.5 * (before.h + after.h), rate))
             response, forcing = near(coordinates.R[:, node + 1], 1), (near(part, 2) for part in coordinates.forcing(node))
-            cell = Cell(coordinates.normals(node + 1), np.full(len(rate), first), response, spread, *forcing, coordinates.layer(node))
+            cell = Cell(coordinates.normals(node + 1), np.full(len(rate), first), response, spread, *forcing, layer=coordinates.layer(node))
             after, moments, arrival = program.cross(at, draws, cell, node, spans[node], etas.mean())
             at = program.again(paths, arrival)
             after, moments = jax.device_get((after, moments))

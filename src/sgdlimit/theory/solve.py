@@ -128,7 +128,14 @@ def _solution(search: Search, estimate: Answer, horizon: float, rtol: float, why
     fine, middle = (mean_level([one[i] for one in levels]) for i in range(2))
     attrs = attributes(problem, dynamics, horizon, rtol, search.seed)
     return Solution(
-        build_dataset(search.outputs, estimate.curves, estimate.errors, search.estimator.kernels(fine, middle), attrs, problem.rho),
+        build_dataset(
+            search.outputs,
+            estimate.curves,
+            estimate.errors,
+            search.estimator.kernels(fine, middle, dynamics.memory),
+            attrs,
+            problem.rho,
+        ),
         status(estimate, rtol, search.ended, search.unbounded, search.witnesses.faults),
         {
             "method": search.method,

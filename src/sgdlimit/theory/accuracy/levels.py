@@ -42,6 +42,7 @@ class Level:
         default_factory=lambda: NONE
     )  # averages at time zero, see `witness.flat`; like the next one for witnesses, not for curves
     gap: np.ndarray = field(default_factory=lambda: NONE)  # (n, k, k): how two estimates of E[theta theta^T] differ
+    gain: np.ndarray = field(default_factory=lambda: NONE)  # (n, k): behind a filter that of its layer, zero without one: R is `S` then
 
     @property
     def self_overlap(self) -> np.ndarray:
@@ -51,7 +52,7 @@ class Level:
 def mean_level(levels: list[Level]) -> Level:
     """The mean over replicates."""
     mean = lambda name: np.mean([getattr(level, name) for level in levels], 0)
-    return Level(levels[0].nodes, *(mean(name) for name in ("R", "C", "overlap", "train")))
+    return Level(levels[0].nodes, *(mean(name) for name in ("R", "C", "overlap", "train")), gain=mean("gain"))
 
 
 def run_levels(
@@ -68,9 +69,10 @@ def run_levels(
     rho_root = root(problem.rho)
     draws, spans = engine.lay_out([one.samples for one in drawn], nodes, cells)
     with jax.enable_x64(True), np.errstate(all="ignore"):  # what diverges is cut off below
+        coordinates = coordinates_of(engine, drawn, nodes, cells)
         got = march(
             engine.program,
-            _coordinates(engine, drawn, nodes, cells),
+            coordinates,
             jax.device_put(draws),
             spans,
             nodes,
@@ -83,10 +85,10 @@ def run_levels(
             watch=watch,
             look=look,
         )
-        return _read(got, rho_root)
+        return _read(got, rho_root, _gains(coordinates, got))
 
 
-def _coordinates(engine: Engine, drawn: list[Drawn], nodes: np.ndarray, cells: int) -> Coordinates:
+def coordinates_of(engine: Engine, drawn: list[Drawn], nodes: np.ndarray, cells: int) -> Coordinates:
     finest = engine.nodes(cells)
     warmth = 2.0 * engine.dynamics.temperature
     particles = [lay_particles(one.particles, nodes, finest, engine.natural) for one in drawn if one.particles is not None]
@@ -107,11 +109,20 @@ def _coordinates(engine: Engine, drawn: list[Drawn], nodes: np.ndarray, cells: i
     return SpectralCoordinates(engine.problem, len(drawn), cells, balanced, at_nodes(nodes, engine.ends), warmth)
 
 
-def _read(got: Marched, rho_root: np.ndarray) -> list[Level]:
+def _gains(coordinates: Coordinates, got: Marched) -> np.ndarray:
+    """`Level.gain` of every replicate."""
+    replicates, nodes, k, _ = got.L.shape
+    if coordinates.layer(0) is None or nodes < 2:
+        return np.zeros((replicates, nodes, k))
+    layers = [coordinates.layer(node) for node in range(nodes - 1)]
+    return np.stack([layer.gain[:, 0] for layer in layers if layer] + [layer.gain[:, 1] for layer in layers[-1:] if layer], 1)
+
+
+def _read(got: Marched, rho_root: np.ndarray, gains: np.ndarray) -> list[Level]:
     C = np.einsum("saim,sbjm->sabij", got.L, got.L, optimize=True)
     overlap = got.L[..., : len(rho_root)] @ rho_root.T
     # One layout in memory, which sums are taken along: a replicate read from a checkpoint must give the same bits.
-    arrays = [np.ascontiguousarray(array) for array in (got.R, C, overlap, got.train, flat(got.begun), got.gap)]
+    arrays = [np.ascontiguousarray(array) for array in (got.R, C, overlap, got.train, flat(got.begun), got.gap, gains)]
     return [Level(got.nodes, *parts) for parts in zip(*arrays, strict=True)]
 
 
@@ -139,6 +150,19 @@ def kernels_at(level: Level, times: np.ndarray, ends: np.ndarray = NONE) -> dict
     c = _lower_at(level.nodes, level.C, times, ends)
     r = _lower_at(level.nodes, level.R, times, ends)
     return {"correlation": np.where(lower, c, np.swapaxes(np.swapaxes(c, 0, 1), 2, 3)), "response": np.where(lower, r, 0.0)}
+
+
+def gain_at(level: Level, times: np.ndarray) -> np.ndarray:
+    """`Level.gain` at `times`, `(T, k)`."""
+    return np.stack([np.interp(times, level.nodes, column) for column in level.gain.T], 1)
+
+
+def layer_at(level: Level, times: np.ndarray, memory: float) -> np.ndarray:
+    """What a filter holds back, `g(t) E(t - s) (T, T, k, k)`: the response of a level less this is that to a kick."""
+    apart = times[:, None] - times
+    E = np.where(apart >= 0.0, np.exp(-np.maximum(apart, 0.0) / memory) if memory else 1.0 * (apart == 0.0), 0.0)
+    gain = gain_at(level, times)
+    return E[:, :, None, None] * gain[:, None, :, None] * np.eye(gain.shape[1])
 
 
 def resolved(

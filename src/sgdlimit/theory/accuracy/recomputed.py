@@ -73,7 +73,8 @@ class _Events:
         jumped = (self.cell[:, order] < self.node).any(0)  # without a jump there is little to carry
         self.chosen = order[np.argsort(~jumped, kind="stable")][:HISTORIES]
         self.rho_root = root(problem.rho)
-        self.gain = self.clock = None
+        self.gain: Any = None  # of an optimiser's filter; None without one
+        self.clock: Any = None
         if seen.cell.layer is not None:
             self.gain, self.clock, self.begins = _of(seen.arrival, s, ("gain", "clock", "begins"))
         self.bridges = [(spread @ np.swapaxes(spread, 1, 2))[s] for spread in seen.spreads]

@@ -26,10 +26,10 @@ from ...learning.problem import Problem
 from ...learning.slopes import Slopes
 from ...learning.weights import SmoothPenalty
 from ...results import path_dataset
-from ..accuracy.levels import NONE, Level, at_nodes, curves_at, kernels_at, resolved
+from ..accuracy.levels import NONE, Level, at_nodes, curves_at, gain_at, kernels_at, resolved
 from ..accuracy.outcome import largest_size
 from ..accuracy.replicates import Drawn
-from ..averages import BLOCK
+from ..averages import BLOCK, Layer
 from ..gaussian import psd_root
 from ..grids import spaced
 from ..march import march
@@ -37,6 +37,8 @@ from ..samples.draws import Randomness, jump_intensity, poisson_jumps
 from ..samples.engines import Engine, PathEngine, drive_of, engine_of
 from ..samples.reshuffle import epoch_ends, epoch_jumps
 from ..samples.sample import Cell, Draws, Paths, cross_cell, path_functions
+from ..weights.filtered_spectral import FilteredSpectralCoordinates
+from ..weights.filters import SHORTEST, Filter, recoil, roughness
 from ..weights.particles import Particles, draw_particles
 from ..weights.penalised import SampledCoordinates
 from ..weights.spectral import SpectralCoordinates
@@ -77,7 +79,8 @@ class PathLaw(Law):
         both = lambda at: resolved(at, (self.fine, self.middle), nodes, self.ends)
         fine, middle = (kernels | curves for kernels, curves in zip(both(kernels_at), both(curves_at), strict=True))
         C, R, overlap = (fine[name] + (fine[name] - middle[name]) / 3.0 for name in ("correlation", "response", "overlap"))
-        R[np.arange(len(nodes)), np.arange(len(nodes))] = np.eye(R.shape[-1])
+        diagonal = np.ones((len(nodes), R.shape[-1])) if self.dynamics.plain else gain_at(self.fine, nodes)
+        R[np.arange(len(nodes)), np.arange(len(nodes))] = diagonal[:, :, None] * np.eye(R.shape[-1])
         return C, R, overlap
 
     def coordinates(self, curves: xr.Dataset, n: int, seed: int) -> xr.Dataset:
@@ -123,9 +126,20 @@ class _Carry:
         cross = C[after, now]
         # The increment's variance is that of the bridge up to second order in the spacing.
         self.spread = psd_root(C[after, after] + C[now, now] - cross - np.swapaxes(cross, 1, 2))
+        self.layers = None if law.dynamics.plain else self._filter()
         self.steps = step_at(law.dynamics, 0.5 * (nodes[1:] + nodes[:-1]))
         self.engine = PathEngine(problem, law.dynamics, float(nodes[-1]))
         self.program = _path_program(problem.slopes, drive_of(law.dynamics))
+
+    def _filter(self) -> Layer:
+        """Of all cells; inside one an increment is as rough as the velocity lets it be."""
+        spacing = np.diff(self.nodes)
+        memory = max(self.law.dynamics.memory, SHORTEST * float(spacing[0]))
+        gain, z = gain_at(self.law.fine, self.nodes), [float(x) for x in spacing / memory]
+        self.spread = self.spread * np.sqrt([roughness(x) for x in z])[:, None, None]
+        both = lambda array: np.stack([array[:-1], array[1:]], 1)
+        recoils = 0.5 * (gain[1:] + gain[:-1]) * np.array([recoil(x) for x in z])[:, None]
+        return Layer(both(gain), both(self.nodes / memory), recoils, np.zeros(len(z)))
 
     def __call__(self, paths: int, outputs: np.ndarray, rng: np.random.Generator) -> tuple[dict[str, np.ndarray], Any]:
         """`r, w (paths, T, k)` at the nodes `outputs`, `r_star (paths, k_star)`, and labels."""
@@ -136,9 +150,8 @@ class _Carry:
         y = jax.device_get(labeller(problem.label)(r_star, randomness.noise))
         draws = Draws(*(None if part is None else part[0] for part in stacked))._replace(y=y)
         with jax.enable_x64(True):
-            w, r = jax.device_get(
-                self.program(draws, self.normals, self.R, self.spread, np.array(used, np.int32), self.steps, np.asarray(outputs))
-            )
+            steps = np.array(used, np.int32), self.steps, self.layers
+            w, r = jax.device_get(self.program(draws, self.normals, self.R, self.spread, *steps, np.asarray(outputs)))
         return {"r": np.moveaxis(r, 2, 0), "w": np.moveaxis(w, 2, 0), "r_star": r_star}, y
 
 
@@ -166,7 +179,7 @@ def _path_program(slopes: Slopes, drive: str) -> Callable:
     """Carry paths over all cells: `w, r (T, k, P)` at the nodes `outputs`. The response's directions of `cross_cell` are left empty."""
     kick = path_functions(slopes, drive).kick
 
-    def run(draws: Draws, normals, R, spread, slots, steps, outputs):
+    def run(draws: Draws, normals, R, spread, slots, steps, layers, outputs):
         cells, k, _ = spread.shape
         w = normals[0] @ draws.gauss
         padded = -(-(cells + 1) // BLOCK) * BLOCK
@@ -178,16 +191,19 @@ def _path_program(slopes: Slopes, drive: str) -> Callable:
             tangent_deposit=jnp.zeros((padded, k, 0, *w.shape)),
             tangent_memory=jnp.zeros((k, 0, *w.shape)),
             apart=jnp.zeros((0, 0)),
+            held=None if layers is None else jnp.zeros_like(w),
+            tangent_held=None if layers is None else jnp.zeros((k, 0, *w.shape)),
         )
         none = jnp.zeros((k, 0, k))
 
         def cross(paths, cell):
-            node, normals, response, spread, slots, step = cell
-            arrival, r, _ = cross_cell(kick, paths, draws, Cell(normals, 0, response[:-1], spread, none, none, none), node, slots, step)
+            node, normals, response, spread, slots, step, layer = cell
+            told = Cell(normals, 0, response[:-1], spread, none, none, none, layer)
+            arrival, r, _ = cross_cell(kick, paths, draws, told, node, slots, step)
             deposit = paths.deposit.at[node].add(arrival.early).at[node + 1].set(arrival.late)
-            return paths._replace(w=arrival.w, deposit=deposit, memory=arrival.memory), (arrival.w, r)
+            return paths._replace(w=arrival.w, deposit=deposit, memory=arrival.memory, held=arrival.held), (arrival.w, r)
 
-        _, later = jax.lax.scan(cross, paths, (jnp.arange(cells), normals[1:], R[1:], spread, slots, steps))
+        _, later = jax.lax.scan(cross, paths, (jnp.arange(cells), normals[1:], R[1:], spread, slots, steps, layers))
         return tuple(jnp.concatenate([w[None], part])[outputs] for part in later)
 
     return jit(run)
@@ -207,7 +223,12 @@ def _march_classes(problem: Problem, dynamics: Dynamics, times: np.ndarray, cell
     cells = len(nodes) - 1
     drawn: list[Any] = [engine.draw(cells, CLASS_PATHS, seed) for seed in np.random.SeedSequence(0).spawn(CLASS_REPLICATES)]
     draws, spans = engine.lay_out(drawn, nodes, cells)
-    coordinates = SpectralCoordinates(problem, len(drawn), cells, balanced=not engine.natural, ends=at_nodes(nodes, ends))
+    where, warmth = at_nodes(nodes, ends), 2.0 * dynamics.temperature
+    if dynamics.plain:
+        coordinates = SpectralCoordinates(problem, len(drawn), cells, not engine.natural, where, warmth)
+    else:
+        filter = Filter(dynamics, nodes, len(drawn), problem.k, cells)
+        coordinates = FilteredSpectralCoordinates(problem, len(drawn), cells, filter, engine.natural, where, warmth)
     with jax.enable_x64(True), np.errstate(all="ignore"):
         march(engine.program, coordinates, jax.device_put(draws), spans, nodes, step_at(dynamics, nodes), root(problem.rho),
               problem.sample_ratio, engine.natural, largest_size(problem))  # fmt: skip
@@ -226,7 +247,7 @@ def _particles(
     rho_root, particles = root(problem.rho), drawn.particles
     assert particles is not None
     with jax.enable_x64(True), np.errstate(all="ignore"):
-        coordinates = SampledCoordinates(problem, [particles], cells, at_nodes(nodes, ends))
+        coordinates = SampledCoordinates(problem, [particles], cells, at_nodes(nodes, ends), 2.0 * dynamics.temperature)
         steps = step_at(dynamics, nodes)
         march(engine.program, coordinates, jax.device_put(draws), spans, nodes, steps, rho_root, problem.sample_ratio, engine.natural,
               largest_size(problem))  # fmt: skip

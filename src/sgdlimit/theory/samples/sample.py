@@ -79,8 +79,8 @@ class Paths(NamedTuple):
     tangent_deposit: Array  # (A, k, X, k, Q): of the first Q paths; with kinks 2k columns, see `differences`
     tangent_memory: Array  # (k, X, k, Q)
     apart: Array  # (X, 2k): distances at which a loss with kinks is shifted along each direction; else (X, 0)
-    held: Any  # (k, P): kicks that an optimiser's filter has not passed on, `int E dG`; None without a filter
-    tangent_held: Any  # (k, X, k, Q): of the directions, less their own layer
+    held: Any = None  # (k, P): kicks that an optimiser's filter has not passed on, `int E dG`; None without a filter
+    tangent_held: Any = None  # (k, X, k, Q): of the directions, less their own layer
 
 
 class Arrival(NamedTuple):
@@ -208,10 +208,11 @@ class _Held(NamedTuple):
 
     gain: Array  # (2, k)
     rate: Array  # the cell's length in units of the memory
+    begins: Array
 
     @classmethod
     def of(cls, layer: Layer) -> _Held:
-        return cls(layer.gain, layer.clock[1] - layer.clock[0])
+        return cls(layer.gain, layer.clock[1] - layer.clock[0], layer.begins)
 
     def later(self, held: Array, place: Array, x: Array | float) -> Array:
         """At the place `x` of those at `place` before it."""
@@ -288,8 +289,10 @@ def cross_cell(
         held, tangent_held = layer.later(held, place, 1.0), layer.later(tangent_held, few(place), 1.0)
         if not jumps:
             held, tangent_held = held + layer.spread * s0, tangent_held + layer.spread * t0
-        started = jnp.broadcast_to(-cell.layer.begins * columns(jnp.eye(len(w)))[..., None], tangent_held[:, 0].shape)
-        tangent_held = lax.dynamic_update_index_in_dim(tangent_held, started, here + 1, 1)
+        if tangent_held.shape[1]:
+            started = -layer.begins * columns(jnp.eye(len(w)))[..., None]
+            started = jnp.broadcast_to(started, tangent_held[:, 0].shape)
+            tangent_held = lax.dynamic_update_index_in_dim(tangent_held, started, here + 1, 1)
         r, chi = r + layer.back(1.0, held), chi + layer.back(1.0, tangent_held)
     arrival = Arrival(w, memory, tangent_memory, s0 - s1, s1, t0 - t1, t1, apart, held, tangent_held)
     return arrival, r, chi

@@ -132,8 +132,8 @@ class Filter:
         """For the samples, over cell `node`."""
         gain = self.gain[:, node : node + 2]
         z = self.clock[node + 1] - self.clock[node]
-        recoil = gain.mean(1) * max(1.0 - 2.0 * late_share(z) / z if z > 1e-3 else z / 3.0, 1e-9)
-        return Layer(gain, np.broadcast_to(self.clock[node : node + 2], (len(gain), 2)), recoil, np.ones(len(gain)))
+        clock = np.broadcast_to(self.clock[node : node + 2], (len(gain), 2))
+        return Layer(gain, clock, gain.mean(1) * recoil(float(z)), np.ones(len(gain)))
 
     def held(self, node: int) -> np.ndarray:
         """`E` at a node since each node up to it."""
@@ -216,6 +216,16 @@ def late_share(z: float) -> float:
     if z == math.inf:
         return 1.0
     return 1.0 - mean_decay(z) if z > 1e-3 else 0.5 * z - z * z / 6.0
+
+
+def recoil(z: float) -> float:
+    """What of a kick spread over a cell moves its own sample, on average over the rest of the cell."""
+    return max(1.0 - 2.0 * late_share(z) / z if z > 1e-3 else z / 3.0, 1e-9)
+
+
+def roughness(z: float) -> float:
+    """Variance inside a cell given its ends, against that of the increment over it, both on average over a cell; see `_bridge`."""
+    return _bridge(z) / late_share(z)
 
 
 def _square(z: float) -> float:
