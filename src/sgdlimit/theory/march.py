@@ -192,4 +192,4 @@ def march(
             break
     n = len(L) if np.isfinite(L[-1]).all() and np.isfinite(train[-1]).all() else len(L) - 1  # within one cell to infinity
     L, train, gap = L[:n], train[:n], gap[:n]
-    return Marched(nodes[:n], coordinates.R[:, :n, :n], np.stack(L, 1), np.stack(train, 1), begun, np.stack(gap, 1))
+    return Marched(nodes[:n], coordinates.kernel(n), np.stack(L, 1), np.stack(train, 1), begun, np.stack(gap, 1))

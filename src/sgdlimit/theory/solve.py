@@ -132,7 +132,7 @@ def _solution(search: Search, estimate: Answer, horizon: float, rtol: float, why
             search.outputs,
             estimate.curves,
             estimate.errors,
-            search.estimator.kernels(fine, middle, dynamics.memory),
+            search.estimator.kernels(fine, middle, dynamics),
             attrs,
             problem.rho,
         ),

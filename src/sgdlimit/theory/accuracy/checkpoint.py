@@ -34,8 +34,8 @@ from ...version import __version__
 from .levels import Level
 
 HEADER = "solve.json"
-FORMAT = "sgdlimit checkpoint 3"
-FIELDS = ("nodes", "R", "C", "overlap", "train", "begun", "gap", "gain")
+FORMAT = "sgdlimit checkpoint 2"
+FIELDS = ("nodes", "R", "C", "overlap", "train", "begun", "gap")
 BROKEN = (OSError, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile)  # what a spoilt archive raises
 POINTS = 96  # at which functions are compared
 HIDDEN = "#"  # marks a digest, which tells whether but not how something differs

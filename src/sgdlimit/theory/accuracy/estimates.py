@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...learning.dynamics import Dynamics
 from ...learning.problem import Problem
 from ...learning.risk import TestRisk
 from ...results import Status, judge_growth
 from ...spread import spread
-from .levels import Level, curves_at, kernels_at, layer_at, resolved
+from .levels import Level, curves_at, kernels_at, kicked, resolved
 from .outcome import diverged, dominated, doubted, scales
 from .plans import Found, Plan
 from .witness import Witnesses
@@ -150,12 +151,12 @@ class Estimator:
         near = np.abs(self.outputs[:, None] - self.outputs) <= self.nearby * self.horizon
         return np.array([error[row].max(0) for row in near]) * (self.outputs > 0.0).reshape(-1, *[1] * (error.ndim - 1))
 
-    def kernels(self, fine: Level, middle: Level, memory: float) -> dict[str, np.ndarray]:
-        """Two-time kernels at the output times, extrapolated like the curves; `memory` is that of the optimiser's filter."""
+    def kernels(self, fine: Level, middle: Level, dynamics: Dynamics) -> dict[str, np.ndarray]:
+        """Two-time kernels at the output times, extrapolated like the curves."""
         one, other = resolved(kernels_at, (fine, middle), self.outputs, self.ends)
         found = {name: one[name] + (one[name] - other[name]) / 3.0 for name in one}
-        if fine.gain.any():
-            found["response"] = found["response"] - layer_at(fine, self.outputs, memory)
+        if not dynamics.plain:
+            found["response"] = kicked(found["response"], self.outputs, dynamics)
         return found
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.interpolate import make_interp_spline
 
 from ...checks import root
-from ...learning.dynamics import step_at
+from ...learning.dynamics import Dynamics, step_at
 from ..march import Marched, Seen, march
 from ..samples.engines import Engine
 from ..weights.coordinates import Coordinates, RidgeCoordinates
@@ -27,6 +27,7 @@ from .replicates import Drawn
 from .witness import flat
 
 NONE = np.zeros(0)
+EARLY = 1e-3  # part of a memory
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,6 @@ class Level:
         default_factory=lambda: NONE
     )  # averages at time zero, see `witness.flat`; like the next one for witnesses, not for curves
     gap: np.ndarray = field(default_factory=lambda: NONE)  # (n, k, k): how two estimates of E[theta theta^T] differ
-    gain: np.ndarray = field(default_factory=lambda: NONE)  # (n, k): behind a filter that of its layer, zero without one: R is `S` then
 
     @property
     def self_overlap(self) -> np.ndarray:
@@ -52,7 +52,7 @@ class Level:
 def mean_level(levels: list[Level]) -> Level:
     """The mean over replicates."""
     mean = lambda name: np.mean([getattr(level, name) for level in levels], 0)
-    return Level(levels[0].nodes, *(mean(name) for name in ("R", "C", "overlap", "train")), gain=mean("gain"))
+    return Level(levels[0].nodes, *(mean(name) for name in ("R", "C", "overlap", "train")))
 
 
 def run_levels(
@@ -69,10 +69,9 @@ def run_levels(
     rho_root = root(problem.rho)
     draws, spans = engine.lay_out([one.samples for one in drawn], nodes, cells)
     with jax.enable_x64(True), np.errstate(all="ignore"):  # what diverges is cut off below
-        coordinates = coordinates_of(engine, drawn, nodes, cells)
         got = march(
             engine.program,
-            coordinates,
+            coordinates_of(engine, drawn, nodes, cells),
             jax.device_put(draws),
             spans,
             nodes,
@@ -85,7 +84,7 @@ def run_levels(
             watch=watch,
             look=look,
         )
-        return _read(got, rho_root, _gains(coordinates, got))
+        return _read(got, rho_root)
 
 
 def coordinates_of(engine: Engine, drawn: list[Drawn], nodes: np.ndarray, cells: int) -> Coordinates:
@@ -109,20 +108,11 @@ def coordinates_of(engine: Engine, drawn: list[Drawn], nodes: np.ndarray, cells:
     return SpectralCoordinates(engine.problem, len(drawn), cells, balanced, at_nodes(nodes, engine.ends), warmth)
 
 
-def _gains(coordinates: Coordinates, got: Marched) -> np.ndarray:
-    """`Level.gain` of every replicate."""
-    replicates, nodes, k, _ = got.L.shape
-    if coordinates.layer(0) is None or nodes < 2:
-        return np.zeros((replicates, nodes, k))
-    layers = [coordinates.layer(node) for node in range(nodes - 1)]
-    return np.stack([layer.gain[:, 0] for layer in layers if layer] + [layer.gain[:, 1] for layer in layers[-1:] if layer], 1)
-
-
-def _read(got: Marched, rho_root: np.ndarray, gains: np.ndarray) -> list[Level]:
+def _read(got: Marched, rho_root: np.ndarray) -> list[Level]:
     C = np.einsum("saim,sbjm->sabij", got.L, got.L, optimize=True)
     overlap = got.L[..., : len(rho_root)] @ rho_root.T
     # One layout in memory, which sums are taken along: a replicate read from a checkpoint must give the same bits.
-    arrays = [np.ascontiguousarray(array) for array in (got.R, C, overlap, got.train, flat(got.begun), got.gap, gains)]
+    arrays = [np.ascontiguousarray(array) for array in (got.R, C, overlap, got.train, flat(got.begun), got.gap)]
     return [Level(got.nodes, *parts) for parts in zip(*arrays, strict=True)]
 
 
@@ -152,17 +142,16 @@ def kernels_at(level: Level, times: np.ndarray, ends: np.ndarray = NONE) -> dict
     return {"correlation": np.where(lower, c, np.swapaxes(np.swapaxes(c, 0, 1), 2, 3)), "response": np.where(lower, r, 0.0)}
 
 
-def gain_at(level: Level, times: np.ndarray) -> np.ndarray:
-    """`Level.gain` at `times`, `(T, k)`."""
-    return np.stack([np.interp(times, level.nodes, column) for column in level.gain.T], 1)
-
-
-def layer_at(level: Level, times: np.ndarray, memory: float) -> np.ndarray:
-    """What a filter holds back, `g(t) E(t - s) (T, T, k, k)`: the response of a level less this is that to a kick."""
-    apart = times[:, None] - times
-    E = np.where(apart >= 0.0, np.exp(-np.maximum(apart, 0.0) / memory) if memory else 1.0 * (apart == 0.0), 0.0)
-    gain = gain_at(level, times)
-    return E[:, :, None, None] * gain[:, None, :, None] * np.eye(gain.shape[1])
+def kicked(S: np.ndarray, times: np.ndarray, dynamics: Dynamics) -> np.ndarray:
+    """The response to kicks behind a filter `(T, T, k, k)`, of whose part that a level has at `times` this is `S`. An optimiser that corrects
+    its velocity for the start lets a kick at zero move infinitely much: there it is one that comes a little later."""
+    shown = np.maximum(times, EARLY * dynamics.memory)
+    filter = Filter(dynamics, np.append(0.0, shown), 1, S.shape[-1], len(times))
+    out = S.copy()
+    for i in range(len(times)):
+        part = filter.excess(i + 1)[1:] - filter.held(i + 1)[1:]
+        out[i, : i + 1] += part[:, None, None] * S[i, i]
+    return out
 
 
 def resolved(

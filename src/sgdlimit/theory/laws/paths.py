@@ -26,7 +26,7 @@ from ...learning.problem import Problem
 from ...learning.slopes import Slopes
 from ...learning.weights import SmoothPenalty
 from ...results import path_dataset
-from ..accuracy.levels import NONE, Level, at_nodes, curves_at, gain_at, kernels_at, resolved
+from ..accuracy.levels import NONE, Level, at_nodes, curves_at, kernels_at, resolved
 from ..accuracy.outcome import largest_size
 from ..accuracy.replicates import Drawn
 from ..averages import BLOCK, Layer
@@ -79,8 +79,12 @@ class PathLaw(Law):
         both = lambda at: resolved(at, (self.fine, self.middle), nodes, self.ends)
         fine, middle = (kernels | curves for kernels, curves in zip(both(kernels_at), both(curves_at), strict=True))
         C, R, overlap = (fine[name] + (fine[name] - middle[name]) / 3.0 for name in ("correlation", "response", "overlap"))
-        diagonal = np.ones((len(nodes), R.shape[-1])) if self.dynamics.plain else gain_at(self.fine, nodes)
-        R[np.arange(len(nodes)), np.arange(len(nodes))] = diagonal[:, :, None] * np.eye(R.shape[-1])
+        if self.dynamics.plain:
+            R[np.arange(len(nodes)), np.arange(len(nodes))] = np.eye(R.shape[-1])
+            return C, R, overlap
+        filter = Filter(self.dynamics, nodes, 1, R.shape[-1], len(nodes) - 1)
+        for i in range(len(nodes)):
+            R[i, : i + 1] += filter.excess(i)[:, None, None] * R[i, i]
         return C, R, overlap
 
     def coordinates(self, curves: xr.Dataset, n: int, seed: int) -> xr.Dataset:
@@ -135,7 +139,7 @@ class _Carry:
         """Of all cells; inside one an increment is as rough as the velocity lets it be."""
         spacing = np.diff(self.nodes)
         memory = max(self.law.dynamics.memory, SHORTEST * float(spacing[0]))
-        gain, z = gain_at(self.law.fine, self.nodes), [float(x) for x in spacing / memory]
+        gain, z = np.einsum("aaii->ai", self.R), [float(x) for x in spacing / memory]
         self.spread = self.spread * np.sqrt([roughness(x) for x in z])[:, None, None]
         both = lambda array: np.stack([array[:-1], array[1:]], 1)
         recoils = 0.5 * (gain[1:] + gain[:-1]) * np.array([recoil(x) for x in z])[:, None]

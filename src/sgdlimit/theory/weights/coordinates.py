@@ -45,6 +45,7 @@ class Coordinates(Protocol):
     def forget(self, node: int) -> int: ...
     def bridge(self, spacing: float, gamma: np.ndarray, rate: np.ndarray) -> np.ndarray: ...
     def gap(self, node: int) -> np.ndarray: ...
+    def kernel(self, nodes: int) -> np.ndarray: ...
     def layer(self, node: int) -> Layer | None: ...
 
 
@@ -149,6 +150,10 @@ class RidgeCoordinates:
         """What the Gram matrix makes of `E[theta theta^T]` at a node less what the balance does, `(S, k, k)`: a witness, since they
         share little (`E[H chi]` and the noise's covariance there, `E[l r]` and `E[l l]` here)."""
         return self.gaps[:, node]
+
+    def kernel(self, nodes: int) -> np.ndarray:
+        """The response between the first `nodes`, `(S, n, n, k, k)`; behind a filter its part that is smooth, see `filters`."""
+        return self.R[:, :nodes, :nodes]
 
     def layer(self, node: int) -> Layer | None:
         """What samples must know of the optimiser's filter over cell `node`; None without one."""

@@ -101,6 +101,8 @@ class FilteredCoordinates(RidgeCoordinates):
         tau, w, lam, k = self.filter.memory, self.filter.decay, self.ridge, self.R.shape[-1]
         answer, z = self.filter.answer(node), spacing / tau
         gain = self.filter.gain[:, node : node + 2]
+        if not node:
+            self.R[:, 0, 0] = gain[:, 0, :, None] * np.eye(k)
         middle = gain.mean(1)  # (S, k)
 
         def forward(now, y, force0, force1, more=0.0):
@@ -176,6 +178,9 @@ class FilteredCoordinates(RidgeCoordinates):
 
     def bridge(self, spacing: float, gamma: np.ndarray, rate: np.ndarray) -> np.ndarray:
         return (rate + self.warmth) * self.filter.roughness(self.node)
+
+    def kernel(self, nodes: int) -> np.ndarray:
+        return self.filter.smooth(super().kernel(nodes), self.filter.gain, self.P)
 
     def layer(self, node: int) -> Layer | None:
         return self.filter.layer(node)

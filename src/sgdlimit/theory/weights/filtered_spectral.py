@@ -43,7 +43,18 @@ class FilteredSpectralCoordinates(SpectralCoordinates):
 
     def advance(self, node: int, spacing: float, step: Array, before: Averages, after: Averages) -> None:
         self.filter.follow(node, before.l_l, after.l_l)
+        if not node:
+            self.R[:, 0, 0] = self.mean_shape * self.filter.gain[:, 0, :, None] * np.eye(self.k)
         super().advance(node, spacing, step, before, after)
+
+    def kernel(self, nodes: int) -> np.ndarray:
+        first, k = self.k_star, self.k
+        P = self.states[..., first : first + k].reshape(len(self.R), -1, self.cells + 1, k, k)
+        return self.filter.smooth(
+            super().kernel(nodes),
+            self.mean_shape * self.filter.gain,
+            np.einsum("m,smnij->snij", self.share * self.shape / self.mean_shape, P),
+        )
 
     def layer(self, node: int) -> Layer | None:
         layer = self.filter.layer(node)

@@ -178,6 +178,28 @@ class Filter:
             missed[cell] -= math.sqrt(square) - mean
         return missed, left
 
+    def smooth(self, R: np.ndarray, gain: np.ndarray, P: np.ndarray) -> np.ndarray:
+        """`S (S, n, n, k, k)` without what the correction for the start adds, so that it may be interpolated: a kick at zero then moves
+        what a displacement does, `P (S, N + 1, k, k)` times the gain."""
+        if not self.corrected:
+            return R
+        out = R.copy()
+        for node in range(1, R.shape[1]):
+            excess = self.excess(node)[1:, None] * gain[:, node, None]
+            out[:, node, 1 : node + 1] -= excess[..., None] * np.eye(R.shape[-1])
+            out[:, node, 0] = P[:, node] * gain[:, 0, None, :]
+        return out
+
+    def excess(self, node: int) -> np.ndarray:
+        """What the correction for the start adds at a node to `R` of kicks at the nodes up to it, as a part of the gain. For a kick at
+        zero, where it is infinite, what has the right mean over the first cell, with the next one's."""
+        out = np.zeros(node + 1)
+        if self.corrected and node:
+            E = self.held(node)
+            out[1:] = self._moved(self.clock[1 : node + 1], node) - (1.0 - E[1:])
+            out[0] = 2.0 * (self._free(0, node)[0] - 1.0 + self.missed(node, smooth=True)[0][0]) - out[1]
+        return out
+
     def _moved(self, u: np.ndarray, node: int) -> np.ndarray:
         """What a corrected velocity alone makes at `node` of a kick at `u > 0`, `e^u log((1 - e^-t) / (1 - e^-u))`."""
         early, t = np.minimum(u, SETTLED), self.clock[node]

@@ -284,6 +284,9 @@ class SampledCoordinates:
         """None: particles have one estimate of their second moments."""
         return np.zeros((len(self.R), *self.eye.shape))
 
+    def kernel(self, nodes: int) -> np.ndarray:
+        return self.R[:, :nodes, :nodes]
+
     def layer(self, node: int) -> Layer | None:
         return None
 

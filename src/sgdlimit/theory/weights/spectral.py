@@ -148,6 +148,9 @@ class SpectralCoordinates:
         """As `RidgeCoordinates.bridge`."""
         return rate * bridge_variance(self.spectrum, spacing, gamma) + self.warmth * np.eye(self.k)
 
+    def kernel(self, nodes: int) -> np.ndarray:
+        return self.R[:, :nodes, :nodes]
+
     def layer(self, node: int) -> Layer | None:
         return None
 
