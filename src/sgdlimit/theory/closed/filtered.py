@@ -15,8 +15,8 @@ which is linear, so that with `theta = B theta* + ...`, `y = Y theta* + ...` and
 
 There is no Ito term in C; as `tau -> 0` it comes from `Q -> tau (lambda eta E[l l^T] + 2 T)/2`. Adam's gain of row `a` is
 `1/(sqrt(A_a) + eps)`, `A_a = N_a/D_2`, `dN_a/dt = lambda E[l_a^2] + 2 T/eta - N_a/tau_2`, `D_2 = tau_2 (1 - e^{-t/tau_2})`: the square of
-all of the force that is noise. A kick right at the start, which is then all that Adam knows of its velocity, moves weights like a logarithm of
-how early it is: the response to time zero is large, and has no limit.
+all of the force that is noise. A kick right at the start, which is then all that Adam knows of its velocity, moves weights like a
+logarithm of how early it is: the response to time zero is large, and has no limit.
 
 *Time.* A memory may be short against all else, but then only relaxation is fast, and what it relaxes to is smooth. So a step is
 Radau's collocation (order 5, stiffly accurate), solved exactly for relaxation, which is triangular and acts on numbers, while averages
