@@ -92,14 +92,21 @@ def adam_by_quadrature(step, adam, temperature):
             2 * (force(p, u) - v) / memory + (step * square + 2 * temperature) / memory**2,
             gain * u - adam.decay * m,
             (force(m, rho) - u) / memory,
-            square - total / second,
+            square + 2 * temperature / step - total / second,
         ]
 
     early = 1e-6
     bend, outside, square = averages(1.0, 0.0)
     rate, noise_rate = early / adam.memory, step * square + 2 * temperature
-    force, gain = -(ridge + bend), 1 / np.sqrt(square)
-    begun = [1.0, (force + noise_rate * gain) * rate, noise_rate * early / adam.memory**2, 0.0, -outside * rho * rate, square * early]
+    force, gain = -(ridge + bend), 1 / np.sqrt(noise_rate / step)
+    begun = [
+        1.0,
+        (force + noise_rate * gain) * rate,
+        noise_rate * early / adam.memory**2,
+        0.0,
+        -outside * rho * rate,
+        noise_rate / step * early,
+    ]
     return solve_ivp(rates, (early, 3.0), begun, "LSODA", TIMES[1:], first_step=early / 10, rtol=1e-7, atol=1e-10).y[[0, 3]]
 
 
@@ -179,18 +186,14 @@ def test_what_runs_away_with_momentum_says_so():
 
 
 def test_noise_and_clipping_in_one_pass():
-    # Linear model: a temperature adds int 2 T e^{-2 (1 + lam) s} ds to the noise of SGD, whose own factor is 1 - eta/2 less. Far from any
-    # sample a clip changes nothing, and a clip of a Huber loss beyond its corner neither.
+    # Linear model: a temperature adds int 2 T e^{-2 (1 + lam) s} ds to the noise of SGD, whose own factor is 1 - eta/2 less. Clipped at
+    # its corner a squared error pushes like a Huber loss.
     problem, how = linear(2.0, **LINEAR), {"horizon": 3.0, "rtol": 1e-3, "times": TIMES}
-    plain, warm, loose, tight = (
-        sl.solve(problem, sl.OnlineSGD(0.8, **more), **how).dataset for more in ({}, {"temperature": 0.1}, {"clip": 1e3}, {"clip": 0.5})
-    )
+    plain, warm, tight = (sl.solve(problem, sl.OnlineSGD(0.8, **more), **how).dataset for more in ({}, {"temperature": 0.1}, {"clip": 0.5}))
     rate = 2 * 1.1 - 0.8
     np.testing.assert_allclose(
         (warm["self_overlap"] - plain["self_overlap"]).values.ravel(), 0.2 * -np.expm1(-rate * TIMES) / rate, atol=1e-3
     )
-    for name in CURVES:
-        np.testing.assert_allclose(loose[name], plain[name], atol=1e-6)
     huber = replace(problem, loss=lambda r, y: jnp.where(jnp.abs(r[0] - y) < 0.5, 0.5 * (r[0] - y) ** 2, 0.5 * jnp.abs(r[0] - y) - 0.125))
     other = sl.solve(huber, sl.OnlineSGD(0.8), **how).dataset
     np.testing.assert_allclose(tight["self_overlap"], other["self_overlap"], atol=2e-3)
@@ -261,7 +264,7 @@ def test_no_memory_in_steps_is_the_gradient_itself():
     assert np.isfinite(short["response"]).all()
 
 
-def adam_in_steps(problem, dynamics, steps, rng, d, reported=None):
+def adam_in_steps(problem, dynamics, steps, rng, d):
     """Adam-mini of rows: one second moment each, the mean over features of the squared gradient, with PyTorch's corrections."""
     spectrum, k = problem.spectrum, problem.k
     sizes = np.ones(d) if spectrum is None else np.repeat(spectrum.eigenvalues, spectrum.counts(d))
@@ -282,6 +285,7 @@ def adam_in_steps(problem, dynamics, steps, rng, d, reported=None):
         )
         batch = rng.choice(n, round(dynamics.fraction * n), replace=False)
         push = eta * x[batch].T @ np.asarray(gradient(r, y))[batch] + h * problem.ridge * theta
+        push += np.sqrt(2 * dynamics.temperature * h) * rng.standard_normal((d, k))
         first = betas[0] * first + (1 - betas[0]) * push
         second = betas[1] * second + (1 - betas[1]) * np.mean(push**2, 0) / (eta * h)
         gain = 1 / (np.sqrt(second / (1 - betas[1] ** (i + 1))) + adam.eps) / (1 - betas[0] ** (i + 1))
@@ -295,7 +299,7 @@ def adam_in_steps(problem, dynamics, steps, rng, d, reported=None):
 def test_adam_in_steps_meets_real_runs(name, spectrum, fraction):
     # 6 runs at d = 1000: 3 joint standard errors with Student's t, and 1.5% for the finite size, at every step.
     problem = replace(CASES[name].build(), spectrum=spectrum)
-    dynamics = sl.MiniBatchGD(0.25 / fraction, fraction, optimizer=sl.Adam(1.0, 2.0, decay=0.1, eps=0.02))
+    dynamics = sl.MiniBatchGD(0.25 / fraction, fraction, optimizer=sl.Adam(1.0, 2.0, decay=0.1, eps=0.02), temperature=0.05)
     h, steps = 0.25 * problem.sample_ratio, 9
     runs = [adam_in_steps(problem, dynamics, steps, np.random.default_rng([5, i]), 1000) for i in range(6)]
     times = h * np.arange(steps + 1)

@@ -14,7 +14,9 @@ which is linear, so that with `theta = B theta* + ...`, `y = Y theta* + ...` and
     dQ/dt = -2 Q/tau - E2 - E2^T + lambda eta E[l l^T] + 2 T
 
 There is no Ito term in C; as `tau -> 0` it comes from `Q -> tau (lambda eta E[l l^T] + 2 T)/2`. Adam's gain of row `a` is
-`1/(sqrt(lambda A_a) + eps)`, `A_a = N_a/D_2`, `dN_a/dt = E[l_a^2] - N_a/tau_2`, `D_2 = tau_2 (1 - e^{-t/tau_2})`.
+`1/(sqrt(A_a) + eps)`, `A_a = N_a/D_2`, `dN_a/dt = lambda E[l_a^2] + 2 T/eta - N_a/tau_2`, `D_2 = tau_2 (1 - e^{-t/tau_2})`: the square of
+all of the force that is noise. A kick right at the start, which is then all that Adam knows of its velocity, moves weights like a
+logarithm of how early it is: the response to time zero is large, and has no limit.
 
 *Time.* A memory may be short against all else, but then only relaxation is fast, and what it relaxes to is smooth. So a step is
 Radau's collocation (order 5, stiffly accurate), solved exactly for relaxation, which is triangular and acts on numbers, while averages
@@ -78,7 +80,7 @@ class State(NamedTuple):
     C: Array
     P: Array
     Q: Array
-    squared: Array  # N (S, k)
+    squared: Array  # N (S, m, k)
 
 
 class Driven(NamedTuple):
@@ -125,11 +127,11 @@ class _Equations:
         self.gains, self.numbers, self.classes = gains, numbers, classes
 
     def gain(self, t: Array, squared: Array) -> Array:
-        """`gain/D` at `t (...)`, of `squared (..., S, k)`: `(..., S, m, k, 1)`."""
+        """`gain/D` at `t (...)`, of `squared (..., S, m, k)`: `(..., S, m, k, 1)`."""
         if not self.gains:
-            return jnp.full((*squared.shape[:-1], 1, squared.shape[-1], 1), 1.0 / self.numbers.memory)
+            return jnp.full((*squared.shape, 1), 1.0 / self.numbers.memory)
         t = t[..., None, None, None, None]
-        size = self.classes.eigenvalues * jnp.maximum(squared[..., None, :, None] / _decayed(t, self.numbers.second_memory), 0.0)
+        size = jnp.maximum(squared[..., None] / _decayed(t, self.numbers.second_memory), 0.0)
         root = jnp.sqrt(size) + self.numbers.eps
         return jnp.where(root > 0, 1.0 / jnp.where(root > 0, root, 1.0), 0.0) / _decayed(t, self.numbers.memory)
 
@@ -140,7 +142,7 @@ class _Equations:
         first = pull @ at.C + (outside @ moments) @ _swap(at.B)
         second = pull @ _swap(at.P) + (outside @ moments) @ _swap(at.Y)
         noise = eigenvalues * eta * driven.l_l + 2.0 * self.numbers.temperature * jnp.eye(k)
-        square = jnp.diagonal(driven.l_l[..., 0, :, :], axis1=-2, axis2=-1)
+        square = jnp.diagonal(noise / eta, axis1=-2, axis2=-1)  # what a step adds to the noise, over its length
         return -pull @ at.B - outside, noise - second - _swap(second), -first, square
 
     def pull(self, gamma: Array) -> Array:
@@ -171,24 +173,27 @@ class _Equations:
         """`response (S, m, 2 k, 2 k)` of theta and y after a step, of whose points `gamma` and `squared` are. A kick of y is nothing that
         was smooth before, so it is followed in shorter steps at first."""
         k, rate = gamma.shape[-1], 1.0 / self.numbers.memory
-        for before, after in pairwise(PARTS):
+
+        def part_of(response, ends):
+            before, after = ends
             at = before + (after - before) * POINTS
-            there = jax.tree.map(lambda x, at=at: jnp.tensordot(_through(at), x, 1), (gamma, squared))
+            there = jax.tree.map(lambda x: jnp.tensordot(_through(at), x, 1), (gamma, squared))
             pull, gain, part = self.pull(there[0]), self.gain(t + h * at, there[1]), h * (after - before)
             theta, y = response[..., :k, :], response[..., k:, :]
 
-            def sweep(_, moved, theta=theta, y=y, pull=pull, gain=gain, part=part):
+            def sweep(_, moved):
                 pushed = _relaxed(part, rate, y, -pull @ moved[0])
                 return _relaxed(part, self.numbers.decay, theta, gain * pushed), pushed
 
             still = tuple(jnp.broadcast_to(x, (3, *x.shape)) for x in (theta, y))
-            response = jnp.concatenate([x[-1] for x in jax.lax.fori_loop(0, SWEEPS, sweep, still)], -2)
-        return response
+            return jnp.concatenate([x[-1] for x in jax.lax.fori_loop(0, SWEEPS, sweep, still)], -2), None
+
+        return jax.lax.scan(part_of, response, jnp.array(list(pairwise(PARTS))))[0]
 
     def begin(self, B: Array, C: Array, driven: Driven, t: Array, eta: Array) -> State:
         """At the start, of a velocity at rest; for Adam shortly after, by the series that its corrections need."""
         B, C = (jnp.broadcast_to(x, (len(driven.l_l), *x.shape)) for x in (B, C))
-        still = State(B, jnp.zeros_like(B), C, jnp.zeros_like(C), jnp.zeros_like(C), jnp.zeros_like(driven.l_l[:, 0, 0]))
+        still = State(B, jnp.zeros_like(B), C, jnp.zeros_like(C), jnp.zeros_like(C), jnp.zeros_like(C[..., 0]))
         if not self.gains:
             return still
         push, noise, first, square = self.forces(still, driven, eta)

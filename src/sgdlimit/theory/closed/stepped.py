@@ -46,7 +46,8 @@ class StepFilter:
         kept = _kept(self.length, self.second_memory)
         self.squared = kept * self.squared + self.length * square
         self.weighed = kept * self.weighed + self.length
-        self.gain = 1.0 / ((np.sqrt(np.maximum(self.squared, 0.0) / self.weighed) + self.eps) * (1.0 - self.forgotten))
+        size = (np.sqrt(np.maximum(self.squared, 0.0) / self.weighed) + self.eps) * (1.0 - self.forgotten)
+        self.gain = np.divide(1.0, size, out=np.zeros_like(size), where=size > 0)  # without a force nothing moves
 
     def __call__(self, at: Array, velocity: Array, force: Array, axis: int = -2) -> tuple[Array, Array]:
         """Weights and velocity (times the step's length) after the step, of what they were and of the force; student rows along `axis`."""

@@ -190,7 +190,7 @@ class _Steps:
         self.filter.step(mean)
         if self.filter.gains:
             noise = force[1:].transpose(1, 0, 2).reshape(k, (i + 1) * k) @ factor
-            square = (on_teacher**2).sum(1) + ((force[0] @ self.spread) ** 2).sum(1) + (noise**2).sum(1) - self.heat[i]
+            square = (on_teacher**2).sum(1) + ((force[0] @ self.spread) ** 2).sum(1) + (noise**2).sum(1)
             self.filter.measure(square / (self.etas[i] * mean))
         self.L[i + 1, :, :k_star], self.M_moved = self.filter(M, self.M_moved, on_teacher)
         here = slice(0, i + 2)
@@ -251,9 +251,9 @@ class _SpectralSteps(_Steps):
         self._enter(i + 1)
 
     def _square(self, i: int, on_teacher: np.ndarray, force: np.ndarray) -> np.ndarray:
-        """Mean square over features of the force of step `i`, `(k,)`, without the temperature's own."""
+        """Mean square over features of the force of step `i`, `(k,)`."""
         square = np.einsum("mac,mcd,mad->ma", on_teacher, self.moments, on_teacher)
-        return self.weights @ (square + (self._normals(i + 1, force) ** 2).sum(2)) - self.heat[i]
+        return self.weights @ (square + (self._normals(i + 1, force) ** 2).sum(2))
 
     def _normals(self, i: int, row: np.ndarray) -> np.ndarray:
         """What has responses `row (m, k, i + 1, k)` to the start and to the noise of `i` steps, in independent normals."""
