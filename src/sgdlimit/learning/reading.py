@@ -104,16 +104,16 @@ def _factory(optimizer: Any) -> str | None:
 
 def _from_optax(kind: str | None, state: Any) -> tuple[str, dict[str, Any]]:
     """Optax's numbers under PyTorch's names."""
-    known = {str(name).lower(): name for name in KNOWN}
+    known: dict[str, str] = {name.lower(): name for name in KNOWN}
     if kind is None or kind not in known:
         raise refuse("kind", f"be one of {', '.join(known)}", kind, "which optimiser of optax it is")
     if "ScaleByRStdDevState" in repr(state):
         raise refuse("optimizer.centered", "be False to have a limit here", True)
-    read = {name: _decimal(value) for name, value in state.hyperparams.items()}
+    given = {str(name): _decimal(value) for name, value in state.hyperparams.items()}
     names = {"learning_rate": "lr", "decay": "alpha"}
-    read = {names.get(name, name): value for name, value in read.items()}
+    read: dict[str, Any] = {names.get(name, name): value for name, value in given.items()}
     betas = (read.get("b1", 0.9), read.get("b2", 0.999))
-    return str(known[kind]), {**read, "betas": betas}
+    return known[kind], {**read, "betas": betas}
 
 
 def _decimal(value: Any) -> Any:

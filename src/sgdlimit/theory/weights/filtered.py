@@ -97,7 +97,7 @@ class FilteredCoordinates(RidgeCoordinates):
 
     def advance(self, node: int, spacing: float, step: np.ndarray, before: Averages, after: Averages) -> None:
         self.node = node
-        self.filter.follow(node, before.l_l, after.l_l)
+        self.filter.follow(node, step, before.l_l, after.l_l)
         tau, w, lam, k = self.filter.memory, self.filter.decay, self.ridge, self.R.shape[-1]
         answer, z = self.filter.answer(node), spacing / tau
         gain = self.filter.gain[:, node : node + 2]

@@ -42,7 +42,7 @@ class FilteredSpectralCoordinates(SpectralCoordinates):
     # --- the filter's own --------------------------------------------------------------------------------------------------------
 
     def advance(self, node: int, spacing: float, step: Array, before: Averages, after: Averages) -> None:
-        self.filter.follow(node, before.l_l, after.l_l)
+        self.filter.follow(node, step, before.l_l, after.l_l)
         if not node:
             self.R[:, 0, 0] = self.mean_shape * self.filter.gain[:, 0, :, None] * np.eye(self.k)
         super().advance(node, spacing, step, before, after)

@@ -60,18 +60,18 @@ class Filter:
         self.nodes = nodes
         self.memory = max(optimizer.memory, SHORTEST * float(nodes[1] - nodes[0]))
         self.clock = nodes / self.memory
-        self.gains = optimizer.gains
+        self.gains, self.warmth = optimizer.gains, 2.0 * dynamics.temperature
         self.corrected = optimizer.gains and optimizer.memory > 0.0
         self.settled = int(np.searchsorted(self.clock, SETTLED)) if self.corrected else 0
         self.decay, self.second, self.small = (getattr(optimizer, name, 0.0) for name in ("decay", "second_memory", "eps"))
         self.gain = np.ones((replicates, cells + 1, k))
         self.square = np.zeros((replicates, cells + 1, k))  # the mean squared gradient, before the correction for its start
 
-    def follow(self, node: int, before: np.ndarray, after: np.ndarray) -> None:
-        """Gains at both ends of cell `node`, from `E[l l^T] (S, k, k)` there."""
+    def follow(self, node: int, step: np.ndarray, before: np.ndarray, after: np.ndarray) -> None:
+        """Gains at both ends of cell `node`, from `E[l l^T] (S, k, k)` and the `step (2,)` there. White noise is part of the gradients."""
         if not self.gains:
             return
-        square = [np.einsum("sii->si", at) for at in (before, after)]
+        square = [np.einsum("sii->si", at) + self.warmth / eta for at, eta in zip((before, after), step, strict=True)]
         if node == 0:
             self.gain[:, 0] = self._gain(square[0])
         h, end = self.nodes[node + 1] - self.nodes[node], self.nodes[node + 1]
