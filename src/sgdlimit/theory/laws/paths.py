@@ -126,6 +126,8 @@ class _Carry:
         C, self.R, overlap = law.kernels(nodes)
         process = Process.of(C, overlap, problem.rho)
         self.normals = np.concatenate([process.M, process.S], 2)
+        if not law.dynamics.plain:  # normals that samples have besides
+            self.normals = np.pad(self.normals, ((0, 0), (0, 0), (0, (len(nodes) - 1) * problem.k)))
         now, after = np.arange(len(nodes) - 1), np.arange(1, len(nodes))
         cross = C[after, now]
         # The increment's variance is that of the bridge up to second order in the spacing.

@@ -20,6 +20,7 @@ from ..grids import GRADING, STEEP, merge, spaced
 from .differences import grid_distance
 from .sample import Draws
 
+FILTER = 1000  # of the random numbers that only a sample behind a filter has
 LEAP = 4  # jump times beyond the mean number plus this many standard deviations are not worth a Sobol dimension
 
 
@@ -131,9 +132,13 @@ def lay_out(problem: Problem, dynamics: Dynamics, randomness: Randomness, nodes:
     smooth = randomness.jumps is None and randomness.diffusion is None and not dynamics.temperature
     finest = spaced(randomness.horizon, cells, randomness.grading)
     normals = merge(randomness.cells, nodes, finest, smooth)
-    gauss = np.zeros((randomness.teacher.shape[1] + k + cells * k, paths))
+    gauss = np.zeros((randomness.teacher.shape[1] + k + cells * k * (1 if dynamics.plain else 2), paths))
     filled = np.concatenate([randomness.teacher, randomness.start, normals.reshape(paths, -1)], 1).T
     gauss[: len(filled)] = filled
+    if not dynamics.plain:
+        seed = np.random.SeedSequence(randomness.seed.entropy, spawn_key=(*randomness.seed.spawn_key, FILTER))
+        more = k * len(spacing)
+        gauss[len(gauss) - cells * k :][:more] = np.random.default_rng(seed).standard_normal((more, paths))
     rng = np.random.default_rng(randomness.seed)
     apart = grid_distance(problem, len(spacing), cells)
     if randomness.jumps is not None:

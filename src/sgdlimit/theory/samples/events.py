@@ -194,7 +194,7 @@ class EventProgram:
         def begin(draws: Histories, rho_root: Array, normals: Array, directions: Array) -> tuple[Any, Past]:
             """Labels, and the past at time zero, where direction `x` has the response `directions (k, X, k)`."""
             (k_star, _), (k, dims), (j, p), x = draws.gstar.shape, normals.shape, draws.cell.shape, directions.shape[1]
-            cells = (dims - k_star - k) // k
+            cells = (dims - k_star - k) // (2 * k if filtered else k)
             past = Past(
                 normals=jnp.zeros((cells + 1, k, dims)).at[0].set(normals),
                 response=jnp.zeros((cells + 1, cells + 1, k, k)).at[0, 0].set(jnp.eye(k)),

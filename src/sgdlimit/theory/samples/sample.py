@@ -43,7 +43,7 @@ def followed(paths: int, all_of_them: bool) -> int:
 class Draws(NamedTuple):
     """What is random about `P` samples, drawn ahead, for `N` cells; a path has `E` events in the order of time."""
 
-    gauss: Array  # (k_star + k + N k, P): standard normals behind r* and w at the nodes
+    gauss: Array  # (k_star + k + N k, P): standard normals behind r* and w at the nodes; behind a filter N k more
     y: Any  # labels, paths first
     where: Array  # (E, P): place of an event in its cell, in [0, 1]
     drift: Array  # (E, 1): the part of an event's `dm` that is smooth in time; one zero for jumps
@@ -303,7 +303,7 @@ def average(
 ) -> Averages:
     """Averages over paths at one node; with kinks `own (2k,)` is the distance there."""
     n = r.shape[-1]
-    k_star = draws.gauss.shape[0] - r.shape[0] * (1 + len(kicks))
+    k_star = draws.gauss.shape[0] - r.shape[0] * (1 + len(kicks) * (2 if filtered else 1))
     l = functions.gradient(r, draws.y)  # noqa: E741
     q = chi.shape[-1]
     few, y_few = r[..., :q], jax.tree.map(lambda leaf: leaf[:q], draws.y)
@@ -382,7 +382,7 @@ class SampleProgram:
             draws = draws._replace(y=y)
             w = normals @ draws.gauss
             k, x, _ = directions.shape
-            cells, p = (len(draws.gauss) - k_star) // k - 1, w.shape[-1]
+            cells, p = ((len(draws.gauss) - k_star) // k - 1) // (2 if filtered else 1), w.shape[-1]
             padded = -(-x // BLOCK) * BLOCK
             q = followed(p, kinks or drive == "flow")  # differences across kinks fluctuate more than derivatives
             columns = two_sided(directions) if kinks else directions

@@ -21,7 +21,7 @@ import numpy as np
 
 from ...learning.problem import Problem
 from ..averages import Averages, Layer
-from ..gaussian import psd_root
+from ..gaussian import psd_factor, psd_root
 from .balance import Balance, Pushed
 from .coordinates import FORGOTTEN, RidgeCoordinates
 from .filters import Filter, first_moment, mean_decay
@@ -47,18 +47,21 @@ class FilteredCoordinates(RidgeCoordinates):
         velocities = lambda columns: np.zeros((cells + 1, replicates, columns, k, k))
         self.y, self.p = velocities(cells + 1), velocities(cells + 1)  # of the start (column 0) and of kicks
         self.taught = np.zeros((cells + 1, replicates, k, problem.k_star))  # velocity of M
+        self.white_root = np.zeros((replicates, cells, k, k))  # of the noise of each cell, were it white
         self.node = 0
 
     def normals(self, node: int) -> np.ndarray:
-        missed, left = self.filter.missed(node, self.smooth) if node else (np.zeros(0), np.zeros(0))
-        gain = self.filter.gain[:, node, None, :, None] * np.eye(self.R.shape[-1])
+        """theta at a node in independent standard normals `(g*, xi, a k-vector per cell, another one)`: `(S, k, k_star + k + 2 N k)`. The last
+        ones are of how unevenly the filter has passed on a cell's noise."""
+        eye, held = np.eye(self.R.shape[-1]), 1.0 / self.filter.memory * self.filter.correction(node)
+        gain = self.filter.gain[:, node, None, :, None] * eye
+        missed = (self.filter.missed(node, self.smooth) if node else np.zeros(0))[:, None, None]
+        uneven = (self.filter.uneven(node) if not self.smooth else np.zeros(node))[:, None, None]
         teacher = self.M[:, node]
-        rest = self._parts(node, self.P[:, node], self.R[:, node], -missed[:, None, None] * gain)
+        rest = self._parts(node, self.P[:, node], self.R[:, node], -missed * gain, -uneven * gain)
         if not self.balanced:
             return np.concatenate([teacher, rest], 2)
-        moving = self._parts(
-            node, self.y[node][:, 0], self._velocities(node), left[:, None, None] / self.filter.memory * np.eye(len(gain[0, 0]))
-        )
+        moving = self._parts(node, self.y[node][:, 0], self._velocities(node), missed * held * eye, uneven * held * eye)
         balance, gram = self.balance.q[:, node] - teacher @ np.swapaxes(teacher, 1, 2), rest @ np.swapaxes(rest, 1, 2)
         self.gaps[:, node] = gram - balance
         if node:
@@ -67,15 +70,16 @@ class FilteredCoordinates(RidgeCoordinates):
         self.moving = np.concatenate([self.taught[node], moving], 2)
         return np.concatenate([teacher, rest], 2)
 
-    def _parts(self, node: int, start: np.ndarray, response: np.ndarray, layer: np.ndarray) -> np.ndarray:
-        """What a start and responses `(S, n, k, k)`, with `layer` more in the mean over a cell, make of `(xi, one k-vector per cell)`."""
+    def _parts(self, node: int, start: np.ndarray, response: np.ndarray, layer: np.ndarray, uneven: np.ndarray) -> np.ndarray:
+        """What a start and responses `(S, n, k, k)`, with `layer` more in the mean over a cell and `uneven` in it, make of the normals."""
         replicates, k = self.R.shape[0], self.R.shape[-1]
-        noise = np.zeros((replicates, k, self.cells * k))
+        noise = np.zeros((replicates, k, 2, self.cells * k))
         if node:
             met = 0.5 * (response[:, :node] + response[:, 1 : node + 1]) + layer
             factor = self.noise.factor[:, :node, :, :node].reshape(replicates, node * k, node * k)
-            noise[:, :, : node * k] = np.swapaxes(met, 1, 2).reshape(replicates, k, node * k) @ factor
-        return np.concatenate([start @ self.spread, noise], 2)
+            noise[:, :, 0, : node * k] = np.swapaxes(met, 1, 2).reshape(replicates, k, node * k) @ factor
+            noise[:, :, 1, : node * k] = np.swapaxes(uneven @ self.white_root[:, :node], 1, 2).reshape(replicates, k, node * k)
+        return np.concatenate([start @ self.spread, noise.reshape(replicates, k, -1)], 2)
 
     def _velocities(self, node: int) -> np.ndarray:
         """Responses of V at a node to kicks at nodes, without the layer `E / tau` of each, `(S, node + 1, k, k)`."""
@@ -90,14 +94,16 @@ class FilteredCoordinates(RidgeCoordinates):
         """Averages for the balance; `moving` is V of a training sample, but for what its own kicks did, in the normals behind w."""
         l_v = averages.l_normals @ np.swapaxes(moving, 1, 2)
         if node:
-            V, (_, left) = self._velocities(node), self.filter.missed(node, smooth=True)
-            kicked = 0.5 * (V[:, :node] + V[:, 1:]) + left[:, None, None] / self.filter.memory * np.eye(V.shape[-1])
+            V, left = self._velocities(node), self.filter.missed(node, smooth=True) * self.filter.correction(node) / self.filter.memory
+            kicked = 0.5 * (V[:, :node] + V[:, 1:]) + left[:, None, None] * np.eye(V.shape[-1])
             l_v = l_v - np.einsum("scij,sclj->sil", averages.l_kicks[:, :node], kicked)
         return Pushed(averages.l_r, l_v, step * averages.l_l + self.warmth)
 
     def advance(self, node: int, spacing: float, step: np.ndarray, before: Averages, after: Averages) -> None:
         self.node = node
         self.filter.follow(node, step, before.l_l, after.l_l)
+        white = 0.5 * spacing * (step[0] * before.l_l + step[1] * after.l_l) + spacing * self.warmth
+        self.white_root[:, node] = psd_factor(white)
         tau, w, lam, k = self.filter.memory, self.filter.decay, self.ridge, self.R.shape[-1]
         answer, z = self.filter.answer(node), spacing / tau
         gain = self.filter.gain[:, node : node + 2]
@@ -150,7 +156,7 @@ class FilteredCoordinates(RidgeCoordinates):
         moved = self.P[:, node] * self.filter.gain[:, :2].mean(1)[:, None, :]  # of a kick's own time: the columns
         later = self.R[:, node, 1] - gain * E[1]
         if self.filter.corrected:  # infinite at zero: what has the right mean over the first cell
-            return 2.0 * (mean_decay(first) * later + moved + self.filter.missed(node, smooth=True)[0][0] * gain) - self.R[:, node, 1]
+            return 2.0 * (mean_decay(first) * later + moved + self.filter.missed(node, smooth=True)[0] * gain) - self.R[:, node, 1]
         return np.exp(-first) * later - np.expm1(-first) * moved + gain * E[0]
 
     def directions(self) -> np.ndarray:

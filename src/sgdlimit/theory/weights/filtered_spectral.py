@@ -14,6 +14,7 @@ import numpy as np
 
 from ...learning.problem import Problem
 from ..averages import Averages, Layer
+from ..gaussian import psd_factor
 from .coordinates import bridge_variance
 from .filters import Filter, first_moment, mean_decay
 from .spectral import NO_ENDS, SpectralCoordinates, meeting
@@ -34,15 +35,20 @@ class FilteredSpectralCoordinates(SpectralCoordinates):
         assert problem.spectrum is not None
         self.shape = problem.spectrum.eigenvalues**-0.5 if filter.gains else np.ones(len(problem.spectrum))  # c, of each eigenvalue
         self.mean_shape = float(problem.spectrum.weights * problem.spectrum.eigenvalues @ self.shape)
+        self.white_root = np.zeros((replicates, cells, problem.k, problem.k))  # of the samples' noise in each cell, were it white
         super().__init__(problem, replicates, cells, False, ends, warmth)
         self.kicked, self.known = np.zeros((self.k, self.k)), False
         self.velocities = {0: np.zeros((replicates, len(self.shape), self.k, self.k_star + self.k))}
         self.flown: tuple[Array, ...] = ()  # how V at the end of the present cell comes about
 
+    def _blocks(self) -> int:
+        return super()._blocks() * (1 if self.smooth else 2)
+
     # --- the filter's own --------------------------------------------------------------------------------------------------------
 
     def advance(self, node: int, spacing: float, step: Array, before: Averages, after: Averages) -> None:
         self.filter.follow(node, step, before.l_l, after.l_l)
+        self.white_root[:, node] = psd_factor(0.5 * spacing * (step[0] * before.l_l + step[1] * after.l_l))
         if not node:
             self.R[:, 0, 0] = self.mean_shape * self.filter.gain[:, 0, :, None] * np.eye(self.k)
         super().advance(node, spacing, step, before, after)
@@ -55,6 +61,11 @@ class FilteredSpectralCoordinates(SpectralCoordinates):
             self.mean_shape * self.filter.gain,
             np.einsum("m,smnij->snij", self.share * self.shape / self.mean_shape, P),
         )
+
+    def normals(self, node: int) -> Array:
+        """As of `SpectralCoordinates`, with as many normals more as samples have behind a filter; none of them is used."""
+        normals = super().normals(node)
+        return np.concatenate([normals, np.zeros((*normals.shape[:2], self.cells * self.k))], 2)
 
     def layer(self, node: int) -> Layer | None:
         layer = self.filter.layer(node)
@@ -160,13 +171,30 @@ class FilteredSpectralCoordinates(SpectralCoordinates):
             return np.exp(-first) * later - np.expm1(-first) * moved
         # Infinite: what has the right mean over the first cell.
         gain = (self.shape[:, None] * self.filter.gain[:, node, None])[..., None] * np.eye(self.k)
-        E, missed = self.filter.held(node), self.filter.missed(node, smooth=True)[0][0]
+        E, missed = self.filter.held(node), self.filter.missed(node, smooth=True)[0]
         return 2.0 * (mean_decay(first) * later + moved) - later + gain * (2.0 * missed - E[0] - E[1])
 
     def _met(self, node: int) -> Array:
-        missed, _ = self.filter.missed(node, self.smooth)
-        gain = self.shape[:, None] * self.filter.gain[:, node, None]  # (S, m, k)
-        return self._weighed(self._smooth(node), node) - gain[..., None, None] * missed[:, None] * np.eye(self.k)[:, None]
+        missed = self.filter.missed(node, self.smooth)
+        return self._weighed(self._smooth(node), node) - self._gained(node)[..., None, None] * missed[:, None] * np.eye(self.k)[:, None]
+
+    def _gained(self, node: int) -> Array:
+        """The gain of each eigenvalue, `(S, m, k)`."""
+        return self.shape[:, None] * self.filter.gain[:, node, None]
+
+    def _parts(self, node: int) -> list[Array]:
+        """As of `SpectralCoordinates`, and how unevenly the filter has passed on the noise of each cell."""
+        parts = super()._parts(node)
+        if node and not self.smooth:
+            uneven = self._gained(node)[..., None, None] * (
+                self.filter.uneven(node)[:, None] * np.eye(self.k)[:, None]
+            )  # (S, m, k, node, k)
+            flat = lambda matrix: matrix.reshape(*matrix.shape[:3], node * self.k)
+            white = np.einsum("smiaj,sajl->smial", uneven, self.white_root[:, :node])
+            parts.append(np.sqrt(self.eigenvalues)[:, None, None] * flat(white))
+            if self.warmth:
+                parts.append(flat(uneven * np.sqrt(self.warmth * self.widths[:node])[:, None]))
+        return parts
 
 
 def _exponential(matrices: Array) -> Array:

@@ -158,25 +158,26 @@ class Filter:
         gain = self.gain[:, node : node + 2].mean(1)
         return gain[:, :, None] * gain[:, None, :] * _bridge(float(self.clock[node + 1] - self.clock[node]))
 
-    def missed(self, node: int, smooth: bool) -> tuple[np.ndarray, np.ndarray]:
+    def missed(self, node: int, smooth: bool) -> np.ndarray:
         """What noise increments spread over the cells before `node` have not passed on there, as a part of the gain `(node,)`: the mean of
-        `E` over a cell. And what is left of them in the velocity, times the memory. In the last cell independent increments have
-        `1 - E` and `E` in mean square and product, unless they are `smooth`; with a correction for the start likewise in the first."""
+        `E` over a cell. With a correction for the start the first kicks move much and very unequally: independent increments (not `smooth`
+        ones) then meet the mean square."""
         E, z = self.held(node), np.diff(self.clock[: node + 1])
         missed = (E[1:] - E[:-1]) / z
-        left = missed * self.correction(node)
-        if smooth:
-            return missed, left
-        last = float(z[-1])
-        passed = math.sqrt(_square(last))
-        missed[-1] = 1.0 - passed if not self._starting(node - 1) else missed[-1]
-        left[-1] = (mean_decay(last) - mean_decay(2.0 * last)) / passed * self.correction(node)
-        for cell in range(min(self.settled, node)):
+        for cell in range(0 if smooth else min(self.settled, node)):
             mean, square = self._free(cell, node)
             if cell:  # what linear interpolation has for the mean
                 mean = 0.5 * sum(self._moved(self.clock[i], node) + E[i] for i in (cell, cell + 1)) - missed[cell]
             missed[cell] -= math.sqrt(square) - mean
-        return missed, left
+        return missed
+
+    def uneven(self, node: int) -> np.ndarray:
+        """Standard deviation of `E` over the independent increments within each cell before `node`, `(node,)`: what the filter passes on of a
+        cell depends on where in it the noise was. It is the same at all later nodes but for its decay, and so is one normal more."""
+        z = np.diff(self.clock[: node + 1])
+        spread = np.sqrt([_unevenness(float(x)) for x in z]) if node else np.zeros(0)
+        spread[: min(self.settled, node)] = 0.0  # see `missed`
+        return spread * self.held(node)[1:]
 
     def smooth(self, R: np.ndarray, gain: np.ndarray, P: np.ndarray) -> np.ndarray:
         """`S (S, n, n, k, k)` without what the correction for the start adds, so that it may be interpolated: a kick at zero then moves
@@ -197,7 +198,7 @@ class Filter:
         if self.corrected and node:
             E = self.held(node)
             out[1:] = self._moved(self.clock[1 : node + 1], node) - (1.0 - E[1:])
-            out[0] = 2.0 * (self._free(0, node)[0] - 1.0 + self.missed(node, smooth=True)[0][0]) - out[1]
+            out[0] = 2.0 * (self._free(0, node)[0] - 1.0 + self.missed(node, smooth=True)[0]) - out[1]
         return out
 
     def _moved(self, u: np.ndarray, node: int) -> np.ndarray:
@@ -250,11 +251,11 @@ def roughness(z: float) -> float:
     return _bridge(z) / late_share(z)
 
 
-def _square(z: float) -> float:
-    """`int_0^1 (1 - e^-zx)^2 dx`."""
+def _unevenness(z: float) -> float:
+    """Variance of `e^-zx` over `x` in [0, 1]."""
     if z < 0.02:
-        return z * z / 3.0 - z**3 / 4.0 + 7.0 * z**4 / 60.0
-    return 1.0 - 2.0 * mean_decay(z) + mean_decay(2.0 * z)
+        return z * z / 12.0 - z**3 / 12.0
+    return mean_decay(2.0 * z) - mean_decay(z) ** 2
 
 
 def _bridge(z: float) -> float:

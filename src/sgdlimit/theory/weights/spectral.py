@@ -77,9 +77,13 @@ class SpectralCoordinates:
         self.apart = GrowingFactor(replicates, cells + 1, k)
         self.met = np.zeros((replicates, m, cells, 2))
         # theta without its teacher in independent normals: xi, and one k-vector a cell.
-        self.parts = np.zeros((replicates, cells + 1, k, m, k + cells * k * (2 if warmth else 1)))
+        self.parts = np.zeros((replicates, cells + 1, k, m, k + cells * k * self._blocks()))
         self.before: tuple[Array, Array] = np.zeros(0), np.zeros(0)
         self._arrive(0)
+
+    def _blocks(self) -> int:
+        """How many normals there are for each cell."""
+        return 2 if self.warmth else 1
 
     # --- what the march asks ------------------------------------------------------------------------------------------------
 
@@ -238,9 +242,9 @@ class SpectralCoordinates:
 
     # --- covariances -----------------------------------------------------------------------------------------------------------
 
-    def _parts(self, node: int) -> Array:
-        """theta without its teacher at a node in independent normals, `(S, m, k, d)`: of the start, of the samples' noise and, where
-        there is such, of white noise in each cell; `d` grows with the node."""
+    def _parts(self, node: int) -> list[Array]:
+        """theta without its teacher at a node in independent normals: of the start `(S, m, k, k)`; and for each cell so far
+        `(S, m, k, node k)` of the samples' noise and, where there is such, of white noise."""
         k, first = self.k, self.k_star
         start = self.states[:, :, node * k : (node + 1) * k, first : first + k]
         parts = [start @ self.spread]
@@ -251,7 +255,7 @@ class SpectralCoordinates:
             if self.warmth:
                 size = np.sqrt(self.warmth * self.widths[:node])
                 parts.append((mean * size[:, None]).reshape(*mean.shape[:3], node * k))
-        return np.concatenate(parts, 3)
+        return parts
 
     def _met(self, node: int) -> Array:
         """What noise spread over each cell before `node` meets there, `(S, m, k, node, k)`."""
@@ -268,7 +272,7 @@ class SpectralCoordinates:
         k, k_star, replicates = self.k, self.k_star, len(self.R)
         if not node:
             self.M[:, 0] = self._mean_overlap(self.states[:, :, :k, :k_star])
-        parts = self._parts(node)
+        parts = self._spread_out(self._parts(node))
         B = self.states[:, :, : (node + 1) * k, :k_star].reshape(replicates, -1, node + 1, k, k_star)
         taught = np.einsum("m,smij,mjl,smpl->sip", self.weights, B[:, :, node], self.moments, B[:, :, node])
         balance = self.q[:, node] - taught
@@ -277,7 +281,7 @@ class SpectralCoordinates:
         if node and self.balanced:
             want, have = psd_root(balance), psd_root(gram)
             parts = (want @ np.linalg.pinv(have, rcond=1e-7, hermitian=True))[:, None] @ parts
-        self.parts[:, node] = np.swapaxes(self._spread_out(parts, node), 1, 2)
+        self.parts[:, node] = np.swapaxes(parts, 1, 2)
         past = self.parts[:, : node + 1].reshape(replicates, (node + 1) * k, -1)
         weighed = (self.share[:, None] * self.parts[:, node]).reshape(replicates, k, -1)
         rows = (weighed @ np.swapaxes(past, 1, 2)).reshape(replicates, k, node + 1, k)
@@ -285,13 +289,13 @@ class SpectralCoordinates:
         rows -= np.einsum("sij,sapj->siap", self.M[:, node], self.M[:, : node + 1])
         self.apart.extend(node, rows)
 
-    def _spread_out(self, parts: Array, node: int) -> Array:
-        """The same with room for all cells, so that each normal keeps its place."""
-        k, out = self.k, np.zeros((*parts.shape[:3], self.parts.shape[-1]))
-        own = (1 + node) * k
-        out[..., :own] = parts[..., :own]
-        if self.warmth:
-            out[..., (1 + self.cells) * k : (1 + self.cells + node) * k] = parts[..., own:]
+    def _spread_out(self, parts: list[Array]) -> Array:
+        """All parts in one array with room for all cells, so that each normal keeps its place."""
+        out = np.zeros((*parts[0].shape[:3], self.parts.shape[-1]))
+        out[..., : self.k] = parts[0]
+        for i, part in enumerate(parts[1:]):
+            first = (1 + i * self.cells) * self.k
+            out[..., first : first + part.shape[-1]] = part
         return out
 
     def laws(self, nodes: Array) -> tuple[Array, Array]:
