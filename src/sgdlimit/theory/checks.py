@@ -22,6 +22,8 @@ def check_theory(problem: Problem, dynamics: Dynamics) -> None:
     if isinstance(dynamics, (OnlineSGD, MiniBatchGD)) and isinstance(problem.penalty, SmoothPenalty):
         raise refuse("penalty", f"be a Ridge or None for the theory of {type(dynamics).__name__}", problem.penalty,
                      "its equations close for no other; simulate takes any")  # fmt: skip
+    if dynamics.optimizer is not None and not getattr(dynamics.optimizer, "corrected", True):
+        raise refuse("optimizer.corrected", "be True for the theory", False, "simulate takes steps that begin with a mean of zero")
     if problem.kinks:
         refuse_kinks(problem, dynamics, (SME, GradientFlow))
 
