@@ -48,6 +48,23 @@ def test_numbers_of_scripts():
     assert read(Hyper(shown | {"weight_decay": 0.1}), kind="adamw") == adamw
 
 
+@pytest.mark.torch
+def test_optax_shows_its_numbers_where_they_are_injected():
+    optax, read = pytest.importorskip("optax"), lambda o: sl.dynamics_of(o, 16, 1000)
+    shown = lambda make, **numbers: read(optax.inject_hyperparams(make)(**numbers))
+    assert shown(optax.sgd, learning_rate=0.02, momentum=0.9) == sl.SGD.from_learning_rate(0.02, 16, 1000, momentum=0.9)
+    assert shown(optax.adam, learning_rate=0.001) == sl.Adam.from_learning_rate(0.001, 16, 1000)
+    assert shown(optax.adamw, learning_rate=0.001, weight_decay=0.1) == sl.Adam.from_learning_rate(0.001, 16, 1000, weight_decay=0.1)
+    assert not shown(optax.rmsprop, learning_rate=0.001).optimizer.corrected
+    for make in (optax.amsgrad, optax.lamb, optax.adamax, optax.lion):  # some with the parameters of Adam
+        with pytest.raises(sl.InputError, match="`kind` must be one of"):
+            shown(make, learning_rate=0.1)
+    with pytest.raises(sl.InputError, match=r"`optimizer\.centered` must be False"):
+        shown(optax.rmsprop, learning_rate=0.1, centered=True)
+    with pytest.raises(sl.InputError, match=r"optax.adam\(0.001\) hides them"):
+        read(optax.adam(0.001))
+
+
 REFUSED = {
     "unknown": (optimiser("NAdam", ADAM), "`optimizer` must be torch.optim's SGD, Adam, AdamW or RMSprop"),
     "no optimiser": (3, "`optimizer` must be torch.optim's SGD"),
