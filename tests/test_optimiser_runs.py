@@ -281,7 +281,14 @@ def test_heavy_ball_flow_is_exact_for_the_linear_model():
 # --- averages --------------------------------------------------------------------------------------------------------------
 
 
-PATHS = [sl.SGD(0.5), sl.MiniBatchGD(0.013, 0.5), sl.GradientFlow(), sl.SME(0.5), sl.SME(0.5, optimizer=sl.Momentum(0.3))]
+PATHS = [
+    sl.SGD(0.5),
+    sl.OnlineSGD(0.5),
+    sl.MiniBatchGD(0.013, 0.5),
+    sl.GradientFlow(),
+    sl.SME(0.5),
+    sl.SME(0.5, optimizer=sl.Momentum(0.3)),
+]
 
 
 @pytest.mark.parametrize("average", [sl.ExponentialAverage(0.3), sl.TailAverage(0.4)], ids=repr)
