@@ -113,7 +113,7 @@ class DiffusionPath:
         rate = loss + penalty + (0.0 if self.numbers.memory else noise)
         if self.gains:
             seen = float(motion.second)
-            size = np.sqrt(float(motion.square.min()) / seen) if seen else 1.0
+            size = np.sqrt(float(motion.square.mean(1).min()) / seen) if seen else 1.0
             rate /= max(size + self.numbers.eps, 1e-3)
         return min(rate, np.sqrt(rate / self.numbers.memory)) if self.numbers.memory else rate
 
