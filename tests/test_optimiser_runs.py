@@ -48,8 +48,8 @@ class ByHand(Torch):
     """The same in NumPy, after PyTorch's documentation."""
 
     def begin(self, theta):
-        defaults = {"SGD": {"momentum": 0.0, "nesterov": False}, "Adam": {"betas": (0.9, 0.999), "eps": 1e-8}}
-        self.group = {"lr": LR, "weight_decay": 0.0, **defaults["Adam" if "Adam" in self.name else "SGD"], **self.settings}
+        defaults = {"SGD": {"momentum": 0.0, "nesterov": False}, "Adam": {"betas": (0.9, 0.999), "eps": 1e-8}, "RMSprop": {"eps": 1e-8}}
+        self.group = {"lr": LR, "weight_decay": 0.0, **defaults["Adam" if "Adam" in self.name else self.name], **self.settings}
         self.read = type(self.name, (), {"param_groups": [self.group]})()
         self.theta, self.first, self.second, self.steps = theta.copy(), 0.0, 0.0, 0
 
@@ -64,7 +64,7 @@ class ByHand(Torch):
             self.first = g["momentum"] * self.first + gradient
             self.theta = self.theta - LR * (gradient + g["momentum"] * self.first if g["nesterov"] else self.first)
             return self.theta
-        (a, b), j = g["betas"], self.steps
+        (a, b), j = g.get("betas") or (0.0, g["alpha"]), self.steps if self.name != "RMSprop" else np.inf
         self.first, self.second = a * self.first + (1 - a) * gradient, b * self.second + (1 - b) * gradient**2
         self.theta = self.theta - LR * self.first / (1 - a**j) / (np.sqrt(self.second / (1 - b**j)) + g["eps"])
         return self.theta
@@ -77,6 +77,7 @@ OPTIMISERS = {
     "adam": ("Adam", {"betas": (0.8, 0.99), "weight_decay": 0.3}),
     "adamw": ("AdamW", {"weight_decay": 0.3, "eps": 0.01}),
     "no first moment": ("Adam", {"betas": (0.0, 0.9)}),
+    "rmsprop": ("RMSprop", {"alpha": 0.8, "weight_decay": 0.3}),
 }
 BY = [pytest.param(ByHand, id="by hand"), pytest.param(Torch, id="torch", marks=pytest.mark.torch)]
 
@@ -280,7 +281,14 @@ def test_heavy_ball_flow_is_exact_for_the_linear_model():
 # --- averages --------------------------------------------------------------------------------------------------------------
 
 
-PATHS = [sl.SGD(0.5), sl.MiniBatchGD(0.013, 0.5), sl.GradientFlow(), sl.SME(0.5), sl.SME(0.5, optimizer=sl.Momentum(0.3))]
+PATHS = [
+    sl.SGD(0.5),
+    sl.OnlineSGD(0.5),
+    sl.MiniBatchGD(0.013, 0.5),
+    sl.GradientFlow(),
+    sl.SME(0.5),
+    sl.SME(0.5, optimizer=sl.Momentum(0.3)),
+]
 
 
 @pytest.mark.parametrize("average", [sl.ExponentialAverage(0.3), sl.TailAverage(0.4)], ids=repr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ def dynamics_of(
         kind: "sgd", "adam", "adamw" or "rmsprop", where an optax state does not tell.
 
     The learning rate is the one of the moment; a schedule is a function of time for `SGD(step=...)`. RMSprop's mean is not corrected for
-    its start in PyTorch: over its first `1/(1 - alpha)` steps the script moves further than the limit, which corrects it.
+    its start, `Adam(..., corrected=False)`, which is for real runs alone so far; `corrected=True` is optax's `bias_correction`.
 
     Raises:
         InputError: an optimiser or a setting that has no limit here, or a weight decay that is not the problem's penalty.
@@ -65,7 +66,11 @@ def dynamics_of(
         betas = (0.0, _number(read, "alpha"))
     else:
         betas = (float(read["betas"][0]), float(read["betas"][1]))
-    return Adam.from_learning_rate(lr, **units, betas=betas, weight_decay=decay if decoupled else 0.0, eps=_number(read, "eps"))
+    found = Adam.from_learning_rate(lr, **units, betas=betas, weight_decay=decay if decoupled else 0.0, eps=_number(read, "eps"))
+    if kind == "RMSprop" and betas[1]:
+        assert isinstance(found.optimizer, Adam)
+        return replace(found, optimizer=replace(found.optimizer, corrected=False))
+    return found
 
 
 def _read(optimizer: Any, kind: str | None) -> tuple[str, dict[str, Any]]:

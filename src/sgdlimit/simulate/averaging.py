@@ -9,6 +9,8 @@ import numpy as np
 
 from ..learning.averages import Average
 
+SAME = 1e-9  # times that differ by less than this part of the last are one
+
 
 def rate_of(average: Average | None) -> float:
     return 0.0 if average is None else average.rate
@@ -44,9 +46,10 @@ class Averager:
 
     def __init__(self, average: Average, times: np.ndarray):
         self.average, self.times = average, times
-        self.followed = np.unique(np.concatenate([times, average.starts(times)]))
-        self.place = np.searchsorted(self.followed, times)
-        self.begin = np.searchsorted(self.followed, average.starts(times))
+        begins, apart = average.starts(times), SAME * float(times[-1])
+        followed = np.unique(np.concatenate([times, begins]))
+        self.followed = followed[np.append(True, np.diff(followed) > apart)]
+        self.place, self.begin = (np.searchsorted(self.followed, when - apart) for when in (times, begins))
 
     def reached(self, followed: int) -> int:
         """How many of the times asked for are among the first that were `followed`."""

@@ -224,6 +224,8 @@ def _check(problem, dynamics, horizon, n_features, batch_size, repeats, design, 
         raise refuse("problem", "be an sl.Problem", problem)
     if type(dynamics) not in PATHS:
         raise refuse("dynamics", "be one that can be simulated", dynamics, "known: " + ", ".join(kind.__name__ for kind in PATHS))
+    if isinstance(dynamics, SME) and not getattr(dynamics.optimizer, "corrected", True):
+        raise refuse("optimizer.corrected", "be True for SME", False, "a mean that begins with zero makes first steps of any length")
     if isinstance(dynamics, SME) and problem.kinks:
         refuse_kinks(problem, dynamics, (SME,))
     times = output_times(horizon, times)

@@ -26,7 +26,8 @@ from .data import Data, penalty_gradient, smooth_penalty
 from .optimisers import PLAIN, Extras, numbers_of
 from .sme import MAX_REFINEMENT, rates
 
-# Steps times the fastest rate, with a velocity and without one. Against steps of a tenth, curves differ by less than 0.3% of their scale.
+# Steps times the fastest rate, with a velocity and without one. Against steps of a fourth, on the data of 16 runs at d = 600, no curve
+# differs by more than two standard errors of its difference, 0.2 to 1% of its scale.
 ACCURACY, CRUDE = 0.1, 0.015
 ROWS = 16  # rows per piece: read from memory once, used twice (X theta, then X^T l)
 
@@ -108,11 +109,11 @@ class DiffusionPath:
 
     def _fastest(self, motion: Motion, data: Data, t: float) -> float:
         """The fastest rate of the weights' motion: their own, or of the oscillations that a velocity makes of it."""
-        rate = sum(rates(self.problem, self.dynamics, motion.theta, data, t)[::2])
-        rate += 0.0 if self.numbers.memory else rates(self.problem, self.dynamics, motion.theta, data, t)[1]
+        loss, noise, penalty = rates(self.problem, self.dynamics, motion.theta, data, t)
+        rate = loss + penalty + (0.0 if self.numbers.memory else noise)
         if self.gains:
             seen = float(motion.second)
-            size = np.sqrt(float(motion.square.min()) / seen) if seen else 1.0
+            size = np.sqrt(float(motion.square.mean(1).min()) / seen) if seen else 1.0
             rate /= max(size + self.numbers.eps, 1e-3)
         return min(rate, np.sqrt(rate / self.numbers.memory)) if self.numbers.memory else rate
 

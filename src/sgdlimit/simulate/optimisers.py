@@ -27,8 +27,8 @@ class Rule(NamedTuple):
     """
 
     filtered: bool = False
-    corrected: bool = False
     gain: str | None = None
+    corrected: bool = True
     nesterov: bool = False
     noisy: bool = False
     averaged: bool = False
@@ -95,9 +95,9 @@ def rule_of(dynamics: Dynamics, extras: Extras, gain: str = "feature") -> Rule:
     optimiser = dynamics.optimizer
     gains = optimiser is not None and optimiser.gains
     return Rule(
-        corrected=gains,
-        gain=gain if gains else None,
         filtered=has_memory(dynamics),
+        gain=gain if gains else None,
+        corrected=bool(getattr(optimiser, "corrected", True)),
         nesterov=bool(getattr(optimiser, "nesterov", False)),
         noisy=dynamics.temperature > 0,
         averaged=extras.average is not None,
@@ -123,7 +123,7 @@ def begin(rule: Rule, start: np.ndarray, rng: np.random.Generator) -> State:
         theta,
         velocity=None if rule.plain else zeros,
         square=None if rule.gain is None else zeros if rule.gain == "feature" else zeros[:, :1],
-        weights=jnp.zeros(2, theta.dtype) if rule.corrected else None,
+        weights=jnp.zeros(2, theta.dtype) if rule.gain else None,
         key=jax.random.key(int(rng.integers(2**31)), impl="rbg") if rule.noisy else None,
         integral=zeros if rule.averaged else None,
         own=None if rule.transform is None else rule.transform.init(theta / np.sqrt(theta.shape[1])),
@@ -141,7 +141,7 @@ def move(rule: Rule, numbers: Numbers, state: State, pull: Any, dt: Any, batch: 
     if rule.transform is not None:
         moved = _transformed(rule, state, force)
     else:
-        moved = _adaptive(rule, numbers, state, force, dt, batch) if rule.corrected else _heavy_ball(rule, numbers, state, force, dt)
+        moved = _adaptive(rule, numbers, state, force, dt, batch) if rule.gain else _heavy_ball(rule, numbers, state, force, dt)
     if not rule.averaged:
         return moved
     return moved._replace(integral=accumulate(state.integral, state.theta, moved.theta, dt, numbers.average))
@@ -161,15 +161,15 @@ def _heavy_ball(rule: Rule, numbers: Numbers, state: State, force: Any, dt: Any)
 
 
 def _adaptive(rule: Rule, numbers: Numbers, state: State, force: Any, dt: Any, batch: Any) -> State:
-    """`torch.optim.AdamW`. Means are sums with weights that forget over the sums of the weights, which is its bias correction. The squared
-    gradient of a parameter is `E[l^2]` in these units where it is all noise of the batch."""
+    """`torch.optim.AdamW`. Means are sums with weights that forget over the sums of the weights, which is its bias correction; without one,
+    over what these sums come to. The squared gradient of a parameter is `E[l^2]` in these units where it is all noise of the batch."""
     squared = force**2 * (batch / force.shape[1])
     if rule.gain == "row":
         squared = squared.mean(1, keepdims=True)
     first, second = kept_after(dt, numbers.memory), kept_after(dt, numbers.second_memory)
     velocity, square = first * state.velocity + dt * force, second * state.square + dt * squared
     weights = jnp.stack([first, second]) * state.weights + dt
-    size = jnp.sqrt(square / weights[1]) + numbers.eps
+    size = jnp.sqrt(square / (weights[1] if rule.corrected else jnp.maximum(dt, numbers.second_memory))) + numbers.eps
     step = jnp.where(size > 0, velocity / weights[0] / jnp.where(size > 0, size, 1.0), 0.0)
     theta = (1.0 - dt * numbers.decay) * state.theta + dt * step
     return state._replace(theta=theta, velocity=velocity, square=square, weights=weights)

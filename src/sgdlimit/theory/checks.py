@@ -33,6 +33,8 @@ def check_theory(problem: Problem, dynamics: Dynamics) -> None:
     if dynamics.temperature and problem.anisotropic is not None and isinstance(problem.penalty, SmoothPenalty):
         raise refuse("temperature", "be 0 for the theory of a smooth penalty with a spectrum", dynamics.temperature,
                      "a Ridge, or data without a spectrum; simulate takes any")  # fmt: skip
+    if dynamics.optimizer is not None and not getattr(dynamics.optimizer, "corrected", True):
+        raise refuse("optimizer.corrected", "be True for the theory", False, "simulate takes steps that begin with a mean of zero")
     if problem.kinks:
         refuse_kinks(problem, dynamics, (SME, GradientFlow))
 
