@@ -79,8 +79,8 @@ class Paths(NamedTuple):
     tangent_deposit: Array  # (A, k, X, k, Q): of the first Q paths; with kinks 2k columns, see `differences`
     tangent_memory: Array  # (k, X, k, Q)
     apart: Array  # (X, 2k): distances at which a loss with kinks is shifted along each direction; else (X, 0)
-    held: Any  # (k, P): kicks that an optimiser's filter has not passed on, `int E dG`; None without a filter
-    tangent_held: Any  # (k, X, k, Q): of the directions, less their own layer
+    held: Any = None  # (k, P): kicks that an optimiser's filter has not passed on, `int E dG`; None without a filter
+    tangent_held: Any = None  # (k, X, k, Q): of the directions, less their own layer
 
 
 class Arrival(NamedTuple):
