@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -26,20 +26,22 @@ from ...learning.problem import Problem
 from ...learning.slopes import Slopes
 from ...learning.weights import SmoothPenalty
 from ...results import path_dataset
+from ..accuracy.estimates import ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY, EXTRAPOLATED_GAIN, NEARBY
 from ..accuracy.levels import NONE, Level, at_nodes, curves_at, kernels_at, resolved
 from ..accuracy.outcome import largest_size
 from ..accuracy.replicates import Drawn
 from ..averages import BLOCK
 from ..gaussian import psd_root
-from ..grids import spaced
+from ..grids import GRADING, spaced
 from ..march import march
-from ..samples.draws import Randomness, jump_intensity, poisson_jumps
+from ..samples.draws import Randomness, grading, jump_intensity, poisson_jumps
 from ..samples.engines import Engine, PathEngine, drive_of, engine_of
 from ..samples.reshuffle import epoch_ends, epoch_jumps
 from ..samples.sample import Cell, Draws, Paths, cross_cell, path_functions
 from ..weights.particles import Particles, draw_particles
 from ..weights.penalised import SampledCoordinates
 from ..weights.spectral import SpectralCoordinates
+from .averaged import Followed, Kernels, every_second
 from .law import Law, Process, drawn_noise, labeller
 
 FINER = 4  # cells of a path's grid for each cell of the solution's finest resolution
@@ -58,6 +60,8 @@ class PathLaw(Law):
     fine: Level
     middle: Level
     ends: np.ndarray
+    coarse: Level | None = None
+    fresh: ClassVar[bool] = False
 
     def samples(self, curves: xr.Dataset, n: int, seed: int) -> xr.Dataset:
         """Carry paths over a grid finer than the solution's, its kernels extrapolated like the curves."""
@@ -79,6 +83,20 @@ class PathLaw(Law):
         C, R, overlap = (fine[name] + (fine[name] - middle[name]) / 3.0 for name in ("correlation", "response", "overlap"))
         R[np.arange(len(nodes)), np.arange(len(nodes))] = np.eye(R.shape[-1])
         return C, R, overlap
+
+    def followed(self, times: np.ndarray) -> Followed:
+        nodes, outputs = grid(times, len(self.fine.nodes) - 1, kinks=self.ends)
+        C, R, overlap = self.kernels(nodes)
+        uneven = self.problem.anisotropic is not None or grading(self.dynamics) > GRADING
+        gain, nearby = (ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY) if uneven else (EXTRAPOLATED_GAIN, NEARBY)
+        return Followed(self, Kernels(nodes, C, overlap), R, outputs, self._levels(nodes[every_second(len(nodes))]), gain, nearby)
+
+    def _levels(self, nodes: np.ndarray) -> list[Kernels]:
+        """All three resolutions on `nodes`."""
+        if self.coarse is None:
+            return []
+        three = (resolved(at, (self.fine, self.middle, self.coarse), nodes, self.ends) for at in (kernels_at, curves_at))
+        return [Kernels(nodes, kernels["correlation"], curves["overlap"]) for kernels, curves in zip(*three, strict=True)]
 
     def coordinates(self, curves: xr.Dataset, n: int, seed: int) -> xr.Dataset:
         if not isinstance(self.problem.penalty, SmoothPenalty):
