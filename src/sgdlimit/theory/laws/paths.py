@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, ClassVar
 
 import jax
@@ -77,7 +77,19 @@ class PathLaw(Law):
         return path_dataset(times, values, y)
 
     def kernels(self, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """`C, R (n, n, k, k)` and `Cs (n, k, k_star)` at `nodes`, with the second-order error extrapolated away."""
+        """`C, R (n, n, k, k)` and `Cs (n, k, k_star)` at `nodes`; kept, since averages and paths ask for the same ones."""
+        key = nodes.tobytes()
+        if key not in self._kept:
+            self._kept.clear()
+            self._kept[key] = self._kernels(nodes)
+        return self._kept[key]
+
+    @cached_property
+    def _kept(self) -> dict[bytes, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        return {}
+
+    def _kernels(self, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As `kernels`, with the second-order error extrapolated away."""
         both = lambda at: resolved(at, (self.fine, self.middle), nodes, self.ends)
         fine, middle = (kernels | curves for kernels, curves in zip(both(kernels_at), both(curves_at), strict=True))
         C, R, overlap = (fine[name] + (fine[name] - middle[name]) / 3.0 for name in ("correlation", "response", "overlap"))
