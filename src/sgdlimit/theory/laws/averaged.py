@@ -253,7 +253,7 @@ def _response(followed: Followed, weights: np.ndarray, average: Average, times: 
     outputs = followed.outputs
     found = np.einsum("ta,asij->tsij", weights, followed.R[:, outputs], optimize=True)
     if followed.continuous:  # a path that is linear between nodes would begin to rise in the cell before a kick
-        before = cell_weights(average, followed.kernels.nodes, times)[1][:, np.maximum(outputs - 1, 0)] * (outputs > 0)
+        before = np.pad(cell_weights(average, followed.kernels.nodes, times)[1], ((0, 0), (1, 0)))[:, outputs]
         found -= before[:, :, None, None] * followed.R[outputs, outputs]
     return found
 
