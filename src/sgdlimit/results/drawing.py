@@ -78,7 +78,8 @@ def page(result: Any) -> str:
     """Of a `Result`: curves, status, settings and diagnostics."""
     kind = "Real runs" if result.measured else "Theory"
     settings = dict(result.dataset.attrs)
-    title = f"{kind}: {settings.pop('dynamics', '')}".removesuffix(": ")
+    title = f"{kind}: {result.training}".removesuffix(": ")
+    settings = {name: value for name, value in settings.items() if name not in ("dynamics", "average")}
     colour = html.GOOD if result.status.code == "done" else html.BAD
     settings.setdefault("horizon", float(result.dataset["time"].values[-1]))
     told = words.flat({"settings": settings, "diagnostics": dict(result.diagnostics)})

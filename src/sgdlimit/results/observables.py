@@ -22,7 +22,7 @@ from ..learning.indices import missing_entry
 from ..learning.labels import over_samples
 from ..learning.problem import Problem, _first_line
 from ..learning.risk import FreshMean
-from .result import Result, Simulation, Solution
+from .result import Result, Simulation, Solution, labels_of
 
 CLASSES = "-1 or 1 with k = 1, or one-hot with k classes"
 SIDES = ("test", "train")
@@ -124,10 +124,7 @@ def _trained_runs(problem: Problem, runs: Simulation, observable: Callable) -> t
 def _along(problem: Problem, observable: Callable, paths: xr.Dataset, name: str) -> np.ndarray:
     """The observable of every path at every time, `(path, time)`."""
     with jax.enable_x64(True):
-        z = np.zeros(problem.noise.shape)
-        tree = jax.tree.structure(jax.eval_shape(problem.label, np.zeros(problem.k_star), z))
-        parts = ["y"] if "y" in paths else [f"y{i}" for i in range(tree.num_leaves)]
-        y = jax.tree.unflatten(tree, [paths[part].values for part in parts])
+        y = labels_of(paths, problem.label, problem.k_star, problem.noise.shape)
         return np.asarray(_path_program(observable)(paths[name].values, paths["r_star"].values, y))
 
 

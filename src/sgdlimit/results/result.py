@@ -19,6 +19,7 @@ import xarray as xr
 from ..checks import array, positive
 from ..errors import InputError, refuse
 from ..files import replacing
+from ..learning.averages import Average, check_average
 from .derived import DERIVED, derive
 from .schema import CURVES, KERNELS, LONG_NAMES, PATHS
 
@@ -84,7 +85,7 @@ class Result:
         """
         from . import drawing
 
-        who = self.dataset.attrs.get("dynamics", type(self).__name__) if label is None else label
+        who = (self.training or type(self).__name__) if label is None else label
         return drawing.curves(self.dataset, curves, ax, who, label, self.measured)
 
     @classmethod
@@ -100,9 +101,13 @@ class Result:
         """Another process gets what a file holds: functions do not travel."""
         return {**self.__dict__, "law": None}
 
+    @property
+    def training(self) -> str:
+        """What this is of, in words: the dynamics, and how its weights are averaged."""
+        return ", ".join(self.dataset.attrs[name] for name in ("dynamics", "average") if name in self.dataset.attrs)
+
     def __str__(self) -> str:
-        settings = self.dataset.attrs.get("dynamics", "")
-        return f"{type(self).__name__}({settings}): {self.status}"
+        return f"{type(self).__name__}({self.training}): {self.status}"
 
     def _repr_html_(self) -> str:
         from . import drawing
@@ -151,9 +156,34 @@ class Solution(Result):
         """
         return self._law().coordinates(self.dataset, _count("n", n), _count("seed", seed, 0))
 
+    def averaged(self, average: Average) -> Solution:
+        """The curves of the weights averaged over time (OPTIMISERS section 6), from the two-time kernels: nothing is solved again.
+
+            theory.averaged(sl.TailAverage(0.5)).plot("test_risk", ax=theory.plot("test_risk"))
+
+        Arguments:
+            average: `ExponentialAverage(memory)` or `TailAverage(fraction)`, as `simulate(average=...)` takes it; at `t = 0` the start.
+
+        Returns:
+            A Solution at the same output times, to be held against runs with the same `average`: `correlation` is that of averages,
+            `response` that of an average to a kick, and paths of samples and coordinates are averaged. Overlaps and test risk follow
+            from the kernels, the train risk from sample paths. An error is not below what the curves' own errors do to an average,
+            and has what the kernels, the rule along time and the paths add.
+
+        Raises:
+            InputError: this is no average, the weights are averaged already, or the solution comes from a file.
+        """
+        check_average(average)
+        if average is None:
+            raise refuse("average", "be an sl.ExponentialAverage or an sl.TailAverage", None, "sl.ExponentialAverage(memory=1.0)")
+        if "average" in self.dataset.attrs:
+            known = self.dataset.attrs["average"]
+            raise InputError(f"`solution` must be of weights that are not averaged yet, but is of {known} (average what solve returned)")
+        return self._law().averaged(self, average)
+
     def _law(self) -> Any:
         if self.law is None:
-            raise InputError("`solution` must come from solve in this session for paths, but has its curves alone (solve again)")
+            raise InputError("`solution` must come from solve in this session for paths and averages, but has its curves alone (solve again)")
         return self.law
 
 
@@ -271,6 +301,14 @@ def path_dataset(times: np.ndarray, values: Mapping[str, np.ndarray], y: Any = N
         part = np.asarray(part)
         data["y" if len(parts) == 1 else f"y{i}"] = (("path", *(f"label_{j}" for j in range(part.ndim - 1))), part)
     return xr.Dataset(data, {"time": ("time", np.asarray(times, dtype=float), {"long_name": "time t"})})
+
+
+def labels_of(paths: xr.Dataset, label: Any, k_star: int, noise: tuple[int, ...]) -> Any:
+    """The labels of paths as `label(r_star (k_star,), z)` returns them, its draws `z` of shape `noise`; samples first."""
+    import jax
+
+    tree = jax.tree.structure(jax.eval_shape(label, np.zeros(k_star), np.zeros(noise)))
+    return jax.tree.unflatten(tree, [paths[part].values for part in (["y"] if "y" in paths else [f"y{i}" for i in range(tree.num_leaves)])])
 
 
 def _count(name: str, value: Any, least: int = 1) -> int:

@@ -125,7 +125,7 @@ def _closed(problem, dynamics, horizon, rtol, seed, outputs, report) -> Solution
 def _solution(search: Search, estimate: Answer, horizon: float, rtol: float, why: str, began: tuple[float, float]) -> Solution:
     """An estimate with its kernels and law, as `solve` hands it out."""
     problem, dynamics, levels = search.problem, search.dynamics, estimate.levels
-    fine, middle = (mean_level([one[i] for one in levels]) for i in range(2))
+    fine, middle, coarse = (mean_level([one[i] for one in levels]) for i in range(3))
     attrs = attributes(problem, dynamics, horizon, rtol, search.seed)
     return Solution(
         build_dataset(
@@ -153,5 +153,5 @@ def _solution(search: Search, estimate: Answer, horizon: float, rtol: float, why
         }
         | ({"kinks": WORDS} if problem.kinks else {})
         | {"witnesses": search.witnesses.words},
-        PathLaw(problem, dynamics, fine, middle, search.engine.ends),
+        PathLaw(problem, dynamics, fine, middle, search.engine.ends, coarse),
     )

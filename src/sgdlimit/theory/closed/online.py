@@ -52,7 +52,7 @@ from ...spread import spread
 from ..accuracy.existence import check_moments
 from ..accuracy.outcome import Replicated, largest_size, more_points, solution
 from ..accuracy.witness import Witnesses
-from ..laws.law import Law, SpectralLaw
+from ..laws.law import Law, OnePassLaw, SpectralLaw
 from ..shapes import patient, room
 from . import filtered
 from .fresh import Classes, averages_at, classes_of, starts
@@ -153,15 +153,24 @@ def _integrate(
     M, q, R, risk = (part[:, :kept] for part in (M, q, R, risk))
     each = {"self_overlap": q, "overlap": M @ rho_root, "train_risk": risk, "test_risk": risk}
     means, errors = {n: v.mean(0) for n, v in each.items()}, {n: spread(v) for n, v in each.items()}
+    again = partial(_again, problem, dynamics, rtol, points)
     more = {"kinks": "the gradient of the loss jumps: its response is E[l xi^T] S^-1"} if problem.kinks else {}
     if classes is None:
         kernels = _kernels(M, q - M @ np.swapaxes(M, -1, -2), R)
-        return Replicated(outputs[:kept], means, errors, kernels, {}, ended, more, law=Law(problem, dynamics))
+        return Replicated(outputs[:kept], means, errors, kernels, {}, ended, more, law=OnePassLaw(problem, dynamics, again))
     kernels, remainder = _kernels_of_classes(tuple(part[:, :kept] for part in state), R, classes)
-    law: Any = Law(problem, dynamics)
+    law: Any = OnePassLaw(problem, dynamics, again)
     if problem.anisotropic is not None:
-        law = SpectralLaw(problem, dynamics, np.swapaxes(state[0][:, :kept].mean(0), 0, 1), remainder)
+        law = SpectralLaw(problem, dynamics, again, np.swapaxes(state[0][:, :kept].mean(0), 0, 1), remainder)
     return Replicated(outputs[:kept], means, errors, kernels, {}, ended, more, law=law)
+
+
+def _again(
+    problem: Problem, dynamics: OnlineSGD, rtol: float, points: tuple[Array, Array, Array], nodes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Law]:
+    """As `OnePassLaw.again`."""
+    found = _integrate(problem, dynamics, rtol, points, nodes, lambda at: None, Witnesses(problem, 0))
+    return found.times, found.kernels["correlation"], found.kernels["response"], found.curves["overlap"], found.law
 
 
 def _equations(problem: Problem, dynamics: OnlineSGD, end: float) -> tuple[Any, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -13,13 +13,16 @@ import xarray as xr
 
 from ...checks import root
 from ...compiling import jit
+from ...learning.averages import Average, step_weights, weights
 from ...learning.clock import Clock
 from ...learning.dynamics import Dynamics
 from ...learning.labels import TINY
 from ...learning.problem import Problem
 from ...learning.slopes import Slopes
-from ...results import path_dataset
+from ...results import Solution, path_dataset
 from ..gaussian import psd_root
+from ..grids import spaced
+from .averaged import Followed, Kernels, averaged
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class Law:
 
     problem: Problem
     dynamics: Dynamics
+    fresh: ClassVar[bool] = True  # whether every sample is a fresh one, `r = w`
 
     def coordinates(self, curves: xr.Dataset, n: int, seed: int) -> xr.Dataset:
         """`theta = Cs rho^-1 theta* + Gaussian` with the covariance that is left of `C`; `theta*` is a draw of the teacher's own law.
@@ -80,6 +84,18 @@ class Law:
         w = np.einsum("tim,pm->pti", process.M, g) + np.tensordot(rng.standard_normal((n, process.S.shape[-1])), process.S, (1, 2))
         return path_dataset(curves["time"].values, {"r": w, "w": w, "r_star": r_star}, y)
 
+    def averaged(self, solution: Solution, average: Average) -> Solution:
+        """As `Solution.averaged`."""
+        return averaged(self, solution, average)
+
+    def followed(self, times: np.ndarray) -> Followed:
+        """The law along nodes, all of the output `times` among them, close enough for averages."""
+        raise NotImplementedError
+
+    def weigh(self, average: Average, nodes: np.ndarray, times: np.ndarray) -> np.ndarray:
+        """What each of the `nodes (n,)` counts for in the averages at `times (T,)`, `(T, n)`."""
+        return weights(average, nodes, times)
+
     def _labelled(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, Any]:
         """`g* (n, k_star)`, `r* (n, k_star)` and labels of `n` samples."""
         problem = self.problem
@@ -88,8 +104,23 @@ class Law:
         return g, r_star, jax.device_get(labeller(problem.label)(r_star, drawn_noise(problem, n, rng)))
 
 
+AVERAGED_CELLS = 128  # of one pass, over which averages are taken
+
+
 @dataclass(frozen=True)
-class SpectralLaw(Law):
+class OnePassLaw(Law):
+    """One-pass training. `again` follows the equations to other times: it gives these, kernels `C, R`, overlaps and their own law."""
+
+    again: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Law]]
+
+    def followed(self, times: np.ndarray) -> Followed:
+        nodes = np.union1d(times, spaced(float(times[-1]), AVERAGED_CELLS))
+        nodes, C, R, overlap, law = self.again(nodes)
+        return Followed(law, Kernels(nodes, C, overlap), R, np.searchsorted(nodes, times))
+
+
+@dataclass(frozen=True)
+class SpectralLaw(OnePassLaw):
     """One-pass training on anisotropic data, with the kernels of every eigenvalue at the output times."""
 
     B: np.ndarray
@@ -158,6 +189,21 @@ class StepLaw(Law):
     R: np.ndarray
     overlap: np.ndarray
     by_eigenvalue: tuple[np.ndarray, np.ndarray] | None = None  # as `classes`, after every step
+    fresh: ClassVar[bool] = False
+
+    def followed(self, times: np.ndarray) -> Followed:
+        """All steps; what is asked for is there."""
+        which = self.clock.nearest(times)
+        count = int(which[-1]) + 1
+        R, last = self.R[:count, :count], count - 1
+        if not self.dynamics.plain:  # a kick moves by the step after it
+            after = np.minimum(np.arange(count) + 1, last)
+            R = R[:, after] * np.tril(np.ones((count, count)), -1)[:, :, None, None]
+        ends = np.array([self.clock.time(step) for step in range(count)])
+        return Followed(self, Kernels(ends, self.C[:count, :count], self.overlap[:count]), R, which, continuous=False)
+
+    def weigh(self, average: Average, nodes: np.ndarray, times: np.ndarray) -> np.ndarray:
+        return step_weights(average, nodes, self.clock.nearest(times), self.clock.nearest(average.starts(times)))
 
     def classes(self, curves: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
         assert self.by_eigenvalue is not None

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from functools import cached_property, lru_cache
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -26,14 +26,15 @@ from ...learning.problem import Problem
 from ...learning.slopes import Slopes
 from ...learning.weights import SmoothPenalty
 from ...results import path_dataset
+from ..accuracy.estimates import ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY, EXTRAPOLATED_GAIN, NEARBY
 from ..accuracy.levels import NONE, Level, at_nodes, curves_at, kernels_at, resolved
 from ..accuracy.outcome import largest_size
 from ..accuracy.replicates import Drawn
 from ..averages import BLOCK, Layer
 from ..gaussian import psd_root
-from ..grids import spaced
+from ..grids import GRADING, spaced
 from ..march import march
-from ..samples.draws import Randomness, jump_intensity, poisson_jumps
+from ..samples.draws import Randomness, grading, jump_intensity, poisson_jumps
 from ..samples.engines import Engine, PathEngine, drive_of, engine_of
 from ..samples.reshuffle import epoch_ends, epoch_jumps
 from ..samples.sample import Cell, Draws, Paths, cross_cell, path_functions
@@ -42,6 +43,7 @@ from ..weights.filters import SHORTEST, Filter, recoil, roughness
 from ..weights.particles import Particles, draw_particles
 from ..weights.penalised import SampledCoordinates
 from ..weights.spectral import SpectralCoordinates
+from .averaged import Followed, Kernels, every_second
 from .law import Law, Process, drawn_noise, labeller
 
 FINER = 4  # cells of a path's grid for each cell of the solution's finest resolution
@@ -60,6 +62,8 @@ class PathLaw(Law):
     fine: Level
     middle: Level
     ends: np.ndarray
+    coarse: Level | None = None
+    fresh: ClassVar[bool] = False
 
     def samples(self, curves: xr.Dataset, n: int, seed: int) -> xr.Dataset:
         """Carry paths over a grid finer than the solution's, its kernels extrapolated like the curves."""
@@ -75,7 +79,19 @@ class PathLaw(Law):
         return path_dataset(times, values, y)
 
     def kernels(self, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """`C, R (n, n, k, k)` and `Cs (n, k, k_star)` at `nodes`, with the second-order error extrapolated away."""
+        """`C, R (n, n, k, k)` and `Cs (n, k, k_star)` at `nodes`; kept, since averages and paths ask for the same ones."""
+        key = nodes.tobytes()
+        if key not in self._kept:
+            self._kept.clear()
+            self._kept[key] = self._kernels(nodes)
+        return self._kept[key]
+
+    @cached_property
+    def _kept(self) -> dict[bytes, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        return {}
+
+    def _kernels(self, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As `kernels`, with the second-order error extrapolated away."""
         both = lambda at: resolved(at, (self.fine, self.middle), nodes, self.ends)
         fine, middle = (kernels | curves for kernels, curves in zip(both(kernels_at), both(curves_at), strict=True))
         C, R, overlap = (fine[name] + (fine[name] - middle[name]) / 3.0 for name in ("correlation", "response", "overlap"))
@@ -86,6 +102,20 @@ class PathLaw(Law):
         for i in range(len(nodes)):
             R[i, : i + 1] += filter.excess(i)[:, None, None] * R[i, i]
         return C, R, overlap
+
+    def followed(self, times: np.ndarray) -> Followed:
+        nodes, outputs = grid(times, len(self.fine.nodes) - 1, kinks=self.ends)
+        C, R, overlap = self.kernels(nodes)
+        uneven = self.problem.anisotropic is not None or grading(self.dynamics) > GRADING
+        gain, nearby = (ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY) if uneven else (EXTRAPOLATED_GAIN, NEARBY)
+        return Followed(self, Kernels(nodes, C, overlap), R, outputs, self._levels(nodes[every_second(len(nodes))]), gain, nearby)
+
+    def _levels(self, nodes: np.ndarray) -> list[Kernels]:
+        """All three resolutions on `nodes`."""
+        if self.coarse is None:
+            return []
+        three = (resolved(at, (self.fine, self.middle, self.coarse), nodes, self.ends) for at in (kernels_at, curves_at))
+        return [Kernels(nodes, kernels["correlation"], curves["overlap"]) for kernels, curves in zip(*three, strict=True)]
 
     def coordinates(self, curves: xr.Dataset, n: int, seed: int) -> xr.Dataset:
         if not isinstance(self.problem.penalty, SmoothPenalty):
