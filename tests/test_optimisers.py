@@ -95,17 +95,16 @@ def levels(problem, dynamics, method):
 
 @pytest.mark.parametrize("method", ["events", "paths"])
 def test_a_memory_that_goes_to_zero_is_none(method):
-    problem = tanh_regression()
+    # From the same draws. Histories do not balance the matrix of a filter, as those of plain training do: E[theta theta^T] differs by what
+    # the two estimates differ by, and all else by what that does.
     plain, short, shorter = (
-        levels(problem, sl.SGD(1.5, optimizer=optimizer), method) for optimizer in (None, sl.Momentum(1e-5), sl.Momentum(1e-10))
+        levels(tanh_regression(), sl.SGD(1.5, optimizer=optimizer), method) for optimizer in (None, sl.Momentum(1e-5), sl.Momentum(1e-10))
     )
     for one, other, another in zip(plain, short, shorter, strict=True):
-        for name in ("overlap", "train", "R") + (("C",) if method == "paths" else ()):  # histories balance no matrix behind a filter
+        for name in ("overlap", "train", "R", "C"):
             a, b, c = (getattr(level, name) for level in (one, other, another))
-            np.testing.assert_allclose(b, a, atol=3e-4)
-            if name != "overlap" or method == "paths":
-                continue
-        np.testing.assert_allclose(another.overlap, one.overlap, atol=1e-2 if method == "events" else 1e-8)
+            np.testing.assert_allclose(c, a, atol=2e-8 if method == "paths" else 0.02)
+            np.testing.assert_allclose(b, c, atol=3e-4)
 
 
 def test_the_smallest_eigenvalues_apart_a_spectrum_is_none():

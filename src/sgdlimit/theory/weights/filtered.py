@@ -51,8 +51,8 @@ class FilteredCoordinates(RidgeCoordinates):
         self.node = 0
 
     def normals(self, node: int) -> np.ndarray:
-        """theta at a node in independent standard normals `(g*, xi, a k-vector per cell, another one)`: `(S, k, k_star + k + 2 N k)`. The last
-        ones are of how unevenly the filter has passed on a cell's noise."""
+        """theta at a node in independent standard normals `(g*, xi, a k-vector per cell, another one)`: `(S, k, k_star + k + 2 N k)`. The
+        last ones are of how unevenly the filter has passed on a cell's noise."""
         eye, held = np.eye(self.R.shape[-1]), 1.0 / self.filter.memory * self.filter.correction(node)
         gain = self.filter.gain[:, node, None, :, None] * eye
         missed = (self.filter.missed(node, self.smooth) if node else np.zeros(0))[:, None, None]

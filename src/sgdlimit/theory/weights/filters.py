@@ -172,8 +172,8 @@ class Filter:
         return missed
 
     def uneven(self, node: int) -> np.ndarray:
-        """Standard deviation of `E` over the independent increments within each cell before `node`, `(node,)`: what the filter passes on of a
-        cell depends on where in it the noise was. It is the same at all later nodes but for its decay, and so is one normal more."""
+        """Standard deviation of `E` over the independent increments within each cell before `node`, `(node,)`: what the filter passes on of
+        a cell depends on where in it the noise was. It is the same at all later nodes but for its decay, and so is one normal more."""
         z = np.diff(self.clock[: node + 1])
         spread = np.sqrt([_unevenness(float(x)) for x in z]) if node else np.zeros(0)
         spread[: min(self.settled, node)] = 0.0  # see `missed`
