@@ -183,7 +183,9 @@ class Solution(Result):
 
     def _law(self) -> Any:
         if self.law is None:
-            raise InputError("`solution` must come from solve in this session for paths and averages, but has its curves alone (solve again)")
+            raise InputError(
+                "`solution` must come from solve in this session for paths and averages, but has its curves alone (solve again)"
+            )
         return self.law
 
 
