@@ -55,7 +55,7 @@ def continuous(step, average, times):
 
 def one_pass(average, times):
     """`q' = -2 (lam + 1) q + 2 m + eta D`, and `theta - M theta*` forgets at the rate `lam + 1`."""
-    nodes = np.union1d(times, np.linspace(0.0, times[-1], 2001))
+    nodes = np.union1d(times, np.linspace(0.0, times[-1], 601))
     known = closed_forms.online_linear(step=ETA, times=nodes, **{k: v for k, v in NUMBERS.items() if k != "sample_ratio"})
     W, rho = weights(average, nodes, times), NUMBERS["teacher_variance"]
     M = known["overlap"] / rho
