@@ -95,8 +95,8 @@ def _decay(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def step_weights(average: Average, ends: np.ndarray, which: np.ndarray, begin: np.ndarray) -> np.ndarray:
-    """The same for a training in steps that end at `ends (n,)`, zero first, after the steps `which (T,)` of them: as a run adds them up, from
-    the step `begin (T,)` on, half of each step for the weights at either end of it."""
+    """As `weights`, for a training in steps that end at `ends (n,)`, zero first: after the steps `which (T,)` of them, from the steps
+    `begin (T,)` on. Added up as in real runs, half of each step for the weights at either end of it."""
     cells = np.arange(len(ends) - 1)
     inside = (cells >= begin[:, None]) & (cells < which[:, None])
     ago = np.maximum(ends[which][:, None] - ends[1:], 0.0)

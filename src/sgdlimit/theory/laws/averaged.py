@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -87,9 +87,10 @@ class Followed:
 class Averaging(Protocol):
     """What a law says for averages."""
 
-    problem: Problem
-    fresh: bool  # whether every sample is a fresh one
+    fresh: ClassVar[bool]  # whether every sample is a fresh one
 
+    @property
+    def problem(self) -> Problem: ...
     def followed(self, times: np.ndarray) -> Followed: ...
     def weigh(self, average: Average, nodes: np.ndarray, times: np.ndarray) -> np.ndarray: ...
 
