@@ -32,6 +32,10 @@ class Layer(NamedTuple):
     gain: Array  # (2, k): g at both ends
     clock: Array  # (2,): time at both ends, in units of the memory
     recoil: Array  # (k,): what a smooth kick spread over the cell does to its own sample within the cell
+    apart: (
+        Array  # (2,): standard deviations, for a diffusion's noise of one in the cell, of what its kicks do apart from their mean effect:
+    )
+    # on average within the cell, and on what is held back at its end
     begins: Array  # (): one where directions are kicks, each with a layer of its own; zero where they are hats
 
 

@@ -303,16 +303,24 @@ class _Paths:
         held, tangent_held = 0.0, 0.0
         if self.layer is not None:
             held, tangent_held = self._taken(self.seen.paths, "held", "tangent_held")
+        shake, late, tangent_late = self._shaken(), 0.0, 0.0
         for x, drift, noise, normal in self._events():
             left = np.maximum(1.0 - behind, 1e-12)
             spread = np.sqrt(np.maximum((x - behind) * (1.0 - x) / left, 0.0))
             w = w + (x - behind) / left * (arrived - w) + spread * (self.cell.spread @ normal)
             behind = x
             r = w - (1.0 - x) * memory - x * later - self._met(kicks, x) + self._left(held, x)
+            if shake is not None:
+                _, l, H = self.values(r, self.chosen)  # noqa: E741
+                r = r + self._gain(x, r) * shake[0] * l
             kick, slope = self._kick(r, drift, noise)
             if not kinks:
                 chi = (1.0 - x) * (self.cell.start[..., None] - tangent) + x * (self.cell.end[..., None] - tangent_later)
                 chi = chi - self._met(turns, x) + self._left(tangent_held, x)
+                if shake is not None:
+                    chi = chi + self._gain(x, chi) * shake[0] * np.einsum("ijp,jxcp->ixcp", H, chi)
+                    _, l, H = self.values(r, self.chosen)  # noqa: E741
+                    late, tangent_late = shake[1] * l, shake[1] * np.einsum("ijp,jxcp->ixcp", H, chi)
                 turns.append((x, np.einsum("ijp,jxcp->ixcp", slope, chi)))
             kicks.append((x, kick))
             before = before + kick
@@ -321,10 +329,13 @@ class _Paths:
         found = {
             "w": (arrived, theirs["w"]),
             "the kicks": (before + np.zeros_like(w), theirs["early"] + theirs["late"]),
-            "the feedback": (later + self._met(kicks, end, True) - self._left(held, end), self._fed(theirs["memory"], "held")),
+            "the feedback": (
+                later + self._met(kicks, end, True) - self._left(held, end) - self._ended(late),
+                self._fed(theirs["memory"], "held"),
+            ),
         }
         if not kinks:
-            ours = self._arrived() - tangent_later - self._met(turns, end, True) + self._left(tangent_held, end)
+            ours = self._arrived() - tangent_later - self._met(turns, end, True) + self._left(tangent_held, end) + self._ended(tangent_late)
             theirs = self._fed(self._taken(self.seen.arrival, "tangent_memory")[0], "tangent_held")
             found["the response"] = ours, self.cell.arrived[..., None] - theirs
         return found
@@ -346,6 +357,15 @@ class _Paths:
     def _gain(self, x: Array | float, like: Array) -> Array:
         first, last = (gain.reshape(-1, *[1] * (like.ndim - 1)) for gain in self.layer.gain)
         return (1.0 - x) * first + x * last
+
+    def _shaken(self) -> Array | None:
+        """Of a diffusion behind a filter: noise of the cell that acts besides its mean effect, `(2, n)`."""
+        apart = self.seen.draws.apart
+        return None if apart is None else np.asarray(apart)[self.s, self.seen.node][:, self.chosen] * self.layer.apart[:, None]
+
+    def _ended(self, held: Any) -> Array | float:
+        """What is held back of it at the end of the cell."""
+        return 0.0 if isinstance(held, float) else self._gain(1.0, held) * held
 
     def _left(self, held: Any, x: Array) -> Array | float:
         """What the filter has not passed on at `x` of kicks before the cell."""

@@ -39,7 +39,7 @@ from ..samples.engines import Engine, PathEngine, drive_of, engine_of
 from ..samples.reshuffle import epoch_ends, epoch_jumps
 from ..samples.sample import Cell, Draws, Paths, cross_cell, path_functions
 from ..weights.filtered_spectral import FilteredSpectralCoordinates
-from ..weights.filters import SHORTEST, Filter, recoil, roughness
+from ..weights.filters import SHORTEST, Filter, fluctuations, recoil, roughness
 from ..weights.particles import Particles, draw_particles
 from ..weights.penalised import SampledCoordinates
 from ..weights.spectral import SpectralCoordinates
@@ -175,7 +175,8 @@ class _Carry:
         self.spread = self.spread * np.sqrt([roughness(x) for x in z])[:, None, None]
         both = lambda array: np.stack([array[:-1], array[1:]], 1)
         recoils = 0.5 * (gain[1:] + gain[:-1]) * np.array([recoil(x) for x in z])[:, None]
-        return Layer(both(gain), both(self.nodes / memory), recoils, np.zeros(len(z)))
+        apart = np.array([fluctuations(x) for x in z])
+        return Layer(both(gain), both(self.nodes / memory), recoils, apart, np.zeros(len(z)))
 
     def __call__(self, paths: int, outputs: np.ndarray, rng: np.random.Generator) -> tuple[dict[str, np.ndarray], Any]:
         """`r, w (paths, T, k)` at the nodes `outputs`, `r_star (paths, k_star)`, and labels."""
@@ -213,7 +214,7 @@ def _independent(problem: Problem, dynamics: Dynamics, horizon: float, cells: in
 @lru_cache(maxsize=32)
 def _path_program(slopes: Slopes, drive: str) -> Callable:
     """Carry paths over all cells: `w, r (T, k, P)` at the nodes `outputs`. The response's directions of `cross_cell` are left empty."""
-    kick = path_functions(slopes, drive).kick
+    functions = path_functions(slopes, drive)
 
     def run(draws: Draws, normals, R, spread, slots, steps, layers, outputs):
         cells, k, _ = spread.shape
@@ -235,7 +236,7 @@ def _path_program(slopes: Slopes, drive: str) -> Callable:
         def cross(paths, cell):
             node, normals, response, spread, slots, step, layer = cell
             told = Cell(normals, 0, response[:-1], spread, none, none, none, layer)
-            arrival, r, _ = cross_cell(kick, paths, draws, told, node, slots, step)
+            arrival, r, _ = cross_cell(functions, paths, draws, told, node, slots, step)
             deposit = paths.deposit.at[node].add(arrival.early).at[node + 1].set(arrival.late)
             return paths._replace(w=arrival.w, deposit=deposit, memory=arrival.memory, held=arrival.held), (arrival.w, r)
 

@@ -150,7 +150,11 @@ def lay_out(problem: Problem, dynamics: Dynamics, randomness: Randomness, nodes:
         variance = step_at(dynamics, 0.5 * (nodes[1:] + nodes[:-1])) / problem.sample_ratio * spacing
         noise[: len(spacing)] = (merge(randomness.diffusion[:, :, None], nodes, finest)[..., 0] * np.sqrt(variance)).T
         bridge[: len(spacing)] = _middles(randomness, nodes, finest, rng)
-    return Draws(gauss, randomness.noise, where, drift, noise, bridge, None, apart), np.ones(cells, np.int32)
+    uneven = None
+    if randomness.diffusion is not None and not dynamics.plain:
+        uneven = np.zeros((cells, 2, paths))
+        uneven[: len(spacing)] = rng.standard_normal((len(spacing), 2, paths)) * np.sqrt(variance)[:, None, None]
+    return Draws(gauss, randomness.noise, where, drift, noise, bridge, None, apart, uneven), np.ones(cells, np.int32)
 
 
 def with_room(draws: Draws, events: int) -> Draws:

@@ -51,6 +51,7 @@ class Draws(NamedTuple):
     bridge: Array  # (E, k, P): standard normals of `w` between nodes
     earlier: Array | None  # (N + 1, P): events of a path before each node; None where every cell has one
     distance: Array  # (2, k): of finite differences, for a loss with kinks; see `differences`
+    apart: Array | None = None  # (N, 2, P): of a diffusion behind a filter, noise as in `noise` but for `Layer.apart`
 
 
 class Kick(NamedTuple):
@@ -232,7 +233,7 @@ class _Held(NamedTuple):
 
 
 def cross_cell(
-    kick: Callable[..., Kick], paths: Paths, draws: Draws, cell: Cell, node: Array, slots: Array, step: Array, kinks: bool = False
+    functions: Functions, paths: Paths, draws: Draws, cell: Cell, node: Array, slots: Array, step: Array, kinks: bool = False
 ) -> tuple[Arrival, Array, Array]:
     """Carry every path from `node` to the next; also `r (k, P)` and `chi (k, X, k, Q)` there (with `kinks` on both sides, 2k columns)."""
     at = lambda array, i: lax.dynamic_index_in_dim(array, i, 0, False)
@@ -261,15 +262,25 @@ def cross_cell(
         r = w_now - (1.0 - x) * paths.memory - x * memory - triangle(x, s0, s1)
         chi = (1.0 - few(x)) * behind + few(x) * ahead - triangle(few(x), t0, t1)
         if layer is not None:
-            held, tangent_held = layer.later(held, place, x), layer.later(tangent_held, few(place), few(x))
-            r, chi = r + layer.back(x, held), chi + layer.back(few(x), tangent_held)
+            if jumps:
+                held, tangent_held = layer.later(held, place, x), layer.later(tangent_held, few(place), few(x))
+                back = held, tangent_held
+            else:
+                back = layer.later(paths.held, 0.0, x), layer.later(paths.tangent_held, 0.0, few(x))
+            r, chi = r + layer.back(x, back[0]), chi + layer.back(few(x), back[1])
+            if draws.apart is not None:
+                shake = at(draws.apart, node) * cell.layer.apart[:, None]
+                push = times(functions.hessian(few(r), y_few), chi)
+                r, chi = r + layer.back(x, shake[0] * functions.gradient(r, draws.y)), chi + layer.back(few(x), few(shake[0]) * push)
+                held = shake[1] * functions.gradient(r, draws.y)
+                tangent_held = few(shake[1]) * times(functions.hessian(few(r), y_few), chi)
         # Barriers: else the loss is evaluated anew for every direction that its slope meets.
-        size = kick(r, draws.y, drift, noise, step, recoil).size
+        size = functions.kick(r, draws.y, drift, noise, step, recoil).size
         if kinks:
-            some = lambda r: kick(r, y_few, few(drift), few(noise), step, recoil).size
+            some = lambda r: functions.kick(r, y_few, few(drift), few(noise), step, recoil).size
             push = difference(some, few(size), few(r), chi, apart)
         else:
-            turn, chi = lax.optimization_barrier((kick(few(r), y_few, few(drift), few(noise), step, recoil).slope, chi))
+            turn, chi = lax.optimization_barrier((functions.kick(few(r), y_few, few(drift), few(noise), step, recoil).slope, chi))
             push = times(turn, chi)
         push = lax.optimization_barrier(push)
         if layer is not None and jumps:
@@ -280,15 +291,20 @@ def cross_cell(
     q = tangent_memory.shape[-1]
     few = lambda tree: jax.tree.map(lambda leaf: leaf[..., :q], tree)
     y_few = jax.tree.map(lambda leaf: leaf[:q], draws.y)
-    state = (jnp.zeros_like(w[0]), paths.w, none, none, tangent_none, tangent_none, paths.held, paths.tangent_held)
+    begun = paths.held, paths.tangent_held
+    if layer is not None and not jumps:  # what these hold is only what the cell adds besides its mean effect
+        begun = none, tangent_none
+    state = (jnp.zeros_like(w[0]), paths.w, none, none, tangent_none, tangent_none, *begun)
     place, _, s0, s1, t0, t1, held, tangent_held = lax.fori_loop(0, slots, event, state)
     memory = memory + triangle(jnp.ones(()), s0, s1)
     tangent_memory = tangent_memory + triangle(jnp.ones(()), t0, t1)
     r, chi = w - memory, cell.arrived[..., None] - tangent_memory
     if layer is not None:
-        held, tangent_held = layer.later(held, place, 1.0), layer.later(tangent_held, few(place), 1.0)
-        if not jumps:
-            held, tangent_held = held + layer.spread * s0, tangent_held + layer.spread * t0
+        if jumps:
+            held, tangent_held = layer.later(held, place, 1.0), layer.later(tangent_held, few(place), 1.0)
+        else:
+            held = held + layer.later(paths.held, 0.0, 1.0) + layer.spread * s0
+            tangent_held = tangent_held + layer.later(paths.tangent_held, 0.0, 1.0) + layer.spread * t0
         if tangent_held.shape[1]:
             started = -layer.begins * columns(jnp.eye(len(w)))[..., None]
             started = jnp.broadcast_to(started, tangent_held[:, 0].shape)
@@ -403,7 +419,7 @@ class SampleProgram:
 
         def cross(paths: Paths, draws: Draws, cell: Cell, node, slots, step) -> tuple[Averages, Array | None, Arrival]:
             """Averages at the next node, for a flow the second moments of the cell's kick with every cell's `(N, k, k)`, the paths."""
-            arrival, r, chi = cross_cell(functions.kick, paths, draws, cell, node, slots, step, kinks)
+            arrival, r, chi = cross_cell(functions, paths, draws, cell, node, slots, step, kinks)
             kick = arrival.early + arrival.late
             own = arrival.apart[node + 1 - cell.first] if kinks else None
             after = average(functions, r, chi, draws, paths.kicks, arrival.apart, own, filtered)

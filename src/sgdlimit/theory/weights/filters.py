@@ -133,7 +133,8 @@ class Filter:
         gain = self.gain[:, node : node + 2]
         z = self.clock[node + 1] - self.clock[node]
         clock = np.broadcast_to(self.clock[node : node + 2], (len(gain), 2))
-        return Layer(gain, clock, gain.mean(1) * recoil(float(z)), np.ones(len(gain)))
+        apart = np.broadcast_to(fluctuations(float(z)), (len(gain), 2))
+        return Layer(gain, clock, gain.mean(1) * recoil(float(z)), apart, np.ones(len(gain)))
 
     def held(self, node: int) -> np.ndarray:
         """`E` at a node since each node up to it."""
@@ -244,6 +245,16 @@ def late_share(z: float) -> float:
 def recoil(z: float) -> float:
     """What of a kick spread over a cell moves its own sample, on average over the rest of the cell."""
     return max(1.0 - 2.0 * late_share(z) / z if z > 1e-3 else z / 3.0, 1e-9)
+
+
+def fluctuations(z: float) -> tuple[float, float]:
+    """`Layer.apart`: standard deviations of what noise of one in a cell does to its own sample within it, beyond a recoil of its mean size,
+    and of what the filter holds back of it at the end, beyond the mean."""
+    held = math.sqrt(_unevenness(z))
+    if z < 0.1:
+        return z / 6.0, held
+    pulled = lambda z: mean_decay(z) - first_moment(z)
+    return math.sqrt(max(0.5 - 2.0 * pulled(z) + pulled(2.0 * z) - 0.5 * recoil(z) ** 2, 0.0)), held
 
 
 def roughness(z: float) -> float:
