@@ -36,8 +36,9 @@ from ..grids import GRADING, spaced
 from ..march import march
 from ..samples.draws import Randomness, grading, jump_intensity, poisson_jumps
 from ..samples.engines import Engine, PathEngine, drive_of, engine_of
+from ..samples.kicks import path_functions
 from ..samples.reshuffle import epoch_ends, epoch_jumps
-from ..samples.sample import Cell, Draws, Paths, cross_cell, path_functions
+from ..samples.sample import Cell, Draws, Paths, cross_cell
 from ..weights.filtered_spectral import FilteredSpectralCoordinates
 from ..weights.filters import SHORTEST, Filter, fluctuations, recoil, roughness
 from ..weights.particles import Particles, draw_particles

@@ -31,7 +31,9 @@ from ...learning.slopes import Slopes
 from ..averages import Averages, times
 from ..gaussian import PIVOT
 from .differences import difference, middle, signed, sizes, two_sided
-from .sample import Cell, Functions, path_functions
+from .kicks import Functions, path_functions
+from .regression import in_stages, regress, small_root
+from .sample import Cell
 
 Array = Any
 
@@ -79,44 +81,6 @@ class Past(NamedTuple):
     begins: Any = None  # (): `Layer.begins`
 
 
-def _small(matrix: Array) -> Array:
-    """Cholesky factor of `matrix (k, k, P)`, small k; what is negative by rounding counts as zero."""
-    k = matrix.shape[0]
-    rows: list[list[Array]] = []
-    for a in range(k):
-        row: list[Array] = []
-        for b in range(a):
-            rest = matrix[a, b] - sum((row[c] * rows[b][c] for c in range(b)), jnp.zeros_like(matrix[a, b]))
-            row.append(jnp.where(rows[b][b] > 0, rest / jnp.where(rows[b][b] > 0, rows[b][b], 1.0), 0.0))
-        row.append(jnp.sqrt(jnp.maximum(matrix[a, a] - sum((v * v for v in row), jnp.zeros_like(matrix[a, a])), 0.0)))
-        rows.append(row + [jnp.zeros_like(row[0])] * (k - 1 - a))
-    return jnp.stack([jnp.stack(row) for row in rows])
-
-
-def _in_stages(body: Callable[[int], Callable], size: int, upto: Array, state: Array, axis: int) -> Array:
-    """`state = body(width)(i, state)` for `i < upto`, where step `i` needs only the entries up to `i` of `axis`: early steps
-    are run on the first half of it, since the work is in what they read."""
-    half = -(-size // 2)
-    part = lax.fori_loop(0, jnp.minimum(upto, half), body(half), lax.slice_in_dim(state, 0, half, axis=axis))
-    state = lax.dynamic_update_slice_in_dim(state, part, 0, axis)
-    return lax.fori_loop(half, upto, body(size), state)
-
-
-def _regress(cov: Array, factor: Callable[[Array, int], Array], inverse: Array, items: Array) -> Array:
-    """Coefficients `(c, Jk, P)` of `c` variables on the normals behind the items, from their covariances `cov (c, Jk, P)`
-    with the items' values: forward substitution through the first `items` of them; `factor(i, n)` is row `i (n, P)`."""
-
-    def body(width):
-        def column(i, b):
-            known = (b * factor(i, width)).sum(1)
-            value = (lax.dynamic_index_in_dim(cov, i, 1, False) - known) * lax.dynamic_index_in_dim(inverse, i, 0, False)
-            return lax.dynamic_update_index_in_dim(b, value, i, 1)
-
-        return column
-
-    return _in_stages(body, cov.shape[1], items, jnp.zeros_like(cov), 1)
-
-
 def _along(row: Array, cell: Array, place: Array) -> Array:
     """A row of kernel values at the nodes `(N + 1, a, b)` at the jumps `cell, place (J, P)`: `(J, a, b, P)`."""
     padded = jnp.concatenate([row, jnp.zeros_like(row[:1])])
@@ -148,7 +112,7 @@ def _through(response: Array, slope: Array, turn: Callable[[Array, int], Array],
     def body(width):
         return lambda m, total: total - jax.vmap(times, (None, 0))(lax.dynamic_index_in_dim(direct, m, 0, False), turn(m, width))
 
-    return _in_stages(body, direct.shape[0], jumps, direct, 0)
+    return in_stages(body, direct.shape[0], jumps, direct, 0)
 
 
 def _carried(response: Array, turn: Callable[[Array, int], Array], jumps: Array) -> Array:
@@ -158,7 +122,7 @@ def _carried(response: Array, turn: Callable[[Array, int], Array], jumps: Array)
         lambda m, total: total + jax.vmap(times, (None, 0))(lax.dynamic_index_in_dim(response, m, 0, False), turn(m, width))
     )
     j, k, _, p = response.shape
-    return _in_stages(body, j, jumps, jnp.zeros((j, k, 2 * k, p)), 0)
+    return in_stages(body, j, jumps, jnp.zeros((j, k, 2 * k, p)), 0)
 
 
 def _distances(past: Past, draws: Histories, cell: Array, place: Array) -> Array:
@@ -279,14 +243,14 @@ def average(functions: Functions, kinks: bool, past: Past, draws: Histories, arr
     here, rest = past.normals[node], past.normals[:, :, k_star:]
     cov = _along(jnp.einsum("ad,nbd->nab", rest[node], rest), draws.cell, draws.place)
     row = lambda i, n: lax.dynamic_index_in_dim(past.factor[:, :n], i, 0, False)
-    b = _regress(jnp.moveaxis(cov, 0, 1).reshape(k, j * k, p), row, past.inverse, jumps * k)
+    b = regress(jnp.moveaxis(cov, 0, 1).reshape(k, j * k, p), row, past.inverse, jumps * k)
     response = _along(past.response[node], draws.cell, draws.place)
     if past.clock is not None:
         response = response - _diagonal(_kept(past, past.clock[node], past.gain[node][:, None], draws.cell, draws.place))
     mean = here[:, :k_star] @ draws.gstar + (b * draws.normal.reshape(1, j * k, p)).sum(1)
     mean = mean - (response * past.kick[:, None]).sum((0, 2))
     left = (rest[node] @ rest[node].T)[:, :, None] - (b[:, None] * b[None]).sum(2)
-    r = mean + jax.vmap(times, (None, 0))(_small(left), draws.points)
+    r = mean + jax.vmap(times, (None, 0))(small_root(left), draws.points)
     over = lambda f: jax.vmap(f, (0, None))(r, draws.y)
     l = over(functions.gradient)  # noqa: E741
     second = lambda a, b: jnp.einsum("qap,qbp,p->ab", a, b, draws.weight) / len(a)
@@ -336,6 +300,22 @@ def _layers(clock: Array, node: Array) -> Array:
     return jnp.where(begun, jnp.exp(-jnp.maximum(clock - clock[:, None], 0.0)), 0.0)
 
 
+def _response(past: Past, node, x: Array, cell: Array, place: Array, inside: Array, ends: Callable[[Callable], Array]) -> Array:
+    """`R` at the places `x (E,)` of cell `node` to kicks at the jumps `cell, place (J, E)`, in triangles for those `inside` the cell:
+    `(J, k, k, E)`; `ends` interpolates a row of nodes to the jumps, and between both ends of the cell."""
+    eye, late = jnp.eye(past.kick.shape[1]), past.response[node + 1, node]
+    if past.clock is None:
+        triangle = eye[..., None] + (x - place)[:, None, None] * (late - eye)[..., None]
+    else:
+        g0, g1 = (jnp.diag(past.gain[at])[..., None] for at in (node, node + 1))
+        triangle = g0 + x * (late[..., None] - g0) + place[:, None, None] * (g1 - late[..., None])
+    response = jnp.where(inside[:, None, None], triangle, ends(lambda at: past.response[at]))
+    if past.clock is None:
+        return response
+    across = lambda values: (1.0 - x) * values[node][..., None] + x * values[node + 1][..., None]
+    return response - _diagonal(_kept(past, across(past.clock), across(past.gain), cell, place))
+
+
 def land(functions: Functions, kinks: bool, past: Past, draws: Histories, spread: Array, node, batch, before) -> Past:
     """Carry one batch of histories through a jump in the cell from `node` on."""
     path, jump = draws.path[batch], draws.jump[batch]
@@ -356,27 +336,17 @@ def land(functions: Functions, kinks: bool, past: Past, draws: Histories, spread
     row = lambda i, n: take(lax.dynamic_index_in_dim(past.factor[:, :n], i, 0, False))
     # What a first pass over the cell left at this jump and later ones is not to be seen.
     inverse = jnp.where(jnp.repeat(number < jump, k, 0), take(past.inverse), 0.0)
-    b = _regress(jnp.moveaxis(cov, 0, 1).reshape(k, j * k, e), row, inverse, most * k)
+    b = regress(jnp.moveaxis(cov, 0, 1).reshape(k, j * k, e), row, inverse, most * k)
     cross = rest[node] @ rest[node + 1].T
     variance = (1.0 - x) ** 2 * (rest[node] @ rest[node].T)[..., None] + x**2 * (rest[node + 1] @ rest[node + 1].T)[..., None]
     variance = variance + x * (1.0 - x) * (cross + cross.T + bridge)[..., None]
-    root = _small(variance - (b[:, None] * b[None]).sum(2))
+    root = small_root(variance - (b[:, None] * b[None]).sum(2))
     normal = take(draws.normal)
     teacher = across(first[:, :k_star, None], last[:, :k_star, None])
     w = times(teacher, take(draws.gstar)) + (b * normal.reshape(1, j * k, e)).sum(1) + times(root, own(normal))
-    # Its response to the earlier kicks, in triangles.
-    eye = jnp.eye(k)
-    if past.clock is None:
-        triangle = eye[..., None] + (x - place)[:, None, None] * (past.response[node + 1, node] - eye)[..., None]
-    else:
-        g0, g1 = (jnp.diag(past.gain[at])[..., None] for at in (node, node + 1))
-        late = past.response[node + 1, node][..., None]
-        triangle = g0 + x * (late - g0) + place[:, None, None] * (g1 - late)
-    response = jnp.where(inside[:, None, None], triangle, ends(lambda at: past.response[at]))
-    if past.clock is not None:
-        gain = across(past.gain[node][:, None], past.gain[node + 1][:, None])
-        response = response - _diagonal(_kept(past, across(past.clock[node], past.clock[node + 1]), gain, cell, place))
+    response = _response(past, node, x, cell, place, inside, ends)
     response = response * (number < jump)[:, None, None]
+    eye = jnp.eye(k)
     r = w - (response * take(past.kick)[:, None]).sum((0, 2))
     y = jax.tree.map(lambda leaf: jnp.take(leaf, path, axis=0, mode="clip"), draws.y)
     turn = lambda m, n: take(lax.dynamic_index_in_dim(past.turn[:, :n], m, 0, False))

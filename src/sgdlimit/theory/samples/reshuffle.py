@@ -32,7 +32,8 @@ from ..shapes import room
 from .draws import Jumps, jump_intensity
 from .events import EventProgram, Histories, Past, Span, average, bare
 from .histories import History, lay_out_histories
-from .sample import Cell, path_functions
+from .kicks import path_functions
+from .sample import Cell
 
 Array = Any
 

@@ -26,6 +26,8 @@ from ...compiling import jit
 from ...learning.slopes import Slopes
 from ..averages import BLOCK, Averages, Layer, feedback, feedback_of, times
 from .differences import difference, middle, signed, sizes, two_sided
+from .held import Held, triangle
+from .kicks import Functions, path_functions
 
 Array = Any
 
@@ -52,22 +54,6 @@ class Draws(NamedTuple):
     earlier: Array | None  # (N + 1, P): events of a path before each node; None where every cell has one
     distance: Array  # (2, k): of finite differences, for a loss with kinks; see `differences`
     apart: Array | None = None  # (N, 2, P): of a diffusion behind a filter, noise as in `noise` but for `Layer.apart`
-
-
-class Kick(NamedTuple):
-    """What an event does to its own sample: `G (k,)` and `dG/dr (k, k)`."""
-
-    size: Array
-    slope: Array
-
-
-class Functions(NamedTuple):
-    """The loss and its derivatives over paths."""
-
-    loss: Callable[[Array, Any], Array]
-    gradient: Callable[[Array, Any], Array]
-    hessian: Callable[[Array, Any], Array]
-    kick: Callable[..., Kick]  # (r, y, drift, noise, step, recoil); the last None without a filter
 
 
 class Paths(NamedTuple):
@@ -112,60 +98,6 @@ class Cell(NamedTuple):
     layer: Layer | None = None  # of an optimiser's filter; then `response` and directions are their smooth parts
 
 
-def path_functions(slopes: Slopes, drive: str) -> Functions:
-    """A problem's loss and update over paths, with the `kick` of the drive "jump" (SGD), "diffusion" (SME) or "flow"."""
-    over = lambda f: jax.vmap(f, in_axes=(-1, 0), out_axes=-1)
-    gradient, hessian = over(slopes.gradient), over(slopes.hessian)
-
-    def jump(r, y, drift, noise, step, recoil):
-        return Kick(noise * gradient(r, y), noise * hessian(r, y))
-
-    def smooth(r, y, drift, noise, step, recoil):
-        mapped = jax.vmap(_cell_map(slopes.gradient, drive == "diffusion"), in_axes=(-1, 0, -1, -1, None, None), out_axes=(-1, -1))
-        after, jacobian = mapped(r, y, drift, noise, step, recoil)
-        size, slope = r - after, jnp.eye(r.shape[0])[:, :, None] - jacobian
-        return Kick(size, slope) if recoil is None else Kick(size / recoil[:, None], slope / recoil[:, None, None])
-
-    return Functions(over(slopes.loss), gradient, hessian, jump if drive == "jump" else smooth)
-
-
-def _cell_map(gradient: Callable, diffusion: bool) -> Callable:
-    """One sample's exact-to-second-order map over a cell's `dm`, with its Jacobian.
-
-    In Stratonovich form the drift field is `-(l + eta/2 H l) / delta` and the noise field `-l`; half the drift, the
-    noise, half the drift is of weak order two. Behind a filter a sample recoils from a kick by a part of it within the cell: both fields
-    are times the `recoil`.
-    """
-
-    def runge_kutta(field, r, h):
-        a = field(r)
-        b = field(r + 0.5 * h * a)
-        c = field(r + 0.5 * h * b)
-        return r + h / 6.0 * (a + 2.0 * b + 2.0 * c + field(r + h * c))
-
-    def midpoint(field, r, h):
-        return r + h * field(r + 0.5 * h * field(r))
-
-    def move(r, y, drift, noise, step, recoil):
-        descend = lambda q: -gradient(q, y) if recoil is None else -recoil * gradient(q, y)
-        if not diffusion:
-            return runge_kutta(descend, r, drift)
-
-        def corrected(q):
-            down, turn = jax.jvp(descend, (q,), (descend(q),))
-            return down - 0.5 * step * turn
-
-        r = midpoint(corrected, r, 0.5 * drift)
-        r = runge_kutta(descend, r, noise)  # its errors meet odd powers of the noise: a low order here would show
-        return midpoint(corrected, r, 0.5 * drift)
-
-    def with_jacobian(r, y, drift, noise, step, recoil):
-        at = lambda q: move(q, y, drift, noise, step, recoil)
-        return at(r), jax.jacfwd(at)(r)
-
-    return with_jacobian
-
-
 def _tangent_feedback(row: Array, deposit: Array, upto: Array) -> Array:
     """`feedback` for the deposits `(A, k, X, k, Q)` of directions, in strips: a direction has none before its own node but those of a
     hat, which rises in the cell before it."""
@@ -194,50 +126,12 @@ def _event(draws: Draws, node: Array, slot: Array) -> tuple[Array, Array, Array,
     return jnp.where(there, of(draws.where), 1.0), jnp.zeros(number.shape), jnp.where(there, of(draws.noise), 0.0), normal
 
 
-def _triangle(late: Array, layer: Layer | None) -> Callable[[Array, Array, Array], Array]:
-    """What the kicks of a cell so far do within it: `R`, or behind a filter its smooth part, times `s0 = sum G` and `s1 = sum place G`,
-    linear in both times between its values on the diagonal and `late`, at the cell's end of a kick at its start."""
-    if layer is None:
-        slope = late - jnp.eye(len(late))
-        return lambda x, s0, s1: s0 + times(slope, x * s0 - s1)
-    first, last = jnp.diag(layer.gain[0]), jnp.diag(layer.gain[1])
-    return lambda x, s0, s1: times(first, s0) + times(late - first, x * s0) + times(last - late, s1)
-
-
-class _Held(NamedTuple):
-    """Kicks that the filter holds back, over one cell."""
-
-    gain: Array  # (2, k)
-    rate: Array  # the cell's length in units of the memory
-    begins: Array
-
-    @classmethod
-    def of(cls, layer: Layer) -> _Held:
-        return cls(layer.gain, layer.clock[1] - layer.clock[0], layer.begins)
-
-    def later(self, held: Array, place: Array, x: Array | float) -> Array:
-        """At the place `x` of those at `place` before it."""
-        return held * jnp.exp(-self.rate * (x - place))
-
-    @property
-    def spread(self) -> Array:
-        """What is left at the cell's end of kicks spread evenly over it, the mean of `E`."""
-        small = self.rate < 1e-6
-        return jnp.where(small, 1.0 - 0.5 * self.rate, -jnp.expm1(-self.rate) / jnp.where(small, 1.0, self.rate))
-
-    def back(self, x: Array | float, held: Array) -> Array:
-        """What they have not moved at `x`."""
-        shape = (-1,) + (1,) * (held.ndim - 1)
-        first, last = (gain.reshape(shape) for gain in self.gain)
-        return ((1.0 - x) * first + x * last) * held
-
-
 def cross_cell(
     functions: Functions, paths: Paths, draws: Draws, cell: Cell, node: Array, slots: Array, step: Array, kinks: bool = False
 ) -> tuple[Arrival, Array, Array]:
     """Carry every path from `node` to the next; also `r (k, P)` and `chi (k, X, k, Q)` there (with `kinks` on both sides, 2k columns)."""
     at = lambda array, i: lax.dynamic_index_in_dim(array, i, 0, False)
-    here, apart, jumps = node - cell.first, paths.apart, draws.earlier is not None
+    here, apart = node - cell.first, paths.apart
     columns = two_sided if kinks else lambda directions: directions
     if kinks:
         cell = cell._replace(start=two_sided(cell.start), end=two_sided(cell.end), arrived=two_sided(cell.arrived))
@@ -245,8 +139,7 @@ def cross_cell(
     padding = paths.deposit.shape[0] - cell.response.shape[0]
     known = jnp.arange(cell.response.shape[0]) <= here
     row = jnp.concatenate([cell.response * known[:, None, None], jnp.zeros((padding, *cell.response.shape[1:]))])
-    triangle = _triangle(at(row, here), cell.layer)
-    layer, recoil = (None, None) if cell.layer is None else (_Held.of(cell.layer), cell.layer.recoil)
+    within, recoil = triangle(at(row, here), cell.layer), None if cell.layer is None else cell.layer.recoil
     w = cell.normals @ draws.gauss
     memory = feedback(row, paths.deposit, here)
     tangent_memory = _tangent_feedback(row, paths.tangent_deposit, here)
@@ -254,26 +147,18 @@ def cross_cell(
     ahead = cell.end[..., None] - tangent_memory
 
     def event(slot, state):
-        place, w_now, s0, s1, t0, t1, held, tangent_held = state
+        place, w_now, s0, s1, t0, t1, held = state
         x, drift, noise, normal = _event(draws, node, slot)
         left = jnp.maximum(1.0 - place, 1e-12)
         w_now = w_now + (x - place) / left * (w - w_now)
         w_now = w_now + jnp.sqrt(jnp.maximum((x - place) * (1.0 - x) / left, 0.0)) * times(cell.spread, normal)
-        r = w_now - (1.0 - x) * paths.memory - x * memory - triangle(x, s0, s1)
-        chi = (1.0 - few(x)) * behind + few(x) * ahead - triangle(few(x), t0, t1)
-        if layer is not None:
-            if jumps:
-                held, tangent_held = layer.later(held, place, x), layer.later(tangent_held, few(place), few(x))
-                back = held, tangent_held
-            else:
-                back = layer.later(paths.held, 0.0, x), layer.later(paths.tangent_held, 0.0, few(x))
-            r, chi = r + layer.back(x, back[0]), chi + layer.back(few(x), back[1])
+        r = w_now - (1.0 - x) * paths.memory - x * memory - within(x, s0, s1)
+        chi = (1.0 - few(x)) * behind + few(x) * ahead - within(few(x), t0, t1)
+        if filter is not None:
+            held = filter.until(held, place, x)
+            r, chi = filter.seen(r, chi, held, x)
             if draws.apart is not None:
-                shake = at(draws.apart, node) * cell.layer.apart[:, None]
-                push = times(functions.hessian(few(r), y_few), chi)
-                r, chi = r + layer.back(x, shake[0] * functions.gradient(r, draws.y)), chi + layer.back(few(x), few(shake[0]) * push)
-                held = shake[1] * functions.gradient(r, draws.y)
-                tangent_held = few(shake[1]) * times(functions.hessian(few(r), y_few), chi)
+                r, chi, held = filter.shaken(r, chi, x, at(draws.apart, node), functions, draws.y)
         # Barriers: else the loss is evaluated anew for every direction that its slope meets.
         size = functions.kick(r, draws.y, drift, noise, step, recoil).size
         if kinks:
@@ -283,34 +168,24 @@ def cross_cell(
             turn, chi = lax.optimization_barrier((functions.kick(few(r), y_few, few(drift), few(noise), step, recoil).slope, chi))
             push = times(turn, chi)
         push = lax.optimization_barrier(push)
-        if layer is not None and jumps:
-            held, tangent_held = held + size, tangent_held + push
-        return x, w_now, s0 + size, s1 + x * size, t0 + push, t1 + few(x) * push, held, tangent_held
+        held = held if filter is None else filter.added(held, size, push)
+        return x, w_now, s0 + size, s1 + x * size, t0 + push, t1 + few(x) * push, held
 
     none, tangent_none = jnp.zeros_like(memory), jnp.zeros_like(tangent_memory)
     q = tangent_memory.shape[-1]
     few = lambda tree: jax.tree.map(lambda leaf: leaf[..., :q], tree)
     y_few = jax.tree.map(lambda leaf: leaf[:q], draws.y)
-    begun = paths.held, paths.tangent_held
-    if layer is not None and not jumps:  # what these hold is only what the cell adds besides its mean effect
-        begun = none, tangent_none
-    state = (jnp.zeros_like(w[0]), paths.w, none, none, tangent_none, tangent_none, *begun)
-    place, _, s0, s1, t0, t1, held, tangent_held = lax.fori_loop(0, slots, event, state)
-    memory = memory + triangle(jnp.ones(()), s0, s1)
-    tangent_memory = tangent_memory + triangle(jnp.ones(()), t0, t1)
+    filter = None if cell.layer is None else Held(cell.layer, (paths.held, paths.tangent_held), few, draws.earlier is not None)
+    held = None if filter is None else filter.start()
+    state = (jnp.zeros_like(w[0]), paths.w, none, none, tangent_none, tangent_none, held)
+    place, _, s0, s1, t0, t1, held = lax.fori_loop(0, slots, event, state)
+    memory = memory + within(jnp.ones(()), s0, s1)
+    tangent_memory = tangent_memory + within(jnp.ones(()), t0, t1)
     r, chi = w - memory, cell.arrived[..., None] - tangent_memory
-    if layer is not None:
-        if jumps:
-            held, tangent_held = layer.later(held, place, 1.0), layer.later(tangent_held, few(place), 1.0)
-        else:
-            held = held + layer.later(paths.held, 0.0, 1.0) + layer.spread * s0
-            tangent_held = tangent_held + layer.later(paths.tangent_held, 0.0, 1.0) + layer.spread * t0
-        if tangent_held.shape[1]:
-            started = -layer.begins * columns(jnp.eye(len(w)))[..., None]
-            started = jnp.broadcast_to(started, tangent_held[:, 0].shape)
-            tangent_held = lax.dynamic_update_index_in_dim(tangent_held, started, here + 1, 1)
-        r, chi = r + layer.back(1.0, held), chi + layer.back(1.0, tangent_held)
-    arrival = Arrival(w, memory, tangent_memory, s0 - s1, s1, t0 - t1, t1, apart, held, tangent_held)
+    if filter is not None:
+        held = filter.started(filter.ended(held, place, s0, t0), columns(jnp.eye(len(w))), here + 1)
+        r, chi = filter.at_end(r, chi, held)
+    arrival = Arrival(w, memory, tangent_memory, s0 - s1, s1, t0 - t1, t1, apart, *(held or (None, None)))
     return arrival, r, chi
 
 

@@ -1,0 +1,229 @@
+"""Paths from node to node, once more by NumPy; see `recomputed`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from ...checks import root
+from ...learning.dynamics import SME
+from ...learning.problem import Problem, values_at
+from ..march import Seen
+from ..samples.engines import Engine
+from .recomputed_histories import Pairs, of_replicate
+
+Array = np.ndarray
+
+PATHS = 16  # looked at
+SHIFT = 1e-5  # of the differences that stand for the slope of an event
+
+
+class RecomputedPaths:
+    """Paths from node to node; `p` of them last, as in `sample`."""
+
+    def __init__(self, problem: Problem, engine: Engine, samples: Any, seen: Seen, s: int, rng: np.random.Generator):
+        self.problem, self.engine, self.seen, self.s, self.samples = problem, engine, seen, s, samples
+        self.followed = np.asarray(seen.paths.tangent_memory).shape[-1]  # paths that tell the response
+        order, earlier = rng.permutation(self.followed), seen.draws.earlier
+        if earlier is not None:  # where nothing happens there is little to carry
+            before, after = np.asarray(earlier)[s][seen.node : seen.node + 2, order]
+            order = order[np.argsort(after == before, kind="stable")]
+        self.chosen = order[:PATHS]
+        self.cell = jax.tree.map(lambda part: np.asarray(part)[s], seen.cell)
+        self.layer = self.cell.layer
+        self.here = seen.node - int(self.cell.first)
+        self.rho_root = root(problem.rho)
+        self.recoil = np.ones((problem.k, 1)) if self.layer is None else self.layer.recoil[:, None]
+        self.late = self.cell.response[self.here]  # R at the cell's end to a kick at its start
+
+    def pairs(self) -> Pairs:
+        return {**self._cell(), **self._averages()}
+
+    def values(self, r: Array, which: Any) -> tuple[Array, Array, Array]:
+        """Of `r (k, n)`, paths last."""
+        loss, l, H = values_at(self.problem, r.T, self.samples.teacher[which] @ self.rho_root, self.samples.noise[which])  # noqa: E741
+        return loss, l.T, np.moveaxis(H, 0, 2)
+
+    def _taken(self, group: Any, *names: str) -> list[Array]:
+        return [part[..., self.chosen] for part in of_replicate(group, self.s, names)]
+
+    def _cell(self) -> Pairs:
+        """The chosen paths across the cell."""
+        kinks, R = self.problem.kinks, self.cell.response[: self.here + 1]
+        w, memory, deposit = self._taken(self.seen.paths, "w", "memory", "deposit")
+        arrived = self.cell.normals @ of_replicate(self.seen.draws, self.s, ("gauss",))[0][:, self.chosen]
+        later = np.einsum("aij,ajp->ip", R, deposit[: self.here + 1])
+        tangent, tangent_later = np.zeros(0), np.zeros(0)
+        if not kinks:
+            tangent, pushes = self._taken(self.seen.paths, "tangent_memory", "tangent_deposit")
+            tangent_later = np.einsum("aij,ajxcp->ixcp", R, pushes[: self.here + 1])
+        behind, kicks, turns, before = 0.0, [], [], 0.0
+        held, tangent_held = 0.0, 0.0
+        if self.layer is not None:
+            held, tangent_held = self._taken(self.seen.paths, "held", "tangent_held")
+        shake, late, tangent_late = self._shaken(), 0.0, 0.0
+        for x, drift, noise, normal in self._events():
+            left = np.maximum(1.0 - behind, 1e-12)
+            spread = np.sqrt(np.maximum((x - behind) * (1.0 - x) / left, 0.0))
+            w = w + (x - behind) / left * (arrived - w) + spread * (self.cell.spread @ normal)
+            behind = x
+            r = w - (1.0 - x) * memory - x * later - self._met(kicks, x) + self._left(held, x)
+            if shake is not None:
+                _, l, H = self.values(r, self.chosen)  # noqa: E741
+                r = r + self._gain(x, r) * shake[0] * l
+            kick, slope = self._kick(r, drift, noise)
+            if not kinks:
+                chi = (1.0 - x) * (self.cell.start[..., None] - tangent) + x * (self.cell.end[..., None] - tangent_later)
+                chi = chi - self._met(turns, x) + self._left(tangent_held, x)
+                if shake is not None:
+                    chi = chi + self._gain(x, chi) * shake[0] * np.einsum("ijp,jxcp->ixcp", H, chi)
+                    _, l, H = self.values(r, self.chosen)  # noqa: E741
+                    late, tangent_late = shake[1] * l, shake[1] * np.einsum("ijp,jxcp->ixcp", H, chi)
+                turns.append((x, np.einsum("ijp,jxcp->ixcp", slope, chi)))
+            kicks.append((x, kick))
+            before = before + kick
+        end = np.ones(len(self.chosen))
+        theirs = dict(zip(("w", "memory", "early", "late"), self._taken(self.seen.arrival, "w", "memory", "early", "late"), strict=True))
+        found = {
+            "w": (arrived, theirs["w"]),
+            "the kicks": (before + np.zeros_like(w), theirs["early"] + theirs["late"]),
+            "the feedback": (
+                later + self._met(kicks, end, True) - self._left(held, end) - self._ended(late),
+                self._fed(theirs["memory"], "held"),
+            ),
+        }
+        if not kinks:
+            ours = self._arrived() - tangent_later - self._met(turns, end, True) + self._left(tangent_held, end) + self._ended(tangent_late)
+            theirs = self._fed(self._taken(self.seen.arrival, "tangent_memory")[0], "tangent_held")
+            found["the response"] = ours, self.cell.arrived[..., None] - theirs
+        return found
+
+    def _arrived(self) -> Array:
+        """What moves w at the next node; behind a filter a kick there has not moved anything yet."""
+        arrived = self.cell.arrived[..., None].copy()
+        if self.layer is not None:
+            arrived[:, self.here + 1] -= self.layer.begins * np.diag(self.layer.gain[1])[..., None]
+        return arrived
+
+    def _fed(self, memory: Array, held: str, all_: bool = False) -> Array:
+        """The program's feedback at the end of the cell, of the chosen paths or of all."""
+        if self.layer is None:
+            return memory
+        held_back = of_replicate(self.seen.arrival, self.s, (held,))[0] if all_ else self._taken(self.seen.arrival, held)[0]
+        return memory - self._gain(1.0, held_back) * held_back
+
+    def _gain(self, x: Array | float, like: Array) -> Array:
+        first, last = (gain.reshape(-1, *[1] * (like.ndim - 1)) for gain in self.layer.gain)
+        return (1.0 - x) * first + x * last
+
+    def _shaken(self) -> Array | None:
+        """Of a diffusion behind a filter: noise of the cell that acts besides its mean effect, `(2, n)`."""
+        apart = self.seen.draws.apart
+        return None if apart is None else np.asarray(apart)[self.s, self.seen.node][:, self.chosen] * self.layer.apart[:, None]
+
+    def _ended(self, held: Any) -> Array | float:
+        """What is held back of it at the end of the cell."""
+        return 0.0 if isinstance(held, float) else self._gain(1.0, held) * held
+
+    def _left(self, held: Any, x: Array) -> Array | float:
+        """What the filter has not passed on at `x` of kicks before the cell."""
+        if self.layer is None:
+            return 0.0
+        return self._gain(x, held) * np.exp(-x * (self.layer.clock[1] - self.layer.clock[0])) * held
+
+    def _met(self, kicks: list[tuple[Array, Array]], x: Array, ends: bool = False) -> Array | float:
+        """What the cell's own kicks so far do at the place `x`, or where it `ends`: `R` in the diagonal triangle."""
+        if self.layer is None:
+            along = lambda kick: np.tensordot(self.late - np.eye(len(self.late)), kick, 1)
+            return sum((kick + (x - place) * along(kick) for place, kick in kicks), 0.0)
+        g, z, total = self.layer.gain, self.layer.clock[1] - self.layer.clock[0], 0.0
+        spread = ends and self.seen.draws.earlier is None  # kicks of a flow come all over the cell
+        for place, kick in kicks:
+            E = -np.expm1(-z) / z if spread else np.exp(-z * (x - place))
+            apply = lambda matrix, kick=kick: np.tensordot(matrix, kick, 1)
+            first, last = np.diag(g[0]), np.diag(g[1])
+            smooth = apply(first) + x * apply(self.late - first) + place * apply(last - self.late)
+            total = total + smooth - self._gain(x, kick) * E * kick
+        return total
+
+    def _events(self) -> list[tuple[Array, Array, Array, Array]]:
+        """Place, drift, noise and the bridge's normals of the cell's events; one that a path does not have does nothing."""
+        draws, node, n = self.seen.draws, self.seen.node, len(self.chosen)
+        where, drift, noise, bridge = of_replicate(draws, self.s, ("where", "drift", "noise", "bridge"))
+        if draws.earlier is None:
+            one = (array[node][..., self.chosen] for array in (where, noise, bridge))
+            place, size, normal = one
+            return [(place, np.broadcast_to(drift[node], n), size, normal)]
+        first, last = np.asarray(draws.earlier)[self.s][node : node + 2][:, self.chosen]
+        events = []
+        for slot in range(int((last - first).max(initial=0))):
+            there, number = first + slot < last, np.minimum(first + slot, len(where) - 1)
+            place, size = (np.where(there, array[number, self.chosen], none) for array, none in ((where, 1.0), (noise, 0.0)))
+            events.append((place, np.zeros(n), size, bridge[number, :, self.chosen].T))
+        return events
+
+    def _kick(self, r: Array, drift: Array, noise: Array) -> tuple[Array, Array]:
+        """`G (k, n)` and its derivative `(k, k, n)`, by differences where it is a flow's."""
+        if self.seen.draws.earlier is not None:
+            _, l, H = self.values(r, self.chosen)  # noqa: E741
+            return noise * l, noise * H
+        k, n = r.shape
+        shifts = np.concatenate([np.zeros((k, 1)), SHIFT * np.eye(k), -SHIFT * np.eye(k)], 1)  # (k, 1 + 2k)
+        many = (r[:, None] + shifts[:, :, None]).reshape(k, -1)
+        repeat = lambda array: np.tile(array, shifts.shape[1])
+        moved = many - self._flow(many, repeat(drift), repeat(noise), repeat(self.chosen))
+        kick = (moved / self.recoil).reshape(k, -1, n)
+        return kick[:, 0], (kick[:, 1 : k + 1] - kick[:, k + 1 :]) / (2.0 * SHIFT)
+
+    def _flow(self, r: Array, drift: Array, noise: Array, which: Array) -> Array:
+        """The map of a cell's `dm`: of flow by Runge and Kutta, of SME half the drift, the noise, half the drift (Stratonovich)."""
+
+        def down(q: Array) -> Array:
+            return -self.recoil * self.values(q, which)[1]
+
+        def corrected(q: Array) -> Array:
+            _, l, H = self.values(q, which)  # noqa: E741
+            return -self.recoil * (l + 0.5 * self.seen.step * np.einsum("ijp,jp->ip", H, self.recoil * l))
+
+        if not isinstance(self.engine.dynamics, SME):
+            return _runge_kutta(down, r, drift)
+        half = lambda q: q + 0.5 * drift * corrected(q + 0.25 * drift * corrected(q))
+        return half(_runge_kutta(down, half(r), noise))
+
+    def _averages(self) -> Pairs:
+        """Over all paths at the end of the cell."""
+        w, memory = of_replicate(self.seen.arrival, self.s, ("w", "memory"))
+        kicks = of_replicate(self.seen.paths, self.s, ("kicks",))[0].copy()
+        early, late = of_replicate(self.seen.arrival, self.s, ("early", "late"))
+        kicks[self.seen.node] = early + late
+        r, n = w - self._fed(memory, "held", True), w.shape[1]
+        loss, l, H = self.values(r, slice(None))  # noqa: E741
+        mean = lambda a, b: np.tensordot(a, b, (-1, -1)) / n
+        g, after, q = self.samples.teacher.T, self.seen.after, self.followed
+        found = {
+            "E[l g*]": (mean(l, g), after.l_gstar[self.s]),
+            "E[l G]": (np.moveaxis(mean(l, kicks), 0, 1), after.l_kicks[self.s]),
+            "E[l l]": (mean(l, l), after.l_l[self.s]),
+            "E[l r]": (mean(l, r), after.l_r[self.s]),
+            "E[L]": (loss.mean(), after.risk[self.s]),
+        }
+        if self.seen.moments is not None:
+            found["E[G G]"] = np.moveaxis(mean(kicks[self.seen.node], kicks), 0, 1), self.seen.moments[self.s]
+        if not self.problem.kinks:
+            memory = of_replicate(self.seen.arrival, self.s, ("tangent_memory",))[0]
+            chi = self.cell.arrived[..., None] - self._fed(memory, "tangent_held", True)
+            first = int(self.cell.first)
+            theirs = after.h_chi[self.s, first : first + chi.shape[1]]
+            found["E[H]"] = H[..., :q].mean(-1), after.h[self.s]
+            found["E[H chi]"] = (np.einsum("ijp,jxcp->xic", H[..., :q], chi) / q)[: len(theirs)], theirs
+        return found
+
+
+def _runge_kutta(field: Callable[[Array], Array], r: Array, h: Array) -> Array:
+    a = field(r)
+    b = field(r + 0.5 * h * a)
+    c = field(r + 0.5 * h * b)
+    return r + h / 6.0 * (a + 2.0 * b + 2.0 * c + field(r + h * c))
