@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from ..averages import Layer, times
 from .kicks import Functions
@@ -87,8 +86,8 @@ class Held(NamedTuple):
         held, tangent = pair
         if not tangent.shape[1]:
             return pair
-        layer = jnp.broadcast_to(-self.layer.begins * columns[..., None], tangent[:, 0].shape)
-        return held, lax.dynamic_update_index_in_dim(tangent, layer, number, 1)
+        # Added: a hat that rises there has pushed already.
+        return held, tangent.at[:, number].add(-self.layer.begins * columns[..., None])
 
     def at_end(self, r: Array, chi: Array, pair: Pair) -> Pair:
         """`seen` at the cell's end."""
