@@ -83,7 +83,12 @@ def test_the_settings_shown_are_a_file(tmp_path):
     (text,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "settings.md").read_text(), re.S)
     (tmp_path / "shown.toml").write_text(text)
     job = config.read(tmp_path / "shown.toml")
-    assert [part.slug for part in job.parts] == ["sgd", "sgd-decaying", "online-sgd", "mini-batch-gd"]
+    assert [part.slug for part in job.parts] == [
+        "sgd-with-momentum",
+        "sgd-decaying",
+        "online-sgd-with-momentum-noise-and-clipping",
+        "mini-batch-gd",
+    ]
 
 
 def test_the_page_on_sweeps_runs(tmp_path):

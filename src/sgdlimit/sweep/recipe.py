@@ -67,7 +67,7 @@ class SettingsRecipe:
         problem = config._problem(settings.problem, self._module, self._model)
         parts = [one.dynamics for one in config._parts(settings.dynamics)]
         horizon = settings.run.horizon if epochs is None else _epochs(epochs, parts, part, problem)
-        simulation = None if settings.simulation is None else settings.simulation.model_dump()
+        simulation = None if settings.simulation is None else settings.simulation.arguments()
         return Work(problem, parts[part], horizon, settings.run.rtol, simulation)
 
     def describe(self, values: Values, epochs: float | None) -> dict[str, Any]:

@@ -22,6 +22,9 @@ def check_theory(problem: Problem, dynamics: Dynamics) -> None:
     if isinstance(dynamics, (OnlineSGD, MiniBatchGD)) and isinstance(problem.penalty, SmoothPenalty):
         raise refuse("penalty", f"be a Ridge or None for the theory of {type(dynamics).__name__}", problem.penalty,
                      "its equations close for no other; simulate takes any")  # fmt: skip
+    if not dynamics.plain and isinstance(problem.penalty, SmoothPenalty):
+        raise refuse("penalty", "be a Ridge or None for the theory of an optimizer", problem.penalty,
+                     "a weight's own force does not pass its filter yet; simulate takes any")  # fmt: skip
     if problem.kinks:
         refuse_kinks(problem, dynamics, (SME, GradientFlow))
 
