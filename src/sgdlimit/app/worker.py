@@ -281,7 +281,7 @@ def _simulation(worker: Worker, job: Job) -> Iterator[bool]:
     made = None
     for made in trainings(
         problem, dynamics, run.horizon, seed=run.seed + 1, times=np.linspace(0.0, run.horizon, POINTS), progress=job.progress,
-        **settings.simulation.model_dump(),
+        **settings.simulation.arguments(),
     ):  # fmt: skip
         job.tell(job.number, "coarse", _of(made(), job))
         yield True

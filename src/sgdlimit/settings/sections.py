@@ -55,7 +55,7 @@ def refusal(e: ValidationError, above: tuple[str | int, ...] = ()) -> InputError
     loc, kind, context = above + tuple(error["loc"]), error["type"], error.get("ctx", {})
     shown, value, fix = _shown(loc), error["input"], _USUAL_FIX.get(tuple(error["loc"]), "")
     if kind == "extra_forbidden":
-        known = _known_keys(tuple(part for part in loc[:-1] if isinstance(part, str)))
+        known = known_keys(tuple(part for part in loc[:-1] if isinstance(part, str)))
         return InputError(f"`{shown}` must be a known setting, but is not one ({nearest(str(loc[-1]), known)})")
     if kind == "missing" or kind == "union_tag_not_found":
         shown += ".kind" if kind == "union_tag_not_found" else ""
@@ -78,7 +78,7 @@ def _sections(above: type[Section]) -> Iterator[type[Section]]:
         yield from _sections(child)
 
 
-def _known_keys(place: tuple[str, ...]) -> list[str]:
+def known_keys(place: tuple[str, ...]) -> list[str]:
     """Of the section that stands at the end of a place: an optimizer is the same in every dynamics."""
     stands = lambda section: place[-len(section.place) :] == section.place
     return [key for section in _sections(Section) if stands(section) for key in section.model_fields]
