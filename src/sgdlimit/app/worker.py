@@ -160,7 +160,8 @@ class Worker:
     def alone(self, job: Job) -> Iterator[None]:
         """Compilation does not go faster beside another one: a dynamics of a model seen for the first time waits for others of its kind."""
         asked = job.asked["settings"]
-        name = f"{job.asked['kind']} {asked['problem']['model']} {[one['kind'] for one in asked['dynamics']]}"
+        kinds = [(one["kind"], one.get("optimizer", {}).get("kind")) for one in asked["dynamics"]]
+        name = f"{job.asked['kind']} {asked['problem']['model']} {kinds}"
         if name in self.warm or job.priority != COARSE:
             yield
             return
