@@ -124,6 +124,26 @@ def test_numbers_of_a_loss_may_travel_with_the_noise(name):
             assert (apart <= 4 * np.hypot(limit.dataset[f"{curve}_se"], same.dataset[f"{curve}_se"]).values + 1e-12).all()
 
 
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # Panel renames its arguments
+def test_the_controls_show_the_memories_that_act():
+    from sgdlimit.app.controls import Controls
+
+    begun, moves = Choices.of("logistic", {}), []
+    controls = Controls(begun, {}, [], "", lambda: moves.append(1), lambda: None, lambda: None)
+    for optimizer, (_, fields) in OPTIMIZERS.items():
+        controls.optimizer.value = optimizer
+        begun = controls.read(begun)
+        assert begun.optimizer == optimizer
+        controls.put(begun)
+        assert [widget.name for widget in controls.memories.objects] == [one.label for one in fields]
+        for number, one in enumerate(fields):
+            controls.fields[one.name].value = 0.3 + number
+            begun = controls.read(begun)
+            assert begun.numbers[one.name] == pytest.approx(0.3 + number)
+    assert len(moves) == 4  # two optimisers, and two memories that were elsewhere; what is put is no move
+    assert controls.read(begun) == begun
+
+
 # --- what is opened -------------------------------------------------------------------------------------------------------
 
 

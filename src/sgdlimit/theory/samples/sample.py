@@ -288,8 +288,8 @@ def cross_cell(
         held, tangent_held = layer.later(held, place, 1.0), layer.later(tangent_held, few(place), 1.0)
         if not jumps:
             held, tangent_held = held + layer.spread * s0, tangent_held + layer.spread * t0
-        started = jnp.broadcast_to(-cell.layer.begins * columns(jnp.eye(len(w)))[..., None], tangent_held[:, 0].shape)
-        tangent_held = lax.dynamic_update_index_in_dim(tangent_held, started, here + 1, 1)
+        started = -cell.layer.begins * columns(jnp.eye(len(w)))[..., None]  # besides what a hat that rises here has pushed
+        tangent_held = tangent_held.at[:, here + 1].add(started)
         r, chi = r + layer.back(1.0, held), chi + layer.back(1.0, tangent_held)
     arrival = Arrival(w, memory, tangent_memory, s0 - s1, s1, t0 - t1, t1, apart, held, tangent_held)
     return arrival, r, chi
