@@ -179,6 +179,7 @@ def edit(old, new):
     return QUICKSTART.replace(old, new, 1)
 
 
+RATE = "learning_rate = 0.01\nbatch_size = 10\nn_features = 500"
 FILES = {
     "broken TOML": (edit("horizon = 4.0", "horizon = "), "must be a TOML file, but cannot be read: Invalid value (at line"),
     "not a table": ("problem = 3\nrun = {horizon = 1.0}\n[[dynamics]]\nkind = 'sgd'\nstep = 1.0", "line 1: `problem` must be a table, but is 3"),
@@ -214,6 +215,26 @@ FILES = {
     "steps beyond the end": (edit('kind = "sgd"', 'kind = "mini_batch_gd"\nfraction = 1.0').replace("step = 1.5", "step = 50.0", 1), "`dynamics[0].step` must let a step end within t = 4, but is 50.0"),
     "learning rate of a fraction": (edit('kind = "sgd"', 'kind = "mini_batch_gd"\nfraction = 1.0\nlearning_rate = 0.1'), "`dynamics[0].learning_rate` must be a known setting, but is not one"),
     "online step negative": (edit('kind = "sgd"', 'kind = "online_sgd"').replace("step = 1.5", "step = -1.5", 1), "`dynamics[0].step` must be positive, but is -1.5"),
+    "optimizer in a word": (edit("step = 1.5", 'step = 1.5\noptimizer = "adam"'), "line 18: `dynamics[0].optimizer` must be a table, but is 'adam'"),
+    "unknown optimizer": (edit("step = 1.5", 'step = 1.5\noptimizer = { kind = "adamw" }'), "line 18: `dynamics[0].optimizer.kind` must be one of momentum, adam, but is 'adamw' (did you mean `adam`?)"),
+    "misspelt memory": (edit("step = 1.5", 'step = 1.5\noptimizer = { kind = "adam", second_memroy = 1.0 }'), "line 18: `dynamics[0].optimizer.second_memroy` must be a known setting, but is not one (did you mean `second_memory`?)"),
+    "no memory": (edit("step = 1.5", 'step = 1.5\noptimizer = { kind = "momentum" }'), "line 18: `dynamics[0].optimizer.memory` must be given, but is missing"),
+    "negative memory": (edit("step = 1.5", 'step = 1.5\noptimizer = { kind = "momentum", memory = -1.0 }'), "line 18: `dynamics[0].optimizer.memory` must not be negative, but is -1.0"),
+    "negative temperature": (edit("step = 1.5", "step = 1.5\ntemperature = -0.1"), "line 18: `dynamics[0].temperature` must not be negative, but is -0.1"),
+    "clip of nothing": (edit("step = 1.5", "step = 1.5\nclip = 0"), "line 18: `dynamics[0].clip` must be positive, but is 0"),
+    "momentum of a step": (edit("step = 1.5", "step = 1.5\nmomentum = 0.9"), "line 17: `dynamics[0].step` must be given alone, but `momentum` is there too (beside a step it is the optimizer's)"),
+    "momentum alone": (edit("step = 1.5", "momentum = 0.9"), "`dynamics[0].learning_rate` must be given next to `momentum`, but is missing"),
+    "optimizer of a learning rate": (edit("step = 1.5", f'{RATE}\noptimizer = {{ kind = "adam" }}'), "line 20: `dynamics[0].optimizer` must go with a `step`, but `learning_rate` is there"),
+    "two optimizers": (edit("step = 1.5", f"{RATE}\nbetas = [0.9, 0.999]\nmomentum = 0.9"), "line 20: `dynamics[0].betas` must be of one optimizer with `momentum`, but is of another"),
+    "one beta": (edit("step = 1.5", f"{RATE}\nbetas = [0.9]"), "line 20: `dynamics[0].betas` must be two numbers in [0, 1), but is [0.9]"),
+    "beta above one": (edit("step = 1.5", f"{RATE}\nbetas = [0.9, 1.0]"), "line 20: `dynamics[0].betas[1]` must lie in [0, 1), but is 1.0"),
+    "momentum of one": (edit("step = 1.5", f"{RATE}\nmomentum = 1.0"), "line 20: `dynamics[0].momentum` must lie in [0, 1), but is 1.0"),
+    "nesterov of nothing": (edit("step = 1.5", f"{RATE}\nnesterov = true"), "line 20: `dynamics[0].nesterov` must be False without a momentum"),
+    "weight decay of SGD": (edit("step = 1.5", f"{RATE}\nweight_decay = 0.1"), "`dynamics[0].betas` must be given next to `weight_decay`, but is missing (AdamW's; SGD's weight decay is the problem's penalty"),
+    "Adam of a flow": (edit('kind = "gradient_flow"', 'kind = "gradient_flow"\noptimizer = { kind = "adam" }'), "`dynamics[2].optimizer` must be a Momentum or None for GradientFlow"),
+    "optimizer under a smooth penalty": (edit('kind = "ridge"', 'kind = "smooth_l1"').replace("step = 1.5", 'step = 1.5\noptimizer = { kind = "momentum", memory = 1.0 }', 1), "`penalty` must be a Ridge or None for the theory of an optimizer"),
+    "unknown average": (edit("repeats = 8", 'average = { kind = "ema", memory = 1.0 }'), "`simulation.average.kind` must be one of exponential, tail, but is 'ema'"),
+    "average of nothing": (edit("repeats = 8", 'average = { kind = "tail", fraction = 1.5 }'), "line 33: `simulation.average.fraction` must lie in [0, 1), but is 1.5"),
     "two of one name": (edit('kind = "sme"', 'kind = "sgd"'), "`dynamics[1].name` must differ between the dynamics, but is 'SGD'"),
     "a path for a name": (edit('kind = "sgd"', 'kind = "sgd"\nname = "../../sgd"'), "`dynamics[0].name` must be letters, digits, spaces or"),
     "horizon zero": (edit("horizon = 4.0", "horizon = 0.0"), "line 27: `run.horizon` must be positive, but is 0.0"),

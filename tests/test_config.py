@@ -81,6 +81,71 @@ def test_every_dynamics(tmp_path, table, name, dynamics):
     assert part.dynamics == dynamics
 
 
+ONCE = sl.Adam.from_learning_rate(0.005, 10, 500, betas=(0.0, 0.99), eps=0.1)
+RATE = "learning_rate = 0.005\nbatch_size = 10\nn_features = 500"
+
+
+@pytest.mark.parametrize(
+    ("table", "name", "dynamics"),
+    [
+        (
+            'kind = "sgd"\nstep = 1.5\noptimizer = { kind = "momentum", memory = 0.8 }',
+            "SGD with momentum",
+            sl.SGD(1.5, optimizer=sl.Momentum(0.8)),
+        ),
+        (
+            'kind = "sgd"\nsampling = "reshuffle"\nstep = 0.5\n'
+            'optimizer = { kind = "adam", memory = 0.1, second_memory = inf, decay = 0.2, eps = 0.3 }',
+            "SGD reshuffled with AdamW",
+            sl.SGD(0.5, "reshuffle", optimizer=sl.Adam(0.1, np.inf, 0.2, 0.3)),
+        ),
+        (
+            'kind = "sme"\nstep = 0.5\noptimizer = { kind = "adam" }\ntemperature = 0.1\nclip = 2',
+            "SME with Adam, noise and clipping",
+            sl.SME(0.5, optimizer=sl.Adam(), temperature=0.1, clip=2.0),
+        ),
+        (
+            'kind = "gradient_flow"\noptimizer = { kind = "momentum", memory = 1 }\ntemperature = 0.1',
+            "gradient flow with momentum and noise",
+            sl.GradientFlow(optimizer=sl.Momentum(1.0), temperature=0.1),
+        ),
+        (
+            'kind = "mini_batch_gd"\nstep = 0.5\nfraction = 1\noptimizer = { kind = "momentum", memory = 2.0, nesterov = true }',
+            "full-batch GD with Nesterov momentum",
+            sl.MiniBatchGD(0.5, 1.0, optimizer=sl.Momentum(2.0, nesterov=True)),
+        ),
+        (
+            f'kind = "sgd"\nclip = 0.5\n{RATE}\nmomentum = 0.9\nnesterov = true\ndampening = 0.0\nfeature_variance = 2.0',
+            "SGD with Nesterov momentum and clipping",
+            sl.SGD.from_learning_rate(0.005, 10, 500, 2.0, momentum=0.9, nesterov=True, clip=0.5),
+        ),
+        (
+            f'kind = "sgd"\nsampling = "reshuffle"\n{RATE}\nbetas = [0.9, 0.999]\nweight_decay = 0.01',
+            "SGD reshuffled with AdamW",
+            sl.Adam.from_learning_rate(0.005, 10, 500, weight_decay=0.01, sampling="reshuffle"),
+        ),
+        (
+            f'kind = "online_sgd"\n{RATE}\nbetas = [0.0, 0.99]\neps = 0.1',
+            "online SGD with Adam",
+            sl.OnlineSGD(ONCE.step, optimizer=ONCE.optimizer),
+        ),
+    ],
+)
+def test_every_optimiser(tmp_path, table, name, dynamics):
+    (part, *_) = config.read(write(tmp_path, QUICKSTART.replace('kind = "sgd"\nstep = 1.5', table, 1))).parts
+    assert part.name == name
+    assert part.dynamics == dynamics
+
+
+def test_averages_of_weights(tmp_path):
+    for table, average in (
+        ('{ kind = "exponential", memory = 1.0 }', sl.ExponentialAverage(1.0)),
+        ('{ kind = "tail", fraction = 0.25 }', sl.TailAverage(0.25)),
+    ):
+        job = config.read(write(tmp_path, QUICKSTART.replace("repeats = 8", f"repeats = 8\naverage = {table}")))
+        assert job.settings.simulation.arguments()["average"] == average
+
+
 def test_equal_settings_have_equal_fingerprints_whatever_the_layout(tmp_path):
     first = config.read(EXAMPLES / "quickstart.toml").fingerprint
     assert config.read(write(tmp_path, "# another comment\n" + QUICKSTART)).fingerprint == first

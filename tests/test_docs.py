@@ -5,6 +5,7 @@ processes import it) and that of the page on `recommend` (tests/test_recommend_c
 """
 
 import fnmatch
+import json
 import os
 import re
 import shlex
@@ -83,7 +84,12 @@ def test_the_settings_shown_are_a_file(tmp_path):
     (text,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "settings.md").read_text(), re.S)
     (tmp_path / "shown.toml").write_text(text)
     job = config.read(tmp_path / "shown.toml")
-    assert [part.slug for part in job.parts] == ["sgd", "sgd-decaying", "online-sgd", "mini-batch-gd"]
+    assert [part.slug for part in job.parts] == [
+        "sgd-with-momentum",
+        "sgd-decaying",
+        "online-sgd-with-momentum-noise-and-clipping",
+        "mini-batch-gd",
+    ]
 
 
 def test_the_page_on_sweeps_runs(tmp_path):
@@ -140,6 +146,14 @@ def test_the_model_of_the_page_on_extending_is_one(monkeypatch):
     assert made.loss([1.0], 1.0) == pytest.approx(0.0, abs=1e-6)
     problem = sl.Problem(made.loss, made.label, made.noise, 2.0, sl.GaussianTeacher([[1.0]]), sl.Init([[0.0]], [[1.0]]))
     assert not problem.kinks
+
+
+def test_the_table_of_optimisers_is_what_was_measured():
+    measured = json.loads((ROOT / "benchmarks" / "results" / "optimisers.json").read_text())["rows"]
+    page = (ROOT / "docs" / "optimisers.md").read_text()
+    for one in measured:
+        said = " | ".join(f"{100 * mean:+.1f} ± {100 * se:.1f}" for mean, se in (one["self_overlap"], one["test_risk"]))
+        assert f"| {one['name']} | {one['n_features']} | {one['batch_size']} | {one['repeats']} | {said} |" in page
 
 
 def test_programs_that_the_build_does_not_execute_are_known():

@@ -13,9 +13,9 @@ import pytest
 import sgdlimit as sl
 from fakes import theory as made_up_theory
 from sgdlimit import models
-from sgdlimit.app.choices import DYNAMICS, REPEATS, Choices, Opened, toml
+from sgdlimit.app.choices import FIELDS, REPEATS, Choices, Opened, toml
 from sgdlimit.app.desk import Desk
-from sgdlimit.app.presets import PRESETS, START, TRAINING
+from sgdlimit.app.presets import OPTIMIZERS, PRESETS
 from sgdlimit.app.serve import files
 from sgdlimit.app.shared import carried
 from sgdlimit.errors import InputError
@@ -35,17 +35,23 @@ def test_every_named_model_is_on_the_page_with_its_parameters():
         assert made.k >= 1
 
 
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("name", PRESETS)
-def test_an_address_and_a_settings_file_say_the_same(name, tmp_path):
+def test_an_address_and_a_settings_file_say_the_same(name, optimizer, tmp_path):
     preset = PRESETS[name]
     begun = Choices.of(name, {})
-    moved = replace(begun, numbers={**begun.numbers, "step": 0.123, "ratio": 3.3, "horizon": 0.7}, d=200, view="laws")
+    numbers = {**begun.numbers, "step": 0.123, "ratio": 3.3, "horizon": 0.7, "memory": 0.8, "second_memory": 7.0}
+    moved = replace(begun, numbers=numbers, d=200, view="laws", optimizer=optimizer)
     read, complaints = Choices.read(dict(part.split("=") for part in moved.address()[1:].replace("%20", " ").split("&")), {})
     assert (read, complaints) == (moved, [])
     (tmp_path / "settings.toml").write_text(toml(moved.settings({})))
     job = config.read(tmp_path / "settings.toml")
     assert job.problem.sample_ratio == 3.3
-    assert [part.slug for part in job.parts] == [DYNAMICS[kind][0].lower().replace(" ", "-") for kind in moved.shown]
+    solved = [kind for kind in moved.shown if not moved.refusal(kind)]
+    assert [part.name for part in job.parts] == [moved.title(kind) for kind in solved]
+    expected = {"plain": None, "momentum": sl.Momentum(0.8), "adam": sl.Adam(0.8, 7.0)}[optimizer]
+    assert [part.dynamics.optimizer for part in job.parts] == [expected] * len(solved)
+    assert ("memory 0.8" in moved.words()) == (optimizer != "plain")
     assert preset.kinks == job.problem.kinks
 
 
@@ -70,6 +76,8 @@ def test_a_page_loaded_again_is_the_same():
         ("horizon=1e9", "`horizon` must lie between"),
         ("d=1000000", "`d` must lie between 50 and 4000"),
         ("show=sgd,adam", "`show` must be one of sgd, reshuffle"),
+        ("optimizer=sgd", "`optimizer` must be one of plain, momentum, adam"),
+        ("memory=-1", "`memory` must lie between 0 and 40"),
         ("plugin=/etc/passwd", "`address` must name settings of this page, but is 'plugin'"),
         ("model=committee&weights=1,2,3,4,5,6", "`weights` must be one to 3 numbers"),
         ("model=committee&activation=__import__", "`activation` must be one of tanh"),
@@ -116,6 +124,26 @@ def test_numbers_of_a_loss_may_travel_with_the_noise(name):
             assert (apart <= 4 * np.hypot(limit.dataset[f"{curve}_se"], same.dataset[f"{curve}_se"]).values + 1e-12).all()
 
 
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # Panel renames its arguments
+def test_the_controls_show_the_memories_that_act():
+    from sgdlimit.app.controls import Controls
+
+    begun, moves = Choices.of("logistic", {}), []
+    controls = Controls(begun, {}, [], "", lambda: moves.append(1), lambda: None, lambda: None)
+    for optimizer, (_, fields) in OPTIMIZERS.items():
+        controls.optimizer.value = optimizer
+        begun = controls.read(begun)
+        assert begun.optimizer == optimizer
+        controls.put(begun)
+        assert [widget.name for widget in controls.memories.objects] == [one.label for one in fields]
+        for number, one in enumerate(fields):
+            controls.fields[one.name].value = 0.3 + number
+            begun = controls.read(begun)
+            assert begun.numbers[one.name] == pytest.approx(0.3 + number)
+    assert len(moves) == 4  # two optimisers, and two memories that were elsewhere; what is put is no move
+    assert controls.read(begun) == begun
+
+
 # --- what is opened -------------------------------------------------------------------------------------------------------
 
 
@@ -142,6 +170,29 @@ def test_an_opened_problem_keeps_what_no_slider_has():
     problem = Choices.of("mine", opened).settings(opened)["problem"]
     assert problem["teacher"]["cov"] == [[1.5, 0.3], [0.3, 1.0]]
     assert problem["penalty"]["kind"] == "smooth_l1"
+
+
+def test_an_opened_optimiser_is_chosen_and_keeps_what_no_slider_has(tmp_path):
+    raw = Choices.of("logistic", {}).settings({}, ("sme", "sgd"))
+    raw["dynamics"][1]["optimizer"] = {"kind": "adam", "memory": 0.2, "second_memory": float("inf"), "decay": 0.1}
+    (tmp_path / "mine.toml").write_text(toml(raw))
+    opened, *_ = files([tmp_path / "mine.toml"])
+    choices = Choices.of("mine", opened)
+    assert (choices.optimizer, choices.numbers["memory"]) == ("adam", 0.2)
+    moved = with_numbers(choices, memory=0.3)
+    assert moved.settings(opened, ("sgd",))["dynamics"][0]["optimizer"] == {**opened["mine"].optimizer(), "memory": 0.3}
+    assert opened["mine"].optimizer()["decay"] == 0.1
+    assert "optimizer" not in replace(moved, optimizer="plain").settings(opened, ("sgd",))["dynamics"][0]
+    # A script's own numbers stand on the sliders as well.
+    del raw["dynamics"][0]["step"]
+    raw["dynamics"][0] |= {"learning_rate": 0.005, "batch_size": 10, "n_features": 500, "momentum": 0.9, "clip": 2.0}
+    (tmp_path / "mine.toml").write_text(toml({**raw, "dynamics": raw["dynamics"][:1]}))
+    opened, *_ = files([tmp_path / "mine.toml"])
+    (part,) = config._parts(config._settings(Choices.of("mine", opened).settings(opened, ("sme",))).dynamics)
+    script = sl.SGD.from_learning_rate(0.005, 10, 500, momentum=0.9)
+    assert part.dynamics.step == pytest.approx(script.step)
+    assert part.dynamics.optimizer.memory == pytest.approx(script.optimizer.memory)
+    assert part.dynamics.clip == 2.0
 
 
 # --- the process that computes ---------------------------------------------------------------------------------------------
@@ -233,6 +284,22 @@ def test_keys_tell_apart_what_must_not_be_taken_for_one_another():
     assert len({one.key("online", {}) for one in every}) == len({one.words() for one in every}) == len(PRESETS)
 
 
+def test_an_optimiser_makes_other_curves(desk):
+    plain, momentum = FLOW, with_numbers(replace(FLOW, optimizer="momentum"), memory=0.5)
+    answers = {}
+    for choices in (plain, momentum):
+        heard = ask(desk, choices, "flow")
+        assert heard.over.wait(120)
+        assert heard.all[-1][0] == "answer"
+        answers[choices.optimizer] = heard.all[-1][1].dataset
+    assert answers["momentum"].attrs["dynamics"] == "GradientFlow(optimizer=Momentum(memory=0.5))"
+    assert answers["momentum"].attrs["of"] == momentum.key("flow", {}) != plain.key("flow", {})
+    early = {"time": 5}
+    assert answers["momentum"].test_risk.isel(early) > answers["plain"].test_risk.isel(early)  # the velocity is at rest at first
+    assert "Adam divides by the noise" in replace(momentum, optimizer="adam").refusal("flow")
+    assert with_numbers(plain, memory=1.0).key("flow", {}) == plain.key("flow", {})
+
+
 def test_a_wrong_setting_and_a_lost_process_are_told_in_words(desk):
     settings = FLOW.settings({}, ("flow",))
     settings["problem"]["model"] = "plugin:os"
@@ -250,6 +317,6 @@ def test_a_wrong_setting_and_a_lost_process_are_told_in_words(desk):
 
 
 def test_fields_have_sound_ends():
-    for one in (*TRAINING, *START, *(one for preset in PRESETS.values() for one in preset.fields)):
+    for one in (*FIELDS, *(one for preset in PRESETS.values() for one in preset.fields)):
         assert one.least <= one.start < one.end <= one.most
     assert json.loads(json.dumps(Choices.of("softmax", {}).settings({}))) == Choices.of("softmax", {}).settings({})

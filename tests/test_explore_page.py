@@ -21,7 +21,7 @@ import sgdlimit as sl
 from fakes import runs as made_up_runs
 from fakes import theory as made_up_theory
 from sgdlimit.app.choices import DYNAMICS, Choices
-from sgdlimit.app.presets import PRESETS, START, TRAINING
+from sgdlimit.app.presets import OPTIMIZERS, PRESETS, START, TRAINING
 from sgdlimit.app.serve import files
 from sgdlimit.app.shared import carried
 from sgdlimit.results.panels import MOST_PANELS
@@ -497,6 +497,11 @@ def test_every_problem_in_turn_and_every_control(browser, process, tmp_path, wid
 def use_what_every_problem_has(page, person):
     for one in TRAINING:
         person.field(one)
+    for kind, (title, fields) in [*OPTIMIZERS.items(), *[*OPTIMIZERS.items()][:1]]:
+        person.at("CustomSelect optimizer").select_option(label=title)
+        person.until(lambda kind=kind: f"optimizer={kind}&" in page.url, title)
+        for one in fields:
+            person.field(one)
     person.at("Card more").click()
     for one in START:
         person.field(one)

@@ -121,6 +121,45 @@ def test_a_field_is_replaced_where_the_file_has_it():
     assert (at.problem.ridge, at.problem.teacher.cov.tolist()) == (0.5, [[4.0]])
 
 
+MOMENTUM, ADAM = {"kind": "momentum", "memory": 0.1}, {"kind": "adam", "memory": 0.1, "second_memory": 1.0}
+
+
+def test_axes_reach_into_optimisers():
+    dynamics = [
+        {"kind": "sgd", "step": 1.0, "optimizer": ADAM},
+        {"kind": "sme", "step": 1.0, "optimizer": MOMENTUM, "clip": 3.0},
+        {"kind": "gradient_flow"},
+    ]
+    at = {"dynamics.optimizer.memory": 0.5, "dynamics.optimizer.second_memory": 2.0, "dynamics.optimizer.decay": 0.1}
+    at |= {"dynamics.temperature": 0.2, "dynamics.sme.clip": 2.0}
+    wanted = [
+        sl.SGD(1.0, optimizer=sl.Adam(0.5, 2.0, 0.1), temperature=0.2),
+        sl.SME(1.0, optimizer=sl.Momentum(0.5), temperature=0.2, clip=2.0),
+        sl.GradientFlow(temperature=0.2),
+    ]
+    build = planned({field: [value] for field, value in at.items()}, {"dynamics": dynamics}).shared.recipe.build
+    assert [build(at, part, None).dynamics for part in range(3)] == wanted
+    # The same of Python objects.
+    parts = {"sgd": sl.SGD(1.0, optimizer=sl.Adam(0.1, 1.0)), "sme": sl.SME(1.0, optimizer=sl.Momentum(0.1), clip=3.0)}
+    problem = planned({"dynamics.step": [1.0]}).shared.recipe.build({"dynamics.step": 1.0}, 0, None).problem
+    given = {"problem": problem, "dynamics": {**parts, "flow": sl.GradientFlow()}, "run": {"horizon": 1.0}}
+    build = plan.from_base(given, {field: [value] for field, value in at.items()}).shared.recipe.build
+    assert [build(at, part, None).dynamics for part in range(3)] == wanted
+
+
+def test_a_sweep_over_memory(tmp_path):
+    table = {"kind": "mini_batch_gd", "step": 0.1, "fraction": 0.5, "optimizer": MOMENTUM}
+    made = planned({"dynamics.optimizer.memory": [0.1, 0.3, 0.9]}, {"dynamics": [table]})
+    filled = store.Store(tmp_path / "s.zarr", made)
+    for unit in made.units():
+        filled.write(unit, outcome(made, made.design.at(unit.index), unit.kind, unit.part))
+    filled.close()
+    read = reading.read(tmp_path / "s.zarr")
+    assert (read.axes[0].name, read.axes[0].values.tolist()) == ("memory", [0.1, 0.3, 0.9])
+    risks = read.panels[0].value
+    assert (np.diff(risks) > 0.01).all()  # so early, a longer memory has learnt less
+
+
 def test_functions_stay_the_same_from_point_to_point():
     build = planned({"problem.sample_ratio": [1.0, 2.0]}).shared.recipe.build
     one, other = (build({"problem.sample_ratio": ratio}, 0, None).problem for ratio in (1.0, 2.0))
@@ -155,6 +194,12 @@ def test_python_objects_take_the_same_axes():
 
 
 REFUSED = {
+    "memory of no optimizer": (({"dynamics.optimizer.memory": [1.0]},), "`dynamics[0].optimizer.kind` must be given, but is missing"),
+    "misspelt noise": (({"dynamics.temprature": [1.0]},), "but is 'dynamics.temprature' (did you mean `temperature`?)"),
+    "memory out of range": (
+        ({"dynamics.optimizer.memory": [1.0, -1.0]}, {"dynamics": [{"kind": "sgd", "step": 1.0, "optimizer": MOMENTUM}]}),
+        "but at dynamics.optimizer.memory = -1 they are not: `dynamics[0].optimizer.memory` must not be negative",
+    ),
     "no axes": (({},), "`sweep.axes` must have at least one entry, but is empty"),
     "unknown field": (({"problem.sample_ration": [1.0]},), "`problem.sample_ration` must be a known setting, but is not one (did you mean"),
     "unknown table": (

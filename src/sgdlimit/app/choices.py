@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ..errors import InputError, nearest, refuse
-from .presets import BEGIN, FEATURES, MOST_UNITS, PRESETS, START, TRAINING, Field
+from .presets import BEGIN, FEATURES, MEMORY, MOST_UNITS, OPTIMIZERS, PRESETS, SECOND, START, TRAINING, Field
 
 RTOL = 0.01
 REPEATS = 8
@@ -31,6 +31,8 @@ DYNAMICS: dict[str, tuple[str, dict[str, Any]]] = {
 CHEAPEST = ("flow", "sme", "sgd", "reshuffle", "online")  # asked for first: a coarse answer of all that can be is there soonest
 VIEWS = ("curves", "laws", "two-times", "sweep")
 DEFAULT = "tanh_regression"
+FIELDS = (*TRAINING, MEMORY, SECOND, *START)  # of every problem
+SAID = ("show", "optimizer", "d", "view")  # of an address besides numbers and parameters
 DIGITS = ".10g"  # of a number in an address
 
 
@@ -53,7 +55,17 @@ class Opened:
         plain = {"teacher": _get(problem, "teacher", "cov"), "start": _get(problem, "init", "cov", default=1.0),
                  "overlap": _get(problem, "init", "overlap", default=0.0)}  # fmt: skip
         found |= {name: value for name, value in plain.items() if isinstance(value, int | float)}
+        found |= {one.name: value for one in (MEMORY, SECOND) if math.isfinite(value := self.optimizer().get(one.name, math.inf))}
         return {name: float(value) for name, value in found.items()}
+
+    def optimizer(self) -> dict[str, Any]:
+        """The first optimiser of the file, with all that no slider has; empty if there is none."""
+        return next((one["optimizer"] for one in self.raw["dynamics"] if one.get("optimizer")), {})
+
+    def besides(self) -> dict[str, Any]:
+        """Noise and clipping of the first dynamics that has any, which no slider has."""
+        found = ({name: one[name] for name in ("temperature", "clip") if one.get(name)} for one in self.raw["dynamics"])
+        return next(filter(None, found), {})
 
 
 def _get(table: Mapping[str, Any], *path: str, default: Any = None) -> Any:
@@ -71,7 +83,7 @@ def _written(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Choices:
-    """One state of the page. `numbers` has those of `TRAINING` and `START`; `parameters` the model's own.
+    """One state of the page. `numbers` has those of `FIELDS`; `parameters` the model's own.
 
     Numbers are as an address has them, so that a page loaded again is the same: a slider's steps of a tenth add up to 2.4000000000000004.
     """
@@ -80,6 +92,7 @@ class Choices:
     numbers: Mapping[str, float] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
     shown: tuple[str, ...] = ("sgd", "sme", "flow")
+    optimizer: str = "plain"
     d: int = 1000
     view: str = "curves"
 
@@ -92,7 +105,8 @@ class Choices:
         """Where a visit to this problem begins; what is shown and how stays."""
         base = keep or cls()
         if model in opened:
-            return replace(base, model=model, numbers={**BEGIN, **opened[model].numbers()}, parameters={})
+            optimizer = opened[model].optimizer().get("kind", "plain")
+            return replace(base, model=model, numbers={**BEGIN, **opened[model].numbers()}, parameters={}, optimizer=optimizer)
         preset = PRESETS[model]
         shown = tuple(kind for kind in base.shown if not (preset.kinks and kind in ("sme", "flow"))) or ("sgd",)
         return replace(base, model=model, numbers={**BEGIN, **preset.begin}, parameters=dict(preset.defaults), shown=shown)
@@ -101,7 +115,7 @@ class Choices:
 
     def check(self) -> None:
         """Raises InputError where a number is out of bounds, or the whole asks for too much."""
-        for one in (*TRAINING, *START):
+        for one in FIELDS:
             one.check(self.numbers[one.name])
         for one in PRESETS[self.model].fields if self.model in PRESETS else ():
             one.check(self.parameters[one.name])
@@ -113,6 +127,8 @@ class Choices:
     def refusal(self, kind: str) -> str:
         """Why this dynamics is not solved here; empty if it is."""
         n = self.numbers
+        if kind == "flow" and self.optimizer == "adam":
+            return "Adam divides by the noise of the gradient, of which a flow has none"
         jumps = n["horizon"] / (n["step"] * n["ratio"])
         if kind == "sgd" and jumps > MOST_JUMPS:
             return f"a sample is drawn {jumps:.0f} times up to the horizon, and this page follows at most {MOST_JUMPS:g} ({LESS})"
@@ -161,16 +177,38 @@ class Choices:
         start |= {key: n[name] for key, name in (("overlap", "overlap"), ("cov", "start")) if name in own}
         problem["init"] = start
         dynamics = []
-        for kind in kinds or self.shown:
-            table = dict(DYNAMICS[kind][1])
-            dynamics.append(table if kind == "flow" else {**table, "step": n["step"]})
+        optimizer = self._optimizer(source)
+        for kind in kinds or [one for one in self.shown if not (one == "flow" and self.optimizer == "adam")]:
+            step = {} if kind == "flow" else {"step": n["step"]}
+            dynamics.append({**DYNAMICS[kind][1], **step, **optimizer})
         return {
-            "title": f"{source.name if source else self.model}, n/d = {n['ratio']:g}, step {n['step']:g}",
+            "title": f"{source.name if source else self.model}, n/d = {n['ratio']:g}, step {n['step']:g}{self._trained_by()}",
             "problem": problem,
             "dynamics": dynamics,
             "run": {"horizon": n["horizon"], "rtol": RTOL},
             "simulation": {"n_features": self.d, "repeats": REPEATS},
         }
+
+    def _optimizer(self, source: Opened | None) -> dict[str, Any]:
+        """What a dynamics' table says of how it is trained; of the file's own it keeps what no slider has."""
+        besides = source.besides() if source else {}
+        if self.optimizer == "plain":
+            return besides
+        given = source.optimizer() if source else {}
+        given = given if given.get("kind") == self.optimizer else {}
+        kept = {name for name, value in given.items() if value == math.inf}
+        moved = {one.name: self.numbers[one.name] for one in OPTIMIZERS[self.optimizer][1] if one.name not in kept}
+        return {"optimizer": {"kind": self.optimizer, **given, **moved}, **besides}
+
+    def title(self, kind: str) -> str:
+        """A dynamics as `sgdlimit run` calls it."""
+        return DYNAMICS[kind][0] + ("" if self.optimizer == "plain" else f" with {OPTIMIZERS[self.optimizer][0]}")
+
+    def _trained_by(self) -> str:
+        """The optimiser with its numbers, in words that go on; empty without one."""
+        name, fields = OPTIMIZERS[self.optimizer]
+        numbers = " and ".join(f"{self.numbers[one.name]:g}" for one in fields)
+        return f", {name} of memory {numbers}" if fields else ""
 
     def key(self, kind: str, opened: Mapping[str, Opened]) -> str:
         """Equal for equal theory; the problem's name is its first part."""
@@ -190,17 +228,18 @@ class Choices:
         for name in preset.texts if preset else ():
             value = self.parameters[name]
             own.append((name, value if isinstance(value, str) else ", ".join(f"{x:g}" for x in value)))
-        own += [(one.label, f"{self.numbers[one.name]:g}") for one in (*TRAINING, *START)]
-        return f"{preset.title if preset else f'{self.model} (opened)'}. " + "; ".join(f"{name} {value}" for name, value in own)
+        own += [(one.label, f"{self.numbers[one.name]:g}") for one in FIELDS if one not in (MEMORY, SECOND)]
+        told = f"{preset.title if preset else f'{self.model} (opened)'}. " + "; ".join(f"{name} {value}" for name, value in own)
+        return told + self._trained_by().replace(",", ";")
 
     # --- as an address -----------------------------------------------------------------------------------------------------
 
     def address(self) -> str:
         """The query of an address that brings this state back."""
-        said: dict[str, Any] = {"model": self.model, **{one.name: self.numbers[one.name] for one in (*TRAINING, *START)}}
+        said: dict[str, Any] = {"model": self.model, **{one.name: self.numbers[one.name] for one in FIELDS}}
         text = lambda value: "" if value is None else f"{value:{DIGITS}}" if isinstance(value, float) else str(value)
         said |= {name: ",".join(map(text, value)) if isinstance(value, list) else value for name, value in self.parameters.items()}
-        said |= {"show": ",".join(self.shown), "d": self.d, "view": self.view}
+        said |= {"show": ",".join(self.shown), "optimizer": self.optimizer, "d": self.d, "view": self.view}
         return "?" + "&".join(f"{name}={quote(text(value), safe=',.-')}" for name, value in said.items())
 
     @classmethod
@@ -215,7 +254,7 @@ class Choices:
         found = cls.of(model, opened)
         numbers, parameters = dict(found.numbers), dict(found.parameters)
         preset = PRESETS.get(model)
-        fields: dict[str, tuple[Field, dict[str, Any]]] = {one.name: (one, numbers) for one in (*TRAINING, *START)}
+        fields: dict[str, tuple[Field, dict[str, Any]]] = {one.name: (one, numbers) for one in FIELDS}
         fields |= {one.name: (one, parameters) for one in (preset.fields if preset else ())}
         choices: dict[str, Any] = {}
         for name, text in query.items():
@@ -229,10 +268,12 @@ class Choices:
                     choices["d"] = FEATURES.read(text)
                 elif name == "show":
                     choices["shown"] = _shown(text)
+                elif name == "optimizer":
+                    choices["optimizer"] = _one_of("optimizer", text, tuple(OPTIMIZERS))
                 elif name == "view":
                     choices["view"] = _one_of("view", text, VIEWS)
                 elif name != "model":
-                    raise refuse("address", "name settings of this page", name[:60], nearest(name[:60], [*fields, "show", "d", "view"]))
+                    raise refuse("address", "name settings of this page", name[:60], nearest(name[:60], [*fields, *SAID]))
             except InputError as e:
                 complaints.append(f"{e}.")
         made = replace(found, numbers=numbers, parameters=parameters, **choices)
@@ -289,4 +330,6 @@ def _value(value: Any) -> str:
         return "{ " + ", ".join(f"{key} = {_value(inner)}" for key, inner in value.items() if inner is not None) + " }"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_value, value)) + "]"
+    if isinstance(value, float) and math.isinf(value):
+        return "inf"
     return json.dumps(value)  # texts, numbers and truth are written alike in both languages

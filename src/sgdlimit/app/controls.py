@@ -10,7 +10,7 @@ import panel as pn
 
 from .choices import DYNAMICS, REPEATS, Choices, Opened, read_text
 from .layout import plain, styled
-from .presets import FEATURES, MOST_UNITS, PRESETS, START, TRAINING, Field
+from .presets import FEATURES, MOST_UNITS, OPTIMIZERS, PRESETS, START, TRAINING, Field
 
 DOWNLOADS = {"settings.toml": "TOML", "curves.zip": "NetCDF", "curves.png": "PNG"}
 
@@ -45,6 +45,10 @@ class Controls:
         self.shown = self._watched(
             pn.widgets.CheckBoxGroup(name="Dynamics", options=names, value=list(choices.shown), tags=["show"], **self.css)
         )
+        optimizers = {title: kind for kind, (title, _) in OPTIMIZERS.items()}
+        self.optimizer = self._watched(
+            pn.widgets.Select(name="Optimizer", options=optimizers, value=choices.optimizer, tags=["optimizer"], **self.css)
+        )
         self.d = self._watched(pn.widgets.IntSlider(
             name=FEATURES.label, start=int(FEATURES.start), end=int(FEATURES.end), step=int(FEATURES.step), value=choices.d, tags=["d"],
             **self.css,
@@ -53,7 +57,7 @@ class Controls:
         self.simulate.on_click(lambda event: simulate())
         self.saved = pn.widgets.CheckBoxGroup(name="Saved results", options=saved, value=saved, tags=["saved"], **self.css)
         self.saved.param.watch(lambda event: saved_changed(), "value")
-        self.parameters, self.training, self.start = (pn.Column(**plain()) for _ in range(3))
+        self.parameters, self.training, self.memories, self.start = (pn.Column(**plain()) for _ in range(4))
         self.address = pn.widgets.TextInput(visible=False)
         self.address.jscallback(value="if (source.value) window.history.replaceState({}, '', source.value)")
         self._fill(choices)
@@ -65,7 +69,7 @@ class Controls:
         group = lambda title: pn.pane.HTML(f"<h2>{title}</h2>", **{**self.css, "margin": (10, 0, 0, 0)})
         link = lambda name, text: f"<a class='button' download href='{downloads}/{name}'>{text}</a>"
         links = "".join(link(name, text) for name, text in DOWNLOADS.items())
-        parts = [self.model, self.parameters, self.training, more, group("Dynamics"), self.shown]
+        parts = [self.model, self.parameters, self.training, more, group("Dynamics"), self.shown, self.optimizer, self.memories]
         parts += [group("Saved results"), self.saved] if saved else []
         parts += [group("Real runs"), self.d, self.simulate, group("Download")]
         return pn.Column(*parts, pn.pane.HTML(f"<div class='links'>{links}</div>", **self.css), self.address, **plain())
@@ -85,9 +89,9 @@ class Controls:
             known = preset.texts.get(name) if preset else None
             value = self.fields[name].value
             parameters[name] = value if known is None else read_text(name, str(value), known)
-        numbers = {name: float(self.fields[name].value) for name in before.numbers}
+        numbers = {name: float(self.fields[name].value) if name in self.fields else value for name, value in before.numbers.items()}
         shown = tuple(kind for kind in DYNAMICS if kind in self.shown.value)
-        chosen = replace(before, numbers=numbers, parameters=parameters, shown=shown, d=int(self.d.value))
+        chosen = replace(before, numbers=numbers, parameters=parameters, shown=shown, optimizer=self.optimizer.value, d=int(self.d.value))
         chosen.check()
         return chosen
 
@@ -96,6 +100,7 @@ class Controls:
         self.silent = True
         try:
             self.model.value, self.shown.value, self.d.value = choices.model, list(choices.shown), choices.d
+            self.optimizer.value = choices.optimizer
             self._fill(choices)
         finally:
             self.silent = False
@@ -106,6 +111,7 @@ class Controls:
         before, self.fields = self.fields, {}
         try:
             training = [self._field(one, choices.numbers[one.name]) for one in TRAINING]
+            memories = [self._field(one, choices.numbers[one.name]) for one in OPTIMIZERS[choices.optimizer][1]]  # those that act
             start = [self._field(one, choices.numbers[one.name]) for one in START]
             own = [self._field(one, choices.parameters[one.name]) for one in preset.fields] if preset else []
             own += [self._text(name, known, choices.parameters[name]) for name, known in preset.texts.items()] if preset else []
@@ -113,6 +119,7 @@ class Controls:
             self.fields = before  # those are on the page still
             raise
         self.training.objects, self.start.objects, self.parameters.objects = training, start, own
+        self.memories.objects = memories
 
     def _watched(self, widget: Any) -> Any:
         widget.param.watch(lambda event: None if self.silent else self.moved(), "value")

@@ -127,7 +127,7 @@ class Visit:
         self.views.notice([])
         opened, before = self.site.opened, self.choices
         self.choices = chosen
-        if chosen.model != before.model:
+        if (chosen.model, chosen.optimizer) != (before.model, before.optimizer):
             self.controls.put(chosen)
         keys = lambda choices: [choices.key(kind, opened) for kind in choices.shown]
         if keys(chosen) != keys(before) or not self.theory:
@@ -383,12 +383,12 @@ class Visit:
         if self.refused:
             raise InputError(self.refused.rstrip("."))
         drawn: dict[str, tuple[Any, Any]] = {}
-        for kind, (title, _) in DYNAMICS.items():
+        for kind in DYNAMICS:
             if kind not in self.theory:
                 continue
             theory, runs = (lines[kind].result if kind in lines else None for lines in (self.theory, self.runs))
             if theory is not None or runs is not None:
-                drawn[title] = theory, runs
+                drawn[self.choices.title(kind)] = theory, runs
         kernels = None
         line = self.theory.get(self.views.law_of.value)
         if self.choices.view == "two-times" and self.views.two_times is not None and line is not None and isinstance(line.result, Solution):

@@ -50,6 +50,13 @@ TRAINING = (
     Field("ridge", "ridge penalty λ", 0.0, 0.5, 0.01, 0.0, 10.0),
     Field("horizon", "horizon t", 0.5, 20.0, 0.5, 0.05, 40.0),
 )
+MEMORY = Field("memory", "memory of the velocity τ", 0.0, 3.0, 0.05, 0.0, 40.0)
+SECOND = Field("second_memory", "memory of the squared gradient", 0.0, 10.0, 0.1, 0.0, 1000.0)
+OPTIMIZERS: dict[str, tuple[str, tuple[Field, ...]]] = {
+    "plain": ("none: the gradient itself", ()),
+    "momentum": ("momentum", (MEMORY,)),
+    "adam": ("Adam", (MEMORY, SECOND)),
+}
 START = (
     Field("teacher", "teacher variance", 0.1, 5.0, 0.05, 1e-3, 25.0),
     Field("start", "start variance", 0.0, 3.0, 0.05, 0.0, 25.0),
@@ -73,6 +80,7 @@ class Preset:
 
 
 BEGIN = {"step": 1.0, "ratio": 2.0, "ridge": 0.05, "horizon": 4.0, "teacher": 1.0, "start": 0.5, "overlap": 0.0}
+BEGIN |= {"memory": 0.5, "second_memory": 4.0}
 SMOOTH = ("tanh", "erf", "sigmoid", "softplus", "gelu", "silu", "relu", "leaky_relu", "abs")
 
 PRESETS: dict[str, Preset] = {

@@ -66,7 +66,21 @@ def _settings(path: Path) -> Opened:
     from ..settings import config
 
     job = config.read(path)
-    return Opened(path.stem, job.settings.model_dump(exclude_none=True))
+    return Opened(path.stem, _tables(job.settings))
+
+
+def _tables(settings: Any) -> dict[str, Any]:
+    """The tables of checked settings, with `step` and `optimizer` where the file has a script's learning rate: sliders know those."""
+    from dataclasses import asdict
+
+    raw = settings.model_dump(exclude_none=True)
+    for i, spec in enumerate(settings.dynamics):
+        if raw["dynamics"][i].get("learning_rate"):
+            made, kept = spec.build(), ("kind", "name", "sampling", "temperature", "clip")
+            optimizer = {} if made.optimizer is None else {"kind": type(made.optimizer).__name__.lower(), **asdict(made.optimizer)}
+            raw["dynamics"][i] = {name: value for name, value in raw["dynamics"][i].items() if name in kept}
+            raw["dynamics"][i] |= {"step": made.step} | ({"optimizer": optimizer} if optimizer else {})
+    return raw
 
 
 def _beside(path: Path, result: Any) -> Opened | None:
@@ -81,7 +95,7 @@ def _beside(path: Path, result: Any) -> Opened | None:
         raw = tomllib.loads(text) if isinstance(text, str) else json.loads(folder.read_text(encoding="utf-8"))["settings"]
         settings = config._settings(raw)
         config._problem(settings.problem, None)
-        return Opened(settings.title or path.parent.name or path.stem, settings.model_dump(exclude_none=True))
+        return Opened(settings.title or path.parent.name or path.stem, _tables(settings))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -160,7 +160,8 @@ class Worker:
     def alone(self, job: Job) -> Iterator[None]:
         """Compilation does not go faster beside another one: a dynamics of a model seen for the first time waits for others of its kind."""
         asked = job.asked["settings"]
-        name = f"{job.asked['kind']} {asked['problem']['model']} {[one['kind'] for one in asked['dynamics']]}"
+        kinds = [(one["kind"], one.get("optimizer", {}).get("kind")) for one in asked["dynamics"]]
+        name = f"{job.asked['kind']} {asked['problem']['model']} {kinds}"
         if name in self.warm or job.priority != COARSE:
             yield
             return
@@ -281,7 +282,7 @@ def _simulation(worker: Worker, job: Job) -> Iterator[bool]:
     made = None
     for made in trainings(
         problem, dynamics, run.horizon, seed=run.seed + 1, times=np.linspace(0.0, run.horizon, POINTS), progress=job.progress,
-        **settings.simulation.model_dump(),
+        **settings.simulation.arguments(),
     ):  # fmt: skip
         job.tell(job.number, "coarse", _of(made(), job))
         yield True

@@ -15,7 +15,8 @@
 
     [[dynamics]]
     kind = "sgd"
-    step = 1.5                          # or learning_rate, batch_size and n_features
+    step = 1.5                          # or learning_rate, batch_size and n_features, with PyTorch's momentum, or betas
+    optimizer = { kind = "momentum", memory = 0.8 } # or adam; besides temperature and clip, whatever the kind of dynamics
 
     [run]
     horizon = 4.0
@@ -47,6 +48,7 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from .. import models
 from ..errors import InputError, Words, nearest, refuse
+from ..learning.averages import Average, ExponentialAverage, TailAverage
 from ..learning.dynamics import Dynamics, check_schedule
 from ..learning.problem import Problem
 from ..learning.spectrum import Spectrum
@@ -54,7 +56,7 @@ from ..learning.weights import EmpiricalTeacher, GaussianTeacher, Init, Penalty,
 from ..results import output_times
 from ..version import __version__
 from .sections import Section, placed, refusal, within
-from .training import Count, DynamicsSpec, Positive
+from .training import Count, DynamicsSpec, Positive, title_of
 
 # --- what a file may say ---------------------------------------------------------------------------------------------
 
@@ -184,12 +186,36 @@ class RunSpec(Section):
     times: list[float] | None = None
 
 
+class ExponentialAverageSpec(Section):
+    place = ("average", "exponential")
+    kind: Literal["exponential"]
+    memory: float
+
+    def build(self) -> Average:
+        return ExponentialAverage(self.memory)
+
+
+class TailAverageSpec(Section):
+    place = ("average", "tail")
+    kind: Literal["tail"]
+    fraction: float = 0.5
+
+    def build(self) -> Average:
+        return TailAverage(self.fraction)
+
+
 class SimulationSpec(Section):
     place = ("simulation",)
     n_features: Count
     batch_size: Count = 1
     repeats: Annotated[int, Field(ge=2)] = 8
     design: Literal["gaussian", "rademacher", "uniform"] = "gaussian"
+    average: Annotated[ExponentialAverageSpec | TailAverageSpec, Field(discriminator="kind")] | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        """Those of `simulate`."""
+        with within(("simulation",)):
+            return {**self.model_dump(), "average": None if self.average is None else self.average.build()}
 
 
 class Settings(Section):
@@ -244,6 +270,8 @@ def read(path: str | Path, plugin: str | Path | None = None) -> Job:
         parts = _parts(settings.dynamics)
         with within(("run",)):
             times = output_times(settings.run.horizon, settings.run.times)
+        if settings.simulation is not None:
+            settings.simulation.arguments()
         for i, part in enumerate(parts):
             with within(("dynamics", i)):
                 check_schedule(part.dynamics, settings.run.horizon)
@@ -353,11 +381,12 @@ def _parts(specs: list[Any]) -> tuple[Part, ...]:
     parts: list[Part] = []
     for i, spec in enumerate(specs):
         with within(("dynamics", i)):
-            name = spec.name or spec.title
-            slug = name.lower().replace(" ", "-")
+            dynamics = spec.build()
+            name = spec.name or title_of(dynamics)
+            slug = name.lower().replace(" ", "-").replace(",", "")
             if slug in [part.slug for part in parts]:
                 raise refuse("name", "differ between the dynamics", name, "give each of them its own `name`")
-            parts.append(Part(name, slug, spec.build()))
+            parts.append(Part(name, slug, dynamics))
     return tuple(parts)
 
 

@@ -90,7 +90,7 @@ def tasks(job: Job, part: Part, folder: Folder) -> list[Task]:
 
 def _simulation(job: Job) -> dict[str, Any]:
     run, spec = job.settings.run, job.settings.simulation
-    return {"horizon": run.horizon, "seed": run.seed, "times": job.times, **(spec.model_dump() if spec else {})}
+    return {"horizon": run.horizon, "seed": run.seed, "times": job.times, **(spec.arguments() if spec else {})}
 
 
 def execute(job: Job, folder: Folder, around: Callable[[Task, bool], Any]) -> list[Entry]:
@@ -105,9 +105,18 @@ def execute(job: Job, folder: Folder, around: Callable[[Task, bool], Any]) -> li
     for part in job.parts:
         results: list[Any] = [_done(task, folder, around) for task in tasks(job, part, folder)]
         theory, runs = results if len(results) == 2 else (results[0], None)
-        entries.append(Entry(part.name, theory, runs, None if runs is None else compare(theory, runs)))
+        entries += _entries(job, part, theory, runs)
     write(job, folder.path, entries)
     return entries
+
+
+def _entries(job: Job, part: Part, theory: Any, runs: Any) -> list[Entry]:
+    """What is told of a dynamics. Runs of averaged weights stand beside the theory of the weights themselves, with no verdict."""
+    if runs is None:
+        return [Entry(part.name, theory)]
+    if "average" in runs.dataset.attrs:
+        return [Entry(part.name, theory), Entry(f"{part.name}, averaged weights", None, runs)]
+    return [Entry(part.name, theory, runs, compare(theory, runs))]
 
 
 def _done(task: Task, folder: Folder, around: Callable[[Task, bool], Any]) -> Result:

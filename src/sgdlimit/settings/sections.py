@@ -37,6 +37,7 @@ _MUST: dict[str, str] = {
     "less_than": "be less than {lt:g}",
     "too_short": "have at least {min_length} entry",
 }
+KINDS = ("teacher", "penalty", "step", "optimizer", "average")  # tables of several kinds
 _USUAL_FIX = {
     ("problem", "sample_ratio"): "it is n/d; 1.5 means 1500 samples for 1000 features",
     ("run", "horizon"): "time t; one epoch lasts step * sample_ratio",
@@ -54,7 +55,7 @@ def refusal(e: ValidationError, above: tuple[str | int, ...] = ()) -> InputError
     loc, kind, context = above + tuple(error["loc"]), error["type"], error.get("ctx", {})
     shown, value, fix = _shown(loc), error["input"], _USUAL_FIX.get(tuple(error["loc"]), "")
     if kind == "extra_forbidden":
-        known = _known_keys(tuple(part for part in loc[:-1] if isinstance(part, str)))
+        known = known_keys(tuple(part for part in loc[:-1] if isinstance(part, str)))
         return InputError(f"`{shown}` must be a known setting, but is not one ({nearest(str(loc[-1]), known)})")
     if kind == "missing" or kind == "union_tag_not_found":
         shown += ".kind" if kind == "union_tag_not_found" else ""
@@ -77,8 +78,10 @@ def _sections(above: type[Section]) -> Iterator[type[Section]]:
         yield from _sections(child)
 
 
-def _known_keys(place: tuple[str, ...]) -> list[str]:
-    return [key for section in _sections(Section) if section.place == place for key in section.model_fields]
+def known_keys(place: tuple[str, ...]) -> list[str]:
+    """Of the section that stands at the end of a place: an optimizer is the same in every dynamics."""
+    stands = lambda section: place[-len(section.place) :] == section.place
+    return [key for section in _sections(Section) if stands(section) for key in section.model_fields]
 
 
 def _shown(loc: tuple[str | int, ...]) -> str:
@@ -88,7 +91,7 @@ def _shown(loc: tuple[str | int, ...]) -> str:
     for i, part in enumerate(loc):
         if isinstance(part, int):
             text += f"[{part}]"
-        elif not (part in kinds and i and (isinstance(loc[i - 1], int) or loc[i - 1] in ("teacher", "penalty", "step"))):
+        elif not (part in kinds and i and (isinstance(loc[i - 1], int) or loc[i - 1] in KINDS)):
             text += f".{part}" if text else part
     return text
 
@@ -138,5 +141,5 @@ def line_of(text: str, field: str) -> int | None:
     while field:
         if field in lines:
             return lines[field]
-        field = field.rpartition(".")[0]
+        field = re.sub(r"(\.?[^.\[]+|\[\d+\])$", "", field)  # a table for its key, a list for its entry
     return None

@@ -103,7 +103,8 @@ class Plan:
     def _sort(self, unit: Unit) -> Any:
         """A guess at what decides on sizes: the number of jumps and the horizon, in halves of octaves, and all that is compiled in."""
         values = self.design.at(unit.index)
-        plain = ("problem.sample_ratio", "run.horizon", "dynamics.step", "run.rtol", "run.seed")
+        plain = ("problem.sample_ratio", "run.horizon", "dynamics.step", "run.rtol", "run.seed", "dynamics.temperature")
+        plain += tuple(f"dynamics.optimizer.{name}" for name in ("memory", "second_memory", "decay", "eps"))
         octave = lambda field: round(2 * np.log2(values[field])) if values.get(field, 0) > 0 else 0
         horizon = octave("run.horizon")
         if self.shared.epochs is not None:

@@ -167,7 +167,7 @@ def _fixed(text: str) -> tuple[str, float]:
 
 
 def _label(name: str) -> str:
-    known = {"step": r"step $\eta$", "sample_ratio": r"samples per feature $n/d$", "horizon": "horizon $t$"}
+    known = {"step": r"step $\eta$", "sample_ratio": r"samples per feature $n/d$", "horizon": "horizon $t$", "memory": r"memory $\tau$"}
     return known.get(name, name.replace("_", " "))
 
 

@@ -23,6 +23,7 @@ from ..learning.dynamics import Dynamics
 from ..learning.problem import Problem
 from ..learning.weights import Ridge
 from ..settings import config
+from ..settings.sections import known_keys
 from ..theory.accuracy.checkpoint import identify
 
 RIDGE = "problem.penalty.ridge"  # whatever penalty the base has, a ridge of this strength
@@ -67,7 +68,7 @@ class SettingsRecipe:
         problem = config._problem(settings.problem, self._module, self._model)
         parts = [one.dynamics for one in config._parts(settings.dynamics)]
         horizon = settings.run.horizon if epochs is None else _epochs(epochs, parts, part, problem)
-        simulation = None if settings.simulation is None else settings.simulation.model_dump()
+        simulation = None if settings.simulation is None else settings.simulation.arguments()
         return Work(problem, parts[part], horizon, settings.run.rtol, simulation)
 
     def describe(self, values: Values, epochs: float | None) -> dict[str, Any]:
@@ -155,7 +156,7 @@ def object_recipe(base: Mapping[str, Any]) -> ObjectRecipe:
     for name, section in sections.items():
         if not (section is None or isinstance(section, Mapping)):
             raise refuse(f"base.{name}", "be a dict", section, 'such as {"horizon": 4.0, "rtol": 0.03}')
-    known = {"run": ("horizon", "rtol", "seed", "times"), "simulation": ("n_features", "batch_size", "repeats", "design")}
+    known = {"run": ("horizon", "rtol", "seed", "times"), "simulation": ("n_features", "batch_size", "repeats", "design", "average")}
     for name, section in sections.items():
         for key in section or {}:
             if key not in known[name]:
@@ -185,7 +186,8 @@ def _set(raw: dict[str, Any], field: str, value: float) -> None:
         raw.setdefault("problem", {})["penalty"] = {"kind": "ridge", "strength": value}
     elif head == "dynamics" and rest and isinstance(raw.get("dynamics"), list):
         for table in _tables(raw["dynamics"], rest, field):
-            _put(table, rest if len(rest) == 1 or rest[0] in table else rest[1:], value, field)
+            called = len(rest) > 1 and rest[0] not in table and rest[0] in (table.get("name"), table.get("kind"))
+            _put(table, rest[1:] if called else rest, value, field)
     elif head in ("problem", "run", "simulation") and rest:
         _put(raw.setdefault(head, {}), rest, value, field)
     else:
@@ -197,10 +199,18 @@ def _tables(dynamics: list[dict[str, Any]], rest: list[str], field: str) -> list
     named = [table for table in dynamics if len(rest) > 1 and rest[0] in (table.get("name"), table.get("kind"))]
     # A step that only varies is not in the file; then a dynamics that has its own keeps it. Every one but flow needs one.
     needs = lambda table: rest == ["step"] and table.get("kind") != "gradient_flow" and not {"step", "learning_rate"} & set(table)
-    found = named or list(filter(needs, dynamics)) or [table for table in dynamics if rest[0] in table]
+    could = lambda table: rest[0] in known_keys(("dynamics", str(table.get("kind"))))  # a temperature that no file has is zero
+    found = named or list(filter(needs, dynamics)) or [table for table in dynamics if rest[0] in table] or list(filter(could, dynamics))
     if not found:
-        raise _unknown(field)
+        raise _unknown(field, [key for table in dynamics for key in known_keys(("dynamics", str(table.get("kind"))))])
+    if rest[0] == "optimizer" and len(rest) > 1:
+        return [table for table in found if rest[1] in known_keys(("optimizer", _kind(table)))] or found
     return found
+
+
+def _kind(table: dict[str, Any]) -> str:
+    optimizer = table.get("optimizer")
+    return str(optimizer.get("kind")) if isinstance(optimizer, dict) else ""
 
 
 def _put(table: Any, path: list[str], value: float, field: str) -> None:
@@ -228,10 +238,16 @@ def _replaced(owner: Any, path: str, value: float, field: str) -> Any:
 
 def _replaced_in(parts: dict[str, Dynamics], path: str, value: float, field: str) -> dict[str, Dynamics]:
     name, _, rest = path.partition(".")
-    chosen = [name] if name in parts else [one for one, dynamics in parts.items() if hasattr(dynamics, name)]
+    chosen = [name] if name in parts else [one for one, dynamics in parts.items() if _has(dynamics, path)]
     if not chosen:
         raise _unknown(field)
     return {**parts, **{one: _replaced(parts[one], rest if name in parts else path, value, field) for one in chosen}}
+
+
+def _has(owner: Any, path: str) -> bool:
+    """Whether there is a number at `path`, or could be: an optimizer may have no memory, and a dynamics no optimizer."""
+    name, _, rest = path.partition(".")
+    return hasattr(owner, name) and (not rest or _has(getattr(owner, name), rest))
 
 
 def _unknown(field: str, known: Any = ()) -> InputError:
