@@ -71,7 +71,8 @@ def choose(visit):
 
 
 def box(visit):
-    visit.controls.shown.value = ["online", "flow"] if visit.controls.shown.value == ["online"] else ["online"]
+    boxes = [["online"], ["flow", "online"], ["online", "sgd"]]  # in turn: new pictures for a line that there was no room for, or none
+    visit.controls.shown.value = boxes[(boxes.index(sorted(visit.controls.shown.value)) + 1) % 3]
 
 
 ACTS = (move, choose, box, press, turn)
@@ -97,7 +98,7 @@ def test_whatever_raises_is_told_and_takes_everything_away(act):
         assert len(places) > 5, places
         for place in places:
             faults.named = place
-            for _ in itertools.takewhile(lambda _, visit=visit: not visit.broken, range(2)):
+            for _ in itertools.takewhile(lambda _, visit=visit: not visit.broken, range(3)):
                 act(visit)
             faults.named = ""
             assert f"planted in {place}" in visit.broken, place
