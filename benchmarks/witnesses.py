@@ -123,7 +123,7 @@ def summary(rows: list[dict]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=400)
-    parser.add_argument("--again", action="store_true", help="leave what is stored")
+    parser.add_argument("--again", action="store_true", help="run what is stored, too: after a change of the program")
     parser.add_argument("--readme", action="store_true", help="put the table into benchmarks/README.md")
     options = parser.parse_args()
     use_compilation_cache()

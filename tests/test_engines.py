@@ -1,10 +1,12 @@
 """Two ways to carry samples, from jump to jump and from node to node, are two witnesses of one limit; and the choice between them."""
 
+import jax
 import numpy as np
 import pytest
 
 import sgdlimit as sl
 from problems import CASES, CURVES
+from sgdlimit.theory.samples.sample import _tangent_feedback
 
 
 @pytest.mark.parametrize(("problem", "horizon"), [("tanh_regression", 3.0), ("committee", 2.0)])
@@ -51,3 +53,14 @@ def test_a_seed_gives_its_numbers(method):
         gap, joint = np.abs(first[curve] - other[curve]).values, np.hypot(first[curve + "_se"].values, other[curve + "_se"].values)
         assert gap.max() > 0.0
         assert (gap <= 4 * joint + 1e-9).all()
+
+
+def test_a_hat_is_fed_back_from_the_cell_in_which_it_rises():
+    # A hat moves w before its own node, so that it has a deposit on the node before: also where a strip of directions begins.
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(0)
+        row, deposit = rng.standard_normal((36, 2, 2)), rng.standard_normal((36, 2, 36, 2, 5))
+        deposit *= (np.arange(36)[:, None] >= np.arange(36) - 1)[:, None, :, None, None]
+        for upto in (14, 15, 16, 30, 35):
+            got = _tangent_feedback(row * (np.arange(36) <= upto)[:, None, None], deposit, upto)
+            np.testing.assert_allclose(got, np.einsum("aij,ajxcp->ixcp", row[: upto + 1], deposit[: upto + 1]), atol=1e-12)

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from dataclasses import replace
+from urllib.parse import parse_qsl
 
 import numpy as np
 import pytest
@@ -46,6 +47,17 @@ def test_an_address_and_a_settings_file_say_the_same(name, tmp_path):
     assert job.problem.sample_ratio == 3.3
     assert [part.slug for part in job.parts] == [DYNAMICS[kind][0].lower().replace(" ", "-") for kind in moved.shown]
     assert preset.kinks == job.problem.kinks
+
+
+def test_a_page_loaded_again_is_the_same():
+    tenths = sum([0.1] * 24)  # a slider's steps add up to 2.4000000000000004
+    begun = Choices.of("committee", {})
+    parameters = {name: [0.1 + 0.2, -tenths] if isinstance(value, list) else value for name, value in begun.parameters.items()}
+    moved = replace(begun, numbers={**begun.numbers, "step": tenths}, parameters=parameters)
+    again, complaints = Choices.read(dict(parse_qsl(moved.address()[1:])), {})
+    assert not complaints
+    assert again == moved != begun
+    assert again.key("sgd", {}) == moved.key("sgd", {})
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,12 @@ import itertools
 
 import pytest
 from bokeh.document import Document
+from bokeh.models import Div
 from panel.io.state import set_curdoc
 
 from fakes import theory
 from faulty_explorer import PAGE
+from sgdlimit.app.layout import together
 from sgdlimit.app.page import Visit
 from sgdlimit.app.site import Site
 from sgdlimit.errors import InputError
@@ -113,3 +115,11 @@ def test_whatever_raises_is_told_and_takes_everything_away(act):
             move(visit)
             assert visit.broken == "", place
             assert set(visit.views.curves.of(theory=True).values()) == {visit.choices.key(kind, {}) for kind in visit.choices.shown}
+
+
+def test_a_fault_among_many_changes_does_not_keep_the_page_from_later_ones():
+    doc, part = Document(), Div()
+    with pytest.raises(ZeroDivisionError), together(doc):
+        raise ZeroDivisionError
+    doc.add_root(part)
+    assert part.id in doc.models

@@ -19,10 +19,10 @@ import numpy as np
 from .errors import InputError, refuse
 from .results import Simulation, Solution
 from .results.laws import DRAWN, chosen_times, drawn, signs
-from .results.panels import Pairs, Panel, caption, draw, panels
+from .results.panels import Pairs, Panel, caption, draw, kernel, panels
 from .show.densities import density, edges, histogram
 from .show.looks import COLOURS, DASHES
-from .show.paper import legend_above, save, style
+from .show.paper import colour_bar, heat, legend_above, save, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -118,21 +118,14 @@ def two_time(solution: Solution, entry: tuple[int, int] = (0, 0)) -> Figure:
 
         figure = Picture(figsize=(6.8, 2.9))
         figure.set_layout_engine("constrained", w_pad=0.06, h_pad=0.05, wspace=0.06)
-        times = ds["time"].values
         index = "" if ds.sizes["student"] == 1 else f"_{{{entry[0] + 1}{entry[1] + 1}}}"
         for axis, name, symbol in zip(figure.subplots(1, 2), ("correlation", "response"), "CR", strict=True):
-            values = ds[name].isel(student=entry[0], student_=entry[1]).values
-            if name == "response":  # nothing before the kick: drawn mirrored, so that colours meet the diagonal, and covered
-                values = np.tril(values) + np.tril(values, -1).T
-            most = float(np.abs(values).max())
-            colours = {"cmap": "RdBu_r", "vmin": -most, "vmax": most} if values.min() < -0.02 * most else {"cmap": "viridis"}
-            mesh = axis.pcolormesh(times, times, values.T, shading="gouraud", rasterized=True, **colours)
-            if name == "response":
-                axis.fill(times[[0, 0, -1]], times[[0, -1, -1]], color="white", linewidth=0)
+            drawn = kernel(ds, name, entry)
+            mesh = heat(axis, drawn)
             axis.locator_params(nbins=5)
-            axis.set(xlabel="time $t$", ylabel="earlier time $s$" if name == "response" else "time $s$", aspect="equal")
+            axis.set(xlabel=drawn.x.label, ylabel=drawn.y.label, aspect="equal")
             axis.set_title(f"{name} ${symbol}{index}(t, s)$", fontsize=10)
-            figure.colorbar(mesh, ax=axis, shrink=0.82).outline.set_linewidth(0.6)
+            colour_bar(figure, mesh, drawn.scale, ax=axis, shrink=0.82)
     return figure
 
 

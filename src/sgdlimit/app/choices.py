@@ -62,9 +62,19 @@ def _get(table: Mapping[str, Any], *path: str, default: Any = None) -> Any:
     return default if isinstance(table, Mapping) else table
 
 
+def _written(value: Any) -> Any:
+    """A number, or each of a list, as an address has it."""
+    if isinstance(value, list):
+        return [_written(x) for x in value]
+    return float(f"{value:{DIGITS}}") if isinstance(value, float) else value
+
+
 @dataclass(frozen=True)
 class Choices:
-    """One state of the page. `numbers` has those of `TRAINING` and `START`; `parameters` the model's own."""
+    """One state of the page. `numbers` has those of `TRAINING` and `START`; `parameters` the model's own.
+
+    Numbers are as an address has them, so that a page loaded again is the same: a slider's steps of a tenth add up to 2.4000000000000004.
+    """
 
     model: str = DEFAULT
     numbers: Mapping[str, float] = field(default_factory=dict)
@@ -72,6 +82,10 @@ class Choices:
     shown: tuple[str, ...] = ("sgd", "sme", "flow")
     d: int = 1000
     view: str = "curves"
+
+    def __post_init__(self):
+        for name in ("numbers", "parameters"):
+            object.__setattr__(self, name, {key: _written(value) for key, value in getattr(self, name).items()})
 
     @classmethod
     def of(cls, model: str, opened: Mapping[str, Opened], keep: Choices | None = None) -> Choices:
@@ -229,17 +243,12 @@ class Choices:
         return made, complaints
 
 
-def written(value: Any) -> Any:
-    """A number of a slider as an address has it: steps of a tenth add up to 2.4000000000000004."""
-    return float(f"{value:{DIGITS}}") if isinstance(value, float) else value
-
-
 def read_text(name: str, text: str, known: tuple[str, ...]) -> Any:
     """A parameter that is no number: one of a few words, or numbers with commas between."""
     if known:
         return _one_of(name, text, known)
     try:
-        values = [written(float(part)) for part in text.split(",")]
+        values = [float(part) for part in text.split(",")]
     except ValueError:
         raise refuse(name, "be numbers with commas between", text[:60], "1, -0.5") from None
     if not 1 <= len(values) <= MOST_UNITS or not all(math.isfinite(x) and abs(x) <= 100 for x in values):

@@ -8,7 +8,7 @@ from typing import Any
 
 import panel as pn
 
-from .choices import DYNAMICS, REPEATS, Choices, Opened, read_text, written
+from .choices import DYNAMICS, REPEATS, Choices, Opened, read_text
 from .layout import plain, styled
 from .presets import FEATURES, MOST_UNITS, PRESETS, START, TRAINING, Field
 
@@ -84,8 +84,8 @@ class Controls:
         for name in parameters:
             known = preset.texts.get(name) if preset else None
             value = self.fields[name].value
-            parameters[name] = written(value) if known is None else read_text(name, str(value), known)
-        numbers = {name: float(written(self.fields[name].value)) for name in before.numbers}
+            parameters[name] = value if known is None else read_text(name, str(value), known)
+        numbers = {name: float(self.fields[name].value) for name in before.numbers}
         shown = tuple(kind for kind in DYNAMICS if kind in self.shown.value)
         chosen = replace(before, numbers=numbers, parameters=parameters, shown=shown, d=int(self.d.value))
         chosen.check()
@@ -142,7 +142,7 @@ class Controls:
         if known:
             widget: Any = pn.widgets.Select(name=name, options=list(known), value=value, tags=[name], **self.css)
         else:
-            text = ", ".join(f"{x:g}" for x in value)
-            widget = pn.widgets.TextInput(name=f"{name} (up to {MOST_UNITS})", value=text, tags=[name], **self.css)
+            written = ", ".join(f"{x:g}" for x in value)
+            widget = pn.widgets.TextInput(name=f"{name} (up to {MOST_UNITS})", value=written, tags=[name], **self.css)
         self.fields[name] = self._watched(widget)
         return widget

@@ -9,23 +9,17 @@ import numpy as np
 import panel as pn
 from bokeh.core.validation import silence
 from bokeh.core.validation.warnings import MISSING_RENDERERS
-from bokeh.models import ColorBar, ColumnDataSource, DataRange1d, LinearColorMapper, Range1d
-from bokeh.palettes import Viridis256
+from bokeh.models import ColumnDataSource, DataRange1d, Range1d
 
 from ..results import Result
-from ..results.panels import Panel
-from ..show.interactive import COLUMNS, DASHES, data, dynamics_look, frame, hover, runs_renderers, theory_renderers
+from ..results.panels import Panel, kernel
+from ..show.interactive import COLUMNS, DASHES, Image, data, dynamics_look, frame, runs_renderers, theory_renderers
 from ..show.looks import COLOURS, Curve
 
 silence(MISSING_RENDERERS)  # pictures are on the page before their curves are
 
 HEIGHT = 290
 FADED = 0.3  # of curves that belong to earlier settings
-DIVERGING = tuple(f"#{r:02x}{g:02x}{b:02x}" for r, g, b in [
-    tuple(round(255 * c) for c in (np.array(low) * (1 - t) + np.array(high) * t))
-    for low, high in (((0.02, 0.19, 0.38), (0.97, 0.97, 0.97)), ((0.97, 0.97, 0.97), (0.40, 0.0, 0.12)))
-    for t in np.linspace(0, 1, 128)
-])  # fmt: skip
 OF = "of"  # attribute of an answer's dataset: the settings it belongs to
 OUTSIDE = 4.0  # a curve that runs away is drawn up to so many times what the others reach
 
@@ -120,57 +114,25 @@ class TwoTimes:
 
     def __init__(self) -> None:
         self.of: tuple[str, Any] | None = None  # settings and entry
-        self.parts: dict[str, tuple[Any, ColumnDataSource, LinearColorMapper]] = {}
+        self.images: dict[str, Image] = {}
         for name, symbol, y in (("correlation", "C(t, s)", "time s"), ("response", "R(t, s)", "earlier time s")):
-            plot = frame(
-                "time t",
-                y,
-                380,
-                title=f"{name} {symbol}",
-                x_range=Range1d(start=0, end=1),
-                y_range=Range1d(start=0, end=1),
-                match_aspect=False,
-            )
-            plot.grid.visible = False
-            mapper = LinearColorMapper(palette=Viridis256, low=0, high=1, nan_color="rgba(0,0,0,0)")
-            source = ColumnDataSource({"image": [], "x": [], "y": [], "dw": [], "dh": []})
-            drawn = plot.image("image", x="x", y="y", dw="dw", dh="dh", source=source, color_mapper=mapper)
-            plot.add_tools(hover(drawn, name, [("t, s", "$x{0.00}, $y{0.00}"), ("value", "@image{0.0000}")]))
-            bar = ColorBar(color_mapper=mapper, width=10, bar_line_color=None, background_fill_alpha=0, major_tick_line_color=None)
-            plot.add_layout(bar, "right")
-            self.parts[name] = plot, source, mapper
+            ranges: dict[str, Any] = {"x_range": Range1d(start=0, end=1), "y_range": Range1d(start=0, end=1), "match_aspect": False}
+            plot = frame("time t", y, 380, title=f"{name} {symbol}", **ranges)
+            self.images[name] = Image(plot, name, [("t, s", "$x{0.00}, $y{0.00}"), ("value", "@image{0.0000}")])
 
     @property
     def plots(self) -> list[Any]:
-        return [plot for plot, _, _ in self.parts.values()]
+        return [image.plot for image in self.images.values()]
 
     def clear(self) -> None:
         self.of = None
-        for _, source, _ in self.parts.values():
-            source.data, source.tags = {"image": [], "x": [], "y": [], "dw": [], "dh": []}, []
+        for image in self.images.values():
+            image.clear()
 
     def show(self, result: Result, entry: tuple[int, int]) -> None:
         self.of = result.dataset.attrs[OF], entry
-        times = result.dataset["time"].values
-        half = 0.5 * (times[1] - times[0])
-        for name, (plot, source, mapper) in self.parts.items():
-            values = result.dataset[name].isel(student=entry[0], student_=entry[1]).values
-            image = values.T.copy()
-            if name == "response":
-                image[np.tril_indices(len(image), -1)] = np.nan  # nothing before the kick
-            most, least = float(np.nanmax(image)), float(np.nanmin(image))
-            two_sided = least < -0.02 * max(abs(most), 1e-12)
-            size = max(abs(most), abs(least), 1e-12)
-            mapper.update(
-                palette=list(DIVERGING) if two_sided else Viridis256,
-                low=-size if two_sided else min(least, 0.0),
-                high=size if two_sided else most,
-            )
-            low, width = times[0] - half, times[-1] - times[0] + 2 * half
-            source.data = {"image": [image], "x": [low], "y": [low], "dw": [width], "dh": [width]}
-            source.tags = [self.of[0]]
-            for which in (plot.x_range, plot.y_range):
-                which.update(start=low, end=low + width)
+        for name, image in self.images.items():
+            image.fill(kernel(result.dataset, name, entry), self.of[0])
 
 
 class Laws:

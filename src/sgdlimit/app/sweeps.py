@@ -8,17 +8,14 @@ from typing import Any
 
 import numpy as np
 import panel as pn
-from bokeh.models import ColorBar, ColumnDataSource, HoverTool, LinearColorMapper, TapTool
-from bokeh.palettes import Viridis256
+from bokeh.models import HoverTool, TapTool
 
 from ..errors import InputError
 from ..results import CURVES
-from ..show.interactive import dynamics_look, frame
+from ..show.interactive import dynamics_look, frame, heat
 from ..show.looks import BAND
-from ..sweep.reading import Axis, Reading, cell_edges, read, sorted_axes
+from ..sweep.reading import Reading, heat_maps, read, sorted_axes
 from .figures import card
-
-PALETTE = tuple(reversed(Viridis256))  # the best, the least, is bright
 
 
 class SweepView:
@@ -73,51 +70,15 @@ class SweepView:
 
     def draw(self) -> None:
         reading, which = self.reading, [panel.title for panel in self.reading.panels].index(self.part.value)
-        panel, (y, x) = reading.panels[which], reading.axes
-        kinds = {"x_axis_type": "log" if x.log else "linear", "y_axis_type": "log" if y.log else "linear"}
-        plot = frame(
-            plain(x), plain(y), 400, title=f"{panel.title}: {reading.quantity}" + (f" ({reading.held})" if reading.held else ""), **kinds
-        )
-        diverged = panel.code == "diverged"
-        value = np.where(diverged, np.nan, panel.value)
-        finite = value[np.isfinite(value)]
-        # What is far above the bulk, next to the border of divergence, takes the last colour.
-        most = min(finite.max(), finite.min() + 3 * (np.median(finite) - finite.min())) if len(finite) else 1.0
-        mapper = LinearColorMapper(palette=PALETTE, low=float(finite.min()) if len(finite) else 0.0, high=float(most), nan_color="#e8e8e4")
-        if reading.grid:
-            right, up = cell_edges(x), cell_edges(y)
-            rows, columns = (part.ravel() for part in np.indices(value.shape))
-            place = {"left": right[columns], "right": right[columns + 1], "bottom": up[rows], "top": up[rows + 1]}
-            at = {"x": x.values[columns], "y": y.values[rows]}
-            self.index = list(zip(rows.tolist(), columns.tolist(), strict=True))
-        else:
-            place, at = {}, {"x": x.values, "y": y.values}
-            self.index = [(i,) for i in range(len(x.values))]
-        flat = lambda part: np.array([part[i] for i in self.index])
-        self.source = ColumnDataSource({**place, **at, "value": flat(value), "se": flat(panel.se), "ended": flat(panel.code)})
-        colour = {"field": "value", "transform": mapper}
-        looks = {"line_color": None, "selection_line_color": "#D1184B", "selection_line_width": 3, "nonselection_fill_alpha": 1.0}
-        if reading.grid:
-            drawn = plot.quad("left", "right", "top", "bottom", source=self.source, fill_color=colour, **looks)
-            lost = ColumnDataSource({key: values[flat(diverged)] for key, values in place.items()})
-            plot.quad(
-                "left",
-                "right",
-                "top",
-                "bottom",
-                source=lost,
-                fill_color="#e8e8e4",
-                hatch_pattern="/",
-                hatch_color="#8c8c86",
-                line_color=None,
-                level="glyph",
-            )
-        else:
-            drawn = plot.scatter("x", "y", source=self.source, size=11, fill_color=colour, **looks)
-        plot.add_tools(TapTool(renderers=[drawn]), HoverTool(renderers=[drawn], tooltips=[
-            (plain(x), "@x{0.000}"), (plain(y), "@y{0.000}"), ("value", "@value{0.0000} ± @se{0.0000}"), ("ended", "@ended")]))  # fmt: skip
-        plot.add_layout(ColorBar(color_mapper=mapper, width=10, bar_line_color=None, background_fill_alpha=0), "right")
-        plot.grid.visible = False
+        panel, drawn = reading.panels[which], heat_maps(reading)[which]
+        kinds = {"x_axis_type": "log" if drawn.x.log else "linear", "y_axis_type": "log" if drawn.y.log else "linear"}
+        title = f"{panel.title}: {reading.quantity}" + (f" ({reading.held})" if reading.held else "")
+        plot = frame(drawn.x.text, drawn.y.text, 400, title=title, **kinds)
+        shown = heat(plot, drawn, {"se": panel.se, "ended": panel.code})
+        numbers = [("value", "@value{0.0000} ± @se{0.0000}"), ("ended", "@ended")]
+        numbers = [(drawn.x.text, "@x{0.000}"), (drawn.y.text, "@y{0.000}"), *numbers]
+        plot.add_tools(TapTool(renderers=[shown]), HoverTool(renderers=[shown], tooltips=[*numbers]))
+        self.index, self.source = list(np.ndindex(drawn.value.shape)), shown.data_source
         choose = self.guard(self.choose)
         self.source.selected.on_change("indices", lambda attribute, old, new: choose(new))
         self.left.objects = [card(plot)]
@@ -131,7 +92,7 @@ class SweepView:
             return
         reading, at = self.reading, self.index[indices[0]]
         if not any(np.isfinite(panel.curves[at]).any() for panel in reading.panels):
-            codes = {panel.code[at] for panel in reading.panels}
+            codes = {str(panel.code[at]) for panel in reading.panels}
             words = (
                 "Nothing of this point is computed yet."
                 if codes == {""}
@@ -141,7 +102,7 @@ class SweepView:
             return
         y, x = reading.axes
         place = (y.values[at[0]], x.values[at[-1]])
-        title = f"{plain(y)} = {place[0]:.4g}, {plain(x)} = {place[1]:.4g}"
+        title = f"{y.text} = {place[0]:.4g}, {x.text} = {place[1]:.4g}"
         plot = frame(reading.clock.label.replace("$", ""), reading.curve.replace("_", " "), 400, title=title)
         for i, panel in enumerate(reading.panels):
             colour, dash, _ = dynamics_look(i)
@@ -150,8 +111,3 @@ class SweepView:
             plot.line(reading.clock.values, value, color=colour, line_dash=dash, width=2, legend_label=panel.title)
         plot.legend.update(background_fill_alpha=0.6, border_line_color=None, click_policy="hide")
         self.right.objects = [card(plot)]
-
-
-def plain(axis: Axis) -> str:
-    """An axis's label without TeX."""
-    return axis.label.replace(r"$\eta$", "η").replace("$", "")

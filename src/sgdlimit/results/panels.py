@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from ..errors import InputError
+from ..show.heat import Axis, Heat, either_sign
 from ..show.looks import BAND, Curve
 from .schema import CURVES, entries
 
@@ -100,6 +101,14 @@ def draw(axis: Axes, panel: Panel, results: Pairs) -> Axes:
     axis.set_ylabel(panel.label)
     axis.margins(x=0.02)
     return axis
+
+
+def kernel(ds: xr.Dataset, name: str, entry: tuple[int, int]) -> Heat:
+    """A two-time kernel's entry `(student, student_)` over both times, the earlier one upwards; the response is zero before its kick."""
+    times = ds["time"].values
+    value, triangle = ds[name].isel(student=entry[0], student_=entry[1]).values.T, name == "response"
+    x, y = (Axis("time", label, False, times) for label in ("time $t$", "earlier time $s$" if triangle else "time $s$"))
+    return Heat(x, y, value, either_sign(np.triu(value) if triangle else value), triangle, smooth=True)
 
 
 def caption(results: Pairs) -> str:

@@ -1,17 +1,21 @@
-"""Bokeh: empty frames, curves with bands, a legend that hides and shows, numbers under the pointer."""
+"""Bokeh: empty frames, curves with bands, heat maps, a legend that hides and shows, numbers under the pointer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bokeh.models import ColumnDataSource, HoverTool, Legend, LegendItem
+import numpy as np
+from bokeh.models import ColorBar, ColumnDataSource, HoverTool, Legend, LegendItem, LinearColorMapper, LogColorMapper
+from bokeh.palettes import RdBu11, Viridis256, interp_palette
 from bokeh.plotting import figure
 
+from .heat import BEST, EMPTY, Heat, Mark, Scale
 from .looks import COLOURS, Curve
 
 DASHES = ("solid", "dashed", "dotted", "dotdash", [3, 2], [8, 3], [1, 4])
 MARKERS = ("circle", "square", "triangle", "diamond", "inverted_triangle", "plus", "x")
+PALETTES = {"viridis": Viridis256, "viridis_r": Viridis256[::-1], "RdBu_r": interp_palette(RdBu11, 256)}
 COLUMNS = ("time", "value", "se", "low", "high")
 FONT = "ui-sans-serif, system-ui, sans-serif"
 
@@ -96,3 +100,81 @@ def data(drawn: Curve) -> dict[str, Any]:
 def hover(renderer: Any, name: str, numbers: Any = (("t", "@time{0.000}"), ("value", "@value{0.00000} ± @se{0.00000}"))) -> HoverTool:
     """Numbers under the pointer, below a name."""
     return HoverTool(renderers=[renderer], tooltips=[("", name), *numbers], visible=False)
+
+
+# --- heat maps ---------------------------------------------------------------------------------------------------------------
+
+
+class Image:
+    """A heat map in a frame, of evenly spaced cells on equal axes: empty at first, and filled again and again."""
+
+    def __init__(self, plot: Any, name: str, numbers: Any):
+        self.plot, self.source = plot, ColumnDataSource(NOTHING)
+        self.mapper = LinearColorMapper(palette=PALETTES["viridis"], low=0, high=1, nan_color="rgba(0,0,0,0)")
+        drawn = plot.image("image", x="x", y="y", dw="dw", dh="dh", source=self.source, color_mapper=self.mapper)
+        plot.grid.visible = False
+        plot.add_tools(hover(drawn, name, numbers))
+        _colour_bar(plot, self.mapper)
+
+    def fill(self, drawn: Heat, tag: str) -> None:
+        image = np.array(drawn.value, float)
+        if drawn.triangle:
+            image[np.tril_indices(len(image), -1)] = np.nan
+        self.mapper.update(**_colours(drawn.scale))
+        low, high = drawn.x.edges[[0, -1]]
+        self.source.update(data={"image": [image], "x": [low], "y": [low], "dw": [high - low], "dh": [high - low]}, tags=[tag])
+        for which in (self.plot.x_range, self.plot.y_range):
+            which.update(start=low, end=high)
+
+    def clear(self) -> None:
+        self.source.update(data=NOTHING, tags=[])
+
+
+NOTHING: dict[str, Any] = {"image": [], "x": [], "y": [], "dw": [], "dh": []}
+
+
+def heat(plot: Any, drawn: Heat, more: Mapping[str, np.ndarray]) -> Any:
+    """A heat map of cells or points that can be chosen, in their order in `value`; `more` is, like it, for numbers below the pointer next
+    to `x`, `y` and `value`. Returns what was drawn."""
+    everywhere = np.ones(drawn.value.shape, bool)
+    x, y = drawn.places(everywhere)
+    data: dict[str, Any] = {"x": x, "y": y, "value": drawn.value.ravel(), **{name: part.ravel() for name, part in more.items()}}
+    source = ColumnDataSource(data | (_corners(drawn, everywhere) if drawn.grid else {}))
+    mapper = (LogColorMapper if drawn.scale.log else LinearColorMapper)(nan_color=EMPTY, **_colours(drawn.scale))
+    looks: dict[str, Any] = {"line_color": None, "selection_line_color": BEST, "selection_line_width": 3, "nonselection_fill_alpha": 1.0}
+    looks["fill_color"] = {"field": "value", "transform": mapper}
+    hatched = drawn.marks.get("hatched", ~everywhere)
+    if drawn.grid:
+        shown = plot.quad("left", "right", "top", "bottom", source=source, **looks)
+        lost = {"fill_color": EMPTY, "hatch_pattern": "/", "hatch_color": "#8c8c86", "line_color": None}
+        plot.quad("left", "right", "top", "bottom", source=ColumnDataSource(_corners(drawn, hatched)), **lost)
+    else:
+        shown = plot.scatter("x", "y", source=source, size=11, **looks)
+    marks: tuple[tuple[Mark, str, int], ...] = (("dot", "circle", 4), ("cross", "x", 7))
+    for mark, shape, size in marks:
+        if len((at := drawn.marked(mark))[0]):
+            plot.scatter(*at, marker=shape, size=size, color="black")
+    if drawn.border is not None:
+        plot.contour(drawn.x.values, drawn.y.values, drawn.border, [0.0], line_color="black", line_width=1.5, line_dash="dashed")
+    if drawn.line is not None:
+        at, closed = drawn.line
+        plot.line(drawn.x.values, at, color=BEST, width=2)
+        plot.scatter(drawn.x.values[~closed], at[~closed], color=BEST, fill_color="white", size=6)
+    plot.grid.visible = False
+    _colour_bar(plot, mapper)
+    return shown
+
+
+def _corners(drawn: Heat, where: np.ndarray) -> dict[str, Any]:
+    rows, columns = np.nonzero(where)
+    right, up = drawn.x.edges, drawn.y.edges
+    return {"left": right[columns], "right": right[columns + 1], "bottom": up[rows], "top": up[rows + 1]}
+
+
+def _colours(scale: Scale) -> dict[str, Any]:
+    return {"palette": PALETTES[scale.colours], "low": scale.low, "high": scale.high}
+
+
+def _colour_bar(plot: Any, mapper: Any) -> None:
+    bar = ColorBar(color_mapper=mapper, width=10, bar_line_color=None, background_fill_alpha=0, major_tick_line_color=None)
+    plot.add_layout(bar, "right")

@@ -1,4 +1,4 @@
-"""Matplotlib: axes, curves with bands, bars against what chance explains, and figures in the style of a paper.
+"""Matplotlib: axes, curves with bands, heat maps, bars against what chance explains, and figures in the style of a paper.
 
 Matplotlib's object interface is used throughout, so nothing here changes the user's settings.
 """
@@ -6,7 +6,7 @@ Matplotlib's object interface is used throughout, so nothing here changes the us
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import InputError, refuse
 from ..files import replacing
+from .heat import BEST, Heat, Mark, Scale
 from .looks import BAND, Curve, look
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 GOOD, BAD = "#009E73", "#D55E00"
+LEVELS = 9  # contours of a heat map
 
 
 @contextmanager
@@ -91,6 +93,147 @@ def bars(rows: Sequence[tuple[str, float, float, bool]], axis: Axes, what: str) 
     axis.set_yticklabels(names)
     axis.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
     return axis
+
+
+# --- heat maps ---------------------------------------------------------------------------------------------------------------
+
+
+def heat(axis: Axes, drawn: Heat) -> Any:
+    """A heat map with contours, marks and lines; returns what `colour_bar` takes."""
+    if drawn.smooth:
+        return _smooth(axis, drawn)
+    known = drawn.marks.get("hatched")
+    value = np.ma.masked_invalid(drawn.value if known is None else np.where(known, np.nan, drawn.value))
+    mesh = (_cells if drawn.grid else _points)(axis, drawn, value)
+    if drawn.border is not None:
+        axis.contour(drawn.x.values, drawn.y.values, np.ma.masked_invalid(drawn.border), levels=[0.0], **BORDER)
+    shapes: dict[Mark, str] = {"dot": ".", "cross": "x"}
+    for mark, shape in shapes.items():
+        axis.scatter(*drawn.marked(mark), s=14, marker=shape, color="black", linewidths=0.8, zorder=3)
+    if drawn.line is not None:
+        x, (at, closed) = drawn.x.values, drawn.line
+        axis.plot(x, at, color="white", linewidth=3.0, zorder=4, solid_capstyle="round")
+        axis.plot(x, at, color=BEST, linewidth=1.6, zorder=5)
+        axis.scatter(x[~closed], at[~closed], s=14, facecolor="white", edgecolor=BEST, linewidths=1.0, zorder=6)
+    for which, one in (("x", drawn.x), ("y", drawn.y)):
+        if one.log:
+            getattr(axis, f"set_{which}scale")("log")
+            plain_ticks(getattr(axis, f"{which}axis"), one.values.max() / one.values.min())
+    return mesh
+
+
+BORDER: dict[str, Any] = {"colors": "black", "linewidths": 1.2, "linestyles": "dashed"}
+
+
+def colour_bar(figure: Figure, mesh: Any, scale: Scale, label: str = "", **place: Any) -> None:
+    bar = figure.colorbar(mesh, label=label, extend="max" if scale.more else "neither", **place)
+    bar.outline.set_linewidth(0.6)  # pyright: ignore[reportCallIssue]
+    if scale.log:
+        plain_ticks(bar.ax.yaxis, scale.high / scale.low)
+
+
+def _colours(scale: Scale) -> dict[str, Any]:
+    from matplotlib.colors import LogNorm, Normalize
+
+    return {"cmap": scale.colours, "norm": (LogNorm if scale.log else Normalize)(scale.low, scale.high)}
+
+
+def _smooth(axis: Axes, drawn: Heat) -> Any:
+    """Of a triangle the mirrored half is drawn too, so that colours meet the diagonal, and covered."""
+    x, y, value = drawn.x.values, drawn.y.values, drawn.value
+    if drawn.triangle:
+        value = np.triu(value) + np.triu(value, 1).T
+    mesh = axis.pcolormesh(x, y, value, shading="gouraud", rasterized=True, **_colours(drawn.scale))
+    if drawn.triangle:
+        axis.fill(x[[0, 0, -1]], y[[0, -1, -1]], color="white", linewidth=0)
+    return mesh
+
+
+def _cells(axis: Axes, drawn: Heat, value: Any) -> Any:
+    x, y = drawn.x, drawn.y
+    mesh = axis.pcolormesh(x.edges, y.edges, value, rasterized=True, **_colours(drawn.scale))
+    if min(value.shape) > 1 and value.count() > 3:
+        lines = axis.contour(x.values, y.values, value, levels=_levels(drawn.scale), colors="black", linewidths=0.5, alpha=0.65)
+        axis.clabel(lines, fontsize=7, fmt="%.3g", inline_spacing=2)
+    if "hatched" in drawn.marks:
+        _hatched(axis, drawn, drawn.marks["hatched"])
+    axis.set(xlim=x.edges[[0, -1]], ylim=y.edges[[0, -1]])
+    return mesh
+
+
+def _points(axis: Axes, drawn: Heat, value: Any) -> Any:
+    x, y, known = drawn.x, drawn.y, ~np.ma.getmaskarray(value)
+    at = [np.log(one.values) if one.log else one.values for one in (x, y)]
+    if known.sum() > 3:
+        import matplotlib.tri as tri
+
+        try:  # a mesh on the scales drawn, not on the values, which may differ by orders
+            mesh = tri.Triangulation(at[0][known], at[1][known])
+            placed = tri.Triangulation(x.values[known], y.values[known], mesh.triangles)
+            axis.tricontour(placed, value[known], levels=_levels(drawn.scale), colors="0.35", linewidths=0.6)
+        except (RuntimeError, ValueError):  # all on one line
+            pass
+    dots = axis.scatter(x.values[known], y.values[known], c=value[known], s=26, linewidths=0, **_colours(drawn.scale))
+    axis.scatter(*drawn.marked("hatched"), s=26, linewidths=0.6, zorder=3, marker="s", facecolor="0.92", edgecolor="0.55", hatch="//////")
+    for which, one, values in (("x", x, at[0]), ("y", y, at[1])):
+        room = 0.05 * np.ptp(values) * np.array([-1, 1]) + [values.min(), values.max()]
+        getattr(axis, f"set_{which}lim")(*(np.exp(room) if one.log else room))
+    return dots
+
+
+def _hatched(axis: Axes, drawn: Heat, where: np.ndarray) -> None:
+    """Cells without a number, and the border around them."""
+    from matplotlib.collections import LineCollection, PolyCollection
+
+    if not where.any():
+        return
+    right, up = drawn.x.edges, drawn.y.edges
+    corners = lambda i, j: [(right[j], up[i]), (right[j + 1], up[i]), (right[j + 1], up[i + 1]), (right[j], up[i + 1])]
+    cells = [corners(i, j) for i, j in np.argwhere(where)]
+    axis.add_collection(PolyCollection(cells, facecolor="0.94", edgecolor="none", zorder=1.5))
+    axis.add_collection(PolyCollection(cells, facecolor="none", edgecolor="0.6", hatch="/////", linewidth=0, zorder=1.6))
+    padded = np.pad(where, 1, mode="edge")
+    border = [[(right[j], up[i]), (right[j + 1], up[i])] for i, j in np.argwhere(padded[1:, 1:-1] != padded[:-1, 1:-1])]
+    border += [[(right[j], up[i]), (right[j], up[i + 1])] for i, j in np.argwhere(padded[1:-1, 1:] != padded[1:-1, :-1])]
+    axis.add_collection(LineCollection(border, color="black", linewidth=1.2, zorder=2, capstyle="projecting"))
+
+
+def _levels(scale: Scale) -> np.ndarray:
+    from matplotlib.ticker import MaxNLocator
+
+    if scale.log:
+        return np.geomspace(scale.low, scale.high, LEVELS + 2)[1:-1]
+    levels = np.asarray(MaxNLocator(LEVELS).tick_values(scale.low, scale.high))
+    return levels[(levels > scale.low) & (levels < scale.high)]
+
+
+def heat_marks(maps: Sequence[Heat], words: Mapping[str, str]) -> list[Any]:
+    """What a legend shows of what the maps have, called by `words` for "line", "border" and the marks."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    there = {mark for one in maps for mark, where in one.marks.items() if where.any()}
+    there |= {name for one in maps for name in ("line", "border") if getattr(one, name) is not None}
+    looks: dict[str, Any] = {
+        "line": lambda label: Line2D([], [], color=BEST, linewidth=1.6, label=label),
+        "border": lambda label: Line2D([], [], color="black", linewidth=1.2, linestyle="dashed", label=label),
+        "hatched": lambda label: Patch(facecolor="0.94", edgecolor="0.6", hatch="/////", label=label),
+        "dot": lambda label: Line2D([], [], color="black", marker=".", linestyle="none", label=label),
+        "cross": lambda label: Line2D([], [], color="black", marker="x", linestyle="none", label=label),
+    }
+    return [look(words[name]) for name, look in looks.items() if name in there]
+
+
+def plain_ticks(axis: Any, range_: float) -> None:
+    """Ticks of a logarithmic axis as plain numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0) if range_ < 300 else (1.0,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+# --- figures -----------------------------------------------------------------------------------------------------------------
 
 
 def legend_above(figure: Figure, names: Sequence[str]) -> None:

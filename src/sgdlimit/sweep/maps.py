@@ -9,20 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
+from ..show.heat import Axis
 from ..show.looks import BAND, COLOURS
 from ..show.looks import look as looks_of
-from ..show.paper import save, style
-from .reading import Axis, Panel, Reading, best, cell_edges, read, ridge, sorted_axes
+from ..show.paper import colour_bar, heat, heat_marks, plain_ticks, save, style
+from .reading import Panel, Reading, best, heat_maps, read, sorted_axes, value_scale
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOUR_MAP = "viridis_r"
-RIDGE = "#D1184B"
-LEVELS = 9  # contours of a map
 LINES = 6  # curves of a panel
-WIDE = 12.0  # from this ratio on of the largest value to the least, colours are logarithmic
 
 
 def draw_all(
@@ -61,155 +58,29 @@ def draw_all(
 
 
 def phase_map(reading: Reading) -> Figure:
-    """A heat map over two axes for each dynamics, with contours, on common colours.
-
-    The line follows the best value for each place of the horizontal axis, open where it is at the map's end. Beyond the dashed one a risk
-    ends above its start; hatched is where training diverges. Dots are less accurate than was asked for, crosses failed. Points that are no
-    grid are drawn as such, with contours between them.
-    """
+    """A heat map over two axes for each dynamics, with contours, see `reading.heat_maps`. Points that are no grid are drawn as such, with
+    contours between them."""
     with style():
         figure, axes = _panels(len(reading.panels), (2.75, 2.45), legend=True)
-        norm = _norm(reading)
+        maps = heat_maps(reading)
         mesh: Any = None
-        for axis, panel in zip(axes, reading.panels, strict=True):
-            mesh = _map(axis, panel, reading, norm) if reading.grid else _points(axis, panel, reading, norm)
-            for which, one in (("x", reading.axes[1]), ("y", reading.axes[0])):
-                _scale(axis, which, one)
+        for axis, panel, one in zip(axes, reading.panels, maps, strict=True):
+            mesh = heat(axis, one)
             axis.set(xlabel=reading.axes[1].label, title=panel.title)
         axes[0].set_ylabel(reading.axes[0].label)
-        bar = figure.colorbar(mesh, ax=list(axes), label=reading.quantity, pad=0.015, extend=_extend(reading, norm))
-        bar.outline.set_linewidth(0.6)
-        if _norm_is_log(norm):
-            _plain(bar.ax.yaxis, norm.vmax / norm.vmin)
-        _legend(figure, reading)
+        colour_bar(figure, mesh, maps[0].scale, reading.quantity, ax=list(axes), pad=0.015)
+        words = {
+            "line": f"best {reading.axes[0].name.replace('_', ' ')}",
+            "border": "no better than the start",
+            "hatched": "diverges",
+            "dot": "less accurate than asked for",
+            "cross": "failed",
+        }
+        if handles := heat_marks(maps, words):
+            figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False, title=reading.held or None)
+        elif reading.held:
+            figure.suptitle(reading.held, fontsize=9.5)
     return figure
-
-
-def _map(axis: Axes, panel: Panel, reading: Reading, norm: Any) -> Any:
-    y, x = reading.axes
-    diverged = panel.code == "diverged"
-    value = np.ma.masked_invalid(np.where(diverged, np.nan, panel.value))
-    mesh = axis.pcolormesh(cell_edges(x), cell_edges(y), value, cmap=COLOUR_MAP, norm=norm, rasterized=True)
-    if min(value.shape) > 1 and value.count() > 3:
-        _contours(axis, x.values, y.values, value, norm)
-    if (worse := _worse(panel, reading)) is not None:
-        axis.contour(x.values, y.values, worse, levels=[0.0], colors="black", linewidths=1.2, linestyles="dashed")
-    _hatched(axis, x, y, diverged)
-    for code, marker in (("inaccurate", "."), ("failed", "x")):
-        rows, columns = np.nonzero((panel.code == code) & (np.isfinite(panel.value) | (code == "failed")))
-        axis.scatter(x.values[columns], y.values[rows], s=14, marker=marker, color="black", linewidths=0.8, zorder=3)
-    at, inside = ridge(panel, y, reading.most)
-    if np.isfinite(at).any() and len(y.values) > 2:
-        axis.plot(x.values, at, color="white", linewidth=3.0, zorder=4, solid_capstyle="round")
-        axis.plot(x.values, at, color=RIDGE, linewidth=1.6, zorder=5)
-        axis.scatter(x.values[~inside], at[~inside], s=14, facecolor="white", edgecolor=RIDGE, linewidths=1.0, zorder=6)
-    axis.set(xlim=cell_edges(x)[[0, -1]], ylim=cell_edges(y)[[0, -1]])
-    return mesh
-
-
-def _worse(panel: Panel, reading: Reading) -> Any:
-    """How much higher a risk is than at the start, if that changes its sign within the map."""
-    gain = np.ma.masked_invalid(np.where(panel.code == "diverged", np.nan, panel.value - panel.curves[..., 0]))
-    crossed = reading.grid and reading.risk and min(gain.shape) > 1 and gain.count() > 3 and gain.min() < 0 < gain.max()
-    return gain if crossed else None
-
-
-def _points(axis: Axes, panel: Panel, reading: Reading, norm: Any) -> Any:
-    y, x = reading.axes
-    known = np.isfinite(panel.value) & (panel.code != "diverged")
-    at = [np.log(one.values) if one.log else one.values for one in (x, y)]
-    if known.sum() > 3:
-        import matplotlib.tri as tri
-
-        try:  # a mesh on the scales drawn, not on the values, which may differ by orders
-            mesh = tri.Triangulation(at[0][known], at[1][known])
-            placed = tri.Triangulation(x.values[known], y.values[known], mesh.triangles)
-            axis.tricontour(placed, panel.value[known], levels=_levels(norm), colors="0.35", linewidths=0.6)
-        except (RuntimeError, ValueError):  # all on one line
-            pass
-    drawn = axis.scatter(x.values[known], y.values[known], c=panel.value[known], cmap=COLOUR_MAP, norm=norm, s=26, linewidths=0)
-    looks: dict[str, dict[str, Any]] = {"diverged": {"marker": "s", "facecolor": "0.92", "edgecolor": "0.55", "hatch": "//////"}}
-    looks |= {"inaccurate": {"marker": ".", "color": "black"}, "failed": {"marker": "x", "color": "black"}}
-    for code, look in looks.items():
-        marked = panel.code == code
-        axis.scatter(x.values[marked], y.values[marked], s=14 if code != "diverged" else 26, linewidths=0.6, zorder=3, **look)
-    for which, one, values in (("x", x, at[0]), ("y", y, at[1])):
-        room = 0.05 * np.ptp(values) * np.array([-1, 1]) + [values.min(), values.max()]
-        getattr(axis, f"set_{which}lim")(*(np.exp(room) if one.log else room))
-    return drawn
-
-
-def _hatched(axis: Axes, x: Axis, y: Axis, diverged: np.ndarray) -> None:
-    """Cells in which training diverges, and the border around them."""
-    from matplotlib.collections import LineCollection, PolyCollection
-
-    if not diverged.any():
-        return
-    right, up = cell_edges(x), cell_edges(y)
-    corners = lambda i, j: [(right[j], up[i]), (right[j + 1], up[i]), (right[j + 1], up[i + 1]), (right[j], up[i + 1])]
-    cells = [corners(i, j) for i, j in np.argwhere(diverged)]
-    axis.add_collection(PolyCollection(cells, facecolor="0.94", edgecolor="none", zorder=1.5))
-    axis.add_collection(PolyCollection(cells, facecolor="none", edgecolor="0.6", hatch="/////", linewidth=0, zorder=1.6))
-    padded = np.pad(diverged, 1, mode="edge")
-    border = [[(right[j], up[i]), (right[j + 1], up[i])] for i, j in np.argwhere(padded[1:, 1:-1] != padded[:-1, 1:-1])]
-    border += [[(right[j], up[i]), (right[j], up[i + 1])] for i, j in np.argwhere(padded[1:-1, 1:] != padded[1:-1, :-1])]
-    axis.add_collection(LineCollection(border, color="black", linewidth=1.2, zorder=2, capstyle="projecting"))
-
-
-def _contours(axis: Axes, x: np.ndarray, y: np.ndarray, value: Any, norm: Any) -> None:
-    drawn = axis.contour(x, y, value, levels=_levels(norm), colors="black", linewidths=0.5, alpha=0.65)
-    axis.clabel(drawn, fontsize=7, fmt="%.3g", inline_spacing=2)
-
-
-def _norm(reading: Reading) -> Any:
-    """Colours for all panels. What is far above the bulk, next to the border of divergence, takes the last colour."""
-    from matplotlib.colors import LogNorm, Normalize
-
-    values = np.concatenate([panel.value[np.isfinite(panel.value) & (panel.code != "diverged")] for panel in reading.panels])
-    low, high = float(values.min()), float(values.max())
-    high = min(high, low + 3 * (float(np.median(values)) - low)) if high > low else low
-    if high <= low:
-        high = low + 1e-9 + 1e-3 * abs(low)
-    if low > 0 and high / low > WIDE:
-        return LogNorm(low, high)
-    return Normalize(low, high)
-
-
-def _levels(norm: Any) -> np.ndarray:
-    from matplotlib.ticker import MaxNLocator
-
-    if _norm_is_log(norm):
-        return np.geomspace(norm.vmin, norm.vmax, LEVELS + 2)[1:-1]
-    levels = MaxNLocator(LEVELS).tick_values(norm.vmin, norm.vmax)
-    return levels[(levels > norm.vmin) & (levels < norm.vmax)]
-
-
-def _extend(reading: Reading, norm: Any) -> str:
-    beyond = any((panel.value[np.isfinite(panel.value) & (panel.code != "diverged")] > norm.vmax).any() for panel in reading.panels)
-    return "max" if beyond else "neither"
-
-
-def _legend(figure: Figure, reading: Reading) -> None:
-    """What marks mean, those that are there."""
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    codes = {code for panel in reading.panels for code in np.unique(panel.code).tolist()}
-    handles: list[Any] = []
-    if reading.grid and len(reading.axes[0].values) > 2:
-        handles.append(Line2D([], [], color=RIDGE, linewidth=1.6, label=f"best {reading.axes[0].name.replace('_', ' ')}"))
-    if len(reading.axes) == 2 and any(_worse(panel, reading) is not None for panel in reading.panels):
-        handles.append(Line2D([], [], color="black", linewidth=1.2, linestyle="dashed", label="no better than the start"))
-    if "diverged" in codes:
-        handles.append(Patch(facecolor="0.94", edgecolor="0.6", hatch="/////", label="diverges"))
-    if "inaccurate" in codes:
-        handles.append(Line2D([], [], color="black", marker=".", linestyle="none", label="less accurate than asked for"))
-    if "failed" in codes:
-        handles.append(Line2D([], [], color="black", marker="x", linestyle="none", label="failed"))
-    if handles:
-        figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False, title=reading.held or None)
-    elif reading.held:
-        figure.suptitle(reading.held, fontsize=9.5)
 
 
 # --- lines -------------------------------------------------------------------------------------------------------------------
@@ -219,7 +90,7 @@ def sections(reading: Reading) -> Figure:
     """The value along the first axis: over one axis a line for each dynamics, over two a panel for each, with lines at some places of the
     second axis. Bands are standard errors; a star is the best value, crosses on the axis are where training diverges."""
     with style():
-        single, norm = len(reading.axes) == 1, _norm(reading)
+        single, scale = len(reading.axes) == 1, value_scale(reading)
         figure, axes = _panels(1 if single else len(reading.panels), (3.4, 2.5), legend=not single)
         for number, panel in enumerate(reading.panels):
             axis = axes[0 if single else number]
@@ -232,10 +103,12 @@ def sections(reading: Reading) -> Figure:
                 axis.set_title(panel.title)
         for axis in axes:
             axis.set_xlabel(reading.axes[0].label)
-            _scale(axis, "x", reading.axes[0])
-            if _norm_is_log(norm):
+            if (along := reading.axes[0]).log:
+                axis.set_xscale("log")
+                plain_ticks(axis.xaxis, along.values.max() / along.values.min())
+            if scale.log:
                 axis.set_yscale("log")
-                _plain(axis.yaxis, norm.vmax / norm.vmin)
+                plain_ticks(axis.yaxis, scale.high / scale.low)
         axes[0].set_ylabel(reading.quantity)
         if single and len(reading.panels) > 1:
             axes[0].legend(frameon=False)
@@ -319,26 +192,3 @@ def _panels(count: int, size: tuple[float, float], legend: bool) -> tuple[Figure
     figure.set_layout_engine("constrained", w_pad=0.05, h_pad=0.05, wspace=0.03)
     axes = figure.subplots(1, count, squeeze=False, sharex=True, sharey=True)[0]
     return figure, list(axes)
-
-
-def _scale(axis: Axes, which: str, drawn: Axis) -> None:
-    """A logarithmic axis where asked for, with plain numbers as labels."""
-    if not drawn.log:
-        return
-    getattr(axis, f"set_{which}scale")("log")
-    _plain(getattr(axis, f"{which}axis"), drawn.values.max() / drawn.values.min())
-
-
-def _plain(axis: Any, range_: float) -> None:
-    """Ticks of a logarithmic axis as plain numbers."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    axis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0) if range_ < 300 else (1.0,)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
-
-
-def _norm_is_log(norm: Any) -> bool:
-    from matplotlib.colors import LogNorm
-
-    return isinstance(norm, LogNorm)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +12,10 @@ import numpy as np
 import xarray as xr
 
 from ..errors import InputError, nearest, refuse
+from ..show.heat import Axis, Heat, Mark, Scale, least_bright
 from .store import CLOCKS, PREFIX
 
 BEST_IS_MOST = ("angle", "overlap")  # of the rest, the least is best
-
-
-@dataclass(frozen=True)
-class Axis:
-    """An axis as it is drawn."""
-
-    name: str
-    label: str
-    log: bool
-    values: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -211,24 +202,49 @@ def ridge(panel: Panel, axis: Axis, most: bool) -> tuple[np.ndarray, np.ndarray]
     return (np.exp(found) if axis.log else found), inside
 
 
-def cell_edges(axis: Axis) -> np.ndarray:
-    """Edges of the cells around an increasing axis's values, halfway between them on its scale."""
-    x = np.log(axis.values) if axis.log else np.asarray(axis.values, float)
-    if len(x) == 1:
-        half = np.array([0.5])
-        edges = np.array([x[0] - half[0], x[0] + half[0]])
-    else:
-        middle = 0.5 * (x[1:] + x[:-1])
-        edges = np.concatenate([[2 * x[0] - middle[0]], middle, [2 * x[-1] - middle[-1]]])
-    return np.exp(edges) if axis.log else edges
-
-
 def sorted_axes(reading: Reading) -> Reading:
     """The same with every axis of a grid in increasing order: a list may have any."""
     if not reading.grid:
         return reading
     orders = [np.argsort(axis.values) for axis in reading.axes]
-    axes = tuple(Axis(a.name, a.label, a.log, a.values[order]) for a, order in zip(reading.axes, orders, strict=True))
+    axes = tuple(replace(axis, values=axis.values[order]) for axis, order in zip(reading.axes, orders, strict=True))
     take: Any = np.ix_(*orders)
     panels = tuple(Panel(p.title, p.value[take], p.se[take], p.code[take], p.curves[take], p.curves_se[take]) for p in reading.panels)
-    return Reading(axes, panels, True, *(getattr(reading, name) for name in ("clock", "quantity", "curve", "most", "risk", "held")))
+    return replace(reading, axes=axes, panels=panels)
+
+
+def heat_maps(reading: Reading) -> list[Heat]:
+    """A map of each panel, over two axes, on common colours.
+
+    The line follows the best value for each place of the horizontal axis, open where it is at the map's end. Beyond the border a risk ends
+    above its start; hatched is where training diverges. Dots are less accurate than was asked for, crosses failed.
+    """
+    (y, x), scale = reading.axes, value_scale(reading)
+    found = []
+    for panel in reading.panels:
+        failed = panel.code == "failed"
+        rough = (panel.code == "inaccurate") & np.isfinite(panel.value)
+        line = ridge(panel, y, reading.most) if reading.grid and len(y.values) > 2 else None
+        line = line if line is not None and np.isfinite(line[0]).any() else None
+        marks: dict[Mark, np.ndarray] = {"hatched": panel.code == "diverged", "dot": rough, "cross": failed}
+        found.append(Heat(x, y, _reached(panel), scale, marks=marks, border=_worse(reading, panel), line=line))
+    return found
+
+
+def value_scale(reading: Reading) -> Scale:
+    """Of the values of all panels."""
+    return least_bright([_reached(panel) for panel in reading.panels])
+
+
+def _reached(panel: Panel) -> np.ndarray:
+    """Values where training does not diverge."""
+    return np.where(panel.code == "diverged", np.nan, panel.value)
+
+
+def _worse(reading: Reading, panel: Panel) -> np.ndarray | None:
+    """How much higher a risk is than at the start, if that changes its sign within the map."""
+    if not reading.grid or not reading.risk or min(panel.value.shape) < 2:
+        return None
+    gain = _reached(panel) - panel.curves[..., 0]
+    crossed = np.isfinite(gain).sum() > 3 and np.nanmin(gain) < 0 < np.nanmax(gain)
+    return gain if crossed else None

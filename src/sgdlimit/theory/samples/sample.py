@@ -158,13 +158,14 @@ def _cell_map(loss: Callable, diffusion: bool) -> Callable:
 
 
 def _tangent_feedback(row: Array, deposit: Array, upto: Array) -> Array:
-    """`feedback` for the deposits `(A, k, X, k, Q)` of directions, in strips: a direction has none before its own node."""
+    """`feedback` for the deposits `(A, k, X, k, Q)` of directions, in strips: a direction has none before its own node but those of a
+    hat, which rises in the cell before it."""
     _, k, x, m, q = deposit.shape
 
     def strip(first: int) -> Array:
         size = BLOCK, k, min(STRIP, x - first), m, q
         part = lambda block: lax.dynamic_slice(deposit, (block * BLOCK, 0, first, 0, 0), size)
-        return feedback_of(part, row, size[1:], first // BLOCK, upto)
+        return feedback_of(part, row, size[1:], max(first - 1, 0) // BLOCK, upto)
 
     return jnp.concatenate([strip(first) for first in range(0, x, STRIP)], 1) if x else deposit[0]
 
