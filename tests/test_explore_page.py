@@ -368,7 +368,7 @@ class Person:
         self.seen |= set(self.page.evaluate(CONTROLS))
 
     def at(self, control):
-        one = self.page.locator(f'[data-control="{control}"]')
+        one = self.page.locator(f'[data-control="{control}"]').filter(visible=True)  # not those in views that were left
         if not one.count():  # the page has made it since the last look
             self.look()
         assert control in self.seen, (control, sorted(self.seen))
@@ -587,8 +587,9 @@ def use_tools(page, person):
         one.click()
         person.until(lambda one=one, active=active: ("active" in one.get_attribute("class")) != active, name)
     person.at("Toolbar Reset").click()
-    with page.expect_download():
+    with page.expect_download() as waiting:
         person.at("Toolbar Save").click()
+    assert waiting.value.suggested_filename == "test-risk.png"
 
 
 # --- faults -----------------------------------------------------------------------------------------------------------------------
