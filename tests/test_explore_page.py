@@ -624,13 +624,13 @@ def test_a_fault_anywhere_is_told_in_words_and_takes_everything_away(browser, pr
         page.wait_for_selector(f"[role=alert]:has-text('planted in {name}')")
         assert "what it showed is gone" in page.locator("[role=alert]").inner_text()
         person.until(lambda: page.evaluate(PLOTTED) == {}, f"curves are left after {name}")
-        assert page.locator(".chip, .caption").count() == 0
+        person.until(lambda: page.locator(".chip, .caption").count() == 0, f"a legend is left after {name}")
         answer = page.request.get(page.locator("a.button").nth(2).evaluate("link => link.href"))
         assert answer.status == 409
         process.fault.write_text("")
         acts["move"]()
         page.wait_for_selector(".chips[data-state=working], .chips[data-state=ready]")
-        assert page.locator("[role=alert]").count() == 0, name
+        person.until(lambda: page.locator("[role=alert]").count() == 0, f"words about {name} are left")
     page.close()
 
 
@@ -655,12 +655,12 @@ def test_what_is_no_problem_shows_no_curves_of_another(browser, process):
     page = visit(browser, f"{process.address}?model=committee&show=online")
     person = Person(page)
     vouched(page)
-    weights = person.at("TextInput weights")
+    weights, told = person.at("TextInput weights"), page.locator("[role=alert]:has-text('`weights` must be numbers')")
     for text, is_there in (("1, two", False), ("1, -0.5", True)):
         weights.fill(text)
         weights.press("Enter")
         person.until(lambda is_there=is_there: bool(page.evaluate(PLOTTED).get("online SGD, theory")) == is_there, text)
-        assert (page.locator("[role=alert]:has-text('`weights` must be numbers')").count() == 0) == is_there
+        person.until(lambda is_there=is_there: (told.count() == 0) == is_there, f"words about {text}")
         link = page.locator("a.button").first.evaluate("link => link.href")
         assert page.request.get(link).status == (200 if is_there else 409)
     page.close()
