@@ -56,7 +56,7 @@ def frame(x: str, y: str, height: int, **options: Any) -> Any:
     plot.toolbar.autohide = True
     called = options.get("title", "").strip() or y or x or "picture"
     for tool in plot.select(type=SaveTool):
-        tool.filename = re.sub(r"\W+", "-", called).strip("-")  # the browser would ask for a name otherwise
+        tool.update(filename=re.sub(r"\W+", "-", called).strip("-"))  # the browser would ask for a name otherwise
     plot.outline_line_color = None
     plot.background_fill_alpha = plot.border_fill_alpha = 0
     for axis in plot.axis:
