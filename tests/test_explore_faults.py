@@ -78,7 +78,7 @@ def box(visit):
 
 ACTS = (move, choose, box, press, turn)
 # A fault in what tells of a fault leaves the words; what is only asked of a page, by a download, is no part of a turn.
-TELLING = {"page.Visit.fault", "page.Visit.shown", "page.Visit.turn", "views.Views.fail", "site.Site.fault"}
+TELLING = {"page.Visit.fault", "page.Visit.shown", "turns.Turns.turn", "views.Views.fail", "site.Site.fault"}
 
 
 def everything_shown(visit):
