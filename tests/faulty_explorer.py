@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-PAGE = ("choices", "controls", "downloads", "figures", "page", "site", "sweeps", "views")
+PAGE = ("choices", "controls", "downloads", "figures", "page", "site", "sweeps", "turns", "views")
 WORKER = ("worker",)
 
 

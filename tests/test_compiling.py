@@ -117,6 +117,19 @@ def test_elsewhere_than_on_a_cpu_nothing_is_checked(compiler, monkeypatch):
     assert compiling.jit(lambda x: x + 1)(1.0) == 2.0
 
 
+def test_a_process_in_a_hurry_is_given_its_option_where_that_is_known(monkeypatch):
+    assert compiling.may_hurry()  # with all releases allowed today
+    program = compiling.jit(lambda x: x + 1)
+    assert program(1.0) == 2.0
+    monkeypatch.setattr(compiling, "HURRIED", UNKNOWN)
+    monkeypatch.setattr(compiling, "_in_a_hurry", True)
+    with pytest.raises(RuntimeError, match="xla_option_that_nobody_knows"):
+        program(1.0)
+    compiling.may_hurry.cache_clear()
+    assert program(1.0) == 2.0
+    compiling.may_hurry.cache_clear()
+
+
 def test_arguments_of_jit_are_passed_on():
     program = compiling.jit(lambda x, n: x * n, static_argnames="n", donate_argnums=0)
     given = jnp.ones(4)

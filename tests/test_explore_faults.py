@@ -11,7 +11,6 @@ from panel.io.state import set_curdoc
 
 from fakes import theory
 from faulty_explorer import PAGE
-from sgdlimit.app.layout import together
 from sgdlimit.app.page import Visit
 from sgdlimit.app.site import Site
 from sgdlimit.errors import InputError
@@ -73,12 +72,13 @@ def choose(visit):
 
 
 def box(visit):
-    visit.controls.shown.value = ["online", "flow"] if visit.controls.shown.value == ["online"] else ["online"]
+    boxes = [["online"], ["flow", "online"], ["online", "sgd"]]  # in turn: new pictures for a line that there was no room for, or none
+    visit.controls.shown.value = boxes[(boxes.index(sorted(visit.controls.shown.value)) + 1) % 3]
 
 
 ACTS = (move, choose, box, press, turn)
 # A fault in what tells of a fault leaves the words; what is only asked of a page, by a download, is no part of a turn.
-TELLING = {"page.Visit.fault", "page.Visit.shown", "page.Visit.turn", "views.Views.fail", "site.Site.fault"}
+TELLING = {"page.Visit.fault", "page.Visit.shown", "turns.Turns.turn", "views.Views.fail", "site.Site.fault"}
 
 
 def everything_shown(visit):
@@ -99,7 +99,7 @@ def test_whatever_raises_is_told_and_takes_everything_away(act):
         assert len(places) > 5, places
         for place in places:
             faults.named = place
-            for _ in itertools.takewhile(lambda _, visit=visit: not visit.broken, range(2)):
+            for _ in itertools.takewhile(lambda _, visit=visit: not visit.broken, range(3)):
                 act(visit)
             faults.named = ""
             assert f"planted in {place}" in visit.broken, place
@@ -114,11 +114,6 @@ def test_whatever_raises_is_told_and_takes_everything_away(act):
             move(visit)
             assert visit.broken == "", place
             assert set(visit.views.curves.of(theory=True).values()) == {visit.choices.key(kind, {}) for kind in visit.choices.shown}
-
-
-def test_a_fault_among_many_changes_does_not_keep_the_page_from_later_ones():
-    doc, part = Document(), Div()
-    with pytest.raises(ZeroDivisionError), together(doc):
-        raise ZeroDivisionError
-    doc.add_root(part)
-    assert part.id in doc.models
+            document.add_root(part := Div())  # no change is left half made, which would keep new parts from the browser
+            assert part.id in document.models, place
+            document.remove_root(part)

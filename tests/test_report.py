@@ -3,9 +3,13 @@
 import re
 from html.parser import HTMLParser
 
+import pytest
+from bokeh.models import SaveTool
+
 import sgdlimit as sl
 from fakes import runs, theory
 from sgdlimit.results import report
+from sgdlimit.show import interactive
 from sgdlimit.show.words import flat, spoken
 
 
@@ -58,6 +62,21 @@ def test_several_directions(tmp_path):
     assert text.count('data-root-id="') == 10
     assert "self_overlap[0,1]" in text
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "options", "name"),
+    [
+        ("time t", "test risk", {}, "test-risk"),
+        ("time t", "self-overlap 1, 2", {"title": " "}, "self-overlap-1-2"),
+        ("time t", "time s", {"title": "correlation C(t, s)"}, "correlation-C-t-s"),
+        ("", "", {}, "picture"),
+    ],
+)
+def test_a_picture_on_a_page_is_saved_under_its_own_name(x, y, options, name):
+    """Without one, Bokeh's tool asks for it in a dialog of the browser."""
+    (tool,) = interactive.frame(x, y, 300, **options).select(type=SaveTool)
+    assert tool.filename == name
 
 
 def test_numbers_show_as_many_digits_as_their_error_is_worth():

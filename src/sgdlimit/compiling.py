@@ -21,6 +21,7 @@ from jax.core import Tracer
 from .errors import SolveError
 
 CURE: dict[str, Any] = {"xla_cpu_experimental_ynn_fusion_type": ""}  # the kinds of operations handed over: none
+HURRIED: dict[str, Any] = {"xla_cpu_use_fusion_emitters": False}  # a first answer takes a sixth to a third less processor time
 RIGHT = "0.10.1"  # a release without the fault
 # To compile what is run once: all of it, and where an option is not known, less.
 QUICK: tuple[dict[str, Any], ...] = (
@@ -32,13 +33,39 @@ QUICK: tuple[dict[str, Any], ...] = (
 
 def jit(function: Callable[..., Any], **how: Any) -> Callable[..., Any]:
     """`jax.jit(function, **how)`, right on faulty compilers as well. Like it, it starts no backend before the first call."""
-    plain, cured = jax.jit(function, **how), jax.jit(function, compiler_options=CURE, **how)
+    made: dict[tuple[str, ...], Callable[..., Any]] = {}
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        return (cured if _platform() == "cpu" and needs_cure() and _is_outermost(args, kwargs) else plain)(*args, **kwargs)
+        options = _options() if _platform() == "cpu" else {}
+        if options and not _is_outermost(args, kwargs):
+            options = {}
+        program = made.get(names := tuple(options))
+        if program is None:
+            program = made[names] = jax.jit(function, compiler_options=options or None, **how)
+        return program(*args, **kwargs)
 
     return call
+
+
+_in_a_hurry = False
+
+
+def hurry() -> None:
+    """From now on this process spends less on compiling its programs, where the release knows how: for one in which somebody waits."""
+    global _in_a_hurry
+    _in_a_hurry = True
+
+
+def _options() -> dict[str, Any]:
+    cure = CURE if needs_cure() else {}
+    return cure | HURRIED if _in_a_hurry and may_hurry() else cure
+
+
+@cache
+def may_hurry() -> bool:
+    """Whether programs are right with the option `HURRIED`, and it is known; found once in a process."""
+    return is_right(HURRIED | (CURE if needs_cure() else {}))
 
 
 def _platform() -> str:

@@ -1,6 +1,6 @@
 """One visitor's page: what is chosen, what has been asked for, and what is drawn. It computes nothing itself.
 
-Every callback is a turn of `Visit`: it ends with `settle`, which takes away whatever is not of what is chosen now, and an exception in it
+Every callback is a turn (`turns`): it ends with `settle`, which takes away whatever is not of what is chosen now, and an exception in it
 ends in `fault`, which takes away everything and says so. So nothing on the page can be of other settings than its controls show.
 """
 
@@ -8,14 +8,10 @@ from __future__ import annotations
 
 import functools
 import secrets
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
-
-import panel as pn
-from panel.io.state import set_curdoc
 
 from ..errors import InputError, SolveError
 from ..results import Result, Solution
@@ -27,6 +23,7 @@ from .downloads import Shown
 from .figures import OF
 from .legend import Line
 from .site import Site
+from .turns import Turns
 from .views import Views
 
 TOO_COARSE = 0.5  # an error, relative to the curve's scale, with which a first answer is no help
@@ -36,9 +33,9 @@ class Visit:
     """The page of one visitor."""
 
     def __init__(self, site: Site, query: Mapping[str, str]):
-        self.site, self.thread, self.loaded = site, threading.get_ident(), False
-        self.doc: Any = pn.state.curdoc
-        self.token = secrets.token_urlsafe(18)
+        self.site, self.loaded, self.token = site, False, secrets.token_urlsafe(18)
+        turns = Turns(self.settle, self.fault, lambda: self.token in site.visits)
+        self.doc, self.turn, self.soon = turns.doc, turns.turn, turns.soon
         self.choices, complaints = Choices.read(query, site.opened)
         self.generation, self.asking, self.broken, self.refused = 0, False, "", ""
         self.theory: dict[str, Line] = {}
@@ -54,17 +51,9 @@ class Visit:
         self.views.notice(complaints)
         site.visits[self.token] = self
         turn(self.begin)()
+        turns.made()
 
     # --- turns -----------------------------------------------------------------------------------------------------------------
-
-    def turn(self, what: Callable) -> Callable:
-        """A callback of this page: see the module."""
-
-        def whole(*arguments: Any) -> None:
-            what(*arguments)
-            self.settle()
-
-        return faults.guarded(functools.wraps(what)(whole), self.fault)
 
     def settle(self) -> None:
         """Leave nothing that is not of what is chosen now."""
@@ -92,24 +81,6 @@ class Visit:
             self._drop_laws()
         self.theory, self.runs, self.simulated = {}, {}, None
         self.views.fail(self.broken)
-
-    def later(self, what: Callable[..., None], *arguments: Any) -> None:
-        """On this page's own turn: the desk calls from its own thread, unless it knows the answer already."""
-        if self.thread == threading.get_ident():
-            what(*arguments)  # told at once, on the page's own turn
-        else:
-            self.soon(what, *arguments)
-
-    def soon(self, what: Callable[..., None], *arguments: Any) -> None:
-        """On this page's own turn, from wherever it is called."""
-
-        def whole() -> None:
-            with set_curdoc(self.doc):
-                what(*arguments)
-
-        if self.token in self.site.visits:
-            with suppress(RuntimeError):  # the visitor is gone in this moment
-                self.doc.add_next_tick_callback(faults.guarded(whole, self.fault))
 
     # --- choosing --------------------------------------------------------------------------------------------------------------
 
@@ -248,7 +219,7 @@ class Visit:
 
     def ask(self, line: Line, order: dict[str, Any], hear: Callable[[str, Any], None]) -> None:
         try:
-            line.job = self.site.desk.ask(order, lambda what, value: self.later(self.turn(hear), what, value))
+            line.job = self.site.desk.ask(order, self.turn(hear))
         except (InputError, SolveError) as e:
             line.state, line.words = "failed", f"{e}."
 
@@ -366,7 +337,7 @@ class Visit:
 
         try:
             order = {**self._order("laws", kind), "runs": of[1]}
-            self.law_job = self.site.desk.ask(order, lambda what, value: self.later(self.turn(heard), what, value))
+            self.law_job = self.site.desk.ask(order, self.turn(heard))
         except (InputError, SolveError) as e:
             self.views.tell_laws(f"{e}.", bad=True)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from bokeh.models import ColorBar, ColumnDataSource, HoverTool, Legend, LegendItem, LinearColorMapper, LogColorMapper
+from bokeh.models import ColorBar, ColumnDataSource, HoverTool, Legend, LegendItem, LinearColorMapper, LogColorMapper, SaveTool
 from bokeh.palettes import RdBu11, Viridis256, interp_palette
 from bokeh.plotting import figure
 
@@ -53,6 +54,9 @@ def frame(x: str, y: str, height: int, **options: Any) -> Any:
     )
     plot.toolbar.logo = None
     plot.toolbar.autohide = True
+    called = options.get("title", "").strip() or y or x or "picture"
+    for tool in plot.select(type=SaveTool):
+        tool.update(filename=re.sub(r"\W+", "-", called).strip("-"))  # the browser would ask for a name otherwise
     plot.outline_line_color = None
     plot.background_fill_alpha = plot.border_fill_alpha = 0
     for axis in plot.axis:

@@ -124,15 +124,16 @@ class Witnesses:
 
     def draws(self, drawn: list[Any], jumps: tuple[float, float]) -> None:
         """Draws of the replicates of a group, before they are laid on a grid; `jumps` are the mean and the variance of their number. Points
-        that fill space evenly fill each of their dimensions evenly, so that only the ends of a law fluctuate."""
-        paths = drawn[0].at.shape[1] if isinstance(drawn[0], History) else len(drawn[0].cells)
-        for samples in drawn[:1]:
-            normals = samples.normal[: len(samples.at)] if isinstance(samples, History) else np.moveaxis(samples.cells, 0, 2)
-            for name, found, right in (("mean", normals.mean(-1), 0.0), ("mean square", (normals**2).mean(-1), 1.0)):
-                found = found[normals.any((-1, -2))]  # room to spare is filled with zeros
-                gap = found.ravel()[np.argmax(np.abs(found - right))] - right if found.size else 0.0
-                words = f"the normals of {paths} paths have the {name} {right + gap:.3g} instead of {right:g}"
-                self.note("the draws", abs(gap) / (0.05 + 20.0 / paths), words)
+        that fill space evenly fill each of their dimensions evenly, so that only the ends of a law fluctuate. Normals are looked at in the
+        first replicate alone: all are made by one program, and these are the largest arrays of a march."""
+        one = drawn[0]
+        paths = one.at.shape[1] if isinstance(one, History) else len(one.cells)
+        normals = one.normal[: len(one.at)] if isinstance(one, History) else np.moveaxis(one.cells, 0, 2)
+        for name, found, right in (("mean", normals.mean(-1), 0.0), ("mean square", (normals**2).mean(-1), 1.0)):
+            found = found[normals.any((-1, -2))]  # room to spare is filled with zeros
+            gap = found.ravel()[np.argmax(np.abs(found - right))] - right if found.size else 0.0
+            words = f"the normals of {paths} paths have the {name} {right + gap:.3g} instead of {right:g}"
+            self.note("the draws", abs(gap) / (0.05 + 20.0 / paths), words)
         times = [samples.at.T if isinstance(samples, History) else getattr(samples.jumps, "times", np.zeros((1, 0))) for samples in drawn]
         number, (mean, variance) = np.array([np.isfinite(at).sum(1).mean() for at in times]), jumps
         allowed = COUNTED * np.sqrt(variance / (paths * len(number))) + 0.01 * mean + 1e-6
@@ -162,7 +163,7 @@ class Witnesses:
     def moved(
         self, first: Mapping[str, np.ndarray], last: Mapping[str, np.ndarray], error: Mapping[str, np.ndarray], scales: Mapping[str, float]
     ):
-        """How far each curve moved from the first answer to the last beyond `FAR` joint errors and what no promise is about."""
+        """How far each curve moved from the first answer to the last, where beyond `MOVED` joint errors and what no promise is about."""
         found, most = {}, 0.0
         for name, curve in last.items():
             allowed = MOVED * error[name] + SMALL * scales[name]
