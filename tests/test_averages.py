@@ -131,6 +131,24 @@ def test_response_of_an_average(average):
     assert not np.triu(found.response.values[:, :, 0, 0])[:, 1:].any()  # at zero the average is the start, which is kicked
 
 
+def test_behind_a_filter():
+    """Momentum: the linear model's kernels, 3.5 reported errors; and the response to kicks, which rises within the memory."""
+    average, optimizer = AVERAGES[0], sl.Momentum(0.6)
+    found = sl.solve(linear(**NUMBERS), sl.SGD(ETA, optimizer=optimizer), HORIZON, rtol=RTOL).averaged(average).dataset
+    times = found.time.values
+    nodes = np.union1d(times, np.linspace(0.0, times[-1], 601))
+    known = closed_forms.linear_kernels(**NUMBERS, step=ETA, times=nodes, optimizer=optimizer)
+    curve = closed_forms.linear_model(**NUMBERS, step=ETA, times=nodes, optimizer=optimizer)
+    W = weights(average, nodes, times)
+    q, m = np.einsum("ta,tb,ab->t", W, W, known["correlation"], optimize=True), W @ curve["overlap"]
+    risk = 0.5 * (q - 2.0 * m + NUMBERS["teacher_variance"] + NUMBERS["noise_variance"])
+    for name, exact in (("self_overlap", q), ("overlap", m), ("test_risk", risk)):
+        value, se = (found[name + tail].values.ravel() for tail in ("", "_se"))
+        assert (np.abs(value - exact) <= 3.5 * se + 1e-7).all(), name
+    response = np.stack([W[:, s:] @ known["response"][s:, s] for s in np.searchsorted(nodes, times)], 1)
+    np.testing.assert_allclose(found.response.values[:, :, 0, 0], response, atol=0.01)
+
+
 # --- the weights of steps ------------------------------------------------------------------------------------------------------
 
 

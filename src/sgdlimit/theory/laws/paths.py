@@ -109,7 +109,17 @@ class PathLaw(Law):
         C, R, overlap = self.kernels(nodes)
         uneven = self.problem.anisotropic is not None or grading(self.dynamics) > GRADING
         gain, nearby = (ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY) if uneven else (EXTRAPOLATED_GAIN, NEARBY)
-        return Followed(self, Kernels(nodes, C, overlap), R, outputs, self._levels(nodes[every_second(len(nodes))]), gain, nearby)
+        levels = self._levels(nodes[every_second(len(nodes))])
+        return Followed(self, Kernels(nodes, C, overlap), self._kicked(R, nodes), outputs, levels, gain, nearby)
+
+    def _kicked(self, R: np.ndarray, nodes: np.ndarray) -> np.ndarray:
+        """The response to kicks, of `R` as `kernels` has it: less what a filter holds back."""
+        if self.dynamics.plain or len(nodes) == 1:
+            return R
+        filter, out = Filter(self.dynamics, nodes, 1, R.shape[-1], len(nodes) - 1), R.copy()
+        for i in range(len(nodes)):
+            out[i, : i + 1] -= filter.held(i)[:, None, None] * R[i, i]
+        return out
 
     def _levels(self, nodes: np.ndarray) -> list[Kernels]:
         """All three resolutions on `nodes`."""
