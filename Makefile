@@ -28,6 +28,7 @@ docs: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(PYTHON) benchmarks/work_precision.py
 	$(PYTHON) benchmarks/calibration.py
+	$(PYTHON) benchmarks/calibration.py --momentum --count 30
 	$(PYTHON) benchmarks/growth.py
 	$(PYTHON) benchmarks/shapes.py
 	$(PYTHON) benchmarks/compiler.py

@@ -1,7 +1,7 @@
 """Are the reported errors true? Sixty random problems with a known answer at random `rtol` between 0.003 and 0.05.
 
 The truth must lie within two reported standard errors at 90 to 99% of all points (self-overlap, overlap, train and test risk at
-every output time). Exit code 1 if it does not. `python benchmarks/calibration.py [--count 60] [--first 0] [--readme]`
+every output time). Exit code 1 if it does not. `python benchmarks/calibration.py [--count 60] [--first 0] [--momentum] [--readme]`
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import sgdlimit as sl
 from problems import deviations, random_linear
 
 
-def calibrate(indices, say=print) -> list[dict]:
+def calibrate(indices, say=print, momentum: bool = False) -> list[dict]:
     """Solve the problems with these indices; per problem the deviations in standard errors, the cost, and what was asked."""
     rows = []
     for index in indices:
-        known = random_linear(index)
+        known = random_linear(index, momentum=momentum)
         call = lambda known=known, index=index: sl.solve(
             known.problem, known.dynamics, known.horizon, rtol=known.rtol, seed=index, on_failure="return"
         )
@@ -75,14 +75,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=60)
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--momentum", action="store_true", help="train them with momentum of random memory")
     parser.add_argument("--readme", action="store_true", help="put the table into benchmarks/README.md")
     options = parser.parse_args()
-    rows = calibrate(range(options.first, options.first + options.count), lambda line: print(line, flush=True))
+    rows = calibrate(range(options.first, options.first + options.count), lambda line: print(line, flush=True), options.momentum)
+    name = "calibration_momentum" if options.momentum else "calibration"
     text, share = summary(rows)
     print("\n" + text)
-    common.save_json(common.RESULTS / "calibration.json", {"machine": common.machine(), "problems": rows})
+    common.save_json(common.RESULTS / f"{name}.json", {"machine": common.machine(), "problems": rows})
     if options.readme:
-        common.fill("calibration", text)
+        common.fill(name, text)
     if not 0.90 <= share <= 0.99:
         print(f"calibration: {share:.1%} of the points within two standard errors, must be 90 to 99%", file=sys.stderr)
         return 1

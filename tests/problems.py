@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -169,11 +169,12 @@ class Known:
     truth: Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
-def random_linear(index: int, rtol_range: tuple[float, float] = (0.003, 0.05)) -> Known:
+def random_linear(index: int, rtol_range: tuple[float, float] = (0.003, 0.05), momentum: bool = False) -> Known:
     """The `index`-th random linear problem: SGD, SME and flow in turn, each index its own random stream.
 
     `sample_ratio` is log-uniform in [0.4, 5], the step a fraction 0.1 to 0.8 of the stability limit, `rtol` log-uniform in its range;
-    every third problem has no ridge and every second a start that knows something of the teacher. Up to 6 units of time.
+    every third problem has no ridge and every second a start that knows something of the teacher. Up to 6 units of time. With `momentum` a
+    memory log-uniform in [0.02, 3].
     """
     rng = np.random.default_rng([2601, index])
     kind = DYNAMICS[index % 3]
@@ -190,13 +191,15 @@ def random_linear(index: int, rtol_range: tuple[float, float] = (0.003, 0.05)) -
     }
     horizon = float(rng.uniform(1.0, 6.0))
     rtol = float(np.exp(rng.uniform(*np.log(rtol_range))))
+    optimizer = sl.Momentum(float(np.exp(rng.uniform(*np.log([0.02, 3.0]))))) if momentum else None
+    told = f"rtol {rtol:.2g}" + (f", memory {optimizer.memory:.2g}" if optimizer else "")
     return Known(
-        title=f"linear {index}: {kind}, delta {ratio:.3g}, step {step:.3g}, ridge {ridge:.3g}, horizon {horizon:.3g}, rtol {rtol:.2g}",
+        title=f"linear {index}: {kind}, delta {ratio:.3g}, step {step:.3g}, ridge {ridge:.3g}, horizon {horizon:.3g}, {told}",
         problem=linear(**parameters),
-        dynamics=dynamics(kind, step),
+        dynamics=replace(dynamics(kind, step), optimizer=optimizer),
         horizon=horizon,
         rtol=rtol,
-        truth=lambda times: closed_forms.linear_model(step=0.0 if kind == "gf" else step, times=times, **parameters),
+        truth=lambda times: closed_forms.linear_model(step=0.0 if kind == "gf" else step, times=times, optimizer=optimizer, **parameters),
     )
 
 

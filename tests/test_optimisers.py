@@ -170,6 +170,7 @@ REAL = {
     "heat and a spectrum": (spectral(tanh_regression(), [0.3, 1.7]), sl.SGD(1.2, temperature=0.15)),
     "reshuffled": (tanh_regression(), sl.SGD(1.5, "reshuffle", optimizer=sl.Momentum(0.4))),
     "a schedule": (tanh_regression(), sl.SGD(lambda t: 1.5 / (1.0 + t), optimizer=sl.Momentum(0.3))),
+    "SME with a spectrum": (spectral(tanh_regression(), [0.3, 1.7]), sl.SME(1.2, optimizer=sl.Momentum(0.3))),
     "SME": (tanh_regression(), sl.SME(1.5, optimizer=sl.Momentum(0.1))),
     "warm flow": (tanh_regression(), sl.GradientFlow(optimizer=sl.Momentum(0.3), temperature=0.1)),
     "clipped": (tanh_regression(), sl.SGD(1.5, clip=0.3, optimizer=sl.Momentum(0.3))),
