@@ -5,8 +5,10 @@ from itertools import product
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import sgdlimit as sl
+from sgdlimit import cli
 from sgdlimit.settings import config
 from sgdlimit.settings.training import title_of
 from sgdlimit.theory.checks import check_theory
@@ -108,3 +110,35 @@ def test_one_of_each_pair_is_solved(problems, name, optimiser, case, tmp_path):
     np.testing.assert_array_equal(again.dataset.test_risk, solution.dataset.test_risk)
     if case != "schedule":
         assert eval(again.dataset.attrs["dynamics"], vars(sl) | {one: getattr(sl, one) for one in sl.__all__}) == dynamics
+
+
+RUN = """
+[problem]
+model = "tanh_regression"
+sample_ratio = 1.5
+teacher = { kind = "gaussian", cov = 2.25 }
+[[dynamics]]
+kind = "mini_batch_gd"
+fraction = 0.5
+step = 0.1
+optimizer = { kind = "adam", memory = 0.1, second_memory = 0.5 }
+[run]
+horizon = 0.2
+rtol = 0.3
+[simulation]
+n_features = 60
+repeats = 2
+average = { kind = "tail", fraction = 0.5 }
+"""
+
+
+def test_a_run_tells_of_its_optimiser_and_passes_no_verdict_on_averages(tmp_path):
+    (tmp_path / "mine.toml").write_text(RUN)
+    done = CliRunner().invoke(cli.app, ["run", str(tmp_path / "mine.toml"), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    runs = sl.load(tmp_path / "out" / "simulation-mini-batch-gd-with-adam.nc")
+    assert runs.dataset.attrs["average"] == "TailAverage(fraction=0.5)"
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "optimizer.second_memory" in page
+    assert "mini-batch GD with Adam, averaged weights" in page
+    assert "Theory and simulation" not in page
