@@ -132,13 +132,14 @@ average = { kind = "tail", fraction = 0.5 }
 """
 
 
-def test_a_run_tells_of_its_optimiser_and_passes_no_verdict_on_averages(tmp_path):
+def test_a_run_tells_of_its_optimiser_and_compares_averages_with_averages(tmp_path):
     (tmp_path / "mine.toml").write_text(RUN)
     done = CliRunner().invoke(cli.app, ["run", str(tmp_path / "mine.toml"), "--out", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
     runs = sl.load(tmp_path / "out" / "simulation-mini-batch-gd-with-adam.nc")
-    assert runs.dataset.attrs["average"] == "TailAverage(fraction=0.5)"
+    theory = sl.load(tmp_path / "out" / "theory-mini-batch-gd-with-adam.nc")
+    assert theory.dataset.attrs["average"] == runs.dataset.attrs["average"] == "TailAverage(fraction=0.5)"
     page = (tmp_path / "out" / "report.html").read_text()
     assert "optimizer.second_memory" in page
     assert "mini-batch GD with Adam, averaged weights" in page
-    assert "Theory and simulation" not in page
+    assert "Theory and simulation" in page

@@ -58,26 +58,33 @@ def tasks(job: Job, part: Part, folder: Folder) -> list[Task]:
     run = job.settings.run
     in_parts = not isinstance(part.dynamics, (OnlineSGD, MiniBatchGD))
     checkpoint = folder.path / checkpoint_name(part) if in_parts else None
+    simulation = _simulation(job)
+    average = simulation.get("average")
+
+    def theory(progress: Progress) -> Any:
+        """Of the weights, or of their averages where runs have these."""
+        weights = solve(
+            job.problem,
+            part.dynamics,
+            run.horizon,
+            rtol=run.rtol,
+            seed=run.seed,
+            times=job.times,
+            on_failure="return",
+            progress=progress,
+            checkpoint=checkpoint,
+        )
+        return weights if average is None else weights.averaged(average)
+
     found = [
         Task(
             f"{part.name}, theory",
             f"theory-{part.slug}.nc",
-            lambda progress: solve(
-                job.problem,
-                part.dynamics,
-                run.horizon,
-                rtol=run.rtol,
-                seed=run.seed,
-                times=job.times,
-                on_failure="return",
-                progress=progress,
-                checkpoint=checkpoint,
-            ),
+            theory,
             checkpoint,
         )
     ]
     if job.settings.simulation is not None:
-        simulation = _simulation(job)
         found.append(
             Task(
                 f"{part.name}, real runs",
@@ -111,12 +118,9 @@ def execute(job: Job, folder: Folder, around: Callable[[Task, bool], Any]) -> li
 
 
 def _entries(job: Job, part: Part, theory: Any, runs: Any) -> list[Entry]:
-    """What is told of a dynamics. Runs of averaged weights stand beside the theory of the weights themselves, with no verdict."""
-    if runs is None:
-        return [Entry(part.name, theory)]
-    if "average" in runs.dataset.attrs:
-        return [Entry(part.name, theory), Entry(f"{part.name}, averaged weights", None, runs)]
-    return [Entry(part.name, theory, runs, compare(theory, runs))]
+    """What is told of a dynamics."""
+    name = f"{part.name}, averaged weights" if "average" in theory.dataset.attrs else part.name
+    return [Entry(name, theory)] if runs is None else [Entry(name, theory, runs, compare(theory, runs))]
 
 
 def _done(task: Task, folder: Folder, around: Callable[[Task, bool], Any]) -> Result:
