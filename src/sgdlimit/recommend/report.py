@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..show.looks import COLOURS as PALETTE
 from ..show.page import render
 from ..show.page import write as keep
 from ..version import __version__
@@ -16,7 +17,7 @@ from .words import counted
 
 UNSURE = 0.1  # standard error of the expected risk, relative, above which settings can hardly be told apart
 HARM = 1.05  # risk over that without training, above which training harms
-COLOURS = {"test": "#0072b2", "train": "#d55e00", "replacement": "#767676"}
+COLOURS = {"test": PALETTE[0], "train": PALETTE[1], "replacement": "#767676"}
 
 
 def short(value: float) -> str:

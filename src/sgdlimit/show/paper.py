@@ -16,13 +16,13 @@ import numpy as np
 from ..errors import InputError, refuse
 from ..files import replacing
 from .heat import BEST, Heat, Mark, Scale
-from .looks import BAND, Curve, look
+from .looks import BAND, COLOURS, Curve, look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-GOOD, BAD = "#009E73", "#D55E00"
+GOOD, BAD = COLOURS[2], COLOURS[1]
 LEVELS = 9  # contours of a heat map
 
 

@@ -237,7 +237,7 @@ def reshuffled(dynamics: Dynamics) -> TypeGuard[SGD]:
 
 
 def drive_of(dynamics: Dynamics) -> str:
-    """How events kick a sample, a `drive` of `sample.path_functions`."""
+    """How events kick a sample, a `drive` of `kicks.path_functions`."""
     return {SGD: "jump", SME: "diffusion", GradientFlow: "flow"}[type(dynamics)]
 
 

@@ -1,7 +1,7 @@
 """A sample's path, eq. (1): `r_t = w_t - int R(t,s) dG_s`, its response `chi`, and averages over paths.
 
 How a sample is driven is all that tells the dynamics apart here: a cell between two nodes has events, each at its own
-exact place, and a `Drive` says how an event kicks the sample. SGD's events are its Poisson jumps; flow and SME have one
+exact place, and `kicks` says how an event kicks the sample. SGD's events are its Poisson jumps; flow and SME have one
 event in the middle of each cell, the exact map of the cell's `dm` (a Strang splitting, of weak order two).
 
 Between nodes `w` is the linear interpolation of its node values plus a Brownian bridge of variance rate
