@@ -1,5 +1,5 @@
 """What all tables of a settings file have in common, and how their mistakes are told: the field as the file names it, what it must be,
-what it was, the usual fix, and the line. The tables themselves are in `training` (dynamics, optimisers, steps) and `config` (all others)."""
+what it was, the usual fix, and the line. The tables themselves are in `training` (dynamics, optimisers, steps) and `config` (others)."""
 
 from __future__ import annotations
 

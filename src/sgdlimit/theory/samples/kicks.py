@@ -1,5 +1,5 @@
-"""How an event kicks a path's sample: by a jump, or by the map of a cell's drift and diffusion. Histories, which know only jumps, leave their
-kicks in a table as they land: `events.land`."""
+"""How an event kicks a path's sample: by a jump, or by the map of a cell's drift and diffusion. Histories, which know only jumps, leave
+their kicks in a table as they land: `events.land`."""
 
 from __future__ import annotations
 
