@@ -30,7 +30,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"sgdlimit\..*\.(Array|Step|Dynamics|Teacher|Penalty|Progress|Pairs|F)"),  # unions and short names of types
     # What the reference leaves out.
     ("py:.*", r"sgdlimit\.(results\.(result\.Kept|panels\.Shown)|show\.looks\.Curve|learning\.clock\.Clock)"),
-    ("py:.*", r"sgdlimit\.theory\.(samples\.histories|weights\.particles|accuracy\.(checkpoint|witness|replicates))\..*"),
+    ("py:.*", r"sgdlimit\.theory\.(samples\.histories|laws\.averaged|weights\.particles|accuracy\.(checkpoint|witness|replicates))\..*"),
 ]
 
 myst_enable_extensions = ["dollarmath", "deflist", "colon_fence"]
