@@ -71,7 +71,7 @@ def test_what_a_correction_adds_to_a_kick():
     for node in (1, 3, 6):
         np.testing.assert_allclose(excess[node] + 1.0 - held[node], moved(nodes[node], nodes[6]), atol=1e-9)
     mean = quad(lambda u: moved(u, nodes[6]), 0.0, nodes[1])[0] / nodes[1]
-    first = 0.5 * (excess[0] + excess[1]) + 1.0 - filter.missed(6, smooth=True)[0][0]
+    first = 0.5 * (excess[0] + excess[1]) + 1.0 - filter.missed(6, smooth=True)[0]
     assert first == pytest.approx(mean, rel=1e-3)
 
 
@@ -96,15 +96,16 @@ def levels(problem, dynamics, method):
 @pytest.mark.parametrize("method", ["events", "paths"])
 def test_a_memory_that_goes_to_zero_is_none(method):
     # From the same draws. Histories do not balance the matrix of a filter, as those of plain training do: E[theta theta^T] differs by what
-    # the two estimates differ by, and all else by what that does.
+    # the two estimates differ by, and all else by what that does. Paths have normals of their own for what a filter holds back, whose size
+    # goes like the root of the memory.
     plain, short, shorter = (
         levels(tanh_regression(), sl.SGD(1.5, optimizer=optimizer), method) for optimizer in (None, sl.Momentum(1e-5), sl.Momentum(1e-10))
     )
     for one, other, another in zip(plain, short, shorter, strict=True):
         for name in ("overlap", "train", "R", "C"):
             a, b, c = (getattr(level, name) for level in (one, other, another))
-            np.testing.assert_allclose(c, a, atol=2e-8 if method == "paths" else 0.02)
-            np.testing.assert_allclose(b, c, atol=3e-4)
+            np.testing.assert_allclose(c, a, atol=3e-6 if method == "paths" else 0.02)
+            np.testing.assert_allclose(b, c, atol=1e-3)
 
 
 def test_the_smallest_eigenvalues_apart_a_spectrum_is_none():
