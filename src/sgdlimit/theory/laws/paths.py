@@ -40,7 +40,7 @@ from ..samples.kicks import path_functions
 from ..samples.reshuffle import epoch_ends, epoch_jumps
 from ..samples.sample import Cell, Draws, Paths, cross_cell
 from ..weights.filtered_spectral import FilteredSpectralCoordinates
-from ..weights.filters import SHORTEST, Filter, fluctuations, recoil, roughness
+from ..weights.filters import Filter, roughness
 from ..weights.particles import Particles, draw_particles
 from ..weights.penalised import SampledCoordinates
 from ..weights.spectral import SpectralCoordinates
@@ -180,14 +180,11 @@ class _Carry:
 
     def _filter(self) -> Layer:
         """Of all cells; inside one an increment is as rough as the velocity lets it be."""
-        spacing = np.diff(self.nodes)
-        memory = max(self.law.dynamics.memory, SHORTEST * float(spacing[0]))
-        gain, z = np.einsum("aaii->ai", self.R), [float(x) for x in spacing / memory]
-        self.spread = self.spread * np.sqrt([roughness(x) for x in z])[:, None, None]
-        both = lambda array: np.stack([array[:-1], array[1:]], 1)
-        recoils = 0.5 * (gain[1:] + gain[:-1]) * np.array([recoil(x) for x in z])[:, None]
-        apart = np.array([fluctuations(x) for x in z])
-        return Layer(both(gain), both(self.nodes / memory), recoils, apart, np.zeros(len(z)))
+        filter = Filter(self.law.dynamics, self.nodes, 1, self.R.shape[-1], len(self.nodes) - 1)
+        filter.gain[0] = np.einsum("aaii->ai", self.R)
+        self.spread = self.spread * np.sqrt([roughness(float(z)) for z in np.diff(filter.clock)])[:, None, None]
+        layers = [filter.layer(cell) for cell in range(len(self.nodes) - 1)]
+        return jax.tree.map(lambda *parts: np.concatenate(parts), *layers)
 
     def __call__(self, paths: int, outputs: np.ndarray, rng: np.random.Generator) -> tuple[dict[str, np.ndarray], Any]:
         """`r, w (paths, T, k)` at the nodes `outputs`, `r_star (paths, k_star)`, and labels."""
