@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .learning.problem import Problem
     from .learning.reading import dynamics_of
     from .learning.spectrum import Spectrum
+    from .learning.trained import Trained
     from .learning.weights import EmpiricalTeacher, GaussianTeacher, Init, Ridge, SmoothPenalty, SparseTeacher
     from .recommend import Recommendation, recommend
     from .results import Simulation, Solution, load
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 # Where each public name lives.
 _HOME = {
     "learning.problem": ("Problem",),
+    "learning.trained": ("Trained",),
     "learning.noise": ("Gumbel", "NoNoise", "Normal", "StudentT", "Uniform"),
     "learning.weights": ("EmpiricalTeacher", "GaussianTeacher", "Init", "Ridge", "SmoothPenalty", "SparseTeacher"),
     "learning.dynamics": ("SGD", "SME", "GradientFlow", "OnlineSGD", "MiniBatchGD"),

@@ -53,7 +53,7 @@ def gradient_jumps(problem: Problem) -> bool:
     """Whether `loss` has a gradient, or `update` values, with jumps, on lines that cover what a student starts from and may grow to."""
     with jax.enable_x64(True), np.errstate(all="ignore"):
         lines = _lines(problem)
-        derivatives = _derivatives(problem.slopes, key(problem.label))
+        derivatives = _derivatives(problem.slopes, key(problem.labels))
 
         def at(where: np.ndarray) -> _Ends:
             return _Ends(where, *map(np.asarray, derivatives(where, *lines)))
@@ -110,7 +110,7 @@ def _jump_at_zero(problem: Problem) -> np.ndarray:
     r = r_star @ problem.init.overlap.T + rng.standard_normal((LABELS, problem.k)) @ root(problem.init.cov)
     tiny = 1e-3 * np.sqrt(np.diag(problem.rho).max()) * np.eye(problem.k)
     with jax.enable_x64(True):
-        y = jit(jax.vmap(problem.label))(r_star, problem.noise_from_uniform(u))
+        y = jit(jax.vmap(problem.labels))(r_star, problem.noise_from_uniform(u))
         slope = jit(jax.vmap(problem.slopes.gradient))
         at = lambda a, side: np.asarray(slope(np.where(np.arange(problem.k) == a, side * tiny[a], r), y))
         ends = [(at(a, 1.0), at(a, -1.0)) for a in range(problem.k)]

@@ -170,7 +170,7 @@ class Sizes:
     def __init__(self, problem: Problem, functions: Functions, self_overlap: np.ndarray, overlap: np.ndarray):
         self.scores, self.maps = Scores(problem), joint_root(problem, self_overlap, overlap)
         self.head = self.maps.shape[1]
-        self.program, names = _sizes(key(functions), key(problem.label), problem.k)
+        self.program, names = _sizes(key(functions), key(problem.labels), problem.k)
         with jax.enable_x64(True):
             shapes = [jax.ShapeDtypeStruct(shape, float) for shape in ((1, len(self.maps)), (1, *problem.noise.shape))]
             jax.eval_shape(self.program, *shapes)  # which fills in the names

@@ -20,10 +20,12 @@ from ..checks import positive as _positive
 from ..checks import root
 from ..compiling import jit
 from ..errors import InputError, Words, refuse
+from ..functions import key
 from .indices import missing_entry
 from .noise import NoiseLaw, NoNoise, draws_of
 from .slopes import Slopes, slopes
 from .spectrum import Spectrum
+from .trained import Labelling, Trained, anywhere, told
 from .weights import Init, Penalty, Ridge, SmoothPenalty, Teacher
 
 Array = Any
@@ -47,6 +49,7 @@ class Problem:
             that are clipped or weighted, any rule that pushes a sample along its features. It may jump. None: the gradient.
         spectrum: `Spectrum` of data that are not isotropic, or None. Teacher, start and penalty are of the weights in the basis of its
             eigenvectors; pre-activations and their overlaps weigh each feature by its eigenvalue.
+        trained: `Trained` numbers `a (p,)` that are trained along, or None. `loss(r, y, a)` then takes them, as does `update(r, y, a)`.
 
     Raises:
         InputError (a ValueError): names the field, what it must be, and what it was. A loss with kinks is no error:
@@ -62,6 +65,7 @@ class Problem:
     penalty: Penalty = None
     spectrum: Spectrum | None = None
     update: Callable[[Array, Array], Array] | None = None
+    trained: Trained | None = None
 
     def __post_init__(self):
         for name in ("loss", "label"):
@@ -89,6 +93,8 @@ class Problem:
         if self.spectrum is not None and np.ndim(self.spectrum.teacher) == 3 and self.spectrum.teacher.shape[1] != self.k_star:
             must = f"have matrices ({self.k_star}, {self.k_star}), as there are teacher directions"
             raise refuse("spectrum.teacher", must, Words(f"of shape {self.spectrum.teacher.shape}"))
+        if not (self.trained is None or isinstance(self.trained, Trained)):
+            raise refuse("trained", "be sl.Trained(start, rate) or None", self.trained, "loss(r, y, a) takes the numbers then")
         _check_functions(self)
 
     @property
@@ -140,11 +146,17 @@ class Problem:
 
     @property
     def slopes(self) -> Slopes:
-        """Loss, gradient and Hessian of one sample, with `update` in the place of the gradient; the same object for the same functions."""
-        return slopes(self.loss, self.update)
+        """Loss, gradient and Hessian of one sample, with `update` in the place of the gradient; the same object for the same functions.
+        They take what `labels` gives."""
+        return slopes(self.loss, self.update, self.trained is not None)
+
+    @property
+    def labels(self) -> Callable[[Array, Any], Any]:
+        """`label`; where numbers are trained along, these stand beside the label as they are at the start, see `trained.Labelled`."""
+        return self.label if self.trained is None else Labelling(key(self.label), self.trained.start)
 
     def gradient(self, r, y):
-        """`l(r, y) = grad_r L (k,)` for one sample, or its `update`."""
+        """`l(r, y) = grad_r L (k,)` for one sample, or its `update`; `y` as `labels` gives it."""
         return self.slopes.gradient(r, y)
 
     def noise_from_uniform(self, u: np.ndarray) -> np.ndarray:
@@ -177,27 +189,27 @@ def _check_functions(p: Problem) -> None:
         # A row of weights has its own law: with a sparse teacher and a start that copies it, some are exactly zero.
         rows = p.teacher.draw(rng, TRIED) @ p.init.overlap.T + rng.standard_normal((TRIED, p.k)) @ root(p.init.cov)
         program, missing = _program(p)
-        for name, sizes, told in missing:
-            if asked := told(r, r_star, z, rows):
+        a = np.broadcast_to(starting(p), (TRIED, len(starting(p))))
+        for name, sizes, tell in missing:
+            if asked := tell(r, r_star, z, rows, a):
                 fix = f"{sizes}; entries count from 0, and JAX would take another one without a word"
                 raise InputError(f"`{name}` must ask for entries that there are, but asks for {asked} ({fix})")
-        got = program(r, r_star, z, rows)
+        got = program(r, r_star, z, rows, a)
     stable = "jnp.logaddexp and jax.nn.log_softmax are the stable forms"
     rounded = "sqrt(theta**2 + 0.01) rather than abs"
     own = p.update is None
-    for what, values, fix in zip(
-        (
-            "`label` must be finite, but gives",
-            "`loss` must be finite, but its value is",
-            "`loss` must be finite, but its gradient is" if own else "`update` must be finite, but it is",
-            "`loss` must be finite, but its second derivative is" if own else "`update` must have a finite derivative, but it is",
-            "`penalty.fn` must have a finite gradient, but it is",
-            "`penalty.fn` must have a finite second derivative, but it is",
-        ),
-        got,
-        ("a log or square root of a negative number?", stable, stable, stable, rounded, rounded),
-        strict=False,
-    ):
+    faults = [
+        ("`label` must be finite, but gives", "a log or square root of a negative number?"),
+        ("`loss` must be finite, but its value is", stable),
+        ("`loss` must be finite, but its gradient is" if own else "`update` must be finite, but it is", stable),
+        ("`loss` must be finite, but its second derivative is" if own else "`update` must have a finite derivative, but it is", stable),
+    ]
+    if isinstance(p.penalty, SmoothPenalty):
+        faults.append(("`penalty.fn` must have a finite gradient, but it is", rounded))
+        faults.append(("`penalty.fn` must have a finite second derivative, but it is", rounded))
+    if p.trained is not None:
+        faults.append(("`loss` must be finite, but its gradient in a is", "at `trained.start` already"))
+    for (what, fix), values in zip(faults, got, strict=True):
         if not all(np.isfinite(np.asarray(leaf, dtype=float)).all() for leaf in jax.tree.leaves(values)):
             raise InputError(f"{what} NaN or infinite on draws from the starting law ({fix})")
 
@@ -206,25 +218,36 @@ def _program(p: Problem) -> tuple[Callable, list[tuple[str, str, Callable[..., s
     """`_trial` of a problem."""
     penalty = p.penalty.fn if isinstance(p.penalty, SmoothPenalty) else None
     known = all(isinstance(f, Hashable) for f in (p.loss, p.update, p.label, penalty))
-    return (_trial if known else _trial.__wrapped__)(p.slopes, p.update, p.label, penalty, p.k, p.k_star, tuple(p.noise.shape))
+    return (_trial if known else _trial.__wrapped__)(
+        p.slopes, p.update, anywhere(p.labels), penalty, p.k, p.k_star, tuple(p.noise.shape), 0 if p.trained is None else len(p.trained)
+    )
 
 
-def values_at(p: Problem, r: np.ndarray, r_star: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Loss `(n,)`, gradient (or update) `(n, k)` and its derivative `(n, k, k)` at `r (n, k)`, `r_star (n, k_star)` and noise `z (n, ...)`.
+def values_at(
+    p: Problem, r: np.ndarray, r_star: np.ndarray, z: np.ndarray, a: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Loss `(n,)`, gradient (or update) `(n, k)` and its derivative `(n, k, k)` at `r (n, k)`, `r_star (n, k_star)` and noise `z (n, ...)`,
+    with the trained numbers `a (p,)` or `(n, p)`, if there are any, those of the start unless given.
 
     By the small program that checked the problem, a block of `TRIED` points at a time: nothing is compiled, and no program of the
     theory is asked. That makes it a witness of theirs.
     """
     (values, _), parts = _program(p), []
     rows = np.zeros((TRIED, p.k))
+    a = np.broadcast_to(starting(p) if a is None else a, (len(r), len(starting(p))))
     with jax.enable_x64(True):
         for first in range(0, len(r), TRIED):
-            block = [np.asarray(array[first : first + TRIED]) for array in (r, r_star, z)]
+            block = [np.asarray(array[first : first + TRIED]) for array in (r, r_star, z, a)]
             size = len(block[0])
-            padded = [np.concatenate([array, np.broadcast_to(array[:1], (TRIED - size, *array.shape[1:]))]) for array in block]
-            parts.append([np.asarray(part)[:size] for part in values(*padded, rows)[1:4]])
+            *padded, numbers = [np.concatenate([array, np.broadcast_to(array[:1], (TRIED - size, *array.shape[1:]))]) for array in block]
+            parts.append([np.asarray(part)[:size] for part in values(*padded, rows, numbers)[1:4]])
     loss, gradient, hessian = (np.concatenate(part) for part in zip(*parts, strict=True))
     return loss, gradient, hessian
+
+
+def starting(p: Problem) -> np.ndarray:
+    """Numbers that are trained along, as they start, `(p,)`."""
+    return np.zeros(0) if p.trained is None else np.array(p.trained.start)
 
 
 @lru_cache(maxsize=32)
@@ -236,12 +259,13 @@ def _trial(
     k: int,
     k_star: int,
     noise_shape: tuple[int, ...],
+    along: int,
 ) -> tuple[Callable, list[tuple[str, str, Callable[..., str]]]]:
     """Once the functions' shapes are in order: what must be finite, as one compiled program, and for each function that has indices its
     name, sizes and what tells whether they are in bounds, see `missing_entry`. All problems with these functions share it: building
     another one costs little."""
     loss = slopes.loss
-    r, r_star, z = (jax.ShapeDtypeStruct(shape, float) for shape in ((k,), (k_star,), noise_shape))
+    r, r_star, z, a = (jax.ShapeDtypeStruct(shape, float) for shape in ((k,), (k_star,), noise_shape, (along,)))
     y = _shapes(
         "label",
         f"map r_star ({k_star},) and z {noise_shape} to an array of fixed shape with JAX operations",
@@ -252,8 +276,8 @@ def _trial(
     )
     value = _shapes(
         "loss",
-        f"map r ({k},) and what `label` returns to a number with JAX operations",
-        "r has one entry per row of `init.cov`",
+        f"map r ({k},) and what `label` returns{f' and a ({along},)' if along else ''} to a number with JAX operations",
+        "r has one entry per row of `init.cov`" + (", a those of `trained.start`" if along else ""),
         loss,
         r,
         y,
@@ -270,17 +294,26 @@ def _trial(
         size = _shapes("penalty.fn", f"map a row theta ({k},) to a number with JAX operations", "", penalty, r)
         if jnp.shape(size) != ():
             raise refuse("penalty.fn", "return a scalar", Words(f"an array of shape {jnp.shape(size)}"), "jnp.sum(...) over the row")
-    parts = [lambda r, r_star, z, row: label(r_star, z)]
-    parts += [lambda r, r_star, z, row, f=f: f(r, label(r_star, z)) for f in slopes]
+    seen = lambda r_star, z, a: told(label(r_star, z), a if along else None)
+    parts = [lambda r, r_star, z, row, a: seen(r_star, z, a)]
+    parts += [lambda r, r_star, z, row, a, f=f: f(r, seen(r_star, z, a)) for f in slopes[:3]]
     if penalty is not None:
-        parts += [lambda r, r_star, z, row, f=f: f(row) for f in (jax.grad(penalty), jax.hessian(penalty))]
-    asking = [("label", f"r_star has k_star = {k_star} and z is of shape {noise_shape}", parts[0]), ("loss", f"r has k = {k}", parts[1])]
+        parts += [lambda r, r_star, z, row, a, f=f: f(row) for f in (jax.grad(penalty), jax.hessian(penalty))]
+    if slopes.pull is not None:
+        pull = slopes.pull
+        _shapes("loss", "be differentiable in a by JAX", "", pull, r, y)
+        parts.append(lambda r, r_star, z, row, a: pull(r, seen(r_star, z, a)))
+    sizes = f"r has k = {k}" + (f" and a {along}" if along else "")
+    asking = [
+        ("label", f"r_star has k_star = {k_star} and z is of shape {noise_shape}", parts[0]),
+        ("loss", sizes, parts[1]),
+    ]
     if update is not None:
         asking.append(("update", f"r has k = {k}", parts[2]))
     if penalty is not None:
-        asking.append(("penalty.fn", f"a row theta has k = {k}", lambda r, r_star, z, row: penalty(row)))
-    tellers = [(name, sizes, missing_entry(fn, (r, r_star, z, r))) for name, sizes, fn in asking]
-    missing = [(name, sizes, told) for name, sizes, told in tellers if told is not None]
+        asking.append(("penalty.fn", f"a row theta has k = {k}", lambda r, r_star, z, row, a: penalty(row)))
+    tellers = [(name, sizes, missing_entry(fn, (r, r_star, z, r, a))) for name, sizes, fn in asking]
+    missing = [(name, sizes, tell) for name, sizes, tell in tellers if tell is not None]
     return jit(jax.vmap(lambda *drawn: [part(*drawn) for part in parts])), missing
 
 

@@ -19,6 +19,7 @@ from .means import Functions, check_finite, why_infinite
 from .problem import Problem
 from .slopes import Slopes
 from .stretched import Points, Stretch
+from .trained import anywhere, told
 
 POINTS = 2**12  # of each randomisation of the Sobol points
 RANDOMISATIONS = 8  # their spread is the rule's own error; four tell it badly
@@ -29,18 +30,20 @@ FEW = 2**10  # points for the small difference between neighbouring overlaps
 
 @lru_cache(maxsize=32)
 def _mean(function: Callable, label: Callable) -> Callable:
-    """Weighted mean of `function(w, r_star, y)` over points, for every row of `coefficients (T, k, k_star + k)` of w in the normals `g`."""
+    """Weighted mean of `function(w, r_star, y)` over points, for every row of `coefficients (T, k, k_star + k)` of w in the normals `g`,
+    and of `numbers (T, p)` that are trained along, if there are any."""
 
-    def at(coefficients, rho_root, g, z, weight):
+    def at(coefficients, numbers, rho_root, g, z, weight):
         r_star = g[:, : len(rho_root)] @ rho_root.T
         y = jax.vmap(label)(r_star, z)
 
-        def one(matrix):
-            values = jax.vmap(function)(g @ matrix.T, r_star, y).astype(float)
+        def one(row):
+            matrix, a = row
+            values = jax.vmap(function)(g @ matrix.T, r_star, told(y, a)).astype(float)
             # What is as rare as this may lie beyond the function's domain.
             return weight @ jnp.where(jnp.isfinite(values) | (weight * len(g) > RARE), values, 0.0)
 
-        return jax.lax.map(one, coefficients)
+        return jax.lax.map(one, (coefficients, numbers))
 
     return jit(at)
 
@@ -67,7 +70,7 @@ def _of_sample(loss: Callable) -> Callable:
 
 def loss_alone(problem: Problem) -> Functions:
     """The loss as `means` takes functions, the same object as `TestRisk` has: they share compiled programs."""
-    return _named(key(_of_sample(key(problem.loss))), "the loss")
+    return _named(key(_of_sample(key(problem.slopes.loss))), "the loss")
 
 
 class FreshMean:
@@ -79,7 +82,7 @@ class FreshMean:
 
     def __init__(self, problem: Problem, function: Callable, seed: int, name: str = "the observable"):
         self.problem, self.rho_root = problem, root(problem.rho)
-        self.function, self.label = key(function), key(problem.label)
+        self.function, self.label = key(function), anywhere(key(problem.labels))
         self.functions = _named(self.function, name)
         stretch = Stretch(problem, self.functions)
         seeds = np.random.SeedSequence(seed, spawn_key=(0x7E57,)).spawn(RANDOMISATIONS)
@@ -93,29 +96,39 @@ class FreshMean:
         spread = (vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :]) @ np.swapaxes(vectors, -1, -2)
         return np.concatenate([m, spread], -1)
 
-    def at(self, self_overlap: np.ndarray, overlap: np.ndarray, which: int = 0, few: int = POINTS, beyond: bool = True) -> np.ndarray:
+    def at(
+        self,
+        self_overlap: np.ndarray,
+        overlap: np.ndarray,
+        trained: np.ndarray | None = None,
+        which: int = 0,
+        few: int = POINTS,
+        beyond: bool = True,
+    ) -> np.ndarray:
         """Average `(T,)` on (a few of) the points of one randomisation; without what is `beyond` the last noise if so asked."""
         points = Points(*(part[:few] for part in self.points[which]))
         weight = (points.beyond if beyond else points.weight) / points.weight.sum()
         with jax.enable_x64(True):
             program = _mean(self.function, self.label)
-            return np.asarray(program(self.coefficients(self_overlap, overlap), self.rho_root, points.g, points.z, weight))
+            coefficients = self.coefficients(self_overlap, overlap)
+            return np.asarray(program(coefficients, trained, self.rho_root, points.g, points.z, weight))
 
-    def each(self, self_overlap: np.ndarray, overlap: np.ndarray) -> np.ndarray:
+    def each(self, self_overlap: np.ndarray, overlap: np.ndarray, trained: np.ndarray | None = None) -> np.ndarray:
         """Average on every randomisation, `(RANDOMISATIONS, T)`."""
-        return np.array([self.at(self_overlap, overlap, which) for which in range(RANDOMISATIONS)])
+        return np.array([self.at(self_overlap, overlap, trained, which) for which in range(RANDOMISATIONS)])
 
-    def error(self, each: np.ndarray, self_overlap: np.ndarray, overlap: np.ndarray) -> np.ndarray:
+    def error(self, each: np.ndarray, self_overlap: np.ndarray, overlap: np.ndarray, trained: np.ndarray | None = None) -> np.ndarray:
         """Standard error `(T,)` of the mean of what `each` randomisation gives at these overlaps."""
         if not any((points.beyond != points.weight).any() for points in self.points):
             return spread(each)
-        inside = np.mean([self.at(self_overlap, overlap, which, beyond=False) for which in range(RANDOMISATIONS)], 0)
+        inside = np.mean([self.at(self_overlap, overlap, trained, which, beyond=False) for which in range(RANDOMISATIONS)], 0)
         return np.hypot(spread(each), EXTRAPOLATED * (each.mean(0) - inside))
 
-    def __call__(self, self_overlap: np.ndarray, overlap: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Average `(T,)` and its standard error `(T,)` at `self_overlap (T, k, k)`, `overlap (T, k, k_star)`."""
-        each = self.each(self_overlap, overlap)
-        return each.mean(0), self.error(each, self_overlap, overlap)
+    def __call__(self, self_overlap: np.ndarray, overlap: np.ndarray, trained: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Average `(T,)` and its standard error `(T,)` at `self_overlap (T, k, k)`, `overlap (T, k, k_star)`, and of a problem with numbers
+        that are trained along `trained (T, p)`."""
+        each = self.each(self_overlap, overlap, trained)
+        return each.mean(0), self.error(each, self_overlap, overlap, trained)
 
     def infinite(self, self_overlap: np.ndarray, overlap: np.ndarray) -> tuple[np.ndarray, str]:
         """Where the average is infinite `(T,)`, and words for it. It is taken to be so from some size of w on."""
@@ -133,10 +146,10 @@ class FreshMean:
         """Refuse a label, or a function at the start, that is NaN or infinite on some samples."""
         check_finite(self.problem, self.functions)
 
-    def shift(self, self_overlap: np.ndarray, overlap: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-        """The change of the average from these overlaps to neighbouring ones, on few common points."""
-        here = self.at(self_overlap, overlap, few=FEW)
-        return lambda q, m: self.at(q, m, few=FEW) - here
+    def shift(self, self_overlap: np.ndarray, overlap: np.ndarray, trained: np.ndarray | None = None) -> Callable[..., np.ndarray]:
+        """The change of the average from these overlaps (and numbers) to neighbouring ones, on few common points."""
+        here = self.at(self_overlap, overlap, trained, few=FEW)
+        return lambda q, m, a=None: self.at(q, m, a, few=FEW) - here
 
 
 class TestRisk(FreshMean):
@@ -145,12 +158,12 @@ class TestRisk(FreshMean):
     __test__ = False  # not a test class
 
     def __init__(self, problem: Problem, seed: int):
-        super().__init__(problem, _of_sample(key(problem.loss)), seed, "the loss")
+        super().__init__(problem, _of_sample(key(problem.slopes.loss)), seed, "the loss")
 
     def curvature(self) -> float:
         """Size of `E[H]` at the start."""
         g, z, weight, _ = Points(*(part[:FEW] for part in self.points[0]))
         matrix = self.coefficients(self.problem.self_overlap_start[None], self.problem.overlap_start[None])[0]
         with jax.enable_x64(True):
-            program = _largest_curvature(self.problem.slopes, self.label)
+            program = _largest_curvature(self.problem.slopes, key(self.problem.labels))
             return float(program(matrix, self.rho_root, g, z, weight / weight.sum()))

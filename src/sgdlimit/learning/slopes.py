@@ -22,12 +22,14 @@ class Slopes(NamedTuple):
     compiled for it serves all problems that have them.
 
     `gradient (k,)` is that of `loss`, or what a user puts in its place (OPTIMISERS section 5); `hessian (k, k)` is its derivative in `r`,
-    which is not symmetric then.
+    which is not symmetric then. Where numbers are trained along, `y` is a `trained.Labelled`, and `pull (p,)` is the gradient of `loss` in
+    them.
     """
 
     loss: Callable[[Array, Any], Array]
     gradient: Callable[[Array, Any], Array]
     hessian: Callable[[Array, Any], Array]
+    pull: Callable[[Array, Any], Array] | None = None
 
     def __hash__(self) -> int:
         return id(self.gradient)
@@ -37,23 +39,36 @@ class Slopes(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def _slopes(loss: Callable, update: Callable | None) -> Slopes:
+def _slopes(loss: Callable, update: Callable | None, along: bool) -> Slopes:
+    pull = None
+    if along:
+        loss, update = _of_labelled(loss), None if update is None else _of_labelled(update)
+        pull = lambda r, seen: jax.grad(lambda a: loss(r, seen._replace(a=a)))(seen.a)
     if update is None:
-        return Slopes(loss, jax.grad(loss), jax.hessian(loss))
-    return Slopes(loss, update, jax.jacfwd(update))
+        return Slopes(loss, jax.grad(loss), jax.hessian(loss), pull)
+    return Slopes(loss, update, jax.jacfwd(update), pull)
 
 
-def slopes(loss: Callable, update: Callable | None = None) -> Slopes:
-    """Of a problem's `loss`, with its `update` in the place of the gradient."""
-    return _slopes(key(loss), None if update is None else key(update))
+def _of_labelled(function: Callable) -> Callable:
+    return lambda r, seen: function(r, seen.y, seen.a)
+
+
+def slopes(loss: Callable, update: Callable | None = None, along: bool = False) -> Slopes:
+    """Of a problem's `loss`, with its `update` in the place of the gradient; `along` tells that both take trained numbers as well."""
+    return _slopes(key(loss), None if update is None else key(update), along)
+
+
+@lru_cache(maxsize=64)
+def _first_gradient(loss: Callable) -> Callable:
+    return jax.grad(loss)
 
 
 @lru_cache(maxsize=64)
 def clipped(update: Callable, most: float) -> Callable:
-    """`update(r, y) (k,)`, shortened to a norm of `most` where it is longer."""
+    """`update(r, ...) (k,)`, shortened to a norm of `most` where it is longer."""
 
-    def short(r, y):
-        pushed = update(r, y)
+    def short(r, *labels):
+        pushed = update(r, *labels)
         square = jnp.sum(pushed**2)
         far = square > most**2
         return pushed * jnp.where(far, most / jnp.sqrt(jnp.where(far, square, 1.0)), 1.0)
@@ -66,4 +81,5 @@ def as_trained(problem: Problem, dynamics: Dynamics) -> Problem:
     and never see `clip`. The functions in it are the same objects for the same arguments, as is the problem where nothing is clipped."""
     if dynamics.clip is None:
         return problem
-    return replace(problem, update=clipped(problem.slopes.gradient, dynamics.clip))
+    update = _first_gradient(key(problem.loss)) if problem.update is None else key(problem.update)
+    return replace(problem, update=clipped(update, dynamics.clip))

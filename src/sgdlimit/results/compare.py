@@ -18,11 +18,12 @@ from ..checks import number
 from ..errors import InputError, refuse
 from .derived import scales
 from .result import TEACHER_SIZE, Result, Simulation, Solution
-from .schema import CURVES, entries
+from .schema import curves_of, entries
 from .verdict import Verdict
 
 # Measured on the reference problems at d = 2000 and 4000: a few parts in a thousand at d = 4000.
 BIAS = 20.0
+WORDS = {"student": "student directions", "teacher": "teacher directions", "parameter": "trained numbers"}
 SHARP = 0.05  # a difference above this fraction of a curve's scale that chance still explains makes a weak test
 
 
@@ -102,9 +103,10 @@ def compare(theory: Solution, runs: Simulation, level: float = 0.01, bias: float
     allowance = bias / float(real.attrs.get("n_features", np.inf))
     degrees = max(int(real.attrs.get("repeats", 2)) - 1, 1)
     teacher = next((float(one.dataset.attrs[TEACHER_SIZE]) for one in (theory, runs) if TEACHER_SIZE in one.dataset.attrs), 0.0)
-    scale = scales({curve: limit[curve].values for curve in CURVES}, teacher)
+    curves = curves_of(limit, real)
+    scale = scales({curve: limit[curve].values for curve in curves}, teacher)
     deviations = [
-        (name, _Deviation.of(limit, real, curve, index, degrees, scale[curve])) for curve in CURVES for name, index in entries(real, curve)
+        (name, _Deviation.of(limit, real, curve, index, degrees, scale[curve])) for curve in curves for name, index in entries(real, curve)
     ]
     count = sum(int((d.error > 0).sum()) for _, d in deviations)
     rows = tuple(d.row(name, real["time"].values, level / max(count, 1), allowance) for name, d in deviations)
@@ -154,11 +156,11 @@ def _aligned(theory: Solution, runs: Simulation) -> tuple[xr.Dataset, xr.Dataset
     for name, value, kind in (("theory", theory, Solution), ("runs", runs, Simulation)):
         if not isinstance(value, kind):
             raise refuse(name, f"be a {kind.__name__}", value, "compare(solve(...), simulate(...))")
-    limit, real = (result.dataset[[v for c in CURVES for v in (c, f"{c}_se")]] for result in (theory, runs))
-    for dim in ("student", "teacher"):
-        if limit.sizes[dim] != real.sizes[dim]:
+    limit, real = (result.dataset[[v for c in curves_of(result.dataset) for v in (c, f"{c}_se")]] for result in (theory, runs))
+    for dim in ("student", "teacher", "parameter"):
+        if limit.sizes.get(dim, 0) != real.sizes.get(dim, 0):
             raise InputError(
-                f"`runs` must have {limit.sizes[dim]} {dim} directions like `theory`, but has {real.sizes[dim]}"
+                f"`runs` must have {limit.sizes.get(dim, 0)} {WORDS[dim]} like `theory`, but has {real.sizes.get(dim, 0)}"
                 " (are they of the same problem?)"
             )
     limit, real = (_finite(ds) for ds in (limit, real))

@@ -21,6 +21,7 @@ DERIVED_NAMES = {
 }
 
 OVERLAP_FLOOR = 0.1  # an overlap's scale is at least this fraction of what Cauchy-Schwarz allows it
+NUMBER_FLOOR = 0.1  # and that of numbers trained along is at least this, for an intercept that stays near zero
 TINY = 1e-12
 
 Curves = Mapping[str, np.ndarray]
@@ -31,6 +32,8 @@ def scales(curves: Curves, teacher_size: float) -> dict[str, float]:
     so that one which is zero by symmetry has a scale. `teacher_size` is the largest `E[r*_b^2]`."""
     found = {name: max(float(np.abs(values).max()), TINY) for name, values in curves.items()}
     bound = float(np.sqrt(found["self_overlap"] * teacher_size))
+    if "trained" in found:
+        found["trained"] = max(found["trained"], NUMBER_FLOOR)
     return found | {"overlap": max(found["overlap"], OVERLAP_FLOOR * bound)}
 
 
@@ -40,7 +43,7 @@ def derive(
     """The derived observables and their standard errors.
 
     Arguments:
-        curves, errors: the four curves and their standard errors, time first.
+        curves, errors: the curves and their standard errors, time first.
         teacher_cov: second moment `(k_star, k_star)` of the teacher; without it there are no angle and no distance.
         repeats: the curves of each repeat, `(repeats, time, ...)`, where there are any: an error is then the spread of the
             observable, linear around the mean, over repeats. Otherwise it is the sum of what each curve's own error does to the

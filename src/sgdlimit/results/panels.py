@@ -12,12 +12,13 @@ import xarray as xr
 from ..errors import InputError
 from ..show.heat import Axis, Heat, either_sign
 from ..show.looks import BAND, Curve
-from .schema import CURVES, entries
+from .schema import ALONG, CURVES, entries
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST_PANELS = 20
+CURVES_DRAWN = ("test_risk", "train_risk", "trained", "overlap", "self_overlap")  # in this order, where there are any
 
 
 class Shown(Protocol):
@@ -62,9 +63,7 @@ def panels(results: Pairs) -> list[Panel]:
 
 def panels_of(ds: Any) -> list[Panel]:
     """What to draw of a dataset of these sizes; it may be empty."""
-    found = [
-        _panel(ds, curve, index) for curve in ("test_risk", "train_risk", "overlap", "self_overlap") for _, index in entries(ds, curve)
-    ]
+    found = [_panel(ds, curve, index) for curve in CURVES_DRAWN if curve not in ALONG or curve in ds for _, index in entries(ds, curve)]
     if len(found) <= MOST_PANELS:
         return found
     return sorted(found, key=lambda panel: len(set(panel.index.values())) > 1)[:MOST_PANELS]
@@ -83,7 +82,10 @@ def _panel(ds: Any, curve: str, index: dict[str, int]) -> Panel:
         name = curve.replace("_", " ")
         return Panel(curve, index, name, name)
     # One direction needs no indices; several count from one, as papers do.
-    single = all(ds.sizes[dim] == 1 for dim in CURVES[curve][1:])
+    single = all(ds.sizes[dim] == 1 for dim in (CURVES | ALONG)[curve][1:])
+    if curve == "trained":
+        i = "".join("" if single else str(i + 1) for i in index.values())
+        return Panel(curve, index, rf"trained $a_{{{i}}}$", f"trained a{i}")
     a, b = ("", "") if single else (str(i + 1) for i in index.values())
     if curve == "overlap":
         return Panel(curve, index, rf"overlap $\mathrm{{E}}[w_{{{a}}} \, r^\star_{{{b}}}\!]$", f"overlap E[w{a} r*{b}]")

@@ -21,7 +21,7 @@ from ..errors import InputError, refuse
 from ..files import replacing
 from ..learning.averages import Average, check_average
 from .derived import DERIVED, derive
-from .schema import CURVES, KERNELS, LONG_NAMES, PATHS
+from .schema import ALONG, CURVES, KERNELS, LONG_NAMES, PATHS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -272,7 +272,7 @@ def build_dataset(
     data: dict[str, Any] = {}
     values, sizes = derive(curves, errors, teacher_cov, repeats, common)
     values, sizes = {**curves, **values}, {**errors, **sizes}
-    for name, dims in (CURVES | DERIVED).items():
+    for name, dims in (CURVES | ALONG | DERIVED).items():
         if name in values:
             data[name] = (dims, np.asarray(values[name], dtype=float), {"long_name": LONG_NAMES[name]})
             spoken = f"standard error of the {name.replace('_', ' ')}"
@@ -287,6 +287,8 @@ def build_dataset(
         "student_": np.arange(k),
         "teacher": np.arange(k_star),
     }
+    if "trained" in curves:
+        coords["parameter"] = np.arange(np.shape(curves["trained"])[1])
     if kernels:
         coords["time_"] = ("time_", np.asarray(times, dtype=float), {"long_name": "earlier time s"})
     size = {} if teacher_cov is None else {TEACHER_SIZE: float(np.diag(teacher_cov).max())}

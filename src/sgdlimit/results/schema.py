@@ -14,6 +14,7 @@ CURVES: dict[str, tuple[str, ...]] = {
     "train_risk": ("time",),
     "test_risk": ("time",),
 }
+ALONG: dict[str, tuple[str, ...]] = {"trained": ("time", "parameter")}  # a curve of problems that train numbers along
 KERNELS: dict[str, tuple[str, ...]] = {
     "correlation": ("time", "time_", "student", "student_"),
     "response": ("time", "time_", "student", "student_"),
@@ -23,6 +24,7 @@ LONG_NAMES = {
     "overlap": "overlap E[w r*^T]",
     "train_risk": "train risk",
     "test_risk": "test risk",
+    "trained": "trained numbers a",
     "correlation": "correlation E[theta_t theta_s^T]",
     "response": "response of theta_t to a kick at s",
 } | DERIVED_NAMES
@@ -39,11 +41,20 @@ PATHS: dict[str, tuple[str, ...]] = {
 PATHS_KEPT = 20_000  # samples, and coordinates, of a simulation
 
 
+def curves_of(*datasets: xr.Dataset) -> tuple[str, ...]:
+    """The names of the curves that all of them have."""
+    return tuple(name for name in CURVES | ALONG if all(name in ds for ds in datasets))
+
+
 def entries(ds: xr.Dataset, curve: str) -> Iterator[tuple[str, dict[str, int]]]:
     """The distinct entries of an observable, `(name, index)`: scalars as they are, half of a symmetric matrix."""
-    dims = CURVES[curve][1:]
+    dims = (CURVES | ALONG)[curve][1:]
     if not dims:
         yield curve, {}
+        return
+    if len(dims) == 1:
+        for i in range(ds.sizes[dims[0]]):
+            yield curve if ds.sizes[dims[0]] == 1 else f"{curve}[{i}]", {dims[0]: i}
         return
     rows, columns = (ds.sizes[dim] for dim in dims)
     for a in range(rows):

@@ -210,8 +210,8 @@ def _describe_functions(p: Problem) -> dict[str, str]:
     penalty = p.penalty.fn if isinstance(p.penalty, SmoothPenalty) else None
 
     def values(r, r_star, z):
-        y = p.label(r_star, z)
-        return y, (p.loss(r, y), p.slopes.gradient(r, y)), 0.0 if penalty is None else penalty(r)
+        y = p.labels(r_star, z)
+        return y, (p.slopes.loss(r, y), p.slopes.gradient(r, y)), 0.0 if penalty is None else penalty(r)
 
     with jax.enable_x64(True):
         label, loss, size = jit(jax.vmap(values))(r, r_star, z)

@@ -26,7 +26,7 @@ class _Start:
         self.problem = problem
         arrays = (problem.self_overlap_start, problem.overlap_start, problem.rho)
         noise = problem.noise if isinstance(problem.noise, Hashable) else id(problem.noise)
-        self.key = (problem.loss, problem.label, noise, *(np.ascontiguousarray(array).tobytes() for array in arrays))
+        self.key = (problem.slopes.loss, problem.labels, noise, *(np.ascontiguousarray(array).tobytes() for array in arrays))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Start) and self.key == other.key

@@ -43,6 +43,7 @@ from ...learning.dynamics import MiniBatchGD
 from ...learning.labels import TINY, over_samples, samples
 from ...learning.problem import Problem
 from ...learning.risk import TestRisk
+from ...learning.trained import anywhere
 from ...results import Solution
 from ...spread import spread
 from ..accuracy.existence import check_moments
@@ -135,7 +136,7 @@ def draw(problem: Problem, dynamics: MiniBatchGD, steps: int, paths: int, seed: 
     normals = np.concatenate([u[:, k_star : k_star + k], later[:, :, :k].reshape(paths, steps * k)], 1)
     gauss = np.concatenate([gstar, special.ndtri(normals)], 1).T
     with jax.enable_x64(True):
-        y = over_samples(problem.label)(gauss[:k_star].T @ root(problem.rho), z)
+        y = over_samples(anywhere(problem.labels))(gauss[:k_star].T @ root(problem.rho), z)
     chosen = np.ones((steps, paths), bool) if dynamics.fraction == 1 else np.less(later[:, :, -1].T, dynamics.fraction)
     return Points(np.ascontiguousarray(gauss), y, chosen)
 

@@ -47,6 +47,7 @@ from ...learning.means import Functions
 from ...learning.problem import Problem
 from ...learning.slopes import Slopes
 from ...learning.stretched import Stretch
+from ...learning.trained import anywhere
 from ...results import Solution
 from ...spread import spread
 from ..accuracy.existence import check_moments
@@ -178,10 +179,15 @@ def _equations(problem: Problem, dynamics: OnlineSGD, end: float) -> tuple[Any, 
     optimizer, classes = dynamics.optimizer, classes_of(problem)
     if optimizer is not None and (optimizer.gains or optimizer.memory):
         numbers = filtered.numbers_of(dynamics, problem.ridge, end)
-        return filtered.program(problem.slopes, problem.label, problem.kinks, optimizer.gains), starts(problem, classes), numbers, classes
+        return (
+            filtered.program(problem.slopes, anywhere(problem.labels), problem.kinks, optimizer.gains),
+            starts(problem, classes),
+            numbers,
+            classes,
+        )
     spectral, numbers = problem.anisotropic is not None, (problem.ridge, dynamics.temperature)
     start = starts(problem, classes) if spectral else (problem.init.overlap @ root(problem.rho), problem.self_overlap_start)
-    return _program(problem.slopes, problem.label, problem.kinks, spectral), start, numbers, classes if spectral else None
+    return _program(problem.slopes, anywhere(problem.labels), problem.kinks, spectral), start, numbers, classes if spectral else None
 
 
 def _kernels_of_classes(state: tuple[np.ndarray, ...], R: np.ndarray, classes: Classes) -> tuple[dict[str, np.ndarray], np.ndarray]:

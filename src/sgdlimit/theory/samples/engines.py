@@ -17,6 +17,7 @@ from scipy import stats
 from ...learning.dynamics import SGD, SME, Dynamics, GradientFlow
 from ...learning.problem import Problem
 from ...learning.slopes import Slopes
+from ...learning.trained import anywhere
 from ...learning.weights import SmoothPenalty
 from ..grids import spaced
 from ..shapes import patient, room, roomy
@@ -97,7 +98,7 @@ class EventEngine:
     def __init__(self, problem: Problem, dynamics: Dynamics, horizon: float):
         assert isinstance(dynamics, SGD)
         self.problem, self.dynamics, self.horizon = problem, dynamics, horizon
-        self.program = _event_program(problem.slopes, problem.label, problem.kinks, not dynamics.plain)
+        self.program = _event_program(problem.slopes, anywhere(problem.labels), problem.kinks, not dynamics.plain)
 
     def nodes(self, cells: int) -> np.ndarray:
         return spaced(self.horizon, cells, grading(self.dynamics))
@@ -133,7 +134,7 @@ class ReshuffleEngine(EventEngine):
     def __init__(self, problem: Problem, dynamics: Dynamics, horizon: float):
         assert isinstance(dynamics, SGD)
         self.problem, self.dynamics, self.horizon = problem, dynamics, horizon
-        self.program = _reshuffle_program(problem.slopes, problem.label, problem.kinks, not dynamics.plain)
+        self.program = _reshuffle_program(problem.slopes, anywhere(problem.labels), problem.kinks, not dynamics.plain)
         self.ends = epoch_ends(problem, dynamics, horizon)
 
     def nodes(self, cells: int) -> np.ndarray:
@@ -167,7 +168,7 @@ class PathEngine:
 
     def __init__(self, problem: Problem, dynamics: Dynamics, horizon: float):
         self.problem, self.dynamics, self.horizon = problem, dynamics, horizon
-        self.program = _sample_program(problem.slopes, problem.label, drive_of(dynamics), problem.kinks, not dynamics.plain)
+        self.program = _sample_program(problem.slopes, anywhere(problem.labels), drive_of(dynamics), problem.kinks, not dynamics.plain)
 
     def nodes(self, cells: int) -> np.ndarray:
         return spaced(self.horizon, cells, grading(self.dynamics))
