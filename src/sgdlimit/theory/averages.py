@@ -24,6 +24,7 @@ class Averages(NamedTuple):
     h_chi: Array  # E[H chi] per direction (X, k, k)
     risk: Array  # E[L]
     l_normals: Any = None  # E[l g^T] (k, dims) with the normals behind w; for paths behind a filter only
+    pull: Any = None  # (2, p): mean and mean square of the loss's gradient in numbers that are trained along; None without any
 
 
 class Layer(NamedTuple):

@@ -16,7 +16,8 @@ import numpy as np
 
 from .averages import Averages
 from .gaussian import psd_factor
-from .samples.sample import REACH, Cell
+from .samples.sample import REACH, Cell, ahead
+from .weights.along import Along
 from .weights.coordinates import Coordinates
 from .weights.noise import noise_row
 
@@ -29,8 +30,10 @@ class Program(Protocol):
         """How many nodes are remembered at first, where there are so many directions."""
         ...
 
-    def begin(self, draws: Any, rho_root: np.ndarray, normals: np.ndarray, directions: np.ndarray) -> tuple[Any, Any, Any]:
-        """Labels, samples and averages at time zero."""
+    def begin(
+        self, draws: Any, rho_root: np.ndarray, normals: np.ndarray, directions: np.ndarray, numbers: np.ndarray | None
+    ) -> tuple[Any, Any, Any]:
+        """Labels, samples and averages at time zero; `numbers (S, p)` are those trained along, if there are any."""
         ...
 
     def cross(self, paths: Any, draws: Any, cell: Cell, node: int, span: Any, step: float) -> tuple[Any, Any, Any]:
@@ -65,6 +68,7 @@ class Marched:
         train: train risk `(S, n)`.
         begun: averages at time zero.
         gap: how two estimates of `E[theta theta^T]` differ, `(S, n, k, k)`; see `Coordinates.gap`.
+        trained: numbers trained along, `(S, n, p)`.
     """
 
     nodes: np.ndarray
@@ -73,6 +77,7 @@ class Marched:
     train: np.ndarray
     begun: Averages
     gap: np.ndarray
+    trained: np.ndarray
 
 
 @dataclass
@@ -86,6 +91,7 @@ class Seen:
         cell, span, step: what they were told of the cell.
         spreads: `Cell.spread` of it and of all cells before.
         after, moments: averages and second moments of kicks at the next node.
+        numbers: what is trained along at the nodes so far, `(S, node + 2, p)`.
     """
 
     node: int
@@ -98,6 +104,7 @@ class Seen:
     spreads: list[np.ndarray]
     after: Averages
     moments: np.ndarray | None
+    numbers: np.ndarray | None = None
 
 
 def _window(array: np.ndarray, axis: int, first: int, size: int) -> np.ndarray:
@@ -131,6 +138,7 @@ def march(
     smooth: bool = True,
     watch: Callable[[], object] = lambda: None,
     look: Callable[[Seen], object] = lambda seen: None,
+    along: Along | None = None,
 ) -> Marched:
     """March all replicates together over `nodes`; stop early where a self-overlap's trace passes `limit`. `watch` is called at every
     node: what it raises ends the march. `look` is shown every cell that has been crossed.
@@ -138,7 +146,8 @@ def march(
     `step (n,)` is eta at the nodes. With `natural` the noise's covariance is the second moment of the kicks themselves,
     `delta E[G_c G_c'^T]`: positive semi-definite to rounding, noisy when kicks are rare, and the right one when they are
     many or smooth. `smooth` says that averages are smooth functions of time, so that what later nodes remember of early cells can be
-    smoothed, see `noise`; a natural covariance is of low rank, which smoothing would destroy.
+    smoothed, see `noise`; a natural covariance is of low rank, which smoothing would destroy. `along` are the numbers that are trained
+    along.
     """
     noise = lambda node, before, after: noise_row(
         nodes, node, step[[node, node + 1]], before, after, smooth and not natural, coordinates.white
@@ -148,7 +157,7 @@ def march(
     first, reach = 0, program.reach(directions.shape[2])  # the nodes that are remembered
     near = lambda array, axis: _window(array, axis, first, reach)
     whole = lambda averages: averages._replace(h_chi=_spread_out(averages.h_chi, first, directions.shape[2]))
-    y, paths, start = program.begin(draws, rho_root, L[0], near(directions, 2))
+    y, paths, start = program.begin(draws, rho_root, L[0], near(directions, 2), None if along is None else along.a[:, 0])
     draws = draws._replace(y=y)
     before = begun = whole(jax.device_get(start))
     train, gap, spreads = [before.risk], [coordinates.gap(0)], []
@@ -169,20 +178,24 @@ def march(
         for _ in range(2):
             coordinates.advance(node, spacing, etas, before, after)
             coordinates.add_noise(node, row)
+            numbers = None if along is None else along.advance(node, spacing, before, after)
             rate = 0.5 * (etas[0] * before.l_l + etas[1] * after.l_l)
             spread = psd_factor(spacing * coordinates.bridge(spacing, 0.5 * (before.h + after.h), rate))
             response, forcing = near(coordinates.R[:, node + 1], 1), (near(part, 2) for part in coordinates.forcing(node))
-            cell = Cell(coordinates.normals(node + 1), np.full(len(rate), first), response, spread, *forcing, layer=coordinates.layer(node))
+            normals, earliest = coordinates.normals(node + 1), np.full(len(rate), first)
+            cell = Cell(normals, earliest, response, spread, *forcing, layer=coordinates.layer(node), numbers=numbers)
             after, moments, arrival = program.cross(at, draws, cell, node, spans[node], etas.mean())
             at = program.again(paths, arrival)
             after, moments = jax.device_get((after, moments))
             after = whole(after)
             row = np.moveaxis(sample_ratio * moments[:, : node + 1], 1, 2) if natural else noise(node, before, after)
         spreads.append(spread)
-        look(Seen(node, draws, at, arrival, cell, spans[node], etas.mean(), spreads, after, moments))
+        numbers = None if along is None else along.a[:, : node + 2]
+        look(Seen(node, draws, at, arrival, cell, spans[node], etas.mean(), spreads, after, moments, numbers))
         # No correction more: the kernels stay those that the paths have seen, which matters more than their own order.
         coordinates.add_noise(node, row)
         paths = program.settle(paths, arrival, node, first)
+        draws = ahead(draws, cell)
         before = program.resume(paths, draws, cell.arrived, node + 1, spans[node], after)  # across the end of an epoch
         L.append(coordinates.normals(node + 1))
         gap.append(coordinates.gap(node + 1))
@@ -192,4 +205,5 @@ def march(
             break
     n = len(L) if np.isfinite(L[-1]).all() and np.isfinite(train[-1]).all() else len(L) - 1  # within one cell to infinity
     L, train, gap = L[:n], train[:n], gap[:n]
-    return Marched(nodes[:n], coordinates.kernel(n), np.stack(L, 1), np.stack(train, 1), begun, np.stack(gap, 1))
+    trained = np.zeros((len(L[0]), n, 0)) if along is None else along.a[:, :n]
+    return Marched(nodes[:n], coordinates.kernel(n), np.stack(L, 1), np.stack(train, 1), begun, np.stack(gap, 1), trained)

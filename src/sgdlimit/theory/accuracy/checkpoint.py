@@ -34,8 +34,8 @@ from ...version import __version__
 from .levels import Level
 
 HEADER = "solve.json"
-FORMAT = "sgdlimit checkpoint 2"
-FIELDS = ("nodes", "R", "C", "overlap", "train", "begun", "gap")
+FORMAT = "sgdlimit checkpoint 3"
+FIELDS = ("nodes", "R", "C", "overlap", "train", "begun", "gap", "trained")
 BROKEN = (OSError, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile)  # what a spoilt archive raises
 POINTS = 96  # at which functions are compared
 HIDDEN = "#"  # marks a digest, which tells whether but not how something differs
@@ -182,6 +182,7 @@ def identify(
         "sample_ratio": repr(problem.sample_ratio),
         "teacher": _digest(type(teacher).__name__, teacher.cov, *(getattr(teacher, name, 0.0) for name in ("rows", "density"))),
         **_describe_spectrum(problem),
+        **({} if problem.trained is None else {"trained": repr(problem.trained)}),
         "init": _digest("", problem.init.overlap, problem.init.cov),
         **_describe_functions(problem),
     }

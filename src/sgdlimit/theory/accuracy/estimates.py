@@ -111,7 +111,9 @@ class Estimator:
         self.witnesses.start(np.array([one[0].begun for one in replicates]))
         if self.outputs[0] == 0.0:  # the overlaps are given, and a training sample is a fresh one
             for part in (sampling, discretisation):
-                part["self_overlap"][0] = part["overlap"][0] = 0.0
+                for name in ("self_overlap", "overlap", "trained"):
+                    if name in part:
+                        part[name][0] = 0.0
             for part in (curves, sampling, discretisation):
                 part["train_risk"][0] = part["test_risk"][0]
         estimate = Answer(plan, curves, sampling, discretisation, scales(self.problem, curves), replicates)
@@ -138,12 +140,13 @@ class Estimator:
 
     def _test_risk(self, extrapolated, previous, curves, sampling, discretisation) -> None:
         """The test risk is a function of the overlaps, evaluated well at their mean and cheaply at each replicate's."""
-        mean, own = self.test_risk(curves["self_overlap"], curves["overlap"])
-        shift = self.test_risk.shift(curves["self_overlap"], curves["overlap"])
-        each = np.array([shift(q, m) for q, m in zip(extrapolated["self_overlap"], extrapolated["overlap"], strict=True)])
+        names = [name for name in ("self_overlap", "overlap", "trained") if name in curves]
+        mean, own = self.test_risk(*(curves[name] for name in names))
+        shift = self.test_risk.shift(*(curves[name] for name in names))
+        each = np.array([shift(*parts) for parts in zip(*(extrapolated[name] for name in names), strict=True)])
         curves["test_risk"] = mean + each.mean(0)
         sampling["test_risk"] = np.hypot(spread(each), own)
-        before = shift(previous["self_overlap"].mean(0), previous["overlap"].mean(0))
+        before = shift(*(previous[name].mean(0) for name in names))
         discretisation["test_risk"] = self._envelope(np.abs(before) / self.gain)
 
     def _envelope(self, error: np.ndarray) -> np.ndarray:

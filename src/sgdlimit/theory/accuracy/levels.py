@@ -15,6 +15,7 @@ from ...checks import root
 from ...learning.dynamics import Dynamics, step_at
 from ..march import Marched, Seen, march
 from ..samples.engines import Engine
+from ..weights.along import Along
 from ..weights.coordinates import Coordinates, RidgeCoordinates
 from ..weights.filtered import FilteredCoordinates
 from ..weights.filtered_spectral import FilteredSpectralCoordinates
@@ -43,6 +44,7 @@ class Level:
         default_factory=lambda: NONE
     )  # averages at time zero, see `witness.flat`; like the next one for witnesses, not for curves
     gap: np.ndarray = field(default_factory=lambda: NONE)  # (n, k, k): how two estimates of E[theta theta^T] differ
+    trained: np.ndarray = field(default_factory=lambda: NONE)  # (n, p): numbers trained along
 
     @property
     def self_overlap(self) -> np.ndarray:
@@ -52,7 +54,7 @@ class Level:
 def mean_level(levels: list[Level]) -> Level:
     """The mean over replicates."""
     mean = lambda name: np.mean([getattr(level, name) for level in levels], 0)
-    return Level(levels[0].nodes, *(mean(name) for name in ("R", "C", "overlap", "train")))
+    return Level(levels[0].nodes, *(mean(name) for name in ("R", "C", "overlap", "train")), trained=mean("trained"))
 
 
 def run_levels(
@@ -83,6 +85,7 @@ def run_levels(
             smooth=not len(engine.ends),
             watch=watch,
             look=look,
+            along=None if problem.trained is None else Along(problem, engine.dynamics, nodes, len(drawn), cells),
         )
         return _read(got, rho_root)
 
@@ -112,7 +115,7 @@ def _read(got: Marched, rho_root: np.ndarray) -> list[Level]:
     C = np.einsum("saim,sbjm->sabij", got.L, got.L, optimize=True)
     overlap = got.L[..., : len(rho_root)] @ rho_root.T
     # One layout in memory, which sums are taken along: a replicate read from a checkpoint must give the same bits.
-    arrays = [np.ascontiguousarray(array) for array in (got.R, C, overlap, got.train, flat(got.begun), got.gap)]
+    arrays = [np.ascontiguousarray(array) for array in (got.R, C, overlap, got.train, flat(got.begun), got.gap, got.trained)]
     return [Level(got.nodes, *parts) for parts in zip(*arrays, strict=True)]
 
 
@@ -125,7 +128,8 @@ def curves_at(level: Level, times: np.ndarray, ends: np.ndarray = NONE) -> dict[
             out[inside] = np.einsum("tn,n...->t...", _weights(tuple(level.nodes[piece]), tuple(times[inside])), values[piece])
         return out
 
-    return {"self_overlap": spline(level.self_overlap), "overlap": spline(level.overlap), "train_risk": spline(level.train)}
+    found = {"self_overlap": spline(level.self_overlap), "overlap": spline(level.overlap), "train_risk": spline(level.train)}
+    return found | ({"trained": spline(level.trained)} if level.trained.size else {})
 
 
 @lru_cache(maxsize=8)
@@ -174,13 +178,11 @@ def resolved(
 def _apart(finer: Level, coarser: Level) -> Level:
     """The difference of two resolutions on the nodes of the coarser one."""
     n = min(len(coarser.nodes), (len(finer.nodes) + 1) // 2)
-    parts = ((getattr(finer, name), getattr(coarser, name)) for name in ("overlap", "train"))
+    parts = ((getattr(finer, name), getattr(coarser, name)) for name in ("overlap", "train", "trained"))
     squares = ((getattr(finer, name), getattr(coarser, name)) for name in ("R", "C"))
-    return Level(
-        coarser.nodes[:n],
-        *(fine[::2, ::2][:n, :n] - coarse[:n, :n] for fine, coarse in squares),
-        *(fine[::2][:n] - coarse[:n] for fine, coarse in parts),
-    )
+    overlap, train, trained = (fine[::2][:n] - coarse[:n] for fine, coarse in parts)
+    R, C = (fine[::2, ::2][:n, :n] - coarse[:n, :n] for fine, coarse in squares)
+    return Level(coarser.nodes[:n], R, C, overlap, train, trained=trained)
 
 
 def _spline(x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:

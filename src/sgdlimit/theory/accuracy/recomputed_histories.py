@@ -13,6 +13,7 @@ from ..gaussian import PIVOT
 from ..march import Seen
 from ..samples.engines import Engine
 from ..samples.histories import History
+from ..samples.sample import ahead
 
 Array = np.ndarray
 Pairs = dict[str, tuple[Array, Array]]
@@ -48,6 +49,7 @@ class RecomputedHistories:
         self.clock: Any = None
         if seen.cell.layer is not None:
             self.gain, self.clock, self.begins = of_replicate(seen.arrival, s, ("gain", "clock", "begins"))
+        self.trained = None if seen.numbers is None else seen.numbers[s]
         self.bridges = [(spread @ np.swapaxes(spread, 1, 2))[s] for spread in seen.spreads]
 
     def pairs(self) -> Pairs:
@@ -56,7 +58,7 @@ class RecomputedHistories:
         for j in range(most):  # all histories together, so that the user's functions are called once a jump
             there = [one for one in histories if j < len(one.at)]
             r = np.array([one.arrive(j) for one in there])
-            _, l, H = self.values(r, there)  # noqa: E741
+            _, l, H = self.values(r, there, self._numbers(j, there))  # noqa: E741
             for one, gradient, second in zip(there, l, H, strict=True):
                 one.leave(j, gradient, second)
         ours = np.concatenate([one.kicks for one in histories])
@@ -64,15 +66,23 @@ class RecomputedHistories:
         last = self.seen.span.epochs if hasattr(self.seen.span, "epochs") else most  # reshuffled: averages are those before the epoch
         return {"the kicks": (ours, theirs), **self._averages([one.until(int(last)) for one in histories])}
 
-    def values(self, r: Array, histories: list[_OneHistory]) -> tuple[Array, Array, Array]:
+    def values(self, r: Array, histories: list[_OneHistory], a: Array | None) -> tuple[Array, Array, Array]:
         which = [one.number for one in histories]
-        return values_at(self.problem, r, self.gstar[:, which].T @ self.rho_root, self.samples.noise[which])
+        return values_at(self.problem, r, self.gstar[:, which].T @ self.rho_root, self.samples.noise[which], a)
+
+    def _numbers(self, j: int, histories: list[_OneHistory]) -> Array | None:
+        """What is trained along when each history makes jump `j`, `(histories, p)`."""
+        if self.trained is None:
+            return None
+        cells, x = np.array([one.cells[j] for one in histories]), np.array([one.place[j] for one in histories])[:, None]
+        return (1.0 - x) * self.trained[cells] + x * self.trained[cells + 1]
 
     def _averages(self, histories: list[_OneHistory]) -> Pairs:
         """Of the chosen histories alone, by NumPy and by the program."""
         q = len(self.points)
         r = np.concatenate([one.now() for one in histories])  # (histories Q, k)
-        loss, l, H = self.values(r, [one for one in histories for _ in range(q)])  # noqa: E741
+        a = None if self.trained is None else self.trained[self.node]
+        loss, l, H = self.values(r, [one for one in histories for _ in range(q)], a)  # noqa: E741
         even = np.full(len(r), 1.0 / len(r))
         g = np.repeat(self.gstar[:, [one.number for one in histories]].T, q, 0)
         ours = {"E[l g*]": _second(l, g, even), "E[l l]": _second(l, l, even), "E[l r]": _second(l, r, even), "E[L]": np.mean(loss)}
@@ -90,7 +100,7 @@ class RecomputedHistories:
         program: Any = self.engine.program
         weight = np.zeros(np.asarray(self.seen.draws.weight).shape)
         weight[self.s, self.chosen] = 1.0 / len(self.chosen)
-        masked = self.seen.draws._replace(weight=weight)
+        masked = ahead(self.seen.draws._replace(weight=weight), self.seen.cell)
         theirs = jax.device_get(program.once_more(self.seen.arrival, masked, self.seen.cell.arrived, self.node, self.seen.span))
         return {name: (ours[name], getattr(theirs, field)[self.s]) for name, field in names.items()}
 

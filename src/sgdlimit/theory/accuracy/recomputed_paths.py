@@ -42,9 +42,13 @@ class RecomputedPaths:
     def pairs(self) -> Pairs:
         return {**self._cell(), **self._averages()}
 
-    def values(self, r: Array, which: Any) -> tuple[Array, Array, Array]:
-        """Of `r (k, n)`, paths last."""
-        loss, l, H = values_at(self.problem, r.T, self.samples.teacher[which] @ self.rho_root, self.samples.noise[which])  # noqa: E741
+    def values(self, r: Array, which: Any, x: Any = 1.0) -> tuple[Array, Array, Array]:
+        """Of `r (k, n)`, paths last, at the places `x` of the cell."""
+        a = None
+        if self.seen.numbers is not None:
+            now, later = self.seen.numbers[self.s, self.seen.node :]
+            a = now + np.asarray(x)[..., None] * (later - now)
+        loss, l, H = values_at(self.problem, r.T, self.samples.teacher[which] @ self.rho_root, self.samples.noise[which], a)  # noqa: E741
         return loss, l.T, np.moveaxis(H, 0, 2)
 
     def _taken(self, group: Any, *names: str) -> list[Array]:
@@ -72,15 +76,15 @@ class RecomputedPaths:
             behind = x
             r = w - (1.0 - x) * memory - x * later - self._met(kicks, x) + self._left(held, x)
             if shake is not None:
-                _, l, H = self.values(r, self.chosen)  # noqa: E741
+                _, l, H = self.values(r, self.chosen, x)  # noqa: E741
                 r = r + self._gain(x, r) * shake[0] * l
-            kick, slope = self._kick(r, drift, noise)
+            kick, slope = self._kick(r, drift, noise, x)
             if not kinks:
                 chi = (1.0 - x) * (self.cell.start[..., None] - tangent) + x * (self.cell.end[..., None] - tangent_later)
                 chi = chi - self._met(turns, x) + self._left(tangent_held, x)
                 if shake is not None:
                     chi = chi + self._gain(x, chi) * shake[0] * np.einsum("ijp,jxcp->ixcp", H, chi)
-                    _, l, H = self.values(r, self.chosen)  # noqa: E741
+                    _, l, H = self.values(r, self.chosen, x)  # noqa: E741
                     late, tangent_late = shake[1] * l, shake[1] * np.einsum("ijp,jxcp->ixcp", H, chi)
                 turns.append((x, np.einsum("ijp,jxcp->ixcp", slope, chi)))
             kicks.append((x, kick))
@@ -165,27 +169,27 @@ class RecomputedPaths:
             events.append((place, np.zeros(n), size, bridge[number, :, self.chosen].T))
         return events
 
-    def _kick(self, r: Array, drift: Array, noise: Array) -> tuple[Array, Array]:
+    def _kick(self, r: Array, drift: Array, noise: Array, x: Array) -> tuple[Array, Array]:
         """`G (k, n)` and its derivative `(k, k, n)`, by differences where it is a flow's."""
         if self.seen.draws.earlier is not None:
-            _, l, H = self.values(r, self.chosen)  # noqa: E741
+            _, l, H = self.values(r, self.chosen, x)  # noqa: E741
             return noise * l, noise * H
         k, n = r.shape
         shifts = np.concatenate([np.zeros((k, 1)), SHIFT * np.eye(k), -SHIFT * np.eye(k)], 1)  # (k, 1 + 2k)
         many = (r[:, None] + shifts[:, :, None]).reshape(k, -1)
         repeat = lambda array: np.tile(array, shifts.shape[1])
-        moved = many - self._flow(many, repeat(drift), repeat(noise), repeat(self.chosen))
+        moved = many - self._flow(many, repeat(drift), repeat(noise), repeat(self.chosen), repeat(x))
         kick = (moved / self.recoil).reshape(k, -1, n)
         return kick[:, 0], (kick[:, 1 : k + 1] - kick[:, k + 1 :]) / (2.0 * SHIFT)
 
-    def _flow(self, r: Array, drift: Array, noise: Array, which: Array) -> Array:
+    def _flow(self, r: Array, drift: Array, noise: Array, which: Array, x: Array) -> Array:
         """The map of a cell's `dm`: of flow by Runge and Kutta, of SME half the drift, the noise, half the drift (Stratonovich)."""
 
         def down(q: Array) -> Array:
-            return -self.recoil * self.values(q, which)[1]
+            return -self.recoil * self.values(q, which, x)[1]
 
         def corrected(q: Array) -> Array:
-            _, l, H = self.values(q, which)  # noqa: E741
+            _, l, H = self.values(q, which, x)  # noqa: E741
             return -self.recoil * (l + 0.5 * self.seen.step * np.einsum("ijp,jp->ip", H, self.recoil * l))
 
         if not isinstance(self.engine.dynamics, SME):

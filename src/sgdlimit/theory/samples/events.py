@@ -28,12 +28,13 @@ from jax import lax
 
 from ...compiling import jit
 from ...learning.slopes import Slopes
+from ...learning.trained import told
 from ..averages import Averages, times
 from ..gaussian import PIVOT
 from .differences import difference, middle, signed, sizes, two_sided
 from .kicks import Functions, path_functions
 from .regression import in_stages, regress, small_root
-from .sample import Cell
+from .sample import Cell, ahead, labels_across
 
 Array = Any
 
@@ -155,7 +156,7 @@ class EventProgram:
     def __init__(self, slopes: Slopes, label: Callable, kinks: bool = False, filtered: bool = False):
         functions = path_functions(slopes, "jump")
 
-        def begin(draws: Histories, rho_root: Array, normals: Array, directions: Array) -> tuple[Any, Past]:
+        def begin(draws: Histories, rho_root: Array, normals: Array, directions: Array, numbers: Any) -> tuple[Any, Past]:
             """Labels, and the past at time zero, where direction `x` has the response `directions (k, X, k)`."""
             (k_star, _), (k, dims), (j, p), x = draws.gstar.shape, normals.shape, draws.cell.shape, directions.shape[1]
             cells = (dims - k_star - k) // (2 * k if filtered else k)
@@ -172,7 +173,7 @@ class EventProgram:
             )
             if filtered:
                 past = past._replace(gain=jnp.ones((cells + 1, k)), clock=jnp.zeros(cells + 1), begins=jnp.zeros(()))
-            return jax.vmap(label)((rho_root @ draws.gstar).T, draws.y), past
+            return told(jax.vmap(label)((rho_root @ draws.gstar).T, draws.y), numbers), past
 
         def cross(past: Past, draws: Histories, cell: Cell, node, span: Span) -> Past:
             """The past at the next node."""
@@ -186,23 +187,23 @@ class EventProgram:
                 both = node + jnp.arange(2)
                 past = past._replace(gain=past.gain.at[both].set(cell.layer.gain), clock=past.clock.at[both].set(cell.layer.clock))
                 past = past._replace(begins=cell.layer.begins)
-            carry = lambda batch, at: land(functions, kinks, at, draws, cell.spread, node, span.first + batch, span.before)
+            carry = lambda batch, at: land(functions, kinks, at, draws, cell, node, span.first + batch, span.before)
             return lax.fori_loop(0, span.count, carry, past)
 
-        self._begin = jit(jax.vmap(begin, in_axes=(0, None, 0, 0)))
+        self._begin = jit(jax.vmap(begin, in_axes=(0, None, 0, 0, 0)))
         # Donated: the past is large, and a cell changes a small part of it.
         self._cross = jit(jax.vmap(cross, in_axes=(0, 0, 0, None, None)), donate_argnums=0)
         self._average = jit(jax.vmap(partial(average, functions, kinks), in_axes=(0, 0, 0, None, None)))
 
-    def begin(self, draws: Histories, rho_root, normals, directions) -> tuple[Any, Past, Averages]:
+    def begin(self, draws: Histories, rho_root, normals, directions, numbers=None) -> tuple[Any, Past, Averages]:
         """Labels, the past and the averages at time zero."""
-        y, past = self._begin(bare(draws), rho_root, normals, directions)
+        y, past = self._begin(bare(draws), rho_root, normals, directions, numbers)
         return y, past, self._averages(past, draws._replace(y=y), directions, 0, 0)
 
     def cross(self, past: Past, draws: Histories, cell: Cell, node: int, span: Span, step: float) -> tuple[Averages, None, Past]:
         """Averages at the next node, second moments of kicks (not estimated by themselves here), and the past there."""
         past = self._cross(past, draws, cell, np.int32(node), span)
-        return self._averages(past, draws, cell.arrived, node + 1, span.jumps), None, past
+        return self._averages(past, ahead(draws, cell), cell.arrived, node + 1, span.jumps), None, past
 
     def resume(self, past: Past, draws: Histories, arrived, node: int, span: Span, before: Averages) -> Averages:
         """The averages from which the next cell starts."""
@@ -283,6 +284,7 @@ def average(functions: Functions, kinks: bool, past: Past, draws: Histories, arr
         h=gamma,
         h_chi=moved,
         risk=over(functions.loss).mean(0) @ draws.weight,
+        pull=None if functions.pull is None else jnp.mean(over(lambda r, y: functions.pulled(r, y, draws.weight)), 0),
     )
 
 
@@ -316,7 +318,7 @@ def _response(past: Past, node, x: Array, cell: Array, place: Array, inside: Arr
     return response - _diagonal(_kept(past, across(past.clock), across(past.gain), cell, place))
 
 
-def land(functions: Functions, kinks: bool, past: Past, draws: Histories, spread: Array, node, batch, before) -> Past:
+def land(functions: Functions, kinks: bool, past: Past, draws: Histories, to: Cell, node, batch, before) -> Past:
     """Carry one batch of histories through a jump in the cell from `node` on."""
     path, jump = draws.path[batch], draws.jump[batch]
     take = lambda array: jnp.take(array, path, axis=-1, mode="clip")
@@ -327,7 +329,7 @@ def land(functions: Functions, kinks: bool, past: Past, draws: Histories, spread
     x, eta, most = own(place), own(take(draws.eta)), before[batch]
     inside = (number < jump) & (cell == node)
     first, last = past.normals[node], past.normals[node + 1]
-    rest, bridge = past.normals[:, :, k_star:], spread @ spread.T
+    rest, bridge = past.normals[:, :, k_star:], to.spread @ to.spread.T
     across = lambda a, b: (1.0 - x) * a + x * b
     ends = lambda row: across(*(_along(row(at), cell, place) for at in (node, node + 1)))
     # w at the jump, given w at the earlier ones.
@@ -348,7 +350,7 @@ def land(functions: Functions, kinks: bool, past: Past, draws: Histories, spread
     response = response * (number < jump)[:, None, None]
     eye = jnp.eye(k)
     r = w - (response * take(past.kick)[:, None]).sum((0, 2))
-    y = jax.tree.map(lambda leaf: jnp.take(leaf, path, axis=0, mode="clip"), draws.y)
+    y = labels_across(jax.tree.map(lambda leaf: jnp.take(leaf, path, axis=0, mode="clip"), draws.y), to.numbers)(x)
     turn = lambda m, n: take(lax.dynamic_index_in_dim(past.turn[:, :n], m, 0, False))
     l = functions.gradient(r, y)  # noqa: E741
     if kinks:

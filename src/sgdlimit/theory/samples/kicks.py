@@ -28,6 +28,15 @@ class Functions(NamedTuple):
     gradient: Callable[[Array, Any], Array]
     hessian: Callable[[Array, Any], Array]
     kick: Callable[..., Kick]  # (r, y, drift, noise, step, recoil); the last None without a filter
+    pull: Callable[[Array, Any], Array] | None = None  # gradient (p, P) in the numbers that are trained along
+
+    def pulled(self, r: Array, y: Any, weight: Array | None = None) -> Array | None:
+        """`Averages.pull` over paths, of this `weight (P,)` if they are not alike."""
+        if self.pull is None:
+            return None
+        pull = self.pull(r, y)
+        both = jnp.stack([pull, pull**2])
+        return both.mean(-1) if weight is None else both @ weight
 
 
 def path_functions(slopes: Slopes, drive: str) -> Functions:
@@ -44,7 +53,8 @@ def path_functions(slopes: Slopes, drive: str) -> Functions:
         size, slope = r - after, jnp.eye(r.shape[0])[:, :, None] - jacobian
         return Kick(size, slope) if recoil is None else Kick(size / recoil[:, None], slope / recoil[:, None, None])
 
-    return Functions(over(slopes.loss), gradient, hessian, jump if drive == "jump" else smooth)
+    pull = None if slopes.pull is None else over(slopes.pull)
+    return Functions(over(slopes.loss), gradient, hessian, jump if drive == "jump" else smooth, pull)
 
 
 def _cell_map(gradient: Callable, diffusion: bool) -> Callable:

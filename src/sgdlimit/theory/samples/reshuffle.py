@@ -33,7 +33,7 @@ from .draws import Jumps, jump_intensity
 from .events import EventProgram, Histories, Past, Span, average, bare
 from .histories import History, lay_out_histories
 from .kicks import path_functions
-from .sample import Cell
+from .sample import Cell, ahead
 
 Array = Any
 
@@ -134,7 +134,7 @@ class ReshuffleProgram(EventProgram):
     def cross(self, past: Past, draws: Histories, cell: Cell, node: int, span: EpochSpan, step: float) -> tuple[Averages, None, Past]:
         """As `EventProgram.cross`; the averages belong to the epoch of the cell, and their risk leaves out the jumps in it."""
         past = self._cross(past, draws, cell, np.int32(node), Span(*span[:4]))
-        return self._averages(past, draws, cell.arrived, node + 1, span.epochs), None, past
+        return self._averages(past, ahead(draws, cell), cell.arrived, node + 1, span.epochs), None, past
 
     def once_more(self, past: Past, draws: Histories, arrived, node: int, span: EpochSpan) -> Averages:
         return self._averages(past, draws, arrived, node, span.epochs)

@@ -24,6 +24,7 @@ from jax import lax
 
 from ...compiling import jit
 from ...learning.slopes import Slopes
+from ...learning.trained import told
 from ..averages import BLOCK, Averages, Layer, feedback, feedback_of, times
 from .differences import difference, middle, signed, sizes, two_sided
 from .held import Held, triangle
@@ -96,6 +97,7 @@ class Cell(NamedTuple):
     end: Array  # (k, X, k): at its end (linear between),
     arrived: Array  # (k, X, k): and what remains of it at the next node itself
     layer: Layer | None = None  # of an optimiser's filter; then `response` and directions are their smooth parts
+    numbers: Array | None = None  # (p,): what is trained along, at the next node
 
 
 def _tangent_feedback(row: Array, deposit: Array, upto: Array) -> Array:
@@ -136,6 +138,7 @@ def cross_cell(
     if kinks:
         cell = cell._replace(start=two_sided(cell.start), end=two_sided(cell.end), arrived=two_sided(cell.arrived))
         apart = apart.at[here + 1].set(signed(sizes(draws.distance, cell.normals)))  # a hat that arrives there moves w in this cell
+    labels = labels_across(draws.y, cell.numbers)
     padding = paths.deposit.shape[0] - cell.response.shape[0]
     known = jnp.arange(cell.response.shape[0]) <= here
     row = jnp.concatenate([cell.response * known[:, None, None], jnp.zeros((padding, *cell.response.shape[1:]))])
@@ -152,20 +155,21 @@ def cross_cell(
         left = jnp.maximum(1.0 - place, 1e-12)
         w_now = w_now + (x - place) / left * (w - w_now)
         w_now = w_now + jnp.sqrt(jnp.maximum((x - place) * (1.0 - x) / left, 0.0)) * times(cell.spread, normal)
+        y = labels(x)
         r = w_now - (1.0 - x) * paths.memory - x * memory - within(x, s0, s1)
         chi = (1.0 - few(x)) * behind + few(x) * ahead - within(few(x), t0, t1)
         if filter is not None:
             held = filter.until(held, place, x)
             r, chi = filter.seen(r, chi, held, x)
             if draws.apart is not None:
-                r, chi, held = filter.shaken(r, chi, x, at(draws.apart, node), functions, draws.y)
+                r, chi, held = filter.shaken(r, chi, x, at(draws.apart, node), functions, y)
         # Barriers: else the loss is evaluated anew for every direction that its slope meets.
-        size = functions.kick(r, draws.y, drift, noise, step, recoil).size
+        size = functions.kick(r, y, drift, noise, step, recoil).size
         if kinks:
-            some = lambda r: functions.kick(r, y_few, few(drift), few(noise), step, recoil).size
+            some = lambda r: functions.kick(r, few_labels(y), few(drift), few(noise), step, recoil).size
             push = difference(some, few(size), few(r), chi, apart)
         else:
-            turn, chi = lax.optimization_barrier((functions.kick(few(r), y_few, few(drift), few(noise), step, recoil).slope, chi))
+            turn, chi = lax.optimization_barrier((functions.kick(few(r), few_labels(y), few(drift), few(noise), step, recoil).slope, chi))
             push = times(turn, chi)
         push = lax.optimization_barrier(push)
         held = held if filter is None else filter.added(held, size, push)
@@ -174,7 +178,7 @@ def cross_cell(
     none, tangent_none = jnp.zeros_like(memory), jnp.zeros_like(tangent_memory)
     q = tangent_memory.shape[-1]
     few = lambda tree: jax.tree.map(lambda leaf: leaf[..., :q], tree)
-    y_few = jax.tree.map(lambda leaf: leaf[:q], draws.y)
+    few_labels = lambda y: jax.tree.map(lambda leaf: leaf[:q], y)
     filter = None if cell.layer is None else Held(cell.layer, (paths.held, paths.tangent_held), few, draws.earlier is not None)
     held = None if filter is None else filter.start()
     state = (jnp.zeros_like(w[0]), paths.w, none, none, tangent_none, tangent_none, held)
@@ -187,6 +191,18 @@ def cross_cell(
         r, chi = filter.at_end(r, chi, held)
     arrival = Arrival(w, memory, tangent_memory, s0 - s1, s1, t0 - t1, t1, apart, *(held or (None, None)))
     return arrival, r, chi
+
+
+def ahead(draws: Any, cell: Cell) -> Any:
+    """Draws of all replicates, with what is trained along as it is at the end of a cell."""
+    return draws if cell.numbers is None else draws._replace(y=told(draws.y, cell.numbers[:, None]))
+
+
+def labels_across(y: Any, numbers: Array | None) -> Callable[[Array], Any]:
+    """Labels at places `x (P,)` of a cell, where numbers trained along go from those beside the labels `y` to `numbers` at its end."""
+    if numbers is None:
+        return lambda x: y
+    return lambda x: told(y, (1.0 - x)[:, None] * y.a + x[:, None] * numbers)
 
 
 def average(
@@ -215,6 +231,7 @@ def average(
         h_chi=h_chi,
         risk=functions.loss(r, draws.y).mean(),
         l_normals=jnp.einsum("ip,dp->id", l, draws.gauss) / n if filtered else None,
+        pull=functions.pulled(r, draws.y),
     )
 
 
@@ -266,10 +283,10 @@ class SampleProgram:
     def __init__(self, slopes: Slopes, label: Callable, drive: str, kinks: bool = False, filtered: bool = False):
         functions = path_functions(slopes, drive)
 
-        def begin(draws: Draws, rho_root: Array, normals: Array, directions: Array) -> tuple[Any, Paths, Averages]:
+        def begin(draws: Draws, rho_root: Array, normals: Array, directions: Array, numbers: Any) -> tuple[Any, Paths, Averages]:
             """Labels, paths and averages at time zero, where direction `x` has the response `directions (k, X, k)`."""
             k_star = rho_root.shape[0]
-            y = jax.vmap(label)((rho_root @ draws.gauss[:k_star]).T, draws.y)
+            y = told(jax.vmap(label)((rho_root @ draws.gauss[:k_star]).T, draws.y), numbers)
             draws = draws._replace(y=y)
             w = normals @ draws.gauss
             k, x, _ = directions.shape
@@ -295,6 +312,7 @@ class SampleProgram:
         def cross(paths: Paths, draws: Draws, cell: Cell, node, slots, step) -> tuple[Averages, Array | None, Arrival]:
             """Averages at the next node, for a flow the second moments of the cell's kick with every cell's `(N, k, k)`, the paths."""
             arrival, r, chi = cross_cell(functions, paths, draws, cell, node, slots, step, kinks)
+            draws = draws._replace(y=told(draws.y, cell.numbers))
             kick = arrival.early + arrival.late
             own = arrival.apart[node + 1 - cell.first] if kinks else None
             after = average(functions, r, chi, draws, paths.kicks, arrival.apart, own, filtered)
@@ -310,8 +328,8 @@ class SampleProgram:
         self.resume = lambda paths, draws, arrived, node, span, before: before
         self.look = jit(lambda paths, back, reach: jax.vmap(lambda one: look(one, back, reach))(paths), static_argnums=2)
         self.reach = lambda directions: min(directions, REACH)
-        start = jit(jax.vmap(begin, in_axes=(0, None, 0, 0)))
+        start = jit(jax.vmap(begin, in_axes=(0, None, 0, 0, 0)))
         still = {"where": None, "drift": None, "noise": None, "bridge": None}  # events, whose number would need a program of its own
-        self.begin = lambda draws, rho_root, normals, directions: start(draws._replace(**still), rho_root, normals, directions)
+        self.begin = lambda draws, *start_of: start(draws._replace(**still), *start_of)
         self.cross = jit(jax.vmap(cross, in_axes=(0, 0, 0, None, None, None)))
         self.settle = jit(jax.vmap(settle, in_axes=(0, 0, None, None)), donate_argnums=0)

@@ -69,9 +69,12 @@ class Filter:
 
     def follow(self, node: int, step: np.ndarray, before: np.ndarray, after: np.ndarray) -> None:
         """Gains at both ends of cell `node`, from `E[l l^T] (S, k, k)` and the `step (2,)` there. White noise is part of the gradients."""
+        self.meet(node, [np.einsum("sii->si", at) + self.warmth / eta for at, eta in zip((before, after), step, strict=True)])
+
+    def meet(self, node: int, square: list[np.ndarray]) -> None:
+        """`follow`, from the mean squared gradients `(S, k)` at both ends of the cell."""
         if not self.gains:
             return
-        square = [np.einsum("sii->si", at) + self.warmth / eta for at, eta in zip((before, after), step, strict=True)]
         if node == 0:
             self.gain[:, 0] = self._gain(square[0])
         h, end = self.nodes[node + 1] - self.nodes[node], self.nodes[node + 1]
