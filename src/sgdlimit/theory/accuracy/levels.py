@@ -15,7 +15,7 @@ from ...checks import root
 from ...learning.dynamics import Dynamics, step_at
 from ..march import Marched, Seen, march
 from ..samples.engines import Engine
-from ..weights.along import Along
+from ..weights.along import along_of
 from ..weights.coordinates import Coordinates, RidgeCoordinates
 from ..weights.filtered import FilteredCoordinates
 from ..weights.filtered_spectral import FilteredSpectralCoordinates
@@ -85,7 +85,7 @@ def run_levels(
             smooth=not len(engine.ends),
             watch=watch,
             look=look,
-            along=None if problem.trained is None else Along(problem, engine.dynamics, nodes, len(drawn), cells),
+            along=along_of(problem, engine.dynamics, nodes, len(drawn), cells),
         )
         return _read(got, rho_root)
 

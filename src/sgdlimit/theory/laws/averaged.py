@@ -25,7 +25,8 @@ from ...learning.averages import Average, cell_weights
 from ...learning.problem import Problem
 from ...learning.risk import TestRisk
 from ...learning.slopes import Slopes
-from ...results import CURVES, KERNELS, Solution, Status, build_dataset, judge_growth, labels_of
+from ...learning.trained import Labelled
+from ...results import CURVES, KERNELS, Solution, Status, build_dataset, curves_of, judge_growth, labels_of
 from ..accuracy.outcome import scales
 
 PATHS, MOST_PATHS = 2**12, 2**16  # of samples: drawn at once, and at most
@@ -65,6 +66,7 @@ class Followed:
         levels: the same kernels on fewer nodes at the three resolutions that tell what is left of that error, if there is one.
         gain, nearby: how it is told, as in `accuracy.estimates`.
         continuous: whether time is; else weights move at nodes only.
+        numbers: what is trained along at the nodes, `(n, p)`, which is averaged as the weights are.
     """
 
     law: Any
@@ -75,6 +77,7 @@ class Followed:
     gain: float = 1.0
     nearby: float = 0.0
     continuous: bool = True
+    numbers: np.ndarray | None = None
 
     @property
     def curves(self) -> xr.Dataset:
@@ -125,6 +128,9 @@ def averaged(law: Averaging, solution: Solution, average: Average) -> Solution:
     curves = followed.kernels.averaged(of.weights)
     missed = _rule(law, followed, average, times, curves), _discretisation(law, followed, average, times)
     errors = {name: np.hypot(*(_envelope(part[name], times, followed.nearby) for part in missed)) for name in OVERLAPS}
+    names = curves_of(data)
+    if followed.numbers is not None:
+        curves["trained"], errors["trained"] = of.weights @ followed.numbers, np.zeros((len(times), followed.numbers.shape[1]))
     curves["test_risk"], errors["test_risk"] = _test_risk(TestRisk(problem, seed), curves, missed, times, followed.nearby)
     carried = _carried(of.weights, nodes, data)
     errors = {name: np.hypot(error, carried[name]) for name, error in errors.items()}
@@ -136,9 +142,9 @@ def averaged(law: Averaging, solution: Solution, average: Average) -> Solution:
         for part in (curves, errors):  # a training sample is a fresh one at the start
             part["train_risk"] = np.where(times == 0.0, part["test_risk"], part["train_risk"])
     size = scales(problem, curves)
-    for name, least in scales(problem, {name: data[name].values for name in CURVES}).items():
+    for name, least in scales(problem, {name: data[name].values for name in names}).items():
         errors[name] = np.maximum(errors[name], carried[name] * size[name] / least)
-    worst = {name: float(errors[name].max()) / size[name] for name in CURVES}
+    worst = {name: float(errors[name].max()) / size[name] for name in names}
     kernels = {
         "correlation": np.einsum("ta,sb,abij->tsij", of.weights, of.weights, followed.kernels.C, optimize=True),
         "response": _response(followed, of.weights, average, times),
@@ -189,16 +195,17 @@ def _test_risk(
     test_risk: TestRisk, curves: Curves, missed: Sequence[Curves], times: np.ndarray, nearby: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """At the averages' overlaps, and what these miss."""
-    mean, own = test_risk(curves["self_overlap"], curves["overlap"])
-    shift = test_risk.shift(curves["self_overlap"], curves["overlap"])
-    moved = [shift(*(curves[name] - part[name] for name in OVERLAPS)) for part in missed if any(part[name].any() for name in OVERLAPS)]
+    at = curves["self_overlap"], curves["overlap"], curves.get("trained")
+    (mean, own), shift = test_risk(*at), test_risk.shift(*at)
+    off = [[curves[name] - part[name] for name in OVERLAPS] for part in missed if any(part[name].any() for name in OVERLAPS)]
+    moved = [shift(q, m, at[2]) for q, m in off]
     return mean, np.sqrt(own**2 + sum(_envelope(one, times, nearby) ** 2 for one in moved))
 
 
 def _carried(weights: np.ndarray, nodes: np.ndarray, data: xr.Dataset) -> Curves:
     """What the curves' own errors do to an average, `(T, ...)`."""
     between = _linear(nodes, data["time"].values)
-    return {name: np.tensordot(weights @ between, data[f"{name}_se"].values, 1) for name in CURVES}
+    return {name: np.tensordot(weights @ between, data[f"{name}_se"].values, 1) for name in curves_of(data)}
 
 
 def _linear(nodes: np.ndarray, times: np.ndarray) -> np.ndarray:
@@ -236,17 +243,20 @@ def _losses(problem: Problem, of: AveragedLaw, paths: xr.Dataset) -> np.ndarray:
     """`L` at averages of `r` and of `w`, and at `r` and `w` now, `(T, P, 4)`."""
     both, now = [paths[name].values for name in ("r", "w")], of.followed.outputs
     at = [np.matmul(of.weights, one) for one in both] + [one[:, now] for one in both]
+    a = of.followed.numbers
+    if a is not None:
+        a = np.stack(2 * [of.weights @ a] + 2 * [a[now]])
     with jax.enable_x64(True):
         y = labels_of(paths, problem.label, problem.k_star, problem.noise.shape)
-        return np.asarray(_program(problem.slopes)(np.stack(at), y))
+        return np.asarray(_program(problem.slopes)(np.stack(at), y, a))
 
 
 @lru_cache(maxsize=32)
 def _program(slopes: Slopes) -> Any:
-    """The loss at `r (s, P, T, k)` of paths with labels `y`, `(T, P, s)`."""
-    times = jax.vmap(slopes.loss, (0, None))
-    samples = jax.vmap(times, (0, 0), 1)
-    return jit(jax.vmap(samples, (0, None), 2))
+    """The loss at `r (s, P, T, k)` of paths with labels `y` and numbers trained along `(s, T, p)`, if there are any: `(T, P, s)`."""
+    times = jax.vmap(lambda r, y, a: slopes.loss(r, y if a is None else Labelled(y, a)), (0, None, 0))
+    samples = jax.vmap(times, (0, 0, None), 1)
+    return jit(jax.vmap(samples, (0, None, 0), 2))
 
 
 def _response(followed: Followed, weights: np.ndarray, average: Average, times: np.ndarray) -> np.ndarray:

@@ -24,6 +24,7 @@ from ...learning.dynamics import SGD, Dynamics, step_at
 from ...learning.labels import TINY
 from ...learning.problem import Problem
 from ...learning.slopes import Slopes
+from ...learning.trained import anywhere, own, told
 from ...learning.weights import SmoothPenalty
 from ...results import path_dataset
 from ..accuracy.estimates import ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY, EXTRAPOLATED_GAIN, NEARBY
@@ -39,6 +40,7 @@ from ..samples.engines import Engine, PathEngine, drive_of, engine_of
 from ..samples.kicks import path_functions
 from ..samples.reshuffle import epoch_ends, epoch_jumps
 from ..samples.sample import Cell, Draws, Paths, cross_cell
+from ..weights.along import along_of
 from ..weights.filtered_spectral import FilteredSpectralCoordinates
 from ..weights.filters import Filter, roughness
 from ..weights.particles import Particles, draw_particles
@@ -104,13 +106,22 @@ class PathLaw(Law):
             R[i, : i + 1] += filter.excess(i)[:, None, None] * R[i, i]
         return C, R, overlap
 
+    def numbers(self, nodes: np.ndarray) -> np.ndarray | None:
+        """What is trained along at `nodes`, `(n, p)`."""
+        if self.problem.trained is None:
+            return None
+        fine, middle = (one["trained"] for one in resolved(curves_at, (self.fine, self.middle), nodes, self.ends))
+        return fine + (fine - middle) / 3.0
+
     def followed(self, times: np.ndarray) -> Followed:
         nodes, outputs = grid(times, len(self.fine.nodes) - 1, kinks=self.ends)
         C, R, overlap = self.kernels(nodes)
         uneven = self.problem.anisotropic is not None or grading(self.dynamics) > GRADING
         gain, nearby = (ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY) if uneven else (EXTRAPOLATED_GAIN, NEARBY)
         levels = self._levels(nodes[every_second(len(nodes))])
-        return Followed(self, Kernels(nodes, C, overlap), self._kicked(R, nodes), outputs, levels, gain, nearby)
+        return Followed(
+            self, Kernels(nodes, C, overlap), self._kicked(R, nodes), outputs, levels, gain, nearby, numbers=self.numbers(nodes)
+        )
 
     def _kicked(self, R: np.ndarray, nodes: np.ndarray) -> np.ndarray:
         """The response to kicks, of `R` as `kernels` has it: less what a filter holds back."""
@@ -176,6 +187,7 @@ class _Carry:
         self.layers = None if law.dynamics.plain else self._filter()
         self.steps = step_at(law.dynamics, 0.5 * (nodes[1:] + nodes[:-1]))
         self.engine = PathEngine(problem, law.dynamics, float(nodes[-1]))
+        self.numbers = law.numbers(nodes)
         self.program = _path_program(problem.slopes, drive_of(law.dynamics))
 
     def _filter(self) -> Layer:
@@ -192,12 +204,12 @@ class _Carry:
         randomness = _independent(problem, self.law.dynamics, float(self.nodes[-1]), cells, paths, rng)
         stacked, used = self.engine.lay_out([randomness], self.nodes, cells)
         r_star = randomness.teacher @ root(problem.rho)
-        y = jax.device_get(labeller(problem.label)(r_star, randomness.noise))
+        y = jax.device_get(labeller(anywhere(problem.labels))(r_star, randomness.noise))
         draws = Draws(*(None if part is None else part[0] for part in stacked))._replace(y=y)
         with jax.enable_x64(True):
             steps = np.array(used, np.int32), self.steps, self.layers
-            w, r = jax.device_get(self.program(draws, self.normals, self.R, self.spread, *steps, np.asarray(outputs)))
-        return {"r": np.moveaxis(r, 2, 0), "w": np.moveaxis(w, 2, 0), "r_star": r_star}, y
+            w, r = jax.device_get(self.program(draws, self.normals, self.R, self.spread, *steps, self.numbers, np.asarray(outputs)))
+        return {"r": np.moveaxis(r, 2, 0), "w": np.moveaxis(w, 2, 0), "r_star": r_star}, own(y)
 
 
 def _independent(problem: Problem, dynamics: Dynamics, horizon: float, cells: int, paths: int, rng: np.random.Generator) -> Randomness:
@@ -224,7 +236,7 @@ def _path_program(slopes: Slopes, drive: str) -> Callable:
     """Carry paths over all cells: `w, r (T, k, P)` at the nodes `outputs`. The response's directions of `cross_cell` are left empty."""
     functions = path_functions(slopes, drive)
 
-    def run(draws: Draws, normals, R, spread, slots, steps, layers, outputs):
+    def run(draws: Draws, normals, R, spread, slots, steps, layers, numbers, outputs):
         cells, k, _ = spread.shape
         w = normals[0] @ draws.gauss
         padded = -(-(cells + 1) // BLOCK) * BLOCK
@@ -242,13 +254,14 @@ def _path_program(slopes: Slopes, drive: str) -> Callable:
         none = jnp.zeros((k, 0, k))
 
         def cross(paths, cell):
-            node, normals, response, spread, slots, step, layer = cell
-            told = Cell(normals, 0, response[:-1], spread, none, none, none, layer)
-            arrival, r, _ = cross_cell(functions, paths, draws, told, node, slots, step)
+            node, normals, response, spread, slots, step, layer, now, later = cell
+            to = Cell(normals, 0, response[:-1], spread, none, none, none, layer, later)
+            arrival, r, _ = cross_cell(functions, paths, draws._replace(y=told(draws.y, now)), to, node, slots, step)
             deposit = paths.deposit.at[node].add(arrival.early).at[node + 1].set(arrival.late)
             return paths._replace(w=arrival.w, deposit=deposit, memory=arrival.memory, held=arrival.held), (arrival.w, r)
 
-        _, later = jax.lax.scan(cross, paths, (jnp.arange(cells), normals[1:], R[1:], spread, slots, steps, layers))
+        now, later = (None, None) if numbers is None else (numbers[:-1], numbers[1:])
+        _, later = jax.lax.scan(cross, paths, (jnp.arange(cells), normals[1:], R[1:], spread, slots, steps, layers, now, later))
         return tuple(jnp.concatenate([w[None], part])[outputs] for part in later)
 
     return jit(run)
@@ -276,7 +289,8 @@ def _march_classes(problem: Problem, dynamics: Dynamics, times: np.ndarray, cell
         coordinates = FilteredSpectralCoordinates(problem, len(drawn), cells, filter, engine.natural, where, warmth)
     with jax.enable_x64(True), np.errstate(all="ignore"):
         march(engine.program, coordinates, jax.device_put(draws), spans, nodes, step_at(dynamics, nodes), root(problem.rho),
-              problem.sample_ratio, engine.natural, largest_size(problem))  # fmt: skip
+              problem.sample_ratio, engine.natural, largest_size(problem),
+              along=along_of(problem, dynamics, nodes, len(drawn), cells))  # fmt: skip
     return coordinates.laws(outputs)
 
 
@@ -295,7 +309,7 @@ def _particles(
         coordinates = SampledCoordinates(problem, [particles], cells, at_nodes(nodes, ends), 2.0 * dynamics.temperature)
         steps = step_at(dynamics, nodes)
         march(engine.program, coordinates, jax.device_put(draws), spans, nodes, steps, rho_root, problem.sample_ratio, engine.natural,
-              largest_size(problem))  # fmt: skip
+              largest_size(problem), along=along_of(problem, dynamics, nodes, 1, cells))  # fmt: skip
         apart = np.asarray(coordinates.population.apart[0])[outputs]
     theta = np.einsum("tim,pm->pti", coordinates.M[0, outputs], particles.gstar) + np.moveaxis(apart, 2, 0)
     return theta, particles

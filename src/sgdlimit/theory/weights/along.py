@@ -16,6 +16,11 @@ from ..averages import Averages
 from .filters import Filter
 
 
+def along_of(problem: Problem, dynamics: Dynamics, nodes: np.ndarray, replicates: int, cells: int) -> Along | None:
+    """Of a problem that trains numbers along; None of others."""
+    return None if problem.trained is None else Along(problem, dynamics, nodes, replicates, cells)
+
+
 class Along:
     """What is trained along in one march, of second order in the node spacing like all else.
 
