@@ -26,8 +26,9 @@ class Setting:
         estimate: of the data the problem is for; of labels with variance one for "squared".
         sample_ratio: `n / d`.
         size: standard deviation of `r*`.
-        offset: intercept of the teacher, which the student has too; zero for "squared".
+        offset: intercept of the teacher; zero for "squared".
         clusters: whether the labels are more linear in the features than any logistic law of a Gaussian score allows.
+        intercept: of the student at the start, the log-odds of the classes. It is trained along, which `train` does as well.
     """
 
     loss: str
@@ -37,6 +38,7 @@ class Setting:
     size: float
     offset: float
     clusters: bool = False
+    intercept: float = 0.0
 
     @classmethod
     def of(cls, loss: str, estimate: Estimate, n: int, d: int, label_mean: float = 0.0) -> Setting:
@@ -46,7 +48,7 @@ class Setting:
         for _ in range(30):  # the intercept that gives the mean label depends on the size, and the other way round
             offset = offset_for(label_mean, size)
             size = strength(estimate.linear_share, offset)
-        return cls(loss, estimate, n, d, size, offset, size >= STRONGEST)
+        return cls(loss, estimate, n, d, size, offset, size >= STRONGEST, float(2.0 * np.arctanh(label_mean)))
 
     @property
     def sample_ratio(self) -> float:
@@ -61,13 +63,17 @@ class Setting:
         """The learning problem, from a start at zero."""
         from ..learning.problem import Problem
         from ..learning.spectrum import Spectrum
+        from ..learning.trained import Trained
         from ..learning.weights import GaussianTeacher, Init, Ridge
 
         e = self.estimate
         loss, label, noise = _model(self.loss, float(np.sqrt(e.noise)), self.offset)
         spectrum = None if len(e.eigenvalues) == 1 else Spectrum(e.eigenvalues, e.weights, e.teacher)
         teacher = GaussianTeacher([[max(self.size, 1e-6) ** 2]])
-        return Problem(loss, label, noise, self.sample_ratio, teacher, Init([[0.0]], [[0.0]]), Ridge(ridge) if ridge else None, spectrum)
+        # Of balanced classes, and of labels without a mean, an intercept stays zero. Features have variance one, so its rate is one.
+        trained = Trained([self.intercept]) if self.offset else None
+        penalty = Ridge(ridge) if ridge else None
+        return Problem(loss, label, noise, self.sample_ratio, teacher, Init([[0.0]], [[0.0]]), penalty, spectrum, trained=trained)
 
 
 @lru_cache(maxsize=16)
@@ -81,4 +87,6 @@ def _model(loss: str, noise: float, offset: float) -> tuple[Callable, Callable, 
         law = Normal() if noise > 0 else NoNoise()
         return lambda r, y: 0.5 * (r[0] - y) ** 2, lambda r_star, z: r_star[0] + noise * z, law
     label = lambda r_star, z: jnp.where(r_star[0] + offset > jnp.log(z) - jnp.log1p(-z), 1.0, -1.0)
-    return lambda r, y: jnp.logaddexp(0.0, -y * (r[0] + offset)), label, Uniform()
+    if not offset:
+        return lambda r, y: jnp.logaddexp(0.0, -y * r[0]), label, Uniform()
+    return lambda r, y, a: jnp.logaddexp(0.0, -y * (r[0] + a[0])), label, Uniform()
