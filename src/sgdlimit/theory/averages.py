@@ -30,7 +30,7 @@ class Averages(NamedTuple):
 class Layer(NamedTuple):
     """What samples are told of an optimiser's filter over one cell, see `weights.filters`."""
 
-    gain: Array  # (2, k): g at both ends
+    gain: Array  # (2, k, k): what of a kick is held back at first, at both ends
     clock: Array  # (2,): time at both ends, in units of the memory
     recoil: Array  # (k,): what a smooth kick spread over the cell does to its own sample within the cell
     apart: (

@@ -147,7 +147,7 @@ class _OneHistory:
         R = self.of.response
         found = (1.0 - x) * self._response(R[cell])[:j] + x * self._response(R[cell + 1])[:j]
         same = self.cells[:j] == cell
-        first, last = (eye, eye) if self.of.gain is None else (np.diag(self.of.gain[cell]), np.diag(self.of.gain[cell + 1]))
+        first, last = (eye, eye) if self.of.gain is None else (self.of.gain[cell], self.of.gain[cell + 1])
         late = R[cell + 1, cell]
         found[same] = first + x * (late - first) + self.place[:j][same][:, None, None] * (last - late)
         return found if self.of.gain is None else found - self._layer(self._clock(j), self._gain(j), np.arange(j))
@@ -160,7 +160,7 @@ class _OneHistory:
 
     def _layer(self, clock: float, gain: Array, jumps: Array) -> Array:
         """`g E` of the filter at a time since each of `jumps`, `(jumps, k, k)`."""
-        return np.exp(self._clock(jumps) - clock)[:, None, None] * np.diag(gain)
+        return np.exp(self._clock(jumps) - clock)[:, None, None] * gain
 
     def _response_here(self) -> Array:
         """`R` at the node to the kicks of all jumps, `(m, k, k)`."""
@@ -171,7 +171,7 @@ class _OneHistory:
         """What a filter still holds back at a time of kicks at the nodes after the first and up to `upto`, `(k, X, k)`."""
         out = np.zeros((self.k, len(self.of.clock), self.k))
         for node in range(1, upto + 1):
-            out[:, node] = self.of.begins * np.exp(self.of.clock[node] - clock) * np.diag(gain)
+            out[:, node] = self.of.begins * np.exp(self.of.clock[node] - clock) * gain
         return out
 
     def arrive(self, j: int) -> Array:

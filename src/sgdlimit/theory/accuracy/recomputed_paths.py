@@ -77,13 +77,13 @@ class RecomputedPaths:
             r = w - (1.0 - x) * memory - x * later - self._met(kicks, x) + self._left(held, x)
             if shake is not None:
                 _, l, H = self.values(r, self.chosen, x)  # noqa: E741
-                r = r + self._gain(x, r) * shake[0] * l
+                r = r + self._gain(x, shake[0] * l)
             kick, slope = self._kick(r, drift, noise, x)
             if not kinks:
                 chi = (1.0 - x) * (self.cell.start[..., None] - tangent) + x * (self.cell.end[..., None] - tangent_later)
                 chi = chi - self._met(turns, x) + self._left(tangent_held, x)
                 if shake is not None:
-                    chi = chi + self._gain(x, chi) * shake[0] * np.einsum("ijp,jxcp->ixcp", H, chi)
+                    chi = chi + self._gain(x, shake[0] * np.einsum("ijp,jxcp->ixcp", H, chi))
                     _, l, H = self.values(r, self.chosen, x)  # noqa: E741
                     late, tangent_late = shake[1] * l, shake[1] * np.einsum("ijp,jxcp->ixcp", H, chi)
                 turns.append((x, np.einsum("ijp,jxcp->ixcp", slope, chi)))
@@ -109,7 +109,7 @@ class RecomputedPaths:
         """What moves w at the next node; behind a filter a kick there has not moved anything yet."""
         arrived = self.cell.arrived[..., None].copy()
         if self.layer is not None:
-            arrived[:, self.here + 1] -= self.layer.begins * np.diag(self.layer.gain[1])[..., None]
+            arrived[:, self.here + 1] -= self.layer.begins * self.layer.gain[1][..., None]
         return arrived
 
     def _fed(self, memory: Array, held: str, all_: bool = False) -> Array:
@@ -117,10 +117,11 @@ class RecomputedPaths:
         if self.layer is None:
             return memory
         held_back = of_replicate(self.seen.arrival, self.s, (held,))[0] if all_ else self._taken(self.seen.arrival, held)[0]
-        return memory - self._gain(1.0, held_back) * held_back
+        return memory - self._gain(1.0, held_back)
 
-    def _gain(self, x: Array | float, like: Array) -> Array:
-        first, last = (gain.reshape(-1, *[1] * (like.ndim - 1)) for gain in self.layer.gain)
+    def _gain(self, x: Array | float, held: Array) -> Array:
+        """What the filter's layer makes of kicks `held (k, ...)`."""
+        first, last = (np.tensordot(gain, held, 1) for gain in self.layer.gain)
         return (1.0 - x) * first + x * last
 
     def _shaken(self) -> Array | None:
@@ -130,13 +131,13 @@ class RecomputedPaths:
 
     def _ended(self, held: Any) -> Array | float:
         """What is held back of it at the end of the cell."""
-        return 0.0 if isinstance(held, float) else self._gain(1.0, held) * held
+        return 0.0 if isinstance(held, float) else self._gain(1.0, held)
 
     def _left(self, held: Any, x: Array) -> Array | float:
         """What the filter has not passed on at `x` of kicks before the cell."""
         if self.layer is None:
             return 0.0
-        return self._gain(x, held) * np.exp(-x * (self.layer.clock[1] - self.layer.clock[0])) * held
+        return self._gain(x, np.exp(-x * (self.layer.clock[1] - self.layer.clock[0])) * held)
 
     def _met(self, kicks: list[tuple[Array, Array]], x: Array, ends: bool = False) -> Array | float:
         """What the cell's own kicks so far do at the place `x`, or where it `ends`: `R` in the diagonal triangle."""
@@ -148,9 +149,9 @@ class RecomputedPaths:
         for place, kick in kicks:
             E = -np.expm1(-z) / z if spread else np.exp(-z * (x - place))
             apply = lambda matrix, kick=kick: np.tensordot(matrix, kick, 1)
-            first, last = np.diag(g[0]), np.diag(g[1])
+            first, last = g
             smooth = apply(first) + x * apply(self.late - first) + place * apply(last - self.late)
-            total = total + smooth - self._gain(x, kick) * E * kick
+            total = total + smooth - self._gain(x, E * kick)
         return total
 
     def _events(self) -> list[tuple[Array, Array, Array, Array]]:

@@ -193,7 +193,7 @@ class _Carry:
     def _filter(self) -> Layer:
         """Of all cells; inside one an increment is as rough as the velocity lets it be."""
         filter = Filter(self.law.dynamics, self.nodes, 1, self.R.shape[-1], len(self.nodes) - 1)
-        filter.gain[0] = np.einsum("aaii->ai", self.R)
+        filter.gain[0], filter.lead[0] = np.einsum("aaii->ai", self.R), np.einsum("aaij->aij", self.R)
         self.spread = self.spread * np.sqrt([roughness(float(z)) for z in np.diff(filter.clock)])[:, None, None]
         layers = [filter.layer(cell) for cell in range(len(self.nodes) - 1)]
         return jax.tree.map(lambda *parts: np.concatenate(parts), *layers)

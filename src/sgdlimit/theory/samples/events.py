@@ -77,7 +77,7 @@ class Past(NamedTuple):
     kick: Array  # (J, k, P): G = eta l
     slope: Array  # (J, k, k, P): eta H
     turn: Array  # (J, J, k, k, P): -d r_j / d w_i at earlier jumps i; with kinks (J, J, k, 2k, P): d G_j / d w_i on both sides
-    gain: Any = None  # (N + 1, k): of an optimiser's filter at the nodes,
+    gain: Any = None  # (N + 1, k, k): `Layer.gain` at the nodes,
     clock: Any = None  # (N + 1,): and their times in units of its memory; None without one
     begins: Any = None  # (): `Layer.begins`
 
@@ -96,13 +96,8 @@ def _age(past: Past, cell: Array, place: Array) -> Array:
 
 
 def _kept(past: Past, clock: Array, gain: Array, cell: Array, place: Array) -> Array:
-    """What a filter has not passed on at `clock (...)` of the jumps before it, `g E (J, k, ...)`, with the gain `(k, ...)` there."""
-    return gain * jnp.exp(-jnp.maximum(clock - _age(past, cell, place), 0.0))[:, None]
-
-
-def _diagonal(values: Array) -> Array:
-    """Diagonal matrices `(J, k, k, P)` of `values (J, k, P)`."""
-    return values[:, :, None] * jnp.eye(values.shape[1])[..., None]
+    """What a filter has not passed on at `clock (...)` of the jumps before it, `b E (J, k, k, ...)`, with `gain (k, k, ...)` there."""
+    return gain * jnp.exp(-jnp.maximum(clock - _age(past, cell, place), 0.0))[:, None, None]
 
 
 def _through(response: Array, slope: Array, turn: Callable[[Array, int], Array], jumps: Array) -> Array:
@@ -172,7 +167,7 @@ class EventProgram:
                 turn=jnp.zeros((j, j, k, 2 * k if kinks else k, p)),
             )
             if filtered:
-                past = past._replace(gain=jnp.ones((cells + 1, k)), clock=jnp.zeros(cells + 1), begins=jnp.zeros(()))
+                past = past._replace(gain=jnp.zeros((cells + 1, k, k)), clock=jnp.zeros(cells + 1), begins=jnp.zeros(()))
             return told(jax.vmap(label)((rho_root @ draws.gstar).T, draws.y), numbers), past
 
         def cross(past: Past, draws: Histories, cell: Cell, node, span: Span) -> Past:
@@ -247,7 +242,7 @@ def average(functions: Functions, kinks: bool, past: Past, draws: Histories, arr
     b = regress(jnp.moveaxis(cov, 0, 1).reshape(k, j * k, p), row, past.inverse, jumps * k)
     response = _along(past.response[node], draws.cell, draws.place)
     if past.clock is not None:
-        response = response - _diagonal(_kept(past, past.clock[node], past.gain[node][:, None], draws.cell, draws.place))
+        response = response - _kept(past, past.clock[node], past.gain[node][..., None], draws.cell, draws.place)
     mean = here[:, :k_star] @ draws.gstar + (b * draws.normal.reshape(1, j * k, p)).sum(1)
     mean = mean - (response * past.kick[:, None]).sum((0, 2))
     left = (rest[node] @ rest[node].T)[:, :, None] - (b[:, None] * b[None]).sum(2)
@@ -267,7 +262,7 @@ def average(functions: Functions, kinks: bool, past: Past, draws: Histories, arr
     x = draws.place[:, None, None]
     parts = [weighted[None, :, None] * past.kick[:, None], (1.0 - x) * passed, x * passed]
     if past.clock is not None:
-        parts.append(passed * _new(past, draws)[:, None])
+        parts.append(jax.vmap(jax.vmap(jnp.matmul, -1, -1))(passed, _new(past, draws)))
     stacked = jnp.moveaxis(jnp.stack(parts, 1), -1, 1).reshape(j * p, len(parts), k, k)
     kicks, early, late, *held = jnp.moveaxis(jax.ops.segment_sum(stacked, draws.cell.reshape(-1), len(past.start)), 1, 0)
     moved = jnp.einsum("nab,nbxc->xac", early, past.start) + jnp.einsum("nab,nbxc->xac", late, past.end)
@@ -275,7 +270,7 @@ def average(functions: Functions, kinks: bool, past: Past, draws: Histories, arr
     if past.clock is not None:  # the layers of directions that start at nodes
         layers = past.begins * _layers(past.clock, node)
         moved = moved.at[: len(layers)].add(-jnp.einsum("nab,xn->xab", held[0], layers[:, : len(held[0])]))
-        moved = moved.at[: len(layers)].add(-layers[:, node][:, None, None] * (gamma * past.gain[node]))
+        moved = moved.at[: len(layers)].add(-layers[:, node][:, None, None] * (gamma @ past.gain[node]))
     return Averages(
         l_gstar=weighted @ draws.gstar.T,
         l_kicks=kicks,
@@ -289,9 +284,9 @@ def average(functions: Functions, kinks: bool, past: Past, draws: Histories, arr
 
 
 def _new(past: Past, draws: Histories) -> Array:
-    """What is left at the jumps of a layer that began at the start of their cells, `g e^-(u - t_c) (J, k, P)`."""
+    """What is left at the jumps of a layer that began at the start of their cells, `b e^-(u - t_c) (J, k, k, P)`."""
     inside = _age(past, draws.cell, draws.place) - _along(past.clock[:, None, None], draws.cell, jnp.zeros_like(draws.place))[:, 0, 0]
-    return _along(past.gain[:, :, None], draws.cell, draws.place)[:, :, 0] * jnp.exp(-jnp.maximum(inside, 0.0))[:, None]
+    return _along(past.gain, draws.cell, draws.place) * jnp.exp(-jnp.maximum(inside, 0.0))[:, None, None]
 
 
 def _layers(clock: Array, node: Array) -> Array:
@@ -309,13 +304,13 @@ def _response(past: Past, node, x: Array, cell: Array, place: Array, inside: Arr
     if past.clock is None:
         triangle = eye[..., None] + (x - place)[:, None, None] * (late - eye)[..., None]
     else:
-        g0, g1 = (jnp.diag(past.gain[at])[..., None] for at in (node, node + 1))
+        g0, g1 = (past.gain[at][..., None] for at in (node, node + 1))
         triangle = g0 + x * (late[..., None] - g0) + place[:, None, None] * (g1 - late[..., None])
     response = jnp.where(inside[:, None, None], triangle, ends(lambda at: past.response[at]))
     if past.clock is None:
         return response
     across = lambda values: (1.0 - x) * values[node][..., None] + x * values[node + 1][..., None]
-    return response - _diagonal(_kept(past, across(past.clock), across(past.gain), cell, place))
+    return response - _kept(past, across(past.clock), across(past.gain), cell, place)
 
 
 def land(functions: Functions, kinks: bool, past: Past, draws: Histories, to: Cell, node, batch, before) -> Past:

@@ -21,7 +21,7 @@ def triangle(late: Array, layer: Layer | None) -> Callable[[Array, Array, Array]
     if layer is None:
         slope = late - jnp.eye(len(late))
         return lambda x, s0, s1: s0 + times(slope, x * s0 - s1)
-    first, last = jnp.diag(layer.gain[0]), jnp.diag(layer.gain[1])
+    first, last = layer.gain
     return lambda x, s0, s1: times(first, s0) + times(late - first, x * s0) + times(last - late, s1)
 
 
@@ -98,9 +98,8 @@ class Held(NamedTuple):
         return pair[0] * decay, pair[1] * self.few(decay)
 
     def _unmoved(self, x: Array, held: Array) -> Array:
-        shape = (-1,) + (1,) * (held.ndim - 1)
-        first, last = (gain.reshape(shape) for gain in self.layer.gain)
-        return ((1.0 - x) * first + x * last) * held
+        first, last = (times(gain, held) for gain in self.layer.gain)
+        return (1.0 - x) * first + x * last
 
     @property
     def _spread(self) -> Array:

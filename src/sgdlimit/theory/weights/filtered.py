@@ -5,11 +5,11 @@ velocity, is not the response `R(t,0)` to a kick at zero. The force on each of t
 
     f = -lam theta - E[l_t g*^T],    -lam P - E[H_t chi_t[P]],    -lam R - E[H_t chi_t[R(., s)]].
 
-It is taken to be linear over a cell, and the filter then is followed exactly, so a memory may be as short as one likes. For `R = S - g E`
-(see `filters`) the force has a part `(lam + Gamma) g E(t - s)` that is not: the filter answers it with `p(t) E(t - s)`, where `p' =
-(lam + Gamma) g / tau`, which leaves
+It is taken to be linear over a cell, and the filter then is followed exactly, so a memory may be as short as one likes. For `R = S - b E`
+(see `filters`) the force has a part `(lam + Gamma) b E(t - s)` that is not: the filter answers it with `p(t) E(t - s)`, where `p' =
+(lam + Gamma) b / tau`, which leaves
 
-    V = (1/tau + p) E + y,    tau y' = -y - lam S - (E[H chi] + Gamma g E),    S' = g y - w S + (g p + g' + w g) E.
+    V = (1/tau + p) E + y,    tau y' = -y - lam S - (E[H chi] + Gamma b E),    S' = g y - w S + (g p + b' + w b - (b - g) / tau) E.
 
 Since a kick of the force that comes a moment later differs by a small displacement, `g P(t,s) = R - tau dR/ds`: `P` takes the place of the
 direction at time zero, and `R(t,0)` follows from it.
@@ -53,15 +53,15 @@ class FilteredCoordinates(RidgeCoordinates):
     def normals(self, node: int) -> np.ndarray:
         """theta at a node in independent standard normals `(g*, xi, a k-vector per cell, another one)`: `(S, k, k_star + k + 2 N k)`. The
         last ones are of how unevenly the filter has passed on a cell's noise."""
-        eye, held = np.eye(self.R.shape[-1]), 1.0 / self.filter.memory * self.filter.correction(node)
-        gain = self.filter.gain[:, node, None, :, None] * eye
+        held = self._layer(node)[:, None]
+        lead = self.filter.lead[:, node, None]
         missed = (self.filter.missed(node, self.smooth) if node else np.zeros(0))[:, None, None]
         uneven = (self.filter.uneven(node) if not self.smooth else np.zeros(node))[:, None, None]
         teacher = self.M[:, node]
-        rest = self._parts(node, self.P[:, node], self.R[:, node], -missed * gain, -uneven * gain)
+        rest = self._parts(node, self.P[:, node], self.R[:, node], -missed * lead, -uneven * lead)
         if not self.balanced:
             return np.concatenate([teacher, rest], 2)
-        moving = self._parts(node, self.y[node][:, 0], self._velocities(node), missed * held * eye, uneven * held * eye)
+        moving = self._parts(node, self.y[node][:, 0], self._velocities(node), missed * held, uneven * held)
         balance, gram = self.balance.q[:, node] - teacher @ np.swapaxes(teacher, 1, 2), rest @ np.swapaxes(rest, 1, 2)
         self.gaps[:, node] = gram - balance
         if node:
@@ -82,20 +82,24 @@ class FilteredCoordinates(RidgeCoordinates):
         return np.concatenate([start @ self.spread, noise.reshape(replicates, k, -1)], 2)
 
     def _velocities(self, node: int) -> np.ndarray:
-        """Responses of V at a node to kicks at nodes, without the layer `E / tau` of each, `(S, node + 1, k, k)`."""
+        """Responses of V at a node to kicks at nodes, without the `_layer` of each times `E`, `(S, node + 1, k, k)`."""
         held = self.filter.held(node) * self.filter.correction(node)
         V = self.y[node][:, : node + 1] + self.p[node][:, : node + 1] * held[:, None, None]
         if node:
             first = self.filter.clock[1]
             V[:, 0] = np.exp(-first) * V[:, 1] - np.expm1(-first) * self.y[node][:, 0] * self.filter.gain[:, :2].mean(1)[:, None, :]
-        return V
+        return V - self.filter.back[:, node, None] * self.filter.held(node)[:, None, None]
+
+    def _layer(self, node: int) -> np.ndarray:
+        """What a kick makes of V at first, `(S, k, k)`, but for a part that lines between nodes meet well, as with `Filter.lead`."""
+        return self.filter.back[:, node] + self.filter.correction(node) / self.filter.memory * np.eye(self.R.shape[-1])
 
     def _pushed(self, node: int, step: float, averages: Averages, moving: np.ndarray) -> Pushed:
         """Averages for the balance; `moving` is V of a training sample, but for what its own kicks did, in the normals behind w."""
         l_v = averages.l_normals @ np.swapaxes(moving, 1, 2)
         if node:
-            V, left = self._velocities(node), self.filter.missed(node, smooth=True) * self.filter.correction(node) / self.filter.memory
-            kicked = 0.5 * (V[:, :node] + V[:, 1:]) + left[:, None, None] * np.eye(V.shape[-1])
+            V, left = self._velocities(node), self.filter.missed(node, smooth=True)[:, None, None] * self._layer(node)[:, None]
+            kicked = 0.5 * (V[:, :node] + V[:, 1:]) + left
             l_v = l_v - np.einsum("scij,sclj->sil", averages.l_kicks[:, :node], kicked)
         return Pushed(averages.l_r, l_v, step * averages.l_l + self.warmth)
 
@@ -108,7 +112,9 @@ class FilteredCoordinates(RidgeCoordinates):
         answer, z = self.filter.answer(node), spacing / tau
         gain = self.filter.gain[:, node : node + 2]
         if not node:
-            self.R[:, 0, 0] = gain[:, 0, :, None] * np.eye(k)
+            self.filter.lay(0, lam * np.eye(k) + before.h)
+            self.R[:, 0, 0] = self.filter.lead[:, 0]
+        self.filter.lay(node + 1, lam * np.eye(k) + after.h)
         middle = gain.mean(1)  # (S, k)
 
         def forward(now, y, force0, force1, more=0.0):
@@ -123,19 +129,19 @@ class FilteredCoordinates(RidgeCoordinates):
         self.P[:, node + 1], self.y[node + 1][:, 0] = forward(self.P[:, node], self.y[node][:, 0], before.h_chi[:, 0], after.h_chi[:, 0])
         now = slice(1, node + 1)
         E = self.filter.held(node)[now]
-        diagonal = gain[:, :, :, None] * np.eye(k)  # (S, 2, k, k)
-        local = lambda at, g, E: at.h_chi[:, now] + (at.h @ g)[:, None] * E[:, None, None]
-        force0 = local(before, diagonal[:, 0], E)
+        lead, bend = self.filter.lead[:, node : node + 2], self.filter.bend[:, node : node + 2]  # (S, 2, k, k)
+        local = lambda at, b, E: at.h_chi[:, now] + (at.h @ b)[:, None] * E[:, None, None]
+        force0 = local(before, lead[:, 0], E)
         # The first pass takes the averages to stand still, which the smooth part does.
-        force1 = force0 if after is before else local(after, diagonal[:, 1], np.exp(-z) * E)
+        force1 = force0 if after is before else local(after, lead[:, 1], np.exp(-z) * E)
         resting = lam * np.eye(k) + 0.5 * (before.h + after.h)
-        self.p[node + 1][:, now] = self.p[node][:, now] + z * (resting @ diagonal.mean(1))[:, None]
-        steady = w * diagonal + ((diagonal[:, 1] - diagonal[:, 0]) / spacing)[:, None]
+        self.p[node + 1][:, now] = self.p[node][:, now] + z * (resting @ lead.mean(1))[:, None]
+        steady = w * lead + ((lead[:, 1] - lead[:, 0]) / spacing)[:, None] - bend
         m0, m1 = (scaled(gain[:, i] * self.filter.correction(node + i), self.p[node + i][:, now]) + steady[:, i : i + 1] for i in range(2))
         more = (tau * E)[:, None, None] * (m0 * -np.expm1(-z) + (m1 - m0) * z * first_moment(z))
-        more = more + (E * self.filter.rushed(node))[:, None, None] * diagonal.mean(1)[:, None]
+        more = more + (E * self.filter.rushed(node))[:, None, None] * lead.mean(1)[:, None]
         self.R[:, node + 1, now], self.y[node + 1][:, now] = forward(self.R[:, node, now], self.y[node][:, now], force0, force1, more)
-        self.R[:, node + 1, node + 1] = diagonal[:, 1]
+        self.R[:, node + 1, node + 1] = lead[:, 1]
         self.R[:, node + 1, 0] = self._from_start(node + 1)
         if self.balanced:
             self._balance(node, spacing, step, before, after)
@@ -151,13 +157,13 @@ class FilteredCoordinates(RidgeCoordinates):
 
     def _from_start(self, node: int) -> np.ndarray:
         """S(node, 0) from the response to the start, and that to a kick at the next node."""
-        k, E, first = self.R.shape[-1], self.filter.held(node), self.filter.clock[1]
-        gain = self.filter.gain[:, node, :, None] * np.eye(k)
+        E, first = self.filter.held(node), self.filter.clock[1]
+        lead = self.filter.lead[:, node]
         moved = self.P[:, node] * self.filter.gain[:, :2].mean(1)[:, None, :]  # of a kick's own time: the columns
-        later = self.R[:, node, 1] - gain * E[1]
+        later = self.R[:, node, 1] - lead * E[1]
         if self.filter.corrected:  # infinite at zero: what has the right mean over the first cell
-            return 2.0 * (mean_decay(first) * later + moved + self.filter.missed(node, smooth=True)[0] * gain) - self.R[:, node, 1]
-        return np.exp(-first) * later - np.expm1(-first) * moved + gain * E[0]
+            return 2.0 * (mean_decay(first) * later + moved + self.filter.missed(node, smooth=True)[0] * lead) - self.R[:, node, 1]
+        return np.exp(-first) * later - np.expm1(-first) * moved + lead * E[0]
 
     def directions(self) -> np.ndarray:
         return self._seen(0)

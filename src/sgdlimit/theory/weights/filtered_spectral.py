@@ -49,8 +49,10 @@ class FilteredSpectralCoordinates(SpectralCoordinates):
     def advance(self, node: int, spacing: float, step: Array, before: Averages, after: Averages) -> None:
         self.filter.follow(node, step, before.l_l, after.l_l)
         self.white_root[:, node] = psd_factor(0.5 * spacing * (step[0] * before.l_l + step[1] * after.l_l))
+        for at in range(node, node + 2):  # what is smooth of each eigenvalue is met by lines of its own, see `_lines`
+            self.filter.lay(at, np.zeros((len(self.R), self.k, self.k)), self.mean_shape)
         if not node:
-            self.R[:, 0, 0] = self.mean_shape * self.filter.gain[:, 0, :, None] * np.eye(self.k)
+            self.R[:, 0, 0] = self.filter.lead[:, 0]
         super().advance(node, spacing, step, before, after)
 
     def kernel(self, nodes: int) -> np.ndarray:
@@ -70,7 +72,7 @@ class FilteredSpectralCoordinates(SpectralCoordinates):
     def layer(self, node: int) -> Layer | None:
         layer = self.filter.layer(node)
         shape = self.mean_shape
-        return layer._replace(gain=layer.gain * shape, recoil=layer.recoil * shape, begins=np.zeros(len(self.R)))
+        return layer._replace(recoil=layer.recoil * shape, begins=np.zeros(len(self.R)))
 
     def bridge(self, spacing: float, gamma: Array, rate: Array) -> Array:
         weights, sizes = self.weights, self.eigenvalues

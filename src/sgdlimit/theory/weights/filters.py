@@ -5,10 +5,14 @@
 Only coordinates see it. A kick of the force at `s` reaches theta as `R(t,s)`, which is zero at `t = s` and rises within the memory, however
 short that is against a cell. So the response is carried as
 
-    R(t,s) = S(t,s) - g(t) E(t - s),      E(t) = exp(-t / tau),
+    R(t,s) = S(t,s) - b(t) E(t - s),      E(t) = exp(-t / tau),
 
-with a part `S` that is as smooth as the response without memory, `S(t,t) = g(t)`, and one that is known exactly. A sample needs one more
-number for the second, `int E dG`. As `tau` goes to zero all that is left is `S`, and every formula is the one of plain training.
+with a part `S` that is as smooth as the response without memory, `S(t,t) = b(t)`, and one that is known exactly. A sample needs one more
+number for the second, `int E dG`. As `tau` goes to zero `b` is the gain, all that is left is `S`, and every formula is the one of plain
+training. Any `b` is exact at the nodes; what it decides is how well `S` is interpolated between them. While a kick is being passed on,
+theta already returns at the rate `A = lam + Gamma`: `R = g (1 - E) - g A g (t - 2 tau + (2 tau + t) E)` to first order in it. With
+`b = g + tau g A g` the line that takes the place of this over a cell has its area, and errors are of second order in the cell whatever the
+memory; `b = g` leaves one of `tau` times the cell. Likewise for the velocity, which a kick turns by `-A g` within a memory.
 """
 
 from __future__ import annotations
@@ -49,6 +53,8 @@ class Filter:
         memory: tau.
         decay: w, the decoupled decay.
         gain: `(S, N + 1, k)` at the nodes reached.
+        lead: `b (S, N + 1, k, k)` there.
+        back: `A g`, and bend: `g A g`, as far as they are of use.
         clock: nodes in units of the memory.
         corrected: whether the velocity is corrected for its start.
         settled: the first node from which on that makes no difference.
@@ -65,6 +71,8 @@ class Filter:
         self.settled = int(np.searchsorted(self.clock, SETTLED)) if self.corrected else 0
         self.decay, self.second, self.small = (getattr(optimizer, name, 0.0) for name in ("decay", "second_memory", "eps"))
         self.gain = np.ones((replicates, cells + 1, k))
+        self.lead = self.gain[..., None] * np.eye(k)
+        self.back, self.bend = np.zeros_like(self.lead), np.zeros_like(self.lead)
         self.square = np.zeros((replicates, cells + 1, k))  # the mean squared gradient, before the correction for its start
 
     def follow(self, node: int, step: np.ndarray, before: np.ndarray, after: np.ndarray) -> None:
@@ -89,6 +97,17 @@ class Filter:
         else:
             mean = square[1]
         self.gain[:, node + 1] = self._gain(mean)
+
+    def lay(self, node: int, rate: np.ndarray, shape: float = 1.0) -> None:
+        """`b` at a node, where theta returns at the `rate (S, k, k)`; `shape` is that of the gain. A memory that lasts longer than this is
+        well resolved, and one that is corrected for its start is another one at each time."""
+        gain = shape * self.gain[:, node, :, None] * np.eye(rate.shape[-1])
+        if not self.corrected:
+            back = rate @ gain
+            long = self.memory * np.linalg.norm(back, 2, axis=(1, 2))[:, None, None]
+            self.back[:, node] = back / (1.0 + long**2)
+            self.bend[:, node] = gain @ self.back[:, node]
+        self.lead[:, node] = gain + self.memory * self.bend[:, node]
 
     def _gain(self, square: np.ndarray) -> np.ndarray:
         with np.errstate(divide="ignore"):
@@ -133,11 +152,11 @@ class Filter:
 
     def layer(self, node: int) -> Layer:
         """For the samples, over cell `node`."""
-        gain = self.gain[:, node : node + 2]
+        lead = self.lead[:, node : node + 2]
         z = self.clock[node + 1] - self.clock[node]
-        clock = np.broadcast_to(self.clock[node : node + 2], (len(gain), 2))
-        apart = np.broadcast_to(fluctuations(float(z)), (len(gain), 2))
-        return Layer(gain, clock, gain.mean(1) * recoil(float(z)), apart, np.ones(len(gain)))
+        clock = np.broadcast_to(self.clock[node : node + 2], (len(lead), 2))
+        apart = np.broadcast_to(fluctuations(float(z)), (len(lead), 2))
+        return Layer(lead, clock, self.gain[:, node : node + 2].mean(1) * recoil(float(z)), apart, np.ones(len(lead)))
 
     def held(self, node: int) -> np.ndarray:
         """`E` at a node since each node up to it."""
