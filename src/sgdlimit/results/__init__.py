@@ -13,9 +13,10 @@ from .result import (
     output_times,
     path_dataset,
 )
-from .schema import CURVES, KERNELS, LONG_NAMES, PATHS_KEPT
+from .schema import ALONG, CURVES, KERNELS, LONG_NAMES, PATHS_KEPT, curves_of
 
 __all__ = [
+    "ALONG",
     "CURVES",
     "KERNELS",
     "LONG_NAMES",
@@ -26,6 +27,7 @@ __all__ = [
     "Solution",
     "Status",
     "build_dataset",
+    "curves_of",
     "judge_growth",
     "labels_of",
     "load",
