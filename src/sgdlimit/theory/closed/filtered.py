@@ -99,7 +99,7 @@ class State(NamedTuple):
     P: Array
     Q: Array
     squared: Array  # N (S, m, k)
-    along: Along | None
+    along: Any  # an Along, or None
 
 
 class Driven(NamedTuple):
@@ -335,7 +335,8 @@ def program(slopes: Slopes, label: Callable, kinks: bool, gains: bool, penalty: 
 
     def fresh(B, C, a, known):
         g, y, weight, *_, classes = known
-        return averages(g, y, weight, *classes.seen(B, C), a)
+        M, q = classes.seen(B, C)
+        return averages(g, y, weight, M, q, a)
 
     def driven(B, C, a, known):
         l_g, _, l_l, gamma, _, pull = fresh(B, C, a, known)

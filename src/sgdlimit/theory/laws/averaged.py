@@ -1,8 +1,8 @@
 """Weights averaged over time, `sum_j a(t, j) theta_j` (OPTIMISERS section 6), from the two-time kernels of their law.
 
 All that is quadratic or linear in weights follows at once, `q = a C a^T` and `m = a Cs`, and from these the test risk; numbers that
-are trained along are averaged like any other parameter. The train risk is a mean over sample paths whose pre-activations are averaged, less the best multiples of three deviations whose means are known: those of
-`L` at a fresh sample's averaged `w`, and at `r` and `w` now.
+are trained along are averaged like any other parameter. The train risk is a mean over sample paths whose pre-activations are averaged,
+less the best multiples of three deviations whose means are known: those of `L` at a fresh sample's averaged `w`, and at `r` and `w` now.
 
 *Errors.* What the curves' own errors do to an average, at most `sum_j a(t, j) error_j`, whatever their correlation in time; with it what is
 left of the kernels' discretisation, what the rule along time misses, and what the paths fluctuate.

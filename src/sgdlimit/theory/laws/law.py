@@ -173,11 +173,6 @@ def labeller(label: Callable) -> Callable:
     return labels
 
 
-def beside(y: Any, a: np.ndarray | None, n: int) -> Any:
-    """Labels of `n` samples as the loss takes them, with the numbers `a (p,)` that are trained along, if there are any."""
-    return y if a is None else Labelled(y, np.broadcast_to(a, (n, *a.shape)))
-
-
 @lru_cache(maxsize=32)
 def gradients_of(slopes: Slopes) -> Callable:
     return jit(jax.vmap(slopes.gradient))
@@ -188,8 +183,8 @@ def gradients_of(slopes: Slopes) -> Callable:
 
 @dataclass(frozen=True)
 class StepLaw(Law):
-    """`MiniBatchGD`, with the kernels after every step: `C, R (n, n, k, k)`, `overlap (n, k, k_star)`, and the numbers `trained (n, p)` along,
-    if there are any."""
+    """`MiniBatchGD`, with the kernels after every step: `C, R (n, n, k, k)`, `overlap (n, k, k_star)`, and the numbers `trained (n, p)`
+    along, if there are any."""
 
     clock: Clock
     C: np.ndarray
@@ -236,9 +231,8 @@ class StepLaw(Law):
             r[i] -= np.einsum("jab,jpb->pa", self.R[i, 1 : i + 1], kicks[:i])
             if i < steps:
                 with jax.enable_x64(True):
-                    slope = np.asarray(
-                        gradients_of(self.problem.slopes)(r[i], beside(y, None if self.trained is None else self.trained[i], n))
-                    )
+                    seen = y if self.trained is None else Labelled(y, np.broadcast_to(self.trained[i], (n, self.trained.shape[1])))
+                    slope = np.asarray(gradients_of(self.problem.slopes)(r[i], seen))
                 kicks[i] = etas[i] * chosen[i][:, None] * slope
         shown = lambda paths: np.moveaxis(paths[which], 0, 1)
         return path_dataset(curves["time"].values, {"r": shown(r), "w": shown(w), "r_star": r_star}, y)
