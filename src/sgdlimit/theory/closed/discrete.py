@@ -15,7 +15,8 @@ matrix, as in `coordinates`. Averages go over the intensity `E[m_i | past] = eta
 With an optimiser the force `f` of a step passes the filter and gain of `stepped`, and so do `M` and every column of `R`, whose column
 `j + 1` is then the response to a unit of `f` in step `j`, `R(j + 1, j + 1)` what of it arrives at once, and column 0 that to the start.
 Adam's gain of a row is that of the mean over features of the square of its force, the signal's and the noise's. A temperature adds
-`2 T h_i` to `E[U_i U_i^T]`. Beyond the paper; checked against loops like PyTorch's.
+`2 T h_i` to `E[U_i U_i^T]`. Beyond the paper; checked against loops like PyTorch's. Numbers trained along move by the mean over samples of
+the loss's gradient in them, see `stepped`.
 
 With kinks `H chi` is the difference of `differences`, marched at two distances on the same points: their extrapolation is what is
 reported, and what it gained counts as an error.
@@ -148,7 +149,7 @@ def _curves(problem: Problem, marched: list[Marched], which: np.ndarray) -> dict
         "self_overlap": np.array([np.einsum("tim,tjm->tij", L, L) for L in weights]),
         "overlap": np.array([L[:, :, : problem.k_star] @ root(problem.rho) for L in weights]),
         "train_risk": np.array([one.train[which] for one in marched]),
-    }
+    } | ({} if marched[0].trained is None else {"trained": np.array([one.trained[which] for one in marched if one.trained is not None])})
 
 
 def _response(R: np.ndarray, which: np.ndarray, dynamics: MiniBatchGD) -> np.ndarray:
@@ -187,13 +188,14 @@ def _estimate(
     each = {name: values + gained[name] for name, values in each.items()}
     curves = {name: values.mean(0) for name, values in each.items()}
     errors = {name: np.hypot(spread(values), np.abs(gained[name].mean(0)) / GAIN) for name, values in each.items()}
-    curves["test_risk"], own = test_risk(curves["self_overlap"], curves["overlap"])
-    shift = test_risk.shift(curves["self_overlap"], curves["overlap"])
-    shifts = np.array([shift(q, m) for q, m in zip(each["self_overlap"], each["overlap"], strict=True)])
+    state = [name for name in ("self_overlap", "overlap", "trained") if name in each]
+    curves["test_risk"], own = test_risk(*(curves[name] for name in state))
+    shift = test_risk.shift(*(curves[name] for name in state))
+    shifts = np.array([shift(*values) for values in zip(*(each[name] for name in state), strict=True)])
     curves["test_risk"] = curves["test_risk"] + shifts.mean(0)
     errors["test_risk"] = np.hypot(spread(shifts), own)
     if farther:
-        before = shift(*(curves[name] - gained[name].mean(0) for name in ("self_overlap", "overlap")))
+        before = shift(*(curves[name] - gained[name].mean(0) for name in state))
         errors["test_risk"] = np.hypot(errors["test_risk"], before / GAIN)
     start = which == 0  # where a training sample is a fresh one
     for part in (curves, errors):
@@ -218,4 +220,6 @@ def _law(problem: Problem, dynamics: MiniBatchGD, clock: Clock, marched: list[Ma
         parts = [part[:, :reached] for _, part in classes]
         remainder = np.mean([np.einsum("mtid,mujd->mtuij", part, part, optimize=True) for part in parts], 0)
         by_eigenvalue = np.mean([B[:, :reached] for B, _ in classes], 0), remainder
-    return StepLaw(problem, dynamics, clock, C, np.mean([one.R[:reached, :reached] for one in marched], 0), overlap, by_eigenvalue)
+    trained = [one.trained[:reached] for one in marched if one.trained is not None]
+    R, along = np.mean([one.R[:reached, :reached] for one in marched], 0), np.mean(trained, 0) if trained else None
+    return StepLaw(problem, dynamics, clock, C, R, overlap, by_eigenvalue, along)

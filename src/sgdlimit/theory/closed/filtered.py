@@ -18,6 +18,13 @@ There is no Ito term in C; as `tau -> 0` it comes from `Q -> tau (lambda eta E[l
 all of the force that is noise. A kick right at the start, which is then all that Adam knows of its velocity, moves weights like a
 logarithm of how early it is: the response to time zero is large, and has no limit.
 
+Numbers `a (p,)` trained along have a velocity and a gain of their own, without noise, of the force `F` of `along`:
+
+    dy_a = -y_a/tau dt + F dt                          da = rate gain_a y_a/D dt - w a dt
+    dN_a/dt = Var(grad_a L) + batch_size F^2 - N_a/tau_2
+
+The mean counts beside the noise here, since it does not vanish beside it; `eps` is added to the root of the same `A_a`.
+
 *Time.* A memory may be short against all else, but then only relaxation is fast, and what it relaxes to is smooth. So a step is
 Radau's collocation (order 5, stiffly accurate), solved exactly for relaxation, which is triangular and acts on numbers, while averages
 over samples at its three points are found by iteration, from the polynomial of the step before. Two rounds of averages are six
@@ -37,7 +44,9 @@ import numpy as np
 
 from ...compiling import jit
 from ...learning.dynamics import OnlineSGD
+from ...learning.problem import Problem
 from ...learning.slopes import Slopes
+from .along import Told, force, told_of
 from .fresh import averages_at
 
 Array = Any
@@ -62,7 +71,7 @@ BEGUN = 1e-10  # of the horizon: where Adam's corrections, zero over zero at the
 
 
 class Numbers(NamedTuple):
-    """What a compiled program is told of an optimiser, the noise and the penalty."""
+    """What a compiled program is told of an optimiser, the noise, the penalty and what is trained along."""
 
     memory: float
     second_memory: float
@@ -70,6 +79,15 @@ class Numbers(NamedTuple):
     eps: float
     temperature: float
     ridge: float
+    trained: Told | None
+
+
+class Along(NamedTuple):
+    """What is trained along, `(S, p)` each: itself, its `y` and its N."""
+
+    a: Array
+    y: Array
+    squared: Array
 
 
 class State(NamedTuple):
@@ -81,6 +99,7 @@ class State(NamedTuple):
     P: Array
     Q: Array
     squared: Array  # N (S, m, k)
+    along: Any  # an Along, or None
 
 
 class Driven(NamedTuple):
@@ -89,13 +108,15 @@ class Driven(NamedTuple):
     gamma: Array  # (S, 1, k, k)
     outside: Array  # (S, 1, k, k_star): Rs
     l_l: Array  # (S, 1, k, k)
+    pull: Array | None  # (S, 2, p): mean and mean square of the gradient in what is trained along
 
 
-def numbers_of(dynamics: OnlineSGD, ridge: float, horizon: float) -> Numbers:
+def numbers_of(dynamics: OnlineSGD, problem: Problem, horizon: float) -> Numbers:
     optimizer, least = dynamics.optimizer, SHORTEST * horizon
     assert optimizer is not None
     second, decay, eps = (float(getattr(optimizer, name, 0.0)) for name in ("second_memory", "decay", "eps"))
-    return Numbers(max(optimizer.memory, least), max(second, least), decay, eps, dynamics.temperature, ridge)
+    memories = max(optimizer.memory, least), max(second, least)
+    return Numbers(*memories, decay, eps, dynamics.temperature, problem.ridge, told_of(problem.trained))
 
 
 def _swap(x: Array) -> Array:
@@ -121,17 +142,21 @@ def _decayed(t: Array, memory: Array) -> Array:
 
 
 class _Equations:
-    """The moments' equations; `gains` says whether the optimiser is an Adam."""
+    """The moments' equations; `gains` says whether the optimiser is an Adam, `penalty` is of what is trained along."""
 
-    def __init__(self, gains: bool, numbers: Numbers, classes: Any):
-        self.gains, self.numbers, self.classes = gains, numbers, classes
+    def __init__(self, gains: bool, numbers: Numbers, classes: Any, penalty: Callable | None):
+        self.gains, self.numbers, self.classes, self.penalty = gains, numbers, classes, penalty
 
     def gain(self, t: Array, squared: Array) -> Array:
         """`gain/D` at `t (...)`, of `squared (..., S, m, k)`: `(..., S, m, k, 1)`."""
+        return self.gain_of(t, squared[..., None])
+
+    def gain_of(self, t: Array, squared: Array) -> Array:
+        """The same for each of `squared (..., *)`, where `t` is `(...)`."""
         if not self.gains:
-            return jnp.full((*squared.shape, 1), 1.0 / self.numbers.memory)
-        t = t[..., None, None, None, None]
-        size = jnp.maximum(squared[..., None] / _decayed(t, self.numbers.second_memory), 0.0)
+            return jnp.full(squared.shape, 1.0 / self.numbers.memory)
+        t = t[(..., *[None] * (squared.ndim - t.ndim))]
+        size = jnp.maximum(squared / _decayed(t, self.numbers.second_memory), 0.0)
         root = jnp.sqrt(size) + self.numbers.eps
         return jnp.where(root > 0, 1.0 / jnp.where(root > 0, root, 1.0), 0.0) / _decayed(t, self.numbers.memory)
 
@@ -154,6 +179,28 @@ class _Equations:
         pushed = gain * at.P
         return gain * at.Y - self.numbers.decay * at.B, pushed + _swap(pushed) - 2.0 * self.numbers.decay * at.C
 
+    def forced(self, a: Array, pull: Array) -> tuple[Array, Array]:
+        """What drives `y` and `squared` of numbers `a (..., S, p)` trained along."""
+        told, mean = self.numbers.trained, pull[..., 0, :]
+        assert told is not None
+        pushed = force(told, self.penalty, a, mean)
+        return pushed, pull[..., 1, :] - mean**2 + told.batch_size * pushed**2
+
+    def slope(self, at: Along, t: Array) -> Array:
+        """Of `a`."""
+        assert self.numbers.trained is not None
+        return self.numbers.trained.rate * self.gain_of(t, at.squared) * at.y - self.numbers.decay * at.a
+
+    def sweep_along(self, now: Along, stages: Along, pull: Array, t: Array, h: Array) -> Along:
+        """As `sweep`."""
+        numbers = self.numbers
+        assert numbers.trained is not None
+        push, square = self.forced(stages.a, pull)
+        squared = _relaxed(h, 1.0 / numbers.second_memory, now.squared, square)
+        y = _relaxed(h, 1.0 / numbers.memory, now.y, push)
+        moved = numbers.trained.rate * self.gain_of(t + h * POINTS, squared) * y
+        return Along(_relaxed(h, numbers.decay, now.a, moved), y, squared)
+
     def sweep(self, now: State, stages: State, driven: Driven, t: Array, h: Array, eta: Array) -> State:
         """The stages of a step, of which relaxation is solved and the rest taken from `stages`."""
         numbers = self.numbers
@@ -164,10 +211,11 @@ class _Equations:
         Y = _relaxed(h, rate, now.Y, push)
         B = _relaxed(h, decay, now.B, gain * Y)
         Q = _relaxed(h, 2.0 * rate, now.Q, fed)
-        first = self.forces(State(B, Y, stages.C, stages.P, Q, squared), driven, eta)[2]
+        first = self.forces(stages._replace(B=B, Y=Y, Q=Q), driven, eta)[2]
         P = _relaxed(h, rate + decay, now.P, Q * _swap(gain) + first)
         pushed = gain * P
-        return State(B, Y, _relaxed(h, 2.0 * decay, now.C, pushed + _swap(pushed)), P, Q, squared)
+        along = None if now.along is None else self.sweep_along(now.along, stages.along, driven.pull, t, h)
+        return State(B, Y, _relaxed(h, 2.0 * decay, now.C, pushed + _swap(pushed)), P, Q, squared, along)
 
     def respond(self, response: Array, gamma: Array, squared: Array, t: Array, h: Array) -> Array:
         """`response (S, m, 2 k, 2 k)` of theta and y after a step, of whose points `gamma` and `squared` are. A kick of y is nothing that
@@ -192,8 +240,10 @@ class _Equations:
 
     def begin(self, B: Array, C: Array, driven: Driven, t: Array, eta: Array) -> State:
         """At the start, of a velocity at rest; for Adam shortly after, by the series that its corrections need."""
-        B, C = (jnp.broadcast_to(x, (len(driven.l_l), *x.shape)) for x in (B, C))
-        still = State(B, jnp.zeros_like(B), C, jnp.zeros_like(C), jnp.zeros_like(C), jnp.zeros_like(C[..., 0]))
+        copies = lambda x: jnp.broadcast_to(x, (len(driven.l_l), *x.shape))
+        B, C, told = copies(B), copies(C), self.numbers.trained
+        along = None if told is None else Along(*map(copies, (told.start, jnp.zeros_like(told.start), jnp.zeros_like(told.start))))
+        still = State(B, jnp.zeros_like(B), C, jnp.zeros_like(C), jnp.zeros_like(C), jnp.zeros_like(C[..., 0]), along)
         if not self.gains:
             return still
         push, noise, first, square = self.forces(still, driven, eta)
@@ -201,7 +251,10 @@ class _Equations:
         left, corrected = jnp.exp(-t / memory), _decayed(t, memory)
         half = 0.5 * noise * _swap(self.gain(t, squared) * corrected)
         P = (half + first) * corrected + half * t * left
-        return State(B, push * corrected, C, P, noise * 0.5 * memory * (1.0 - left**2), squared)
+        if along is not None:
+            pushed, measured = self.forced(along.a, driven.pull)
+            along = Along(along.a, pushed * corrected, measured * _decayed(t, self.numbers.second_memory))
+        return State(B, push * corrected, C, P, noise * 0.5 * memory * (1.0 - left**2), squared, along)
 
 
 class Progress(NamedTuple):
@@ -224,11 +277,14 @@ def _distance(equations: _Equations, at: Progress, found: State, before: State, 
     start = equations.slopes(at.state, equations.gain(at.t, at.state.squared))
     inner = equations.slopes(found, equations.gain(times, found.squared))
     pairs = [(end.B, at.state.B, before.B[-1], start[0], inner[0]), (end.C, at.state.C, before.C[-1], start[1], inner[1])]
+    if end.along is not None:
+        slopes = equations.slope(at.state.along, at.t), equations.slope(found.along, times)
+        pairs.append((end.along.a, at.state.along.a, before.along.a[-1], *slopes))
     errors = []
     for new, old, earlier, slope, slopes in pairs:
         embedded = EMBEDDED * h * (slope - jnp.tensordot(_through(0.0), slopes, 1))
         scale = jnp.maximum(jnp.abs(new), jnp.abs(old)) + 1e-2 * size
-        errors += [jnp.sqrt(jnp.mean((gap / scale) ** 2, axis=(1, 2, 3))) for gap in (new - earlier, embedded)]
+        errors += [jnp.sqrt(jnp.mean((gap / scale) ** 2, axis=tuple(range(1, gap.ndim)))) for gap in (new - earlier, embedded)]
     return jnp.max(jnp.stack(errors), 0)
 
 
@@ -272,27 +328,29 @@ def _advance(equations: _Equations, averages: Callable, eta_at: Callable, limit:
 
 
 @lru_cache(maxsize=32)
-def program(slopes: Slopes, label: Callable, kinks: bool, gains: bool) -> tuple[Callable, Callable]:
+def program(slopes: Slopes, label: Callable, kinks: bool, gains: bool, penalty: Callable | None = None) -> tuple[Callable, Callable]:
     """The start of all scramblings side by side, and how they come from one output time to the next, as `online` has them for the
-    gradient itself; `numbers` are those of the optimiser."""
+    gradient itself; `numbers` are those of the optimiser, `penalty` is the smooth one of what is trained along."""
     averages = jax.vmap(partial(averages_at, slopes, kinks))
 
-    def fresh(B, C, known):
+    def fresh(B, C, a, known):
         g, y, weight, *_, classes = known
-        return averages(g, y, weight, *classes.seen(B, C))
+        M, q = classes.seen(B, C)
+        return averages(g, y, weight, M, q, a)
 
-    def driven(B, C, known):
-        l_g, _, l_l, gamma, _ = fresh(B, C, known)
+    def driven(B, C, a, known):
+        l_g, _, l_l, gamma, _, pull = fresh(B, C, a, known)
         classes = known[-1]
         outside = (l_g - gamma @ classes.seen(B, C)[0]) @ classes.inverse
-        return Driven(gamma[:, None], outside[:, None], l_l[:, None])
+        return Driven(gamma[:, None], outside[:, None], l_l[:, None], pull)
 
     def begin(normals, noise, weights, first, second, rho_root, etas, end, numbers, limit, tolerance, classes):
         y = jax.vmap(jax.vmap(label))(normals[..., : len(rho_root)] @ rho_root, noise)
         known = (normals, y, weights, etas, end, numbers, limit, tolerance, classes)
         copies = lambda x: jnp.broadcast_to(x, (len(normals), *x.shape))
-        at, t = driven(copies(first), copies(second), known), BEGUN * end if gains else jnp.zeros_like(end)
-        state = _Equations(gains, numbers, classes).begin(first, second, at, t, etas[0])
+        a = None if numbers.trained is None else copies(numbers.trained.start)
+        at, t = driven(copies(first), copies(second), a, known), BEGUN * end if gains else jnp.zeros_like(end)
+        state = _Equations(gains, numbers, classes, penalty).begin(first, second, at, t, etas[0])
         three = jax.tree.map(lambda x: jnp.broadcast_to(x, (3, *x.shape)), at)
         k = second.shape[-1]
         units = jnp.broadcast_to(jnp.eye(2 * k), (len(normals), len(second), 2 * k, 2 * k))
@@ -301,12 +359,14 @@ def program(slopes: Slopes, label: Callable, kinks: bool, gains: bool) -> tuple[
     def segment(now, known, start, stop):
         *_, etas, end, numbers, limit, tolerance, classes = known
         eta_at = lambda t: jnp.interp(t, jnp.linspace(0.0, end, len(etas)), etas)
-        at_stages = lambda found: jax.lax.map(lambda one: driven(one.B, one.C, known), found)
-        step = partial(_advance, _Equations(gains, numbers, classes), at_stages, eta_at, limit, tolerance, stop)
+        number = lambda state: None if state.along is None else state.along.a
+        at_stages = lambda found: jax.lax.map(lambda one: driven(one.B, one.C, number(one), known), found)
+        step = partial(_advance, _Equations(gains, numbers, classes, penalty), at_stages, eta_at, limit, tolerance, stop)
         going = lambda at: (at.t < stop) & (at.count < MAX_STEPS) & (at.clock == at.t).any()
         now = now._replace(response=jnp.broadcast_to(jnp.eye(now.response.shape[-1]), now.response.shape), count=0)
         now = jax.lax.while_loop(going, step, now)
         B, Y, C, P, *_ = now.state
-        return now, ((B, C, Y, P), now.clock, now.response, *classes.seen(B, C), fresh(B, C, known))
+        a = number(now.state)
+        return now, ((B, C, Y, P), now.clock, now.response, *classes.seen(B, C), fresh(B, C, a, known)[:5], a)
 
     return jit(begin), jit(segment)

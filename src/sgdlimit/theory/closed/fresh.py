@@ -11,12 +11,17 @@ import numpy as np
 from ...checks import root
 from ...learning.problem import Problem
 from ...learning.slopes import Slopes
+from ...learning.trained import told
 
 Array = Any
 
 
-def averages_at(slopes: Slopes, kinks: bool, g: Array, y: Any, weight: Array, M: Array, q: Array) -> tuple[Array, ...]:
-    """Averages over points `g (P, k_star + k)` of the given weights `(P,)`: `E[l g*^T]`, `E[l xi^T] S^T`, `E[l l^T]`, `Gamma`, `E[L]`."""
+def averages_at(
+    slopes: Slopes, kinks: bool, g: Array, y: Any, weight: Array, M: Array, q: Array, a: Array | None = None
+) -> tuple[Array, Array, Array, Array, Array, Array | None]:
+    """Averages over points `g (P, k_star + k)` of the given weights `(P,)`: `E[l g*^T]`, `E[l xi^T] S^T`, `E[l l^T]`, `Gamma`, `E[L]`;
+    where numbers `a (p,)` are trained along, mean and mean square of the loss's gradient in them, `(2, p)`."""
+    y = told(y, a)
     values, vectors = jnp.linalg.eigh(q - M @ M.T)
     spread_of_w = (vectors * jnp.sqrt(jnp.maximum(values, 0.0))) @ vectors.T
     k_star = M.shape[1]
@@ -29,7 +34,11 @@ def averages_at(slopes: Slopes, kinks: bool, g: Array, y: Any, weight: Array, M:
     else:
         gamma = jnp.einsum("p,pab->ab", weight, jax.vmap(slopes.hessian)(w, y))
         l_rest = gamma @ (q - M @ M.T)
-    return weighted.T @ g[:, :k_star], l_rest, weighted.T @ l, gamma, weight @ jax.vmap(slopes.loss)(w, y)
+    along = None
+    if slopes.pull is not None:
+        pull = jax.vmap(slopes.pull)(w, y)
+        along = jnp.stack([weight @ pull, weight @ pull**2])
+    return weighted.T @ g[:, :k_star], l_rest, weighted.T @ l, gamma, weight @ jax.vmap(slopes.loss)(w, y), along
 
 
 class Classes(NamedTuple):

@@ -19,6 +19,7 @@ means with weight `lambda`, `M = mean lambda B rho_lambda root(rho)^-1`:
     dC/dt = -2 lam C - lambda (Gamma C + Rs rho_lambda B^T + transpose) + lambda eta E[l l^T],      dR/dt = -(lam + lambda Gamma) R
 
 A temperature adds `2 T` to the noise, `2 T dt` to `dq` and `dC`. With a velocity or a gain the equations are those of `filtered`.
+Numbers trained along follow `da = -rate (E[grad_a L] + h_a) dt`, and all averages are at `a_t`.
 
 The averages run over scrambled Sobol points. Independent scramblings are integrated side by side, each with its own averages;
 their spread is the error. Time is integrated adaptively by diffrax, far more accurately than that.
@@ -30,6 +31,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import pairwise
 from typing import Any
@@ -53,9 +55,11 @@ from ...spread import spread
 from ..accuracy.existence import check_moments
 from ..accuracy.outcome import Replicated, largest_size, more_points, solution
 from ..accuracy.witness import Witnesses
+from ..laws.averaged import Kernels
 from ..laws.law import Law, OnePassLaw, SpectralLaw
 from ..shapes import patient, room
 from . import filtered
+from .along import force, penalty_of, told_of
 from .fresh import Classes, averages_at, classes_of, starts
 
 FEWEST, MOST = 2**12, 2**18  # points of a scrambling; compiling for more takes longer than the fewest take to run
@@ -139,7 +143,8 @@ def _integrate(
             advance(i / len(outputs))
             now, reached = segment(now, known, before, end)
             saved.append(reached)
-        state, alive, R, M, q, (l_gstar, _, l_l, gamma, risk) = jax.tree.map(lambda *parts: np.stack(parts, 1), *jax.device_get(saved))
+        joined = jax.tree.map(lambda *parts: np.stack(parts, 1), *jax.device_get(saved))
+        state, alive, R, M, q, (l_gstar, _, l_l, gamma, risk), along = joined
     if not np.isfinite(risk[:, 0]).all():
         raise InputError("`loss` must have a finite mean, but its risk at the start is NaN or infinite (is the loss stable?)")
     good = (alive >= outputs * (1.0 - 1e-9)).all(0) & np.isfinite(risk).all(0)
@@ -153,6 +158,7 @@ def _integrate(
         witnesses.start(np.concatenate([part[:, 0].reshape(len(part), -1) for part in (risk, l_l, l_gstar, gamma)], 1))
     M, q, R, risk = (part[:, :kept] for part in (M, q, R, risk))
     each = {"self_overlap": q, "overlap": M @ rho_root, "train_risk": risk, "test_risk": risk}
+    each |= {} if along is None else {"trained": along[:, :kept]}
     means, errors = {n: v.mean(0) for n, v in each.items()}, {n: spread(v) for n, v in each.items()}
     again = partial(_again, problem, dynamics, rtol, points)
     more = {"kinks": "the gradient of the loss jumps: its response is E[l xi^T] S^-1"} if problem.kinks else {}
@@ -168,26 +174,23 @@ def _integrate(
 
 def _again(
     problem: Problem, dynamics: OnlineSGD, rtol: float, points: tuple[Array, Array, Array], nodes: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Law]:
+) -> tuple[Kernels, np.ndarray, Law]:
     """As `OnePassLaw.again`."""
     found = _integrate(problem, dynamics, rtol, points, nodes, lambda at: None, Witnesses(problem, 0))
-    return found.times, found.kernels["correlation"], found.kernels["response"], found.curves["overlap"], found.law
+    kernels = Kernels(found.times, found.kernels["correlation"], found.curves["overlap"], found.curves.get("trained"))
+    return kernels, found.kernels["response"], found.law
 
 
 def _equations(problem: Problem, dynamics: OnlineSGD, end: float) -> tuple[Any, ...]:
     """The compiled equations of a dynamics, where they start, the numbers that they are told, and the eigenvalues, if they want them."""
     optimizer, classes = dynamics.optimizer, classes_of(problem)
+    functions, penalty = (problem.slopes, anywhere(problem.labels), problem.kinks), penalty_of(problem.trained)
     if optimizer is not None and (optimizer.gains or optimizer.memory):
-        numbers = filtered.numbers_of(dynamics, problem.ridge, end)
-        return (
-            filtered.program(problem.slopes, anywhere(problem.labels), problem.kinks, optimizer.gains),
-            starts(problem, classes),
-            numbers,
-            classes,
-        )
-    spectral, numbers = problem.anisotropic is not None, (problem.ridge, dynamics.temperature)
+        numbers = filtered.numbers_of(dynamics, problem, end)
+        return filtered.program(*functions, optimizer.gains, penalty), starts(problem, classes), numbers, classes
+    spectral, numbers = problem.anisotropic is not None, (problem.ridge, dynamics.temperature, told_of(problem.trained))
     start = starts(problem, classes) if spectral else (problem.init.overlap @ root(problem.rho), problem.self_overlap_start)
-    return _program(problem.slopes, anywhere(problem.labels), problem.kinks, spectral), start, numbers, classes if spectral else None
+    return _program(*functions, spectral, penalty), start, numbers, classes if spectral else None
 
 
 def _kernels_of_classes(state: tuple[np.ndarray, ...], R: np.ndarray, classes: Classes) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -232,10 +235,18 @@ def _diffrax() -> Any:
     return diffrax
 
 
+def _larger(norm: Callable, state: tuple[Any, ...]) -> Array:
+    """The size of an error of weights or of numbers trained along: in a mean one hides behind the other."""
+    return jnp.maximum(norm(state[:-1]), norm(state[-1]))
+
+
 @lru_cache(maxsize=32)
-def _program(slopes: Slopes, label: Callable, kinks: bool, spectral: bool = False) -> tuple[Callable, Callable]:
+def _program(
+    slopes: Slopes, label: Callable, kinks: bool, spectral: bool = False, penalty: Callable | None = None
+) -> tuple[Callable, Callable]:
     """The start of all scramblings side by side, and how they come from one output time to the next; a leading axis of scramblings
-    throughout. The state is `M, q, R`, or with a spectrum `B, C, R` of every eigenvalue."""
+    throughout. The state is `M, q, R`, or with a spectrum `B, C, R` of every eigenvalue, and the numbers trained along, if there are any,
+    with the smooth `penalty` of these."""
     dfx = _diffrax()
 
     averages = jax.vmap(partial(averages_at, slopes, kinks))
@@ -256,37 +267,40 @@ def _program(slopes: Slopes, label: Callable, kinks: bool, spectral: bool = Fals
         return -ridge * B - pull * (gamma @ B + outside), grown, -ridge * R - pull * (gamma @ R)
 
     def slope(t, state, known):
-        g, y, weight, etas, end, (ridge, temperature), limit, _, classes = known
-        first, second, _, R = state
+        g, y, weight, etas, end, (ridge, temperature, trained), limit, _, classes = known
+        first, second, _, R, a = state
         M, q = seen(first, second, classes)
         eta = jnp.interp(t, jnp.linspace(0.0, end, len(etas)), etas)
-        l_g, l_rest, l_l, gamma, _ = averages(g, y, weight, M, q)
+        l_g, l_rest, l_l, gamma, _, pull = averages(g, y, weight, M, q, a)
         heat = 2.0 * temperature * jnp.eye(q.shape[-1])
         moved = (of_classes if spectral else plain)(first, second, R, ridge, heat, eta, l_g, l_rest, l_l, gamma, classes)
-        moved = (*moved[:2], jnp.ones(len(q)), moved[2])
+        moved = (*moved[:2], jnp.ones(len(q)), moved[2], None if pull is None else trained.rate * force(trained, penalty, a, pull[:, 0]))
         # A scrambling that has diverged stands still, and so does its own clock.
         alive = jnp.trace(q, axis1=1, axis2=2) < limit
-        for part in moved:
+        for part in jax.tree.leaves(moved):
             alive &= jnp.isfinite(part.reshape(len(q), -1)).all(1)
-        return tuple(jnp.where(alive.reshape(-1, *[1] * (part.ndim - 1)), part, 0.0) for part in moved)
+        return jax.tree.map(lambda part: jnp.where(alive.reshape(-1, *[1] * (part.ndim - 1)), part, 0.0), moved)
 
     def begin(normals, noise, weights, first, second, rho_root, etas, end, numbers, limit, tolerance, classes):
         y = jax.vmap(jax.vmap(label))(normals[..., : len(rho_root)] @ rho_root, noise)
         copies = lambda x: jnp.broadcast_to(x, (len(normals), *x.shape))
-        now = copies(first), copies(second), jnp.zeros(len(normals))
+        a = None if numbers[-1] is None else copies(numbers[-1].start)
+        now = copies(first), copies(second), jnp.zeros(len(normals)), a
         return now, (normals, y, weights, etas, end, numbers, limit, tolerance, classes)
 
     def segment(now, known, start, end):
         normals, y, weights, _, _, _, limit, tolerance, classes = known
         unit = jnp.broadcast_to(jnp.eye(now[1].shape[-1]), now[1].shape)
         controller = dfx.PIDController(rtol=tolerance, atol=tolerance * jnp.sqrt(limit / 1e3) * 1e-2)
+        if now[3] is not None:
+            controller = replace(controller, norm=partial(_larger, controller.norm))
         solved = dfx.diffeqsolve(
-            dfx.ODETerm(slope), dfx.Tsit5(), start, end, None, (*now, unit), known,
+            dfx.ODETerm(slope), dfx.Tsit5(), start, end, None, (*now[:3], unit, now[3]), known,
             stepsize_controller=controller, saveat=dfx.SaveAt(t1=True), max_steps=MAX_STEPS, throw=False,
         )  # fmt: skip
-        first, second, clock, R = (part[0] for part in solved.ys)
+        first, second, clock, R, a = jax.tree.map(lambda part: part[0], solved.ys)
         second = 0.5 * (second + jnp.swapaxes(second, -1, -2))
         M, q = seen(first, second, classes)
-        return (first, second, clock), ((first, second), clock, R, M, q, averages(normals, y, weights, M, q))
+        return (first, second, clock, a), ((first, second), clock, R, M, q, averages(normals, y, weights, M, q, a)[:5], a)
 
     return jit(begin), jit(segment)

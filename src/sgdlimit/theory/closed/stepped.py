@@ -7,15 +7,21 @@ A step of length `h` brings the force `f` (for the plain gradient the displaceme
 
 which is `buf = beta buf + grad; theta -= lr buf` of `torch.optim.SGD` for `lr = (1 - beta)` times the step, whatever its schedule.
 Everything linear in the force passes the same filter: overlaps and responses, whose columns are kicks.
+
+Numbers `a (p,)` trained along take the same step, `a += rate h F` without an optimiser, by their force `F = -(E[grad_a L] + h_a(a))`:
+a batch is a part of the data, whose mean gradient has no noise left in the limit. Hence Adam's `A` of each is the average of
+`batch_size F^2`, and with `rate h / sqrt(batch_size)` for the learning rate this is PyTorch's step; `eps` is in units of that root.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import jax
 import numpy as np
 
 from ...learning.optimisers import Optimizer
+from ...learning.trained import Trained
 
 Array = np.ndarray
 
@@ -58,6 +64,28 @@ class StepFilter:
             return (1.0 - self.length * self.decay) * at + self.gain.reshape(shape) * velocity, velocity
         moved = self.beta * velocity + (1.0 - self.beta) * force if self.ahead else velocity
         return at + moved, velocity
+
+
+class Along:
+    """What is trained along in one training.
+
+    Attributes:
+        a: after every step, `(steps + 1, p)`.
+    """
+
+    def __init__(self, trained: Trained, optimizer: Optimizer | None, steps: int):
+        self.trained, self.rate, self.filter = trained, np.array(trained.rate), StepFilter(optimizer, len(trained))
+        self.a, self.velocity = np.zeros((steps + 1, len(trained))), np.zeros(len(trained))
+        self.a[0] = trained.start
+
+    def step(self, i: int, length: float, mean: Array) -> None:
+        """Take step `i`, by the mean `(p,)` of the loss's gradient at its start."""
+        with jax.enable_x64(True):
+            force = -(mean + np.asarray(self.trained.pull(self.a[i])))
+        self.filter.step(length)
+        if self.filter.gains:
+            self.filter.measure(self.trained.batch_size * force**2)
+        self.a[i + 1], self.velocity = self.filter(self.a[i], self.velocity, self.rate * length * force, axis=-1)
 
 
 def _kept(length: float, memory: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -15,10 +15,11 @@ from ...compiling import jit
 from ...learning.dynamics import MiniBatchGD
 from ...learning.problem import Problem
 from ...learning.slopes import Slopes
+from ...learning.trained import told
 from ..accuracy.outcome import largest_size
 from ..gaussian import GrowingFactor
 from ..samples.differences import difference, distance, middle, signed, sizes, two_sided
-from .stepped import StepFilter
+from .stepped import Along, StepFilter
 
 # Share of its variance below which a new direction of the noise is left out. Full batches with short steps are smooth, and the factor
 # of many nearly dependent increments amplifies rounding: over 150 steps of `tanh_regression` single replicates ran off by half at
@@ -32,7 +33,7 @@ class Points(NamedTuple):
     """What is random about `P` samples."""
 
     gauss: np.ndarray  # (k_star + k + T k, P): standard normals of teacher, start and the directions of the noise
-    y: np.ndarray  # labels, paths first
+    y: Any  # labels, paths first
     chosen: np.ndarray  # (T, P): whether a step's batch has the sample
 
 
@@ -48,6 +49,7 @@ class Marched:
         classes: with a spectrum `B (m, n, k, k_star)` of every eigenvalue, and theta without its teacher in independent normals
             `(m, n, k, dims)`.
         begun: averages before the first step, as `witness.START` has them.
+        trained: what is trained along, `(n, p)`.
     """
 
     R: np.ndarray
@@ -55,12 +57,13 @@ class Marched:
     train: np.ndarray
     begun: np.ndarray
     classes: tuple[np.ndarray, np.ndarray] | None = None
+    trained: np.ndarray | None = None
 
 
 @lru_cache(maxsize=32)
 def _functions(slopes: Slopes) -> Callable:
-    """Loss, gradient and second derivative over paths, paths last."""
-    one = lambda r, y: (slopes.loss(r, y), slopes.gradient(r, y), slopes.hessian(r, y))
+    """Loss, gradient and second derivative over paths, paths last, and the gradient in what is trained along, if there is anything."""
+    one = lambda r, y: tuple(f(r, y) for f in slopes if f is not None)
     return jit(jax.vmap(one, in_axes=(-1, 0), out_axes=-1))
 
 
@@ -80,7 +83,7 @@ def march(problem: Problem, dynamics: MiniBatchGD, etas: np.ndarray, points: Poi
     for i in range(len(etas) + 1):
         with jax.enable_x64(True):
             r = steps.preactivations(i)
-            value, l, H = (np.asarray(x) for x in functions(r, points.y))  # noqa: E741
+            value, l, H, *pull = (np.asarray(x) for x in functions(r, steps.labels(i)))  # noqa: E741
         if not (np.vdot(steps.L[i], steps.L[i]) < limit and np.isfinite(value).all() and np.isfinite(H).all()):
             break
         train.append(value.mean())
@@ -89,9 +92,12 @@ def march(problem: Problem, dynamics: MiniBatchGD, etas: np.ndarray, points: Poi
             begun = np.concatenate([[value.mean()], *(part.ravel() for part in parts)])
         if i < len(etas):
             steps.take(i, r, l, H)
+            if steps.along is not None:
+                steps.along.step(i, steps.means[i], pull[0].mean(-1))
     n = len(train)
     classes = (steps.B[:, :n], steps.parts[:, :n]) if isinstance(steps, _SpectralSteps) else None
-    return Marched(steps.R[:n, :n], steps.L[:n], np.array(train), begun, classes)
+    trained = None if steps.along is None else steps.along.a[:n]
+    return Marched(steps.R[:n, :n], steps.L[:n], np.array(train), begun, classes, trained)
 
 
 class _Steps:
@@ -102,6 +108,7 @@ class _Steps:
         self.k, self.k_star, self.paths, self.points, self.etas = k, k_star, paths, points, etas
         self.ridge, self.spread = problem.ridge, root(problem.init.cov)
         self.means = etas * dynamics.fraction * problem.sample_ratio  # delta E[m_i | past], and the length of a step
+        self.along = None if problem.trained is None else Along(problem.trained, dynamics.optimizer, steps)
         self.filter, self.heat = StepFilter(dynamics.optimizer, k), 2.0 * dynamics.temperature * self.means
         self.R = np.zeros((steps + 1, steps + 1, k, k))
         self.R[0, 0] = np.eye(k)
@@ -122,6 +129,10 @@ class _Steps:
     def _row(self, i: int) -> np.ndarray:
         """`R(i, j+1)` over `j < i` as one matrix `(k, i k)`."""
         return self.R[i, 1 : i + 1].transpose(1, 0, 2).reshape(self.k, i * self.k)
+
+    def labels(self, i: int) -> Any:
+        """As the loss takes them at step `i`."""
+        return told(self.points.y, None if self.along is None else self.along.a[i])
 
     def preactivations(self, i: int) -> np.ndarray:
         """`r_i (k, P)`."""
@@ -153,7 +164,7 @@ class _Steps:
         padded, shifts = np.zeros((self.k, room, self.paths)), np.ones(room)
         padded[:, :size], shifts[:size] = chi.reshape(self.k, size, self.paths), self.shifts[: i + 1].reshape(size)
         with jax.enable_x64(True):
-            found = np.asarray(self.difference(r, self.points.y, l, padded, shifts))
+            found = np.asarray(self.difference(r, self.labels(i), l, padded, shifts))
         return found[:, :size].reshape(chi.shape)
 
     def take(self, i: int, r: np.ndarray, l: np.ndarray, H: np.ndarray) -> None:  # noqa: E741

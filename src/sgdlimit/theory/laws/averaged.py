@@ -1,8 +1,8 @@
 """Weights averaged over time, `sum_j a(t, j) theta_j` (OPTIMISERS section 6), from the two-time kernels of their law.
 
-All that is quadratic or linear in weights follows at once, `q = a C a^T` and `m = a Cs`, and from these the test risk. The train risk is a
-mean over sample paths whose pre-activations are averaged, less the best multiples of three deviations whose means are known: those of
-`L` at a fresh sample's averaged `w`, and at `r` and `w` now.
+All that is quadratic or linear in weights follows at once, `q = a C a^T` and `m = a Cs`, and from these the test risk; numbers that
+are trained along are averaged like any other parameter. The train risk is a mean over sample paths whose pre-activations are averaged,
+less the best multiples of three deviations whose means are known: those of `L` at a fresh sample's averaged `w`, and at `r` and `w` now.
 
 *Errors.* What the curves' own errors do to an average, at most `sum_j a(t, j) error_j`, whatever their correlation in time; with it what is
 left of the kernels' discretisation, what the rule along time misses, and what the paths fluctuate.
@@ -26,32 +26,36 @@ from ...learning.problem import Problem
 from ...learning.risk import TestRisk
 from ...learning.slopes import Slopes
 from ...learning.trained import Labelled
-from ...results import CURVES, KERNELS, Solution, Status, build_dataset, curves_of, judge_growth, labels_of
+from ...results import ALONG, CURVES, KERNELS, Solution, Status, build_dataset, curves_of, judge_growth, labels_of
 from ..accuracy.outcome import scales
 
 PATHS, MOST_PATHS = 2**12, 2**16  # of samples: drawn at once, and at most
 AIM = 0.4  # what paths may add to the error of the train risk, as a part of `rtol`
-OVERLAPS, RISKS = ("self_overlap", "overlap"), ("train_risk", "test_risk")
+RISKS = ("train_risk", "test_risk")
+STATE = ("self_overlap", "overlap", "trained")  # what a test risk is of
 
 Curves = dict[str, np.ndarray]
 
 
 class Kernels(NamedTuple):
-    """On nodes `(n,)` in time: `C (n, n, k, k)` and `overlap (n, k, k_star)`."""
+    """On nodes `(n,)` in time: `C (n, n, k, k)`, `overlap (n, k, k_star)` and the numbers `trained (n, p)` along, if there are any."""
 
     nodes: np.ndarray
     C: np.ndarray
     overlap: np.ndarray
+    trained: np.ndarray | None = None
 
     def some(self, which: np.ndarray) -> Kernels:
-        return Kernels(self.nodes[which], self.C[np.ix_(which, which)], self.overlap[which])
+        trained = None if self.trained is None else self.trained[which]
+        return Kernels(self.nodes[which], self.C[np.ix_(which, which)], self.overlap[which], trained)
 
     def averaged(self, weights: np.ndarray) -> Curves:
-        """Overlaps of averages with `weights (T, n)`."""
-        return {
+        """Overlaps, and numbers trained along, of averages with `weights (T, n)`."""
+        found = {
             "self_overlap": np.einsum("ta,tb,abij->tij", weights, weights, self.C, optimize=True),
             "overlap": np.tensordot(weights, self.overlap, 1),
         }
+        return found if self.trained is None else found | {"trained": weights @ self.trained}
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,6 @@ class Followed:
         levels: the same kernels on fewer nodes at the three resolutions that tell what is left of that error, if there is one.
         gain, nearby: how it is told, as in `accuracy.estimates`.
         continuous: whether time is; else weights move at nodes only.
-        numbers: what is trained along at the nodes, `(n, p)`, which is averaged as the weights are.
     """
 
     law: Any
@@ -77,13 +80,14 @@ class Followed:
     gain: float = 1.0
     nearby: float = 0.0
     continuous: bool = True
-    numbers: np.ndarray | None = None
 
     @property
     def curves(self) -> xr.Dataset:
         """What a law draws paths along the nodes from."""
         values = {"correlation": self.kernels.C, "response": self.R}
         data = {name: (dims, values[name]) for name, dims in KERNELS.items()} | {"overlap": (CURVES["overlap"], self.kernels.overlap)}
+        if self.kernels.trained is not None:
+            data["trained"] = (ALONG["trained"], self.kernels.trained)
         return xr.Dataset(data, {"time": self.kernels.nodes})
 
 
@@ -127,10 +131,7 @@ def averaged(law: Averaging, solution: Solution, average: Average) -> Solution:
     of = AveragedLaw(followed, law.weigh(average, nodes, times))
     curves = followed.kernels.averaged(of.weights)
     missed = _rule(law, followed, average, times, curves), _discretisation(law, followed, average, times)
-    errors = {name: np.hypot(*(_envelope(part[name], times, followed.nearby) for part in missed)) for name in OVERLAPS}
-    names = curves_of(data)
-    if followed.numbers is not None:
-        curves["trained"], errors["trained"] = of.weights @ followed.numbers, np.zeros((len(times), followed.numbers.shape[1]))
+    errors = {name: np.hypot(*(_envelope(part[name], times, followed.nearby) for part in missed)) for name in curves}
     curves["test_risk"], errors["test_risk"] = _test_risk(TestRisk(problem, seed), curves, missed, times, followed.nearby)
     carried = _carried(of.weights, nodes, data)
     errors = {name: np.hypot(error, carried[name]) for name, error in errors.items()}
@@ -142,9 +143,9 @@ def averaged(law: Averaging, solution: Solution, average: Average) -> Solution:
         for part in (curves, errors):  # a training sample is a fresh one at the start
             part["train_risk"] = np.where(times == 0.0, part["test_risk"], part["train_risk"])
     size = scales(problem, curves)
-    for name, least in scales(problem, {name: data[name].values for name in names}).items():
+    for name, least in scales(problem, {name: data[name].values for name in curves}).items():
         errors[name] = np.maximum(errors[name], carried[name] * size[name] / least)
-    worst = {name: float(errors[name].max()) / size[name] for name in names}
+    worst = {name: float(errors[name].max()) / size[name] for name in curves}
     kernels = {
         "correlation": np.einsum("ta,sb,abij->tsij", of.weights, of.weights, followed.kernels.C, optimize=True),
         "response": _response(followed, of.weights, average, times),
@@ -158,20 +159,20 @@ def averaged(law: Averaging, solution: Solution, average: Average) -> Solution:
 def _rule(law: Averaging, followed: Followed, average: Average, times: np.ndarray, curves: Curves) -> Curves:
     """What the rule along time misses, of second order: a third of its change from every second node."""
     if not followed.continuous:
-        return {name: np.zeros_like(curves[name]) for name in OVERLAPS}
+        return {name: np.zeros_like(values) for name, values in curves.items()}
     kernels = followed.kernels
     fewer = kernels.some(every_second(len(kernels.nodes)))
     coarse = fewer.averaged(law.weigh(average, fewer.nodes, times))
-    return {name: (coarse[name] - curves[name]) / 3.0 for name in OVERLAPS}
+    return {name: (coarse[name] - values) / 3.0 for name, values in curves.items()}
 
 
 def _discretisation(law: Averaging, followed: Followed, average: Average, times: np.ndarray) -> Curves:
     """What is left of the kernels' discretisation error, as `accuracy.estimates` tells it for curves."""
     if not followed.levels:
-        return {name: np.zeros(1) for name in OVERLAPS}
+        return dict.fromkeys(STATE, np.zeros(1))
     fine, middle, coarse = (one.averaged(law.weigh(average, one.nodes, times)) for one in followed.levels)
     left = {}
-    for name in OVERLAPS:
+    for name in fine:
         gained = (fine[name] - middle[name]) / 3.0
         change = fine[name] + gained - middle[name] - (middle[name] - coarse[name]) / 3.0
         left[name] = np.sign(change) * np.minimum(np.abs(change) / followed.gain, np.abs(gained))
@@ -195,10 +196,10 @@ def _test_risk(
     test_risk: TestRisk, curves: Curves, missed: Sequence[Curves], times: np.ndarray, nearby: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """At the averages' overlaps, and what these miss."""
-    at = curves["self_overlap"], curves["overlap"], curves.get("trained")
+    state = [name for name in STATE if name in curves]
+    at = [curves[name] for name in state]
     (mean, own), shift = test_risk(*at), test_risk.shift(*at)
-    off = [[curves[name] - part[name] for name in OVERLAPS] for part in missed if any(part[name].any() for name in OVERLAPS)]
-    moved = [shift(q, m, at[2]) for q, m in off]
+    moved = [shift(*(curves[name] - part[name] for name in state)) for part in missed if any(part[name].any() for name in state)]
     return mean, np.sqrt(own**2 + sum(_envelope(one, times, nearby) ** 2 for one in moved))
 
 
@@ -243,20 +244,22 @@ def _losses(problem: Problem, of: AveragedLaw, paths: xr.Dataset) -> np.ndarray:
     """`L` at averages of `r` and of `w`, and at `r` and `w` now, `(T, P, 4)`."""
     both, now = [paths[name].values for name in ("r", "w")], of.followed.outputs
     at = [np.matmul(of.weights, one) for one in both] + [one[:, now] for one in both]
-    a = of.followed.numbers
-    if a is not None:
-        a = np.stack(2 * [of.weights @ a] + 2 * [a[now]])
     with jax.enable_x64(True):
         y = labels_of(paths, problem.label, problem.k_star, problem.noise.shape)
-        return np.asarray(_program(problem.slopes)(np.stack(at), y, a))
+        trained = of.followed.kernels.trained
+        if trained is not None:
+            y = Labelled(y, np.stack([of.weights @ trained] * 2 + [trained[now]] * 2))
+        return np.asarray(_program(problem.slopes)(np.stack(at), y))
 
 
 @lru_cache(maxsize=32)
 def _program(slopes: Slopes) -> Any:
-    """The loss at `r (s, P, T, k)` of paths with labels `y` and numbers trained along `(s, T, p)`, if there are any: `(T, P, s)`."""
-    times = jax.vmap(lambda r, y, a: slopes.loss(r, y if a is None else Labelled(y, a)), (0, None, 0))
-    samples = jax.vmap(times, (0, 0, None), 1)
-    return jit(jax.vmap(samples, (0, None, 0), 2))
+    """The loss at `r (s, P, T, k)` of paths with labels `y`, `(T, P, s)`; beside these stand numbers `(s, T, p)` that are trained along, if
+    there are any."""
+    beside = lambda labels, numbers: labels if slopes.pull is None else Labelled(labels, numbers)
+    times = jax.vmap(slopes.loss, (0, beside(None, 0)))
+    samples = jax.vmap(times, (0, beside(0, None)), 1)
+    return jit(jax.vmap(samples, (0, beside(None, 0)), 2))
 
 
 def _response(followed: Followed, weights: np.ndarray, average: Average, times: np.ndarray) -> np.ndarray:

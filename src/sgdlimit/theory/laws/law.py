@@ -19,6 +19,7 @@ from ...learning.dynamics import Dynamics
 from ...learning.labels import TINY
 from ...learning.problem import Problem
 from ...learning.slopes import Slopes
+from ...learning.trained import Labelled
 from ...results import Solution, path_dataset
 from ..gaussian import psd_root
 from ..grids import spaced
@@ -109,14 +110,14 @@ AVERAGED_CELLS = 128  # of one pass, over which averages are taken
 
 @dataclass(frozen=True)
 class OnePassLaw(Law):
-    """One-pass training. `again` follows the equations to other times: it gives these, kernels `C, R`, overlaps and their own law."""
+    """One-pass training. `again` follows the equations to other times: it gives kernels there, the response and their own law."""
 
-    again: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Law]]
+    again: Callable[[np.ndarray], tuple[Kernels, np.ndarray, Law]]
 
     def followed(self, times: np.ndarray) -> Followed:
         nodes = np.union1d(times, spaced(float(times[-1]), AVERAGED_CELLS))
-        nodes, C, R, overlap, law = self.again(nodes)
-        return Followed(law, Kernels(nodes, C, overlap), R, np.searchsorted(nodes, times))
+        kernels, R, law = self.again(nodes)
+        return Followed(law, kernels, R, np.searchsorted(kernels.nodes, times))
 
 
 @dataclass(frozen=True)
@@ -182,13 +183,15 @@ def gradients_of(slopes: Slopes) -> Callable:
 
 @dataclass(frozen=True)
 class StepLaw(Law):
-    """`MiniBatchGD`, with the kernels after every step: `C, R (n, n, k, k)`, `overlap (n, k, k_star)`."""
+    """`MiniBatchGD`, with the kernels after every step: `C, R (n, n, k, k)`, `overlap (n, k, k_star)`, and the numbers `trained (n, p)`
+    along, if there are any."""
 
     clock: Clock
     C: np.ndarray
     R: np.ndarray
     overlap: np.ndarray
     by_eigenvalue: tuple[np.ndarray, np.ndarray] | None = None  # as `classes`, after every step
+    trained: np.ndarray | None = None
     fresh: ClassVar[bool] = False
 
     def followed(self, times: np.ndarray) -> Followed:
@@ -200,7 +203,8 @@ class StepLaw(Law):
             after = np.minimum(np.arange(count) + 1, last)
             R = R[:, after] * np.tril(np.ones((count, count)), -1)[:, :, None, None]
         ends = np.array([self.clock.time(step) for step in range(count)])
-        return Followed(self, Kernels(ends, self.C[:count, :count], self.overlap[:count]), R, which, continuous=False)
+        trained = None if self.trained is None else self.trained[:count]
+        return Followed(self, Kernels(ends, self.C[:count, :count], self.overlap[:count], trained), R, which, continuous=False)
 
     def weigh(self, average: Average, nodes: np.ndarray, times: np.ndarray) -> np.ndarray:
         return step_weights(average, nodes, self.clock.nearest(times), self.clock.nearest(average.starts(times)))
@@ -227,7 +231,8 @@ class StepLaw(Law):
             r[i] -= np.einsum("jab,jpb->pa", self.R[i, 1 : i + 1], kicks[:i])
             if i < steps:
                 with jax.enable_x64(True):
-                    slope = np.asarray(gradients_of(self.problem.slopes)(r[i], y))
+                    seen = y if self.trained is None else Labelled(y, np.broadcast_to(self.trained[i], (n, self.trained.shape[1])))
+                    slope = np.asarray(gradients_of(self.problem.slopes)(r[i], seen))
                 kicks[i] = etas[i] * chosen[i][:, None] * slope
         shown = lambda paths: np.moveaxis(paths[which], 0, 1)
         return path_dataset(curves["time"].values, {"r": shown(r), "w": shown(w), "r_star": r_star}, y)

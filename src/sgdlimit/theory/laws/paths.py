@@ -119,9 +119,7 @@ class PathLaw(Law):
         uneven = self.problem.anisotropic is not None or grading(self.dynamics) > GRADING
         gain, nearby = (ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY) if uneven else (EXTRAPOLATED_GAIN, NEARBY)
         levels = self._levels(nodes[every_second(len(nodes))])
-        return Followed(
-            self, Kernels(nodes, C, overlap), self._kicked(R, nodes), outputs, levels, gain, nearby, numbers=self.numbers(nodes)
-        )
+        return Followed(self, Kernels(nodes, C, overlap, self.numbers(nodes)), self._kicked(R, nodes), outputs, levels, gain, nearby)
 
     def _kicked(self, R: np.ndarray, nodes: np.ndarray) -> np.ndarray:
         """The response to kicks, of `R` as `kernels` has it: less what a filter holds back."""
@@ -137,7 +135,9 @@ class PathLaw(Law):
         if self.coarse is None:
             return []
         three = (resolved(at, (self.fine, self.middle, self.coarse), nodes, self.ends) for at in (kernels_at, curves_at))
-        return [Kernels(nodes, kernels["correlation"], curves["overlap"]) for kernels, curves in zip(*three, strict=True)]
+        return [
+            Kernels(nodes, kernels["correlation"], curves["overlap"], curves.get("trained")) for kernels, curves in zip(*three, strict=True)
+        ]
 
     def coordinates(self, curves: xr.Dataset, n: int, seed: int) -> xr.Dataset:
         if not isinstance(self.problem.penalty, SmoothPenalty):

@@ -1,0 +1,48 @@
+"""Numbers `a (p,)` that are trained along, as the compiled equations of one pass are told of them (OPTIMISERS section 4).
+
+Each sample moves `a` by a part in `n`, so it follows its mean force `F = -(E[grad_a L] + h_a(a))`, and to the weights it is a loss that
+changes slowly: nothing more responds. White noise moves it by a part `d^(-1/2)`, which is nothing, and clipping is of the weights' alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ...functions import key
+from ...learning.trained import Trained
+from ...learning.weights import Ridge, SmoothPenalty
+
+Array = Any
+
+
+class Told(NamedTuple):
+    """What a compiled program is told, so that one serves all starts and rates."""
+
+    start: Array  # (p,)
+    rate: Array  # (p,)
+    ridge: float
+    batch_size: float
+
+
+def told_of(trained: Trained | None) -> Told | None:
+    if trained is None:
+        return None
+    ridge = trained.penalty.strength if isinstance(trained.penalty, Ridge) else 0.0
+    return Told(np.array(trained.start), np.array(trained.rate), ridge, trained.batch_size)
+
+
+def penalty_of(trained: Trained | None) -> Callable | None:
+    """The smooth penalty, which is compiled into a program."""
+    penalty = None if trained is None else trained.penalty
+    return key(penalty.fn) if isinstance(penalty, SmoothPenalty) else None
+
+
+def force(told: Told, penalty: Callable | None, a: Array, mean: Array) -> Array:
+    """`F (..., p)` at `a`, of the mean of the loss's gradient there."""
+    pull = mean + told.ridge * a
+    return -(pull if penalty is None else pull + jnp.vectorize(jax.grad(penalty), signature="(p)->(p)")(a))
