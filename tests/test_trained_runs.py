@@ -159,8 +159,8 @@ SHARED = {"horizon": 2.0, "n_features": 200, "repeats": 4, "seed": 3, "times": n
     "optimizer", [None, sl.Momentum(0.5), sl.Adam(0.2, 0.7, 0.1), sl.Adam(0.0, 0.5)], ids=["plain", "momentum", "adam", "rmsprop"]
 )
 def test_the_sme_is_near_sgd(optimizer):
-    """At a small step SGD and its diffusion approximation have one limit, for batches of the size in `Trained`. 6 joint standard errors of 4
-    runs at d = 200 (the data are the same, what is compared is smaller than what is said) and 2%."""
+    """At a small step SGD and its diffusion approximation have one limit, for batches of the size in `Trained`. 6 joint standard errors of
+    4 runs at d = 200 (the data are the same, what is compared is smaller than what is said) and 2%."""
     problem = case(0.3, (2.0, 0.7), batch_size=4)
     sme = sl.simulate(problem, sl.SME(0.2, optimizer=optimizer), **SHARED).dataset
     run = sl.simulate(problem, sl.SGD(0.2, optimizer=optimizer), batch_size=4, **SHARED).dataset
@@ -245,8 +245,8 @@ def test_risks_are_those_of_the_numbers_of_the_moment():
 
 
 def test_real_runs_of_pytorch():
-    """`torch.optim.SGD` on `a tanh(r)` at d = 2000, 12 runs; 8 runs at d = 1000: 3 joint standard errors of the mean and 1%, 2% of the overlap,
-    which is small, for the finite size, as in `test_optimiser_runs`."""
+    """`torch.optim.SGD` on `a tanh(r)` at d = 2000, 12 runs; 8 runs at d = 1000: 3 joint standard errors of the mean and 1%, 2% of the
+    overlap, which is small, for the finite size, as in `test_optimiser_runs`."""
     stored = json.loads((REFERENCE / "tanh_head-torch.json").read_text())
     times = np.array(stored["times"])
     head = replace(tanh_regression(), loss=lambda r, y, a: 0.5 * (a[0] * jnp.tanh(r[0]) - y) ** 2, trained=sl.Trained([0.5], 2.0))

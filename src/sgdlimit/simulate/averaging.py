@@ -36,7 +36,9 @@ class History:
         """What they are a time `dt` later."""
         if self.average is not None:
             rate = self.average.rate
-            self.integral = jax.tree.map(lambda *parts: accumulate(*parts, dt, rate), self.integral, self.state, state)
+            self.integral = jax.tree.map(
+                lambda integral, before, after: accumulate(integral, before, after, dt, rate), self.integral, self.state, state
+            )
         self.state = state
 
     def shown(self) -> np.ndarray:

@@ -37,9 +37,9 @@ RULES = "test_risk_rules"  # the test risk of a repeat on every randomisation of
 DIVERGED = 1000.0  # a run has diverged when its self-overlap exceeds this many times that of start and teacher together
 
 # How each dynamics is followed at finite size: built once with (problem, dynamics, n, d, batch_size, design, times, extras), then
-# `run(data, rng)` for each repeat yields (time, state, indices of output times) as it goes. A state is a row of the weights `(k, d)` and what is
-# trained along, and below it one of their integrals where they are averaged. `diagnostics` is a dict, and `fresh` tells that samples are used
-# once: then only `rows_held(batch_size)` of them are in memory, and the train risk is the test risk.
+# `run(data, rng)` for each repeat yields (time, state, indices of output times) as it goes. A state is a row of the weights `(k, d)` and
+# what is trained along, and below it one of their integrals where they are averaged. `diagnostics` is a dict, and `fresh` tells that samples are
+# used once: then only `rows_held(batch_size)` of them are in memory, and the train risk is the test risk.
 PATHS: dict[type, Any] = {SGD: SGDPath, SME: SMEPath, GradientFlow: FlowPath, OnlineSGD: OnlinePath, MiniBatchGD: MiniBatchPath}
 
 
@@ -129,7 +129,7 @@ def trainings(
         test.check_finite()
     known = {"n_features": int(n_features), "batch_size": int(batch_size), "design": design, "seed": int(seed)}
     known |= {name: repr(value) for name, value in (("average", average), ("optimizer", optimizer)) if value is not None}
-    if given.trained is not problem.trained:
+    if given.trained is not None and problem.trained is None:
         known["held"] = given.trained.start
     every = _repeats(problem, path, test, times, n, n_features, repeats, design, seed, progress, keeper, averager)
     for done, (curves, ended) in enumerate(every, 1):

@@ -154,7 +154,7 @@ def _move(motion, numbers, rows, labels, kicks, own, eigenvalues, h, eta, weight
         """Of weights and of `a`, over the step, and the squared gradients that gains are made of."""
         pull, squared, other = _pull(theta, a, rows, labels, weight * h + jnp.sqrt(eta * weight * h) * kicks, gradient, along)
         kick = noise - pull - h * penalty_gradient(theta, ridge, smooth)
-        if along is None:
+        if along is None or other is None:
             return (kick, None), (squared, None)
         mean, square = other
         whole = mean + along.penalty(a)
@@ -225,8 +225,8 @@ def _left(length, memory):
 
 
 def _pull(theta, a, rows, labels, amounts, gradient, along):
-    """`sum_i amounts_i x_i l_i (k, d)` and the mean of `l_i^2 (k,)`; products in float32, as the rows, sums over pieces in float64. Of what is
-    trained along the mean gradient and the mean of its square, `(p,)` each."""
+    """`sum_i amounts_i x_i l_i (k, d)` and the mean of `l_i^2 (k,)`; products in float32, as the rows, sums over pieces in float64. Of what
+    is trained along the mean gradient and the mean of its square, `(p,)` each."""
     n, single = len(rows), theta.astype(rows.dtype)
 
     def one(x, y, amount):

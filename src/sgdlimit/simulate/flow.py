@@ -25,8 +25,8 @@ ROWS = 16  # rows per piece: read from memory once, used twice (X theta, then X^
 
 class FlowPath:
     """`dTheta/dt = F`, `F = -X^T l / delta - h(Theta)`, or with a velocity `V` of memory `tau` `dV/dt = (F - V) / tau`, `dTheta/dt = V`;
-    with an average its integral as one more variable. What is trained along has the force `-rate (mean of grad_a L + h_a(a))`. Output times are
-    interpolated by the method's own polynomial."""
+    with an average its integral as one more variable. What is trained along has the force `-rate (mean of grad_a L + h_a(a))`. Output
+    times are interpolated by the method's own polynomial."""
 
     fresh = False
 

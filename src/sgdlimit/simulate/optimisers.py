@@ -73,7 +73,7 @@ class State(NamedTuple):
     key: Any = None
     integral: Any = None
     own: Any = None
-    along: State | None = None
+    along: Any = None
 
     @property
     def numbers(self) -> Any:
@@ -185,8 +185,8 @@ def kept_after(dt: Any, memory: Any) -> Any:
 
 
 def _by_filter(rule: Rule, numbers: Numbers, state: State, force: Any, dt: Any, length: Any, scale: Any) -> State:
-    """One step of an optimiser of this package. It lasts `dt` and is so much `length` times a velocity; `scale` makes of a squared force what
-    its gain is the root of."""
+    """One step of an optimiser of this package. It lasts `dt` and is a velocity times `length`; `scale` makes of a squared force what its
+    gain is the root of."""
     if rule.gain:
         return _adaptive(rule, numbers, state, force, dt, length, scale)
     return _heavy_ball(rule, numbers, state, force, dt, length)

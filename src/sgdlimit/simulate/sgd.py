@@ -15,7 +15,7 @@ from ..functions import Static
 from ..learning.clock import Clock
 from ..learning.dynamics import SGD, OnlineSGD, step_at
 from ..learning.problem import Problem
-from .along import Along, added, along_of, begun, start_of, told
+from .along import added, along_of, begun, start_of, told
 from .data import Data, penalty_gradient, pick, smooth_penalty
 from .optimisers import PLAIN, Extras, Numbers, Rule, State, begin, move, numbers_of, rule_of
 
@@ -171,7 +171,7 @@ def _optimised_steps(state, numbers, count, rows, labels, indices, filled, sizes
 
 @partial(jit, static_argnames=("gradient", "smooth"))
 def _steps(theta, a, count, rows, labels, indices, filled, sizes, ridge, along, *, gradient, smooth):
-    """The first `count` steps: `theta -= eta sum_i x_i l_i + eta kappa / d h(theta)`, a dot product and an update per sample; and `a` beside.
+    """The first `count` steps: `theta -= eta sum_i x_i l_i + eta kappa / d h(theta)`, a dot product and an update per sample; `a` beside.
     `count` is an argument, so all segments of all repeats share one compilation."""
     d = theta.shape[1]
 

@@ -102,7 +102,7 @@ class SMEPath:
 def rates(problem: Problem, dynamics: Dynamics, theta: Any, a: Any, data: Data, t: float) -> tuple[float, float, float]:
     """The fastest rates of the moment: the largest eigenvalue of `X^T X / delta` times the curvature of the loss, the noise that it
     amplifies, and the curvature of the penalty. With a spectrum the first is the mean rate at which pre-activations move: few directions
-    are faster, and a sweep is stable along them, for it takes one sample after the other. What is trained along has its own rate in the last."""
+    are faster, and a sweep is stable along them, for it takes one sample after the other. What is trained along is in the last."""
     hessian, smooth = Static(problem.slopes.hessian), smooth_penalty(problem)
     loss, penalty = _curvature(theta, a, data.rows, data.labels, problem.ridge, along_of(problem), hessian=hessian, smooth=smooth)
     eta, delta = float(step_at(dynamics, np.array(t))), problem.sample_ratio
