@@ -26,15 +26,15 @@ TIMES = np.array([0.0, 0.05, 0.4, 1.0])
 
 
 class Torch:
-    """`torch.optim.NAME(theta, lr=LR, **settings)` in double precision."""
+    """`torch.optim.NAME(theta, lr=lr, **settings)` in double precision."""
 
-    def __init__(self, name, **settings):
-        self.name, self.settings = name, settings
+    def __init__(self, name, lr=LR, **settings):
+        self.name, self.lr, self.settings = name, lr, settings
 
     def begin(self, theta):
         torch = pytest.importorskip("torch")
         self.theta = torch.tensor(theta, requires_grad=True)
-        self.optimizer = getattr(torch.optim, self.name)([self.theta], lr=LR, **self.settings)
+        self.optimizer = getattr(torch.optim, self.name)([self.theta], lr=self.lr, **self.settings)
         self.read = self.optimizer
 
     def step(self, gradient):
@@ -49,24 +49,24 @@ class ByHand(Torch):
 
     def begin(self, theta):
         defaults = {"SGD": {"momentum": 0.0, "nesterov": False}, "Adam": {"betas": (0.9, 0.999), "eps": 1e-8}, "RMSprop": {"eps": 1e-8}}
-        self.group = {"lr": LR, "weight_decay": 0.0, **defaults["Adam" if "Adam" in self.name else self.name], **self.settings}
+        self.group = {"lr": self.lr, "weight_decay": 0.0, **defaults["Adam" if "Adam" in self.name else self.name], **self.settings}
         self.read = type(self.name, (), {"param_groups": [self.group]})()
         self.theta, self.first, self.second, self.steps = theta.copy(), 0.0, 0.0, 0
 
     def step(self, gradient):
-        g, decay = self.group, self.group["weight_decay"]
+        g, lr, decay = self.group, self.lr, self.group["weight_decay"]
         if self.name == "AdamW":
-            self.theta = self.theta * (1.0 - LR * decay)
+            self.theta = self.theta * (1.0 - lr * decay)
         else:
             gradient = gradient + decay * self.theta
         self.steps += 1
         if self.name == "SGD":
             self.first = g["momentum"] * self.first + gradient
-            self.theta = self.theta - LR * (gradient + g["momentum"] * self.first if g["nesterov"] else self.first)
+            self.theta = self.theta - lr * (gradient + g["momentum"] * self.first if g["nesterov"] else self.first)
             return self.theta
         (a, b), j = g.get("betas") or (0.0, g["alpha"]), self.steps if self.name != "RMSprop" else np.inf
         self.first, self.second = a * self.first + (1 - a) * gradient, b * self.second + (1 - b) * gradient**2
-        self.theta = self.theta - LR * self.first / (1 - a**j) / (np.sqrt(self.second / (1 - b**j)) + g["eps"])
+        self.theta = self.theta - lr * self.first / (1 - a**j) / (np.sqrt(self.second / (1 - b**j)) + g["eps"])
         return self.theta
 
 

@@ -120,7 +120,9 @@ def as_the_plain_loop(build, batches, step, rtol=1e-10):
     x, y, theta = np.asarray(drawn.rows, float), np.asarray(drawn.labels), drawn.start.copy()
     with jax.enable_x64(True):
         path = build(problem, len(x), d, times)
-        got = {output: (t, np.array(weights)) for t, weights, due in path.run(drawn, np.random.default_rng(3)) for output in due}
+        got = {
+            output: (t, state.reshape(drawn.start.shape)) for t, state, due in path.run(drawn, np.random.default_rng(3)) for output in due
+        }
 
     t, clock, states, drawing = 0.0, [0.0], [theta], batches(len(x), np.random.default_rng(3))
     while t < 1.2:
@@ -192,10 +194,10 @@ def second_moment_map(problem, rows, h, eta, forward):
     for choice in itertools.product(range(4), repeat=n):
         kicks = nodes[list(choice)]
         one = lambda start, kicks=kicks: sme._sweep(
-            jnp.asarray(start[None]), jnp.asarray(rows), jnp.zeros(n), jnp.sum(jnp.asarray(rows) ** 2, axis=1), jnp.asarray(kicks),
-            jnp.zeros(()), h, eta, 1 / problem.sample_ratio, problem.ridge, forward,
+            jnp.asarray(start[None]), None, jnp.asarray(rows), jnp.zeros(n), jnp.sum(jnp.asarray(rows) ** 2, axis=1), jnp.asarray(kicks),
+            jnp.zeros(()), h, eta, 1 / problem.sample_ratio, problem.ridge, None, forward,
             gradient=data.Static(problem.slopes.gradient), smooth=data.smooth_penalty(problem),
-        )  # fmt: skip
+        )[0]  # fmt: skip
         matrix = np.stack([np.asarray(one(unit))[0] for unit in np.eye(d)], axis=1)
         total += np.prod(weights[list(choice)] / weights.sum()) * np.kron(matrix, matrix)
     return total

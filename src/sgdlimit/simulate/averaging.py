@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ..learning.averages import Average
+from .along import flat
 
 SAME = 1e-9  # times that differ by less than this part of the last are one
 
@@ -24,25 +26,29 @@ def accumulate(integral: Any, before: Any, after: Any, dt: Any, rate: Any) -> An
 
 
 class History:
-    """Weights that a path moves step by step, and their integral where they are averaged."""
+    """Weights and numbers trained along that a path moves step by step, and their integrals where they are averaged."""
 
-    def __init__(self, average: Average | None, start: Any):
-        self.average, self.theta = average, start
-        self.integral = None if average is None else jnp.zeros_like(start)
+    def __init__(self, average: Average | None, *start: Any):
+        self.average, self.state = average, start
+        self.integral = None if average is None else jax.tree.map(jnp.zeros_like, start)
 
-    def add(self, theta: Any, dt: float) -> None:
-        """What the weights are a time `dt` later."""
+    def add(self, dt: float, *state: Any) -> None:
+        """What they are a time `dt` later."""
         if self.average is not None:
-            self.integral = accumulate(self.integral, self.theta, theta, dt, self.average.rate)
-        self.theta = theta
+            rate = self.average.rate
+            self.integral = jax.tree.map(
+                lambda integral, before, after: accumulate(integral, before, after, dt, rate), self.integral, self.state, state
+            )
+        self.state = state
 
     def shown(self) -> np.ndarray:
-        """What a path yields: the weights `(k, d)`, with their integral below where they are averaged."""
-        return np.asarray(self.theta) if self.integral is None else np.concatenate([self.theta, self.integral])
+        """What a path yields, see `along.flat`: a row, with that of the integrals below where there is an average."""
+        return np.stack([flat(*parts) for parts in (self.state, self.integral) if parts is not None])
 
 
 class Averager:
-    """From weights and integrals `(time, 2k, d)` at the times that a path is followed at to averages `(time, k, d)` at those asked for."""
+    """From states and their integrals below, `(time, 2k, d)`, at the times that a path is followed at to averages `(time, k, d)` at those
+    asked for."""
 
     def __init__(self, average: Average, times: np.ndarray):
         self.average, self.times = average, times

@@ -19,7 +19,8 @@ from ..learning.kinks import refuse_kinks
 from ..learning.problem import Problem
 from ..learning.risk import POINTS, RANDOMISATIONS, TestRisk
 from ..learning.slopes import as_trained
-from ..results import CURVES, PATHS_KEPT, Simulation, Status, build_dataset, judge_growth, output_times
+from ..results import PATHS_KEPT, Simulation, Status, build_dataset, judge_growth, output_times
+from .along import still
 from .averaging import Averager
 from .data import allocate, check_design, check_memory, draw, n_samples
 from .diffusion import DiffusionPath
@@ -36,9 +37,9 @@ RULES = "test_risk_rules"  # the test risk of a repeat on every randomisation of
 DIVERGED = 1000.0  # a run has diverged when its self-overlap exceeds this many times that of start and teacher together
 
 # How each dynamics is followed at finite size: built once with (problem, dynamics, n, d, batch_size, design, times, extras), then
-# `run(data, rng)` for each repeat yields (time, weights, indices of output times) as it goes, below the weights their integral where they
-# are averaged; `diagnostics` is a dict, and `fresh`
-# tells that samples are used once: then only `rows_held(batch_size)` of them are in memory, and the train risk is the test risk.
+# `run(data, rng)` for each repeat yields (time, state, indices of output times) as it goes. A state is a row of the weights `(k, d)` and
+# what is trained along, and below it one of their integrals where they are averaged. `diagnostics` is a dict, and `fresh` tells that samples are
+# used once: then only `rows_held(batch_size)` of them are in memory, and the train risk is the test risk.
 PATHS: dict[type, Any] = {SGD: SGDPath, SME: SMEPath, GradientFlow: FlowPath, OnlineSGD: OnlinePath, MiniBatchGD: MiniBatchPath}
 
 
@@ -120,6 +121,7 @@ def trainings(
     times, n, memory, path = plan(
         problem, dynamics, horizon, n_features, batch_size, repeats, design, seed, times, average=average, optimizer=optimizer
     )
+    given, problem = problem, still(problem)
     averager = None if average is None else Averager(average, times)
     keeper = Keeper(problem, design, int(repeats), int(seed), path.fresh)
     with _precise():
@@ -127,6 +129,8 @@ def trainings(
         test.check_finite()
     known = {"n_features": int(n_features), "batch_size": int(batch_size), "design": design, "seed": int(seed)}
     known |= {name: repr(value) for name, value in (("average", average), ("optimizer", optimizer)) if value is not None}
+    if given.trained is not None and problem.trained is None:
+        known["held"] = given.trained.start
     every = _repeats(problem, path, test, times, n, n_features, repeats, design, seed, progress, keeper, averager)
     for done, (curves, ended) in enumerate(every, 1):
         if done > 1:
@@ -142,8 +146,11 @@ def _simulation(problem, dynamics, test, times, n, repeats, known, path, keeper,
     means = {name: values.mean(axis=0) for name, values in curves.items()}
     errors = {name: values.std(axis=0, ddof=1) / np.sqrt(repeats) for name, values in curves.items()}
     with _precise():  # the points are the same in all repeats, whose spread does not tell what they miss
-        missed = test.error(rules.mean(axis=0).T, means["self_overlap"], means["overlap"])
+        missed = test.error(rules.mean(axis=0).T, means["self_overlap"], means["overlap"], means.get("trained"))
         infinite, why = test.infinite(means["self_overlap"], means["overlap"])
+    if "held" in known:
+        values = np.broadcast_to(known["held"], (repeats, len(times), len(known["held"])))
+        curves, means, errors = curves | {"trained": values}, means | {"trained": values[0]}, errors | {"trained": 0.0 * values[0]}
     common = {name: missed if name == "test_risk" or (path.fresh and name == "train_risk") else 0.0 * errors[name] for name in errors}
     errors = {name: np.hypot(error, common[name]) for name, error in errors.items()}
     if path.fresh:
@@ -197,7 +204,7 @@ def plan(
     times, n = _check(problem, dynamics, horizon, n_features, batch_size, repeats, design, seed, times)
     check_average(average)
     check_transform(dynamics, optimizer)
-    problem, kind = as_trained(problem, dynamics), _kind(dynamics)
+    problem, kind = as_trained(still(problem), dynamics), _kind(dynamics)
     followed = times if average is None else Averager(average, times).followed
     if kind.fresh:
         n = kind.rows_held(batch_size)
@@ -265,7 +272,7 @@ def _repeats(
     scale = float(np.trace(problem.self_overlap_start) + np.trace(problem.rho)) or 1.0
     rows = allocate(n, d)
     kept, ended = len(times), None
-    each: dict[str, list[np.ndarray]] = {name: [] for name in (*CURVES, RULES)}
+    each: dict[str, list[np.ndarray]] = {}
     for repeat, child in enumerate(np.random.SeedSequence(int(seed)).spawn(repeats)):
         draws, steps = (np.random.Generator(np.random.SFC64(s)) for s in child.spawn(2))
         tell = (
@@ -279,20 +286,17 @@ def _repeats(
         )
         with _precise():
             data = draw(problem, design, rows, draws)
-            thetas, blown = _weights(path.run(data, steps), times[:kept], averager, (problem.k, d), DIVERGED * scale, tell)
+            states, blown = _states(path.run(data, steps), times[:kept], averager, problem.k * d, DIVERGED * scale * d, tell)
             if blown is not None and (ended is None or blown < ended):
                 ended = blown
-            kept = len(thetas)
+            kept = len(states)
             if not kept:
                 raise InputError(
                     f"`times` must start before the training diverges at t = {ended:.3g}, but starts at {times[0]:g} (0 always works)"
                 )
-            self_overlap, overlap = overlaps(thetas, data.teacher, data.eigenvalues)
-            rules = test.each(self_overlap, overlap).T
-            risk = rules.mean(1)
-            values = (self_overlap, overlap, risk if path.fresh else train_risk(problem, data, thetas), risk, rules)
-            for name, value in zip(each, values, strict=True):
-                each[name].append(value)
+            thetas, numbers = _parted(states, problem, d)
+            for name, value in _curves(problem, path, test, data, thetas, numbers).items():
+                each.setdefault(name, []).append(value)
             keeper.add(data, thetas)
         yield {name: np.stack([value[:kept] for value in values]) for name, values in each.items()}, ended
 
@@ -304,33 +308,54 @@ def _precise() -> Iterator[None]:
         yield
 
 
-def _weights(states, times, averager, shape, limit, tell) -> tuple[np.ndarray, float | None]:
-    """Weights `(time, k, d)`, averaged if they are to be, at the output times reached, and the time at which the run left the limit, or
-    None."""
-    if averager is None:
-        thetas, _, blown = _follow(states, len(times), shape, shape[0], limit, tell)
-        return thetas, blown
-    followed = averager.place[len(times) - 1] + 1
-    thetas, ends, blown = _follow(states, followed, (2 * shape[0], shape[1]), shape[0], limit, tell)
-    return averager(thetas, ends), blown
+def _parted(states, problem, d) -> tuple[np.ndarray, np.ndarray | None]:
+    """Weights `(time, k, d)` and numbers `(time, p)` that are trained along, or None, of `states (time, k d + p)`."""
+    size = problem.k * d
+    thetas = states[:, :size].reshape(-1, problem.k, d)
+    return thetas, None if problem.trained is None else states[:, size:]
 
 
-def _follow(states, followed, shape, k, limit, tell) -> tuple[np.ndarray, np.ndarray, float | None]:
-    """What a path shows `(time, *shape)`, weights in the first `k` rows, at as many of the first `followed` times as it reached, when these
-    steps end `(time,)`, and the time at which the run left the limit, or None."""
-    thetas, ends, reached = np.empty((followed, *shape)), np.empty(followed), 0
-    for t, theta, outputs in states:
-        size = np.vdot(theta[:k], theta[:k]) / shape[1]
-        if not size <= limit:  # also when it is not a number
-            return thetas[:reached], ends[:reached], t
+def _curves(problem, path, test, data, thetas, numbers) -> dict[str, np.ndarray]:
+    """All curves of a repeat, time first."""
+    self_overlap, overlap = overlaps(thetas, data.teacher, data.eigenvalues)
+    rules = test.each(self_overlap, overlap, numbers).T
+    risk = rules.mean(1)
+    return {
+        "self_overlap": self_overlap,
+        "overlap": overlap,
+        "train_risk": risk if path.fresh else train_risk(problem, data, thetas, numbers),
+        "test_risk": risk,
+        RULES: rules,
+        **({} if numbers is None else {"trained": numbers}),
+    }
+
+
+def _states(states, times, averager, size, limit, tell) -> tuple[np.ndarray, float | None]:
+    """Weights and what is trained along `(time, size + p)`, averaged if they are to be, at the output times reached, and the time at which
+    the run left the limit, or None."""
+    followed = len(times) if averager is None else averager.place[len(times) - 1] + 1
+    shown, ends, blown = _follow(states, followed, size, limit, tell)
+    return (shown if averager is None else averager(shown, ends))[:, 0], blown
+
+
+def _follow(states, followed, size, limit, tell) -> tuple[np.ndarray, np.ndarray, float | None]:
+    """What a path shows `(time, 1 or 2, size + p)`, of which the first `size` are weights, at as many of the first `followed` times as it
+    reached, when these steps end `(time,)`, and the time at which the run left the limit, or None."""
+    shown, ends, reached = None, np.empty(followed), 0
+    for t, state, outputs in states:
+        shown = np.empty((followed, *state.shape)) if shown is None else shown
+        weights = state[0, :size]
+        if not np.vdot(weights, weights) <= limit:  # also when it is not a number
+            return shown[:reached], ends[:reached], t
         for output in outputs:
             if output < followed:
-                thetas[output], ends[output] = theta, t
+                shown[output], ends[output] = state, t
                 reached = output + 1
         tell(t)
         if reached == followed:  # an earlier run ended here
             break
-    return thetas[:reached], ends[:reached], None
+    assert shown is not None  # a path shows its start
+    return shown[:reached], ends[:reached], None
 
 
 def _judge(times, curves, ended) -> tuple[np.ndarray, dict[str, np.ndarray], Status | None]:

@@ -14,6 +14,7 @@ from ..compiling import jit
 from ..functions import Static
 from ..learning.dynamics import GradientFlow
 from ..learning.problem import Problem
+from .along import along_of, begun, flat, telling
 from .averaging import rate_of
 from .data import Data, penalty_gradient, smooth_penalty
 from .optimisers import PLAIN, Extras
@@ -24,7 +25,8 @@ ROWS = 16  # rows per piece: read from memory once, used twice (X theta, then X^
 
 class FlowPath:
     """`dTheta/dt = F`, `F = -X^T l / delta - h(Theta)`, or with a velocity `V` of memory `tau` `dV/dt = (F - V) / tau`, `dTheta/dt = V`;
-    with an average its integral as one more variable. Output times are interpolated by the method's own polynomial."""
+    with an average its integral as one more variable. What is trained along has the force `-rate (mean of grad_a L + h_a(a))`. Output
+    times are interpolated by the method's own polynomial."""
 
     fresh = False
 
@@ -45,16 +47,17 @@ class FlowPath:
         self.diagnostics = {"steps": 0, "relative_tolerance": RTOL}
 
     def run(self, data: Data, rng: np.random.Generator) -> Iterator[tuple[float, np.ndarray, list[int]]]:
-        """Yield `(time, weights (k, d), which output times this is)` at every output time and after every step."""
+        """Yield `(time, rows as State.shown() has them, which output times this is)` at every output time and after every step."""
         scale = np.sqrt(np.trace(self.problem.self_overlap_start) + np.trace(self.problem.rho)) or 1.0
 
-        start = np.zeros((1 + self.averaged + (self.memory > 0), *self.shape))  # weights, their integral, velocity
-        start[0] = data.start
-        shown = lambda flat: flat[: (1 + self.averaged) * data.start.size].reshape(-1, self.shape[1])
+        first = flat(data.start, None if self.problem.trained is None else self.problem.trained.start)
+        start = np.zeros((1 + self.averaged + (self.memory > 0), len(first)))  # weights, their integral, velocity
+        start[0] = first
+        shown = lambda variables: variables.reshape(start.shape)[: 1 + self.averaged]
         yield 0.0, shown(start.ravel()), np.flatnonzero(self.times == 0).tolist()
         if self.times[-1] == 0:
             return
-        change = partial(self._change, data)
+        change = partial(self._change, data, len(start))
         solver = DOP853(change, 0.0, start.ravel(), float(self.times[-1]), rtol=RTOL, atol=RTOL * scale)
         while solver.status == "running":
             solver.step()
@@ -68,45 +71,48 @@ class FlowPath:
                 yield float(self.times[i]), shown(between(self.times[i])), [int(i)]
             yield float(solver.t), shown(solver.y), []
 
-    def _change(self, data: Data, t: float, flat: np.ndarray) -> np.ndarray:
+    def _change(self, data: Data, count: int, t: float, state: np.ndarray) -> np.ndarray:
         """The time derivative of all variables."""
-        variables = flat.reshape(-1, *self.shape)
-        theta = variables[0]
-        force = np.asarray(
-            _force(
-                jnp.asarray(theta),
+        variables, size = state.reshape(count, -1), self.shape[0] * self.shape[1]
+        force = flat(
+            *_force(
+                jnp.asarray(variables[0, :size].reshape(self.shape)),
+                None if self.problem.trained is None else jnp.asarray(variables[0, size:]),
                 data.rows,
                 data.labels,
                 1 / self.problem.sample_ratio,
                 self.problem.ridge,
+                along_of(self.problem),
                 gradient=Static(self.problem.slopes.gradient),
                 smooth=smooth_penalty(self.problem),
             )
         )
         change = [variables[-1] if self.memory else force]
         if self.averaged:
-            change.append(theta - self.rate * variables[1])
+            change.append(variables[0] - self.rate * variables[1])
         if self.memory:
             change.append((force - variables[-1]) / self.memory)
         return np.concatenate(change).ravel()
 
 
 @partial(jit, static_argnames=("gradient", "smooth"))
-def _force(theta, rows, labels, weight, ridge, *, gradient, smooth):
-    """`-X^T l / delta - h(theta)`; products in float32, as the rows, sums over pieces in float64."""
+def _force(theta, a, rows, labels, weight, ridge, along, *, gradient, smooth):
+    """`-X^T l / delta - h(theta)`, and that of `a`; products in float32, as the rows, sums over pieces in float64."""
     n = len(rows)
     single = theta.astype(rows.dtype)
 
     def pull(x, y):
         r = (x @ single.T).astype(theta.dtype)
-        return (jax.vmap(gradient)(r, y).astype(rows.dtype).T @ x).astype(theta.dtype)
+        other = None if along is None else jax.vmap(telling(along.slope, a))(r, y).sum(0)
+        return (jax.vmap(telling(gradient, a))(r, y).astype(rows.dtype).T @ x).astype(theta.dtype), other
 
     def add(j, total):
-        cut = lambda a: jax.lax.dynamic_slice_in_dim(a, j * ROWS, ROWS)
-        return total + pull(cut(rows), jax.tree.map(cut, labels))
+        cut = lambda part: jax.lax.dynamic_slice_in_dim(part, j * ROWS, ROWS)
+        return jax.tree.map(jnp.add, total, pull(cut(rows), jax.tree.map(cut, labels)))
 
-    total = jax.lax.fori_loop(0, n // ROWS, add, jnp.zeros_like(theta))
+    total = jax.lax.fori_loop(0, n // ROWS, add, (jnp.zeros_like(theta), begun(along, a, n)))
     if n % ROWS:
         rest = n // ROWS * ROWS
-        total += pull(rows[rest:], jax.tree.map(lambda y: y[rest:], labels))
-    return -weight * total - penalty_gradient(theta, ridge, smooth)
+        total = jax.tree.map(jnp.add, total, pull(rows[rest:], jax.tree.map(lambda y: y[rest:], labels)))
+    force, other = total
+    return -weight * force - penalty_gradient(theta, ridge, smooth), None if along is None else -along.rate * other / n

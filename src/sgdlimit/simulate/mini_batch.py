@@ -15,6 +15,7 @@ from ..functions import Static
 from ..learning.clock import mini_batch_clock
 from ..learning.dynamics import MiniBatchGD
 from ..learning.problem import Problem
+from .along import along_of, begun, start_of, telling
 from .data import Data, penalty_gradient, smooth_penalty
 from .optimisers import PLAIN, Extras, begin, move, numbers_of, rule_of
 
@@ -49,8 +50,8 @@ class MiniBatchPath:
         self.diagnostics = {"steps": int(self.outputs[-1]), "time_resolution": self.clock.first, "samples_per_step": self.size}
 
     def run(self, data: Data, rng: np.random.Generator) -> Iterator[tuple[float, np.ndarray, list[int]]]:
-        """Yield `(time, weights (k, d), which output times this is)` at the start and after every step."""
-        state = begin(self.rule, data.start, rng)
+        """Yield `(time, State.shown(), which output times this is)` at the start and after every step."""
+        state = begin(self.rule, data.start, rng, start_of(self.problem))
         chosen = np.arange(-(-self.size // ROWS) * ROWS, dtype=np.int32) % self.n
         for here in range(int(self.outputs[-1]) + 1):
             yield self.clock.time(here), state.shown(), np.flatnonzero(self.outputs == here).tolist()
@@ -68,6 +69,7 @@ class MiniBatchPath:
                 float(self.size),
                 eta,
                 self.problem.ridge,
+                along_of(self.problem),
                 gradient=Static(self.problem.slopes.gradient),
                 smooth=smooth_penalty(self.problem),
                 rule=self.rule,
@@ -75,20 +77,26 @@ class MiniBatchPath:
 
 
 @partial(jit, static_argnames=("gradient", "smooth", "rule"))
-def _step(state, numbers, rows, labels, chosen, size, eta, ridge, *, gradient, smooth, rule):
+def _step(state, numbers, rows, labels, chosen, size, eta, ridge, along, *, gradient, smooth, rule):
     """A step by `X^T l` over the first `size` of the samples `chosen`, without an optimiser `theta - eta (X^T l + size / d h(theta))`;
     products in float32, as the rows, sums over pieces in float64."""
-    theta = state.theta
+    theta, a = state.theta, state.numbers
     single, share = theta.astype(rows.dtype), size / theta.shape[1]
 
-    def add(piece, total):
+    def add(piece, sums):
+        total, other = sums
         here = piece * ROWS + jnp.arange(ROWS)
         which = jax.lax.dynamic_slice_in_dim(chosen, piece * ROWS, ROWS)
         x, y = rows[which], jax.tree.map(lambda a: a[which], labels)
         r = (x @ single.T).astype(theta.dtype)
-        slope = jnp.where(here[:, None] < size, jax.vmap(gradient)(r, y), 0.0)
-        return total + (slope.astype(rows.dtype).T @ x).astype(theta.dtype)
+        slope = jnp.where(here[:, None] < size, jax.vmap(telling(gradient, a))(r, y), 0.0)
+        if along is not None:
+            other += jnp.where(here[:, None] < size, jax.vmap(telling(along.slope, a))(r, y), 0.0).sum(0)
+        return total + (slope.astype(rows.dtype).T @ x).astype(theta.dtype), other
 
-    total = jax.lax.fori_loop(0, len(chosen) // ROWS, add, jnp.zeros_like(theta))
+    total, other = jax.lax.fori_loop(0, len(chosen) // ROWS, add, (jnp.zeros_like(theta), begun(along, a, size)))
     pull = total + share * penalty_gradient(theta, ridge, smooth)
-    return state._replace(theta=theta - eta * pull) if rule.plain else move(rule, numbers, state, pull, eta * share, size)
+    if not rule.plain:
+        return move(rule, numbers, state, pull, eta * share, size, along, other)
+    state = state._replace(theta=theta - eta * pull)
+    return state if along is None else state._replace(along=state.along._replace(theta=a - along.rate * (eta * share / size) * other))

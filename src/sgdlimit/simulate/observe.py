@@ -11,6 +11,7 @@ import numpy as np
 from ..compiling import jit
 from ..functions import Static
 from ..learning.problem import Problem
+from .along import told
 from .data import Data
 
 CHUNK_VALUES = 2**21  # pre-activations held at once for the train risk
@@ -29,19 +30,22 @@ def chunk_length(n: int, k: int, times: int) -> int:
     return max(1, min(times, CHUNK_VALUES // (n * k)))
 
 
-def train_risk(problem: Problem, data: Data, thetas: np.ndarray) -> np.ndarray:
-    """Mean loss over the data `(time,)` for weights `(time, k, d)`."""
+def train_risk(problem: Problem, data: Data, thetas: np.ndarray, numbers: np.ndarray | None = None) -> np.ndarray:
+    """Mean loss over the data `(time,)` for weights `(time, k, d)` and numbers `(time, p)` that are trained along, if there are any."""
     length = chunk_length(len(data.rows), problem.k, len(thetas))
     risks = []
     for first in range(0, len(thetas), length):
-        part = thetas[first : first + length].astype(np.float32)
-        full = np.concatenate([part, np.repeat(part[-1:], length - len(part), axis=0)])  # one shape, one compilation
-        risks.append(np.asarray(_train_risk(full, data.rows, data.labels, loss=Static(problem.loss)))[: len(part)])
+        here = slice(first, first + length)
+        part, along = thetas[here].astype(np.float32), None if numbers is None else numbers[here]
+        full = lambda part: np.concatenate([part, np.repeat(part[-1:], length - len(part), axis=0)])  # one shape, one compilation
+        given = full(part), data.rows, data.labels, None if along is None else full(along)
+        risks.append(np.asarray(_train_risk(*given, loss=Static(problem.slopes.loss)))[: len(part)])
     return np.concatenate(risks)
 
 
 @partial(jit, static_argnames="loss")
-def _train_risk(thetas, rows, labels, *, loss):
+def _train_risk(thetas, rows, labels, numbers=None, *, loss):
     times, k, d = thetas.shape
     r = (rows @ thetas.reshape(times * k, d).T).reshape(len(rows), times, k).astype(float)
-    return jnp.mean(jax.vmap(lambda r, y: jax.vmap(lambda r: loss(r, y))(r))(r, labels).astype(float), axis=0)
+    at_times = lambda r, y: jax.vmap(lambda r, a: loss(r, told(y, a)))(r, numbers)
+    return jnp.mean(jax.vmap(at_times)(r, labels).astype(float), axis=0)

@@ -10,6 +10,7 @@ import numpy as np
 from ..learning.clock import Clock
 from ..learning.dynamics import OnlineSGD
 from ..learning.problem import Problem
+from .along import start_of
 from .data import Data, samples
 from .optimisers import PLAIN, Extras, begin, numbers_of, rule_of
 from .sgd import LASTS, check_first_step, steps, stops
@@ -46,12 +47,12 @@ class OnlinePath:
         self.diagnostics = {"steps": int(self.outputs[-1]), "time_resolution": self.clock.first}
 
     def run(self, data: Data, rng: np.random.Generator) -> Iterator[tuple[float, np.ndarray, list[int]]]:
-        """Yield `(time, weights (k, d), which output times this is)` at every stop. Overwrites the rows of `data`."""
+        """Yield `(time, State.shown(), which output times this is)` at every stop. Overwrites the rows of `data`."""
         capacity = self.held // self.batch_size
         order = np.arange(self.held, dtype=np.int32).reshape(capacity, self.batch_size)
         filled, sizes = np.full(capacity, self.batch_size, np.int32), np.zeros(capacity)
         rows, teacher = np.array(data.rows), np.ascontiguousarray(data.teacher.T)
-        state, here, used = begin(self.rule, data.start, rng), 0, 0
+        state, here, used = begin(self.rule, data.start, rng, start_of(self.problem)), 0, 0
         for stop in stops(self.outputs, capacity):
             while here < stop:
                 if used == capacity:

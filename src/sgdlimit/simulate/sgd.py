@@ -15,6 +15,7 @@ from ..functions import Static
 from ..learning.clock import Clock
 from ..learning.dynamics import SGD, OnlineSGD, step_at
 from ..learning.problem import Problem
+from .along import added, along_of, begun, start_of, told
 from .data import Data, penalty_gradient, pick, smooth_penalty
 from .optimisers import PLAIN, Extras, Numbers, Rule, State, begin, move, numbers_of, rule_of
 
@@ -58,8 +59,8 @@ class SGDPath:
         self.diagnostics = {"steps": total, "time_resolution": self.clock.first}
 
     def run(self, data: Data, rng: np.random.Generator) -> Iterator[tuple[float, np.ndarray, list[int]]]:
-        """Yield `(time, weights (k, d), which output times this is)` at every stop."""
-        state, here = begin(self.rule, data.start, rng), 0
+        """Yield `(time, State.shown(), which output times this is)` at every stop."""
+        state, here = begin(self.rule, data.start, rng, start_of(self.problem)), 0
         batches = (_Replacement if self.dynamics.sampling == "replacement" else _Reshuffle)(rng, self.n, self.batch_size)
         indices = np.zeros((self.capacity, self.batch_size), np.int32)
         filled = np.zeros(self.capacity, np.int32)
@@ -138,47 +139,56 @@ def steps(
     sizes: np.ndarray,
 ) -> State:
     """The first `count` steps of `indices (capacity, batch)`, of which `filled (capacity,)` are samples, with `sizes (capacity,)`."""
-    given = (count, data.rows, data.labels, jnp.array(indices), jnp.array(filled), jnp.array(sizes), problem.ridge)
+    given = (count, data.rows, data.labels, jnp.array(indices), jnp.array(filled), jnp.array(sizes), problem.ridge, along_of(problem))
     functions = {"gradient": Static(problem.slopes.gradient), "smooth": smooth_penalty(problem)}
     if rule.plain:
-        return state._replace(theta=_steps(state.theta, *given, **functions))
+        theta, a = _steps(state.theta, state.numbers, *given, **functions)
+        return state._replace(theta=theta, along=None if a is None else state.along._replace(theta=a))
     return _optimised_steps(state, numbers, *given, **functions, rule=rule)
 
 
 @partial(jit, static_argnames=("gradient", "smooth", "rule"))
-def _optimised_steps(state, numbers, count, rows, labels, indices, filled, sizes, ridge, *, gradient, smooth, rule):
+def _optimised_steps(state, numbers, count, rows, labels, indices, filled, sizes, ridge, along, *, gradient, smooth, rule):
     """The first `count` steps, as an optimiser makes them of the gradients of a batch."""
     d = state.theta.shape[1]
 
     def step(j, state):
-        theta, batch = state.theta, filled[j].astype(state.theta.dtype)
+        theta, a, batch = state.theta, state.numbers, filled[j].astype(state.theta.dtype)
 
-        def add(b, pull):
+        def add(b, pulls):
+            pull, other = pulls
             i = indices[j, b]
             x = jax.lax.dynamic_index_in_dim(rows, i, keepdims=False).astype(theta.dtype)
-            return pull + gradient(jnp.sum(theta * x, axis=1), pick(labels, i)).astype(theta.dtype)[:, None] * x
+            r, y = jnp.sum(theta * x, axis=1), told(pick(labels, i), a)
+            return pull + gradient(r, y).astype(theta.dtype)[:, None] * x, added(along, other, r, y)
 
-        pull = jax.lax.fori_loop(0, filled[j], add, batch / d * penalty_gradient(theta, ridge, smooth))
-        return move(rule, numbers, state, pull, sizes[j] * batch / d, batch)
+        pulls = (batch / d * penalty_gradient(theta, ridge, smooth), begun(along, a, batch))
+        pull, other = jax.lax.fori_loop(0, filled[j], add, pulls)
+        return move(rule, numbers, state, pull, sizes[j] * batch / d, batch, along, other)
 
     return jax.lax.fori_loop(0, count, step, state)
 
 
 @partial(jit, static_argnames=("gradient", "smooth"))
-def _steps(theta, count, rows, labels, indices, filled, sizes, ridge, *, gradient, smooth):
-    """The first `count` steps: `theta -= eta sum_i x_i l_i + eta kappa / d h(theta)`, a dot product and an update per sample.
+def _steps(theta, a, count, rows, labels, indices, filled, sizes, ridge, along, *, gradient, smooth):
+    """The first `count` steps: `theta -= eta sum_i x_i l_i + eta kappa / d h(theta)`, a dot product and an update per sample; `a` beside.
     `count` is an argument, so all segments of all repeats share one compilation."""
     d = theta.shape[1]
 
-    def step(j, theta):
+    def step(j, state):
+        theta, a = state
         eta = sizes[j]
 
-        def add(b, change):
+        def add(b, sums):
+            change, pull = sums
             i = indices[j, b]
             x = jax.lax.dynamic_index_in_dim(rows, i, keepdims=False).astype(theta.dtype)
-            push = gradient(jnp.sum(theta * x, axis=1), pick(labels, i))
-            return change + (eta * push).astype(theta.dtype)[:, None] * x
+            r, y = jnp.sum(theta * x, axis=1), told(pick(labels, i), a)
+            push = gradient(r, y)
+            return change + (eta * push).astype(theta.dtype)[:, None] * x, added(along, pull, r, y)
 
-        return theta - jax.lax.fori_loop(0, filled[j], add, (eta * filled[j] / d) * penalty_gradient(theta, ridge, smooth))
+        sums = ((eta * filled[j] / d) * penalty_gradient(theta, ridge, smooth), begun(along, a, filled[j]))
+        change, pull = jax.lax.fori_loop(0, filled[j], add, sums)
+        return theta - change, None if along is None else a - along.rate * (eta / d) * pull
 
-    return jax.lax.fori_loop(0, count, step, theta)
+    return jax.lax.fori_loop(0, count, step, (theta, a))

@@ -1,0 +1,100 @@
+"""Numbers that real runs train along with the weights (OPTIMISERS section 4): what their programs take of them, and what becomes of labels,
+sums and states where there are none, which is None.
+
+A step that lasts `dt` moves them by `a -= rate dt (mean over the batch of grad_a L + h_a(a))`. With an optimiser that is `rate dt` times
+what it makes of this gradient, so PyTorch's numbers follow from the rates of `trained.Trained`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..functions import Static, key
+from ..learning.problem import Problem
+from ..learning.trained import Labelled
+from ..learning.weights import Ridge, SmoothPenalty
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["rate", "ridge", "batch"], meta_fields=["slope", "smooth"])
+@dataclass(frozen=True)
+class Along:
+    """How numbers `a (p,)` are trained: `slope(r, labelled) (p,)` is the gradient of the loss, `ridge` and `smooth` their penalty, `rate
+    (p,)` and `batch` as `Trained` has them. Programs are compiled for the functions and take the rest."""
+
+    rate: Any
+    ridge: Any
+    batch: Any
+    slope: Static
+    smooth: Static
+
+    def penalty(self, a: Any) -> Any:
+        """Gradient `(p,)` of the penalty."""
+        pull = self.ridge * a
+        return pull if self.smooth.fn is None else pull + jax.grad(self.smooth.fn)(a)
+
+
+def along_of(problem: Problem) -> Along | None:
+    trained = problem.trained
+    if trained is None:
+        return None
+    ridge = trained.penalty.strength if isinstance(trained.penalty, Ridge) else 0.0
+    smooth = trained.penalty.fn if isinstance(trained.penalty, SmoothPenalty) else None
+    return Along(np.array(trained.rate), ridge, trained.batch_size, Static(problem.slopes.pull), Static(smooth))
+
+
+def start_of(problem: Problem) -> Any:
+    """`a` at time zero, `(p,)`."""
+    return None if problem.trained is None else jnp.array(problem.trained.start)
+
+
+def told(y: Any, a: Any) -> Any:
+    """A user's label with `a` beside it, as the functions of `Problem.slopes` take it."""
+    return y if a is None else Labelled(y, a)
+
+
+def telling(function: Callable, a: Any) -> Callable:
+    """`function(r, labelled)` as one of `r` and the user's label."""
+    return lambda r, y: function(r, told(y, a))
+
+
+def begun(along: Along | None, a: Any, share: Any) -> Any:
+    """What sums over a batch begin with: the pull of the penalty `(p,)`, so many times."""
+    return None if along is None else share * along.penalty(a)
+
+
+def added(along: Along | None, pull: Any, r: Any, labelled: Any) -> Any:
+    """The pull `(p,)` with that of one more sample."""
+    return None if along is None else pull + along.slope(r, labelled)
+
+
+def flat(*parts: Any) -> np.ndarray:
+    """Weights and what is trained along as one row of what a path yields."""
+    return np.concatenate([np.ravel(part) for part in parts if part is not None])
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A function of `r`, `y` and `a` at one `a`."""
+
+    function: Callable
+    numbers: tuple[float, ...]
+
+    def __call__(self, r: Any, y: Any) -> Any:
+        return self.function(r, y, jnp.array(self.numbers))
+
+
+def still(problem: Problem) -> Problem:
+    """The problem itself, or where no rate is positive the one in whose functions these numbers are constants."""
+    trained = problem.trained
+    if trained is None or any(trained.rate):
+        return problem
+    held = lambda function: _Held(key(function), trained.start)
+    update = None if problem.update is None else held(problem.update)
+    return replace(problem, loss=held(problem.loss), update=update, trained=None)
