@@ -74,7 +74,7 @@ def test_both_engines_agree(optimizer):
 
 @pytest.mark.parametrize("dynamics", [sl.GradientFlow(), sl.SGD(0.8), sl.SME(0.8)])
 def test_an_intercept_of_the_linear_model(dynamics):
-    """`u = r + a - y` has the mean `v_t = a_t - b - int R(t,s) v_s ds`, and `a' = -c v`: with `R` of the closed form, no sampling at all."""
+    """`u = r + a - y` has the mean `v_t = a_t - b - int R(t,s) v_s ds`, and `a' = -c v`: with `R` of the closed form, without samples."""
     shift, rate, times = 1.0, 1.5, np.linspace(0.0, 2.0, 5)
     plain = ridge_regression()
     problem = replace(
@@ -172,5 +172,5 @@ def test_a_loss_that_does_not_take_them_is_said():
         replace(tanh_regression(), trained=sl.Trained([0.0]))
     with pytest.raises(sl.InputError, match="entries that there are, but asks for entry 1 of 1"):
         replace(tanh_regression(), loss=lambda r, y, a: (r[0] + a[1] - y) ** 2, trained=sl.Trained([0.0]))
-    with pytest.raises(sl.InputError, match="`trained.rate` must be a number or 1 of them"):
+    with pytest.raises(sl.InputError, match=r"`trained\.rate` must be a number or 1 of them"):
         sl.Trained([0.0], rate=[-1.0])
