@@ -22,6 +22,7 @@ def problem(m, scale=1.0):
         teacher=sl.GaussianTeacher(scale * np.eye(m.k_star)),
         init=sl.Init(overlap=np.zeros((m.k, m.k_star)), cov=np.eye(m.k)),
         penalty=m.penalty,
+        trained=m.trained,
     )
 
 

@@ -6,7 +6,7 @@ A model is one function: its arguments are its parameters, it returns a `Model`,
     m = models.tanh_regression(noise=0.3)
     sl.Problem(loss=m.loss, label=m.label, noise=m.noise, sample_ratio=1.5, ...)
 
-Conventions are those of `sgdlimit.Problem`: `loss(r, y)` with `r (k,)`, `label(r_star, z)` with `r_star (k_star,)`.
+Conventions are those of `sgdlimit.Problem`: `loss(r, y)`, or `loss(r, y, a)` with numbers that are trained along, with `r (k,)`, `label(r_star, z)` with `r_star (k_star,)`.
 
 Programs are compiled for a loss and a label, known by identity or, if they compare, by value. So a model hands out the same functions
 for other numbers wherever it can: the size of the noise is in its law, and numbers of a loss are `With` it.
@@ -14,8 +14,8 @@ for other numbers wherever it can: the size of the noise is in its law, and numb
 
 from __future__ import annotations
 
-from .classification import hinge, logistic, probit, softmax
-from .networks import ACTIVATIONS, committee
+from .classification import calibrated, hinge, logistic, probit, softmax
+from .networks import ACTIVATIONS, committee, two_layer
 from .registry import MODELS, Model, With, as_model, build, call_model, model
 from .regression import (
     absolute,
@@ -38,6 +38,7 @@ __all__ = [
     "amplitude_retrieval",
     "as_model",
     "build",
+    "calibrated",
     "call_model",
     "committee",
     "hinge",
@@ -52,4 +53,5 @@ __all__ = [
     "quantile",
     "softmax",
     "tanh_regression",
+    "two_layer",
 ]

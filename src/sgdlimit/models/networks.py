@@ -14,7 +14,8 @@ import numpy as np
 from ..checks import array as _array
 from ..errors import nearest, refuse
 from ..learning.noise import Normal
-from .registry import Model, model, sized
+from ..learning.trained import Trained
+from .registry import Model, flag, model, sized
 
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "tanh": jnp.tanh,
@@ -37,9 +38,11 @@ def committee(
     noise: float = 0.2,
     activation: str = "tanh",
     teacher_activation: str | None = None,
+    trained_head: bool = False,
 ) -> Model:
-    """A two-layer network with fixed second layer: loss `(sum_a weights[a] f(r_a) - y)^2 / 2`, label
-    `sum_b teacher_weights[b] f*(r*_b) + noise z`, `z` normal; `k = len(weights)`, `k_star = len(teacher_weights)`.
+    """A two-layer network: loss `(sum_a weights[a] f(r_a) - y)^2 / 2`, label
+    `sum_b teacher_weights[b] f*(r*_b) + noise z`, `z` normal; `k = len(weights)`, `k_star = len(teacher_weights)`. The second layer is
+    fixed, or with a `trained_head` starts from `weights`.
 
     `activation` is `f`: tanh, erf (`erf(r / sqrt 2)`), sigmoid, softplus, gelu, silu (or swish), and with a kink at zero relu,
     leaky_relu (slope 0.01 below zero) and abs. The teacher has the student's
@@ -49,8 +52,35 @@ def committee(
     out_star = out if teacher_weights is None else _weights("teacher_weights", teacher_weights)
     f = _activation("activation", activation)
     f_star = f if teacher_activation is None else _activation("teacher_activation", teacher_activation)
-    loss, label = _Committee(tuple(out.tolist()), f), _CommitteeLabel(tuple(out_star.tolist()), f_star)
-    return Model(loss, label, sized("noise", noise, Normal()), k=len(out), k_star=len(out_star))
+    label, law, sizes = _CommitteeLabel(tuple(out_star.tolist()), f_star), sized("noise", noise, Normal()), (len(out), len(out_star))
+    if flag("trained_head", trained_head):
+        return Model(_Head(f), label, law, *sizes, trained=Trained(out))
+    return Model(_Committee(tuple(out.tolist()), f), label, law, *sizes)
+
+
+@model()
+def two_layer(
+    weights: Sequence[float] = (1.0, -0.5),
+    biases: Sequence[float] | None = None,
+    teacher_weights: Sequence[float] | None = None,
+    teacher_biases: Sequence[float] | None = None,
+    noise: float = 0.2,
+    activation: str = "relu",
+    teacher_activation: str | None = None,
+) -> Model:
+    """A two-layer network with biases inside its units, all of it trained: loss `(sum_a v_a f(r_a + b_a) - y)^2 / 2`, label
+    `sum_b v*_b f*(r*_b + b*_b) + noise z`, `z` normal. The second layer `v` starts from `weights` and `b` from `biases`, zero where none are
+    given; of the numbers that are trained along the first `k` are `v`, the others `b`. `v*` and `b*` are `teacher_weights` and
+    `teacher_biases`. Activations, and what the teacher has where nothing is said, are as of `committee`.
+    """
+    out, bias = _weights("weights", weights), _biases("biases", biases, weights)
+    out_star = out if teacher_weights is None else _weights("teacher_weights", teacher_weights)
+    bias_star = _biases("teacher_biases", teacher_biases, out_star)
+    f = _activation("activation", activation)
+    f_star = f if teacher_activation is None else _activation("teacher_activation", teacher_activation)
+    label = _TwoLayerLabel(tuple(map(float, [*out_star, *bias_star])), f_star)
+    start = Trained(np.concatenate([out, bias]))
+    return Model(_TwoLayer(f), label, sized("noise", noise, Normal()), len(out), len(out_star), trained=start)
 
 
 @dataclass(frozen=True)
@@ -68,6 +98,47 @@ class _Committee:
 class _CommitteeLabel(_Committee):
     def __call__(self, r: Any, y: Any) -> Any:
         return self.output(r) + y
+
+
+@dataclass(frozen=True)
+class _Head:
+    """A committee's loss, whose second layer is trained along."""
+
+    activation: Callable[[Any], Any]
+
+    def __call__(self, r: Any, y: Any, a: Any) -> Any:
+        return 0.5 * (jnp.dot(a, self.activation(r)) - y) ** 2
+
+
+@dataclass(frozen=True)
+class _TwoLayer:
+    activation: Callable[[Any], Any]
+
+    def __call__(self, r: Any, y: Any, a: Any) -> Any:
+        return 0.5 * (_network(self.activation, r, a) - y) ** 2
+
+
+@dataclass(frozen=True)
+class _TwoLayerLabel:
+    numbers: tuple[float, ...]
+    activation: Callable[[Any], Any]
+
+    def __call__(self, r_star: Any, z: Any) -> Any:
+        return _network(self.activation, r_star, jnp.asarray(self.numbers, r_star.dtype)) + z
+
+
+def _network(f, r, numbers):
+    """Of a second layer `numbers[:k]` on units with biases `numbers[k:]`."""
+    return jnp.dot(numbers[: len(r)], f(r + numbers[len(r) :]))
+
+
+def _biases(name: str, value: Sequence[float] | None, weights: Sequence[float]) -> np.ndarray:
+    if value is None:
+        return np.zeros(len(weights))
+    biases = _weights(name, value)
+    if len(biases) != len(weights):
+        raise refuse(f"parameters.{name}", f"be one for each of {len(weights)} units", value)
+    return biases
 
 
 def _activation(name: str, value: str) -> Callable[[Any], Any]:

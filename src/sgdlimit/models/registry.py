@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from ..checks import number as _number
 from ..errors import InputError, nearest, refuse
 from ..learning.noise import NoiseLaw, NoNoise, Scaled
+from ..learning.trained import Trained
 from ..learning.weights import Penalty
 
 
@@ -18,15 +19,17 @@ class Model:
     """What a model gives to a `Problem`: loss, label and the law of the label's noise.
 
     `k` and `k_star` are the numbers of student and teacher directions it is made for. A plugin's model may bring its own
-    `penalty` (a file's `[problem.penalty]` goes before it).
+    `penalty` (a file's `[problem.penalty]` goes before it). Where it has `trained`, its loss takes these numbers as a third argument; what
+    a file's `[problem.trained]` says goes before that.
     """
 
-    loss: Callable[[Any, Any], Any]
+    loss: Callable[..., Any]
     label: Callable[[Any, Any], Any]
     noise: NoiseLaw
     k: int = 1
     k_star: int = 1
     penalty: Penalty = None
+    trained: Trained | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,13 @@ def sized(name: str, size: float, law: NoiseLaw) -> NoiseLaw:
     if size < 0:
         raise refuse(f"parameters.{name}", "not be negative", size, "a standard deviation; 0 is no noise")
     return Scaled(law, size) if size > 0 else NoNoise(law.shape)
+
+
+def flag(name: str, value: bool) -> bool:
+    """True or false among the parameters."""
+    if not isinstance(value, bool):
+        raise refuse(f"parameters.{name}", "be true or false", value)
+    return value
 
 
 def integer(name: str, value: Any, least: int, fix: str = "") -> int:

@@ -10,6 +10,9 @@
     init = { overlap = 0.0, cov = 1.0 } # a number stands for that number times the identity
     penalty = { kind = "ridge", strength = 0.05 }
 
+    [problem.trained]                   # numbers trained along, where the model's own are to be others; leave out otherwise
+    rate = 1.0                          # besides start, penalty, and batch_size for Adam
+
     [problem.spectrum]                  # leave out for isotropic data; or eigenvalues, weights and teacher
     power_law = { exponent = 1.2, teacher_exponent = 0.5, n_features = 1000 }
 
@@ -38,7 +41,7 @@ import sys
 import tomllib
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -52,6 +55,7 @@ from ..learning.averages import Average, ExponentialAverage, TailAverage
 from ..learning.dynamics import Dynamics, check_schedule
 from ..learning.problem import Problem
 from ..learning.spectrum import Spectrum
+from ..learning.trained import Trained
 from ..learning.weights import EmpiricalTeacher, GaussianTeacher, Init, Penalty, Ridge, SmoothPenalty, SparseTeacher, Teacher
 from ..results import output_times
 from ..version import __version__
@@ -108,7 +112,7 @@ class InitSpec(Section):
 
 
 class RidgeSpec(Section):
-    place = ("problem", "penalty", "ridge")
+    place = ("penalty", "ridge")
     kind: Literal["ridge"]
     strength: float
 
@@ -119,7 +123,7 @@ class RidgeSpec(Section):
 class SmoothL1Spec(Section):
     """`strength * sum(sqrt(theta^2 + width^2))`: the lasso's penalty, rounded over `width`."""
 
-    place = ("problem", "penalty", "smooth_l1")
+    place = ("penalty", "smooth_l1")
     kind: Literal["smooth_l1"]
     strength: Annotated[float, Field(ge=0)]
     width: Positive = 0.1
@@ -167,6 +171,26 @@ class SpectrumSpec(Section):
             return Spectrum.power_law(law.exponent, law.teacher_exponent, law.n_features, law.size)
 
 
+class TrainedSpec(Section):
+    """What is other than the model has it; a number stands for so many as the model trains."""
+
+    place = ("problem", "trained")
+    start: float | list[float] | None = None
+    rate: float | list[float] | None = None
+    penalty: Annotated[RidgeSpec | SmoothL1Spec, Field(discriminator="kind")] | None = None
+    batch_size: Positive | None = None
+
+    def build(self, own: Trained | None) -> Trained:
+        start = self.start
+        if start is None and own is None:
+            raise InputError("`trained.start` must be given for a model that trains no numbers by itself, but is missing (start = [0.0])")
+        if isinstance(start, float | int) and own is not None:
+            start = [start] * len(own)
+        given = {"start": start, "rate": self.rate, "penalty": self.penalty and self.penalty.build(), "batch_size": self.batch_size}
+        said = {name: value for name, value in given.items() if value is not None}
+        return Trained(**said) if own is None else replace(own, **said)
+
+
 class ProblemSpec(Section):
     place = ("problem",)
     model: str
@@ -176,6 +200,7 @@ class ProblemSpec(Section):
     init: InitSpec = InitSpec()
     penalty: Annotated[RidgeSpec | SmoothL1Spec, Field(discriminator="kind")] | None = None
     spectrum: SpectrumSpec | None = None
+    trained: TrainedSpec | None = None
 
 
 class RunSpec(Section):
@@ -352,7 +377,8 @@ def _problem(spec: ProblemSpec, module: Any, make: Callable[[ProblemSpec, Any], 
                 raise refuse(field, f"be {wanted} for the model `{spec.model}`", Words(f"of shape {shape}"), fix)
         init = Init(_times_identity(spec.init.overlap, model.k, model.k_star), _times_identity(spec.init.cov, model.k))
         spectrum = None if spec.spectrum is None else spec.spectrum.build()
-        return Problem(model.loss, model.label, model.noise, spec.sample_ratio, teacher, init, penalty, spectrum)
+        trained = model.trained if spec.trained is None else spec.trained.build(model.trained)
+        return Problem(model.loss, model.label, model.noise, spec.sample_ratio, teacher, init, penalty, spectrum, trained=trained)
 
 
 def _model(spec: ProblemSpec, module: Any) -> models.Model:

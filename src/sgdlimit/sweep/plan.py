@@ -62,14 +62,15 @@ class Shared:
 
 @dataclass(frozen=True)
 class Plan:
-    """`wanted[kind]` tells for each dynamics of `parts` whether it is computed; `sizes` are `k` and `k_star`."""
+    """`wanted[kind]` tells for each dynamics of `parts` whether it is computed; `sizes` are `k`, `k_star` and how many numbers are trained
+    along."""
 
     title: str
     shared: Shared
     design: Design
     parts: tuple[str, ...]
     wanted: dict[Kind, tuple[bool, ...]]
-    sizes: tuple[int, int]
+    sizes: tuple[int, int, int]
     described: dict[str, Any]
 
     @property
@@ -104,6 +105,7 @@ class Plan:
         """A guess at what decides on sizes: the number of jumps and the horizon, in halves of octaves, and all that is compiled in."""
         values = self.design.at(unit.index)
         plain = ("problem.sample_ratio", "run.horizon", "dynamics.step", "run.rtol", "run.seed", "dynamics.temperature")
+        plain += ("problem.trained.rate", "problem.trained.start")
         plain += tuple(f"dynamics.optimizer.{name}" for name in ("memory", "second_memory", "decay", "eps"))
         octave = lambda field: round(2 * np.log2(values[field])) if values.get(field, 0) > 0 else 0
         horizon = octave("run.horizon")
@@ -190,7 +192,8 @@ def make(recipe: Recipe, spec: SweepSpec, title: str) -> Plan:
         "sweep": {**design.describe(), "epochs": spec.epochs, "seed": seed, **{kind: list(wanted[kind]) for kind in KINDS}},
     }
     shared = Shared(recipe, clock, grid, spec.epochs, seed)
-    plan = Plan(title, shared, design, tuple(names), wanted, (work.problem.k, work.problem.k_star), described)
+    along = 0 if work.problem.trained is None else len(work.problem.trained)
+    plan = Plan(title, shared, design, tuple(names), wanted, (work.problem.k, work.problem.k_star, along), described)
     _check(plan)
     return plan
 

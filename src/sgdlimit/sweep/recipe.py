@@ -225,15 +225,18 @@ def _put(table: Any, path: list[str], value: float, field: str) -> None:
 
 
 def _replaced(owner: Any, path: str, value: float, field: str) -> Any:
-    """A copy of a dataclass with the attribute at `path` replaced; a matrix by that number times the identity."""
+    """A copy of a dataclass with the attribute at `path` replaced; a matrix by that number times the identity, a list of numbers by as many of
+    that one."""
     name, _, rest = path.partition(".")
     if not (is_dataclass(owner) and name in (known := [one.name for one in fields(owner) if one.init])):
         raise _unknown(field, known if is_dataclass(owner) else ())
     there = getattr(owner, name)
     if rest:
         return replace(owner, **{name: _replaced(there, rest, value, field)})  # pyright: ignore[reportArgumentType]
-    matrix = isinstance(there, np.ndarray) and there.ndim == 2
-    return replace(owner, **{name: value * np.eye(*there.shape) if matrix else value})  # pyright: ignore[reportArgumentType]
+    if isinstance(there, np.ndarray) and there.ndim == 2:
+        return replace(owner, **{name: value * np.eye(*there.shape)})  # pyright: ignore[reportArgumentType]
+    several = isinstance(there, tuple)
+    return replace(owner, **{name: (value,) * len(there) if several else value})  # pyright: ignore[reportArgumentType]
 
 
 def _replaced_in(parts: dict[str, Dynamics], path: str, value: float, field: str) -> dict[str, Dynamics]:

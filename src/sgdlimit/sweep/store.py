@@ -22,6 +22,7 @@ from ..errors import InputError
 from ..files import replacing
 from ..results import CURVES, LONG_NAMES
 from ..results.derived import DERIVED
+from ..results.schema import ALONG
 from ..version import __version__
 from .plan import Kind, Plan, Unit
 from .work import LONGEST, Outcome
@@ -153,6 +154,8 @@ class Store:
             "student_": (["student_"], np.arange(plan.sizes[0]), {}),
             "teacher": (["teacher"], np.arange(plan.sizes[1]), {}),
         }
+        if plan.sizes[2]:
+            found["parameter"] = (["parameter"], np.arange(plan.sizes[2]), {})
         for axis in design.axes:
             dims = [axis.name] if design.grid else ["point"]
             found[axis.name] = (dims, np.array(axis.values), {"long_name": axis.field, "scale": axis.scale})
@@ -164,12 +167,12 @@ class Store:
 
     def _variables(self) -> dict[str, tuple[list[str], tuple[int, ...], str, dict[str, str]]]:
         """Inner dimensions, their sizes, type and attributes of everything a point has."""
-        k, k_star = self.plan.sizes
-        size = {self.plan.shared.clock: len(self.plan.shared.grid), "student": k, "student_": k, "teacher": k_star}
-        found = {}
+        k, k_star, p = self.plan.sizes
+        size = {self.plan.shared.clock: len(self.plan.shared.grid), "student": k, "student_": k, "teacher": k_star, "parameter": p}
+        curves, found = CURVES | (ALONG if p else {}) | DERIVED, {}
         for kind in self.plan.kinds:
             prefix, of = PREFIX[kind], {"theory": "", "simulation": " of real runs"}[kind]
-            for name, dims in (CURVES | DERIVED).items():
+            for name, dims in curves.items():
                 if name == "distance_to_teacher" and k != k_star:
                     continue
                 inner = [self.plan.shared.clock if dim == "time" else dim for dim in dims]

@@ -157,13 +157,13 @@ def _on_grid(dataset: Any, times: np.ndarray) -> dict[str, np.ndarray]:
     """The curves at the times asked for; NaN after those that a training which diverges did not reach."""
     import numpy as np
 
-    from ..results import CURVES
     from ..results.derived import DERIVED
+    from ..results.schema import ALONG, CURVES
 
     met = np.isclose(times[:, None], dataset["time"].values, rtol=1e-12, atol=0.0)
     rows, columns = np.nonzero(met)
     curves = {}
-    for name in CURVES | DERIVED:
+    for name in CURVES | ALONG | DERIVED:
         for full in (name, f"{name}_se"):
             if full in dataset:
                 values = dataset[full].values
