@@ -209,6 +209,7 @@ class RunSpec(Section):
     rtol: Annotated[float, Field(gt=0, lt=1)] = 0.01
     seed: Annotated[int, Field(ge=0)] = 0
     times: list[float] | None = None
+    budget: Positive | None = None
 
 
 class ExponentialAverageSpec(Section):

@@ -73,6 +73,7 @@ def tasks(job: Job, part: Part, folder: Folder) -> list[Task]:
             on_failure="return",
             progress=progress,
             checkpoint=checkpoint,
+            budget=None if isinstance(part.dynamics, MiniBatchGD) else run.budget,
         )
         return weights if average is None else weights.averaged(average)
 

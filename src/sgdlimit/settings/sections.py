@@ -42,6 +42,7 @@ _USUAL_FIX = {
     ("problem", "sample_ratio"): "it is n/d; 1.5 means 1500 samples for 1000 features",
     ("run", "horizon"): "time t; one epoch lasts step * sample_ratio",
     ("run", "rtol"): "0.01 asks for errors below 1% of each curve's scale",
+    ("run", "budget"): "seconds that each theory may take; leave it out for as many as it takes",
     ("dynamics",): 'add a [[dynamics]] table with kind = "sgd"',
     ("run",): "add a [run] table with the horizon",
     ("simulation", "repeats"): "a standard error needs two",

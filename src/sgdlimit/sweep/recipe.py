@@ -65,6 +65,8 @@ class SettingsRecipe:
     def build(self, values: Values, part: int, epochs: float | None) -> Work:
         """Raises InputError if the settings at this point are not in order."""
         settings = self.settings(values, epochs)
+        if settings.run.budget is not None:
+            raise refuse("run.budget", "be left out of a sweep", settings.run.budget, "a larger rtol makes its points cheaper")
         problem = config._problem(settings.problem, self._module, self._model)
         parts = [one.dynamics for one in config._parts(settings.dynamics)]
         horizon = settings.run.horizon if epochs is None else _epochs(epochs, parts, part, problem)

@@ -13,6 +13,7 @@ from ..learning.dynamics import Dynamics, MiniBatchGD, OnlineSGD
 from ..learning.problem import Problem
 from ..learning.slopes import as_trained
 from ..results import Solution, build_dataset
+from .accuracy.budget import Budget
 from .accuracy.checkpoint import Checkpoint, identify
 from .accuracy.estimates import Answer, status
 from .accuracy.existence import check_start
@@ -39,6 +40,7 @@ def solve(
     on_failure: Literal["raise", "return"] = "raise",
     progress: Progress = None,
     checkpoint: str | os.PathLike[str] | None = None,
+    budget: float | None = None,
 ) -> Solution:
     """Learning curves in the limit `n, d -> infinity` with `n/d` fixed (Fan and Wang, arXiv 2601.21093).
 
@@ -58,6 +60,8 @@ def solve(
         checkpoint: a file that keeps finished replicates, made if it does not exist. The same call continues from it after a kill
             and gives the same numbers bit for bit; it is kept at the end, so that one more call answers at once. Not for
             `OnlineSGD` and `MiniBatchGD`.
+        budget: seconds that it may take on the clock, compilation included. Where `rtol` takes longer the result is the best answer there
+            is by then, with the errors it has and the status "inaccurate", and nothing is raised. Not for `MiniBatchGD`.
 
     Returns:
         Solution. A training that diverges is a result: its status says when, its curves end there.
@@ -68,17 +72,24 @@ def solve(
             where there is none: a mean of the limit is infinite, the weights run away, or training diverges at once.
     """
     began = time.perf_counter(), time.process_time()
+    limits = Budget(budget)
     outputs = check(problem, dynamics, horizon, rtol, seed, times, method, on_failure)
     problem = as_trained(problem, dynamics)
     check_start(problem)
     if checkpoint is not None and isinstance(dynamics, (OnlineSGD, MiniBatchGD)):
         raise refuse("checkpoint", f"be None for {type(dynamics).__name__}", checkpoint, "its theory is not computed in parts to keep")
+    if budget is not None and isinstance(dynamics, MiniBatchGD):
+        raise refuse("budget", "be None for MiniBatchGD", budget, "its theory takes all steps in one piece; a larger rtol takes less")
     report = progress or (lambda fraction, text: None)
-    if isinstance(dynamics, (OnlineSGD, MiniBatchGD)):
-        return keep_promise(_closed(problem, dynamics, horizon, rtol, seed, outputs, report), on_failure)
+    on_failure = on_failure if budget is None else "return"
+    if isinstance(dynamics, OnlineSGD):
+        every = online.refinements(problem, dynamics, horizon, rtol, seed, outputs, report, limits.watch)
+        return keep_promise(deque(limits.in_time(every), maxlen=1).pop(), on_failure)
+    if isinstance(dynamics, MiniBatchGD):
+        return keep_promise(discrete.solve(problem, dynamics, horizon, rtol, seed, outputs, report), on_failure)
     engine, why = choose(problem, dynamics, float(horizon), method)
     store = None if checkpoint is None else Checkpoint(checkpoint, identify(problem, dynamics, horizon, rtol, seed, outputs, engine))
-    search = Search(problem, dynamics, float(horizon), int(seed), outputs, engine, report, store)
+    search = Search(problem, dynamics, float(horizon), int(seed), outputs, engine, report, store, budget=limits)
     estimate = deque(search.estimates(rtol), maxlen=1).pop()
     report(1.0, "done")
     return keep_promise(_solution(search, estimate, horizon, rtol, why, began), on_failure)
@@ -116,12 +127,6 @@ def refinements(
         yield _solution(search, estimate, horizon, rtol, why, began)
 
 
-def _closed(problem, dynamics, horizon, rtol, seed, outputs, report) -> Solution:
-    """Of a dynamics whose theory has its own way to `rtol`."""
-    module: Any = online if isinstance(dynamics, OnlineSGD) else discrete
-    return module.solve(problem, dynamics, horizon, rtol, seed, outputs, report)
-
-
 def _solution(search: Search, estimate: Answer, horizon: float, rtol: float, why: str, began: tuple[float, float]) -> Solution:
     """An estimate with its kernels and law, as `solve` hands it out."""
     problem, dynamics, levels = search.problem, search.dynamics, estimate.levels
@@ -136,7 +141,7 @@ def _solution(search: Search, estimate: Answer, horizon: float, rtol: float, why
             attrs,
             problem.rho,
         ),
-        status(estimate, rtol, search.ended, search.unbounded, search.witnesses.faults),
+        status(estimate, rtol, search.ended, search.unbounded, search.witnesses.faults, search.budget),
         {
             "method": search.method,
             "method_why": why,

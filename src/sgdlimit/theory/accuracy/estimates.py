@@ -11,6 +11,7 @@ from ...learning.problem import Problem
 from ...learning.risk import TestRisk
 from ...results import Status, judge_growth
 from ...spread import spread
+from .budget import Budget
 from .levels import Level, curves_at, kernels_at, kicked, resolved
 from .outcome import diverged, dominated, doubted, scales
 from .plans import Found, Plan
@@ -163,7 +164,7 @@ class Estimator:
         return found
 
 
-def status(estimate: Answer, rtol: float, ended: float | None, unbounded: bool, faults: list[str]) -> Status:
+def status(estimate: Answer, rtol: float, ended: float | None, unbounded: bool, faults: list[str], budget: Budget) -> Status:
     """How it ended, in words; `ended` is the time of divergence, if there is one, or where averages stop to exist (`unbounded`); `faults`
     are those that witnesses found."""
     error = estimate.worst(estimate.errors)
@@ -177,7 +178,7 @@ def status(estimate: Answer, rtol: float, ended: float | None, unbounded: bool, 
         part = "discretisation" if estimate.worst(estimate.discretisation) > estimate.worst(estimate.sampling) else "sampling"
         return Status(
             "inaccurate",
-            f"rtol = {rtol:g} was not met: the largest error is {error:.2%} of its curve's scale, mostly of {part}, with "
+            f"rtol = {rtol:g} was not met{budget.words}: the largest error is {error:.2%} of its curve's scale, mostly of {part}, with "
             f"{estimate.plan.cells} cells, {estimate.plan.paths} paths and {estimate.plan.replicates} replicates "
             "(ask for a larger rtol or a shorter horizon)",
         )

@@ -22,16 +22,18 @@ from ..march import Seen
 from ..samples.draws import grading
 from ..samples.engines import Engine, engine_of
 from ..weights.penalised import runs_away
+from .budget import Budget, OutOfTime
 from .checkpoint import Checkpoint
 from .estimates import Answer, Estimator
 from .existence import check_moments
 from .levels import Level, run_levels
 from .outcome import MAX_REPLICATES
-from .plans import COARSENINGS, GROUP, THREADS, Plan, Planner, cells_at_most
+from .plans import COARSENINGS, GROUP, PILOT_REPLICATES, THREADS, Plan, Planner, cells_at_most
 from .recomputed import again, worst
 from .replicates import Drawn, draw_all
 from .witness import Witnesses
 
+LOOSER = 1.3  # by so much is `rtol` larger at a time, where the budget does not allow for it
 CUTS = 8  # how often the horizon comes nearer where averages do not exist
 
 
@@ -55,14 +57,18 @@ class Search:
         report: Callable,
         checkpoint: Checkpoint | None = None,
         watch: Callable[[], object] = lambda: None,
+        budget: Budget | None = None,
     ):
         self.problem, self.dynamics, self.horizon, self.seed, self.outputs = problem, dynamics, horizon, seed, outputs
         self.method, self.report, self.checkpoint = method, report, checkpoint
-        self.watch = watch
+        self.budget = budget or Budget(None)
+        self.watch = lambda: (watch(), self.budget.watch())
         self.ended: float | None = None  # when training diverges
         self.unbounded, self.cuts = False, 0  # whether averages stop to exist there, and how often the horizon came nearer for it
         self.pilot_cells = 0
-        self.pace = 1.0, 1.0, 0.0  # paths, cells of the finest level, and seconds that the one with half of them took
+        # Paths, cells of the finest level, and seconds that the one with half of them took, of computing and on the clock.
+        self.pace = 1.0, 1.0, 0.0, 0.0
+        self.compiling = 0.0  # seconds that a first level takes more than it takes again
         self.test_risk = TestRisk(problem, seed)
         self.witnesses = Witnesses(problem, seed)
         self.most_cells = cells_at_most(problem)
@@ -83,7 +89,7 @@ class Search:
 
     def estimates(self, rtol: float) -> Iterator[Answer]:
         """The pilot's, rough ones first, and if it does not keep the promise each better one until one does or the means are spent."""
-        pilots = self.pilots(rtol)
+        pilots = self.budget.in_time(self.pilots(rtol))
         pilot = next(pilots)
         while True:
             self.pilot_cells = pilot.plan.cells
@@ -92,17 +98,34 @@ class Search:
                 break
             pilot = better
         hopeless = self.unbounded or self.witnesses.faults  # more samples would only show greater ones, or be as wrong
-        plan = pilot.plan if hopeless else self.planner.after(pilot.found, rtol)
+        plan = pilot.plan if hopeless else self._affordable(pilot, rtol)
         if plan != pilot.plan:
             self.report(0.0, self._price(plan, rtol))
-            yield from self.refine(pilot, plan, rtol)
+            yield from self.budget.in_time(self.refine(pilot, plan, rtol), needed=False)
+
+    def _affordable(self, pilot: Answer, rtol: float) -> Plan:
+        """The plan for `rtol`, or for the smallest larger one that the budget allows; the pilot's own where there is none."""
+        while rtol < pilot.found.total:
+            plan = self.planner.after(pilot.found, rtol)
+            if self.budget.allows(self._on_the_clock(plan, pilot.plan)):
+                return plan
+            rtol *= LOOSER
+        return pilot.plan
+
+    def _on_the_clock(self, plan: Plan, before: Plan) -> float:
+        """Seconds that a plan will take after another, whose programs are compiled."""
+        kept = before.replicates if (plan.cells, plan.paths) == (before.cells, before.paths) else 0
+        return self._share(replace(plan, replicates=plan.replicates - kept)) * self.pace[3] + (0.0 if kept else self.compiling)
+
+    def _share(self, plan: Plan) -> float:
+        """Work of a plan as a multiple of that of `pace`: it goes with paths and replicates, and for each node with the nodes before it."""
+        paths, cells, *_ = self.pace
+        share = plan.paths * plan.replicates / paths * (plan.cells / cells) ** 2
+        return share * sum(COARSENINGS[1] / c for c in COARSENINGS)
 
     def _price(self, plan: Plan, rtol: float) -> str:
-        """What a plan takes, from what a level of the pilot took once its program was compiled: work goes with paths and replicates, and
-        for each node with the nodes before it."""
-        paths, cells, seconds = self.pace
-        share = plan.paths * plan.replicates / paths * (plan.cells / cells) ** 2
-        seconds *= share * sum(COARSENINGS[1] / c for c in COARSENINGS)
+        """What a plan takes, from what a level of the pilot took once its program was compiled."""
+        seconds = self._share(plan) * self.pace[2]
         told = f"about {seconds:.2g} s" if seconds < 120 else f"about {seconds / 60:.2g} minutes"
         cheaper = "" if seconds < 600 else f"; four times the rtol takes about a tenth of it ({seconds / 600:.2g} minutes)"
         return f"rtol = {rtol:g} takes {plan.replicates} times {plan.paths} paths on {plan.cells} cells, {told} of computing{cheaper}"
@@ -171,11 +194,13 @@ class Search:
             stage, levels = 1, []
         while True:
             levels = levels + self._replicates(plan, stage, done=len(levels))
+            plan = replace(plan, replicates=len(levels))  # fewer where the budget was spent
             estimate = self.estimator.estimate(plan, levels)
             self._moved(pilot, estimate)
             yield estimate
-            if estimate.worst(estimate.errors) <= rtol or self.witnesses.doubt:
+            if estimate.worst(estimate.errors) <= rtol or self.witnesses.doubt or self.budget.left <= 0.0:
                 break
+            done = plan
             if estimate.worst(estimate.discretisation) > 0.7 * rtol:
                 if plan.cells >= self.most_cells:
                     break
@@ -183,6 +208,8 @@ class Search:
             elif plan.replicates < MAX_REPLICATES:
                 plan = replace(plan, replicates=2 * plan.replicates)
             else:
+                break
+            if not self.budget.allows(self._on_the_clock(plan, done)):
                 break
 
     def _replicates(self, plan: Plan, stage: int, done: int = 0) -> list[list[Level]]:
@@ -199,11 +226,16 @@ class Search:
             if indices.start == done:  # once for every program that is compiled
                 looks[0] = self._look(engine, drawn, nodes, stage)
             resolutions = []
+            first = 0.0
             for c, look in zip(COARSENINGS, looks, strict=True):
-                began = time.thread_time()
+                began = time.thread_time(), time.perf_counter()
                 resolutions.append(run_levels(engine, drawn, nodes[::c], cells, self.watch, look))
+                spent = time.thread_time() - began[0], time.perf_counter() - began[1]
+                if c == COARSENINGS[0]:
+                    first = spent[1]
                 if c == COARSENINGS[1]:  # compiled by the one before
-                    self.pace = plan.paths * len(drawn), len(nodes) - 1, time.thread_time() - began
+                    self.pace = plan.paths * len(drawn), len(nodes) - 1, *spent
+                    self.compiling = max(self.compiling, first - 2.0 * spent[1])
             return [list(levels) for levels in zip(*resolutions, strict=True)]
 
         work = group
@@ -214,9 +246,13 @@ class Search:
         size = int(np.clip(self.planner.room_for(cells) / plan.paths, 1, GROUP))
         groups = [range(a, min(a + size, plan.replicates)) for a in range(done, plan.replicates, size)]
         with ThreadPoolExecutor(threads()) as pool:
-            for index, levels in enumerate(pool.map(work, groups)):
-                results += levels
-                self.report((index + 1) / len(groups) * 0.99, f"{plan.cells} cells, {plan.paths} paths")
+            try:
+                for index, levels in enumerate(pool.map(work, groups)):
+                    results += levels
+                    self.report((index + 1) / len(groups) * 0.99, f"{plan.cells} cells, {plan.paths} paths")
+            except OutOfTime:
+                if done + len(results) < PILOT_REPLICATES:
+                    raise
         return results
 
     def _look(self, engine: Engine, drawn: list[Drawn], nodes: np.ndarray, stage: int) -> Callable[[Seen], None]:

@@ -29,7 +29,6 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -70,11 +69,6 @@ TABLE = 4097  # a schedule is linear between as many times: an error of order 1e
 MAX_STEPS = 2**14  # of the integrator between two output times
 
 Array = Any
-
-
-def solve(problem: Problem, dynamics: OnlineSGD, horizon: float, rtol: float, seed: int, outputs: np.ndarray, report: Callable) -> Solution:
-    """The limit at the output times."""
-    return deque(refinements(problem, dynamics, horizon, rtol, seed, outputs, report), maxlen=1).pop()
 
 
 def refinements(
