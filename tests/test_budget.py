@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -59,9 +60,9 @@ def test_a_settings_file_has_one_and_a_sweep_none(tmp_path):
     from sgdlimit.settings import config
     from sgdlimit.sweep import plan
 
-    text = '[problem]\nmodel = "tanh_regression"\nsample_ratio = 1.5\n[[dynamics]]\nkind = "sgd"\nstep = 1.0\n[run]\nhorizon = 1.0\nbudget = 60\n'
+    text = (Path(__file__).parent.parent / "examples" / "quickstart.toml").read_text().replace("[run]\n", "[run]\nbudget = 60\n")
     (tmp_path / "one.toml").write_text(text)
     assert config.read(tmp_path / "one.toml").settings.run.budget == 60.0
-    (tmp_path / "many.toml").write_text(text + '[sweep]\n"dynamics.step" = [0.5, 1.0]\n')
+    (tmp_path / "many.toml").write_text(text + '\n[sweep]\n"dynamics.step" = [0.5, 1.0]\n')
     with pytest.raises(sl.InputError, match=r"`run\.budget` must be left out of a sweep"):
         plan.read(tmp_path / "many.toml", None)
