@@ -206,9 +206,14 @@ def test_full_batches_train_an_intercept_as_the_spectrum_of_the_data_says(optimi
 # --- both, against training loops ------------------------------------------------------------------------------------------------
 
 
-def compiled(problem):
+def compiled(problem, clip):
     """Gradients in weights and numbers, loss and labels of many samples."""
-    slopes, risk = (jax.vmap(f, (0, 0, None)) for f in (jax.grad(problem.loss, (0, 2)), problem.loss))
+
+    def clipped(r, y, a):
+        by_r, by_a = jax.grad(problem.loss, (0, 2))(r, y, a)
+        return by_r * jnp.minimum(1.0, clip / jnp.linalg.norm(by_r)), by_a
+
+    slopes, risk = (jax.vmap(f, (0, 0, None)) for f in (clipped, problem.loss))
     return tuple(map(jax.jit, (slopes, risk, jax.vmap(problem.label))))
 
 
@@ -261,7 +266,7 @@ def against_script(problem, dynamics, batch, d, length, marks, runs=10, n=None):
     rate = np.array(problem.trained.rate)
     if gains:  # PyTorch's decay is times the learning rate
         optimizer = replace(optimizer, decay=optimizer.decay * np.sqrt(batch))
-    seeds, functions = np.random.SeedSequence(7).spawn(runs), compiled(problem)
+    seeds, functions = np.random.SeedSequence(7).spawn(runs), compiled(problem, dynamics.clip or np.inf)
     with jax.enable_x64(True):
         rngs, how = map(np.random.default_rng, seeds), (optimizer, (lr, lr * rate), betas, batch, d, marks)
         each = [script(problem, functions, *how, rng, n, n is not None) for rng in rngs]
@@ -291,19 +296,20 @@ def test_one_pass_against_a_training_loop(optimizer):
 
 
 CASES = {
-    "a head and an intercept": (network(), None),
-    "with momentum": (network(), sl.Momentum(1.5)),
-    "with Adam": (network(trained=sl.Trained([0.5, 0.0], 0.7, batch_size=450)), sl.Adam(1.0, 2.0, decay=0.05)),
-    "a kink": (network(_relu_with_bias, (0.3,)), None),
-    "a spectrum": (network(spectrum=sl.Spectrum([0.4, 1.6], [0.5, 0.5])), None),
+    "a head and an intercept": (network(), {}),
+    "with momentum": (network(), {"optimizer": sl.Momentum(1.5)}),
+    "clipped": (network(), {"clip": 0.3}),
+    "with Adam": (network(trained=sl.Trained([0.5, 0.0], 0.7, batch_size=450)), {"optimizer": sl.Adam(1.0, 2.0, decay=0.05)}),
+    "a kink": (network(_relu_with_bias, (0.3,)), {}),
+    "a spectrum": (network(spectrum=sl.Spectrum([0.4, 1.6], [0.5, 0.5])), {}),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_steps_against_a_training_loop(case):
-    problem, optimizer = CASES[case]
+    problem, more = CASES[case]
     d, n, batch = 600, 900, 450
-    found, curves = against_script(problem, sl.MiniBatchGD(0.5, 0.5, optimizer=optimizer), batch, d, 0.5 * batch / d, [0, 2, 5, 10], n=n)
+    found, curves = against_script(problem, sl.MiniBatchGD(0.5, 0.5, **more), batch, d, 0.5 * batch / d, [0, 2, 5, 10], n=n)
     assert "train_risk" in curves
     agree(found.dataset, curves)
 
@@ -365,3 +371,13 @@ def test_numbers_are_averaged_like_weights():
     losses = jax.vmap(jax.vmap(problem.loss, (0, None, 0)), (0, 0, None))(paths["r"].values, paths["y"].values, a)
     error = np.std(losses, 0) / np.sqrt(4000)
     assert (np.abs(np.mean(losses, 0) - average["train_risk"].values) <= 4 * error + 1e-6).all()
+
+
+@pytest.mark.parametrize("dynamics", (*DYNAMICS[:2], DYNAMICS[3]), ids=str)  # Adam's steps are as long as ever
+def test_numbers_that_run_away_end_it(dynamics):
+    """Of a loss that asks for no end, while the weights learn as they do; `a' = 8 (a + 1)^3` ends at a finite time."""
+    problem = intercept(loss=lambda r, y, a: 0.5 * (r[0] - y) ** 2 - (a[0] + 1.0) ** 4, trained=sl.Trained([1.0], 2.0))
+    found = sl.solve(problem, dynamics, 3.0, rtol=0.05, on_failure="return")
+    assert found.status.code == "diverged"
+    assert all(np.isfinite(found.dataset[name]).all() for name in ALL)
+    assert found.dataset["trained"].values.max() < 1e7

@@ -19,6 +19,8 @@ from ...learning.weights import Ridge, SmoothPenalty
 
 Array = Any
 
+RAN_AWAY = 1e6  # numbers beyond this multiple of one and of where they start have diverged
+
 
 class Told(NamedTuple):
     """What a compiled program is told, so that one serves all starts and rates."""
@@ -34,6 +36,11 @@ def told_of(trained: Trained | None) -> Told | None:
         return None
     ridge = trained.penalty.strength if isinstance(trained.penalty, Ridge) else 0.0
     return Told(np.array(trained.start), np.array(trained.rate), ridge, trained.batch_size)
+
+
+def within(start: Array, a: Array) -> Array:
+    """Whether numbers `a (..., p)` have not run away, `(...)`."""
+    return abs(a).max(-1) < RAN_AWAY * (1.0 + abs(start).max())
 
 
 def penalty_of(trained: Trained | None) -> Callable | None:

@@ -46,7 +46,7 @@ from ...compiling import jit
 from ...learning.dynamics import OnlineSGD
 from ...learning.problem import Problem
 from ...learning.slopes import Slopes
-from .along import Told, force, told_of
+from .along import Told, force, told_of, within
 from .fresh import averages_at
 
 Array = Any
@@ -307,6 +307,9 @@ def _advance(equations: _Equations, averages: Callable, eta_at: Callable, limit:
     end = jax.tree.map(lambda x: x[-1], found)
     q = equations.classes.seen(at.state.B, at.state.C)[1]
     alive = (at.clock == at.t) & (jnp.trace(q, axis1=1, axis2=2) < limit)  # what has diverged stands still, and so does its own clock
+    told = equations.numbers.trained
+    if told is not None:
+        alive &= within(told.start, at.state.along.a)
     error = _distance(equations, at, found, before, times, h, jnp.sqrt(limit / 1e3)) / tolerance
     error = jnp.max(jnp.where(alive, error, 0.0))
     error = jnp.where(jnp.isfinite(error), error, jnp.inf)

@@ -58,7 +58,7 @@ from ..laws.averaged import Kernels
 from ..laws.law import Law, OnePassLaw, SpectralLaw
 from ..shapes import patient, room
 from . import filtered
-from .along import force, penalty_of, told_of
+from .along import force, penalty_of, told_of, within
 from .fresh import Classes, averages_at, classes_of, starts
 
 FEWEST, MOST = 2**12, 2**18  # points of a scrambling; compiling for more takes longer than the fewest take to run
@@ -271,6 +271,8 @@ def _program(
         moved = (*moved[:2], jnp.ones(len(q)), moved[2], None if pull is None else trained.rate * force(trained, penalty, a, pull[:, 0]))
         # A scrambling that has diverged stands still, and so does its own clock.
         alive = jnp.trace(q, axis1=1, axis2=2) < limit
+        if a is not None:
+            alive &= within(trained.start, a)
         for part in jax.tree.leaves(moved):
             alive &= jnp.isfinite(part.reshape(len(q), -1)).all(1)
         return jax.tree.map(lambda part: jnp.where(alive.reshape(-1, *[1] * (part.ndim - 1)), part, 0.0), moved)

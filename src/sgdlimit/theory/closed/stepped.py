@@ -22,6 +22,7 @@ import numpy as np
 
 from ...learning.optimisers import Optimizer
 from ...learning.trained import Trained
+from .along import within
 
 Array = np.ndarray
 
@@ -77,6 +78,9 @@ class Along:
         self.trained, self.rate, self.filter = trained, np.array(trained.rate), StepFilter(optimizer, len(trained))
         self.a, self.velocity = np.zeros((steps + 1, len(trained))), np.zeros(len(trained))
         self.a[0] = trained.start
+
+    def diverged(self, i: int) -> bool:
+        return not within(self.a[0], self.a[i])
 
     def step(self, i: int, length: float, mean: Array) -> None:
         """Take step `i`, by the mean `(p,)` of the loss's gradient at its start."""

@@ -86,6 +86,8 @@ def march(problem: Problem, dynamics: MiniBatchGD, etas: np.ndarray, points: Poi
             value, l, H, *pull = (np.asarray(x) for x in functions(r, steps.labels(i)))  # noqa: E741
         if not (np.vdot(steps.L[i], steps.L[i]) < limit and np.isfinite(value).all() and np.isfinite(H).all()):
             break
+        if steps.along is not None and steps.along.diverged(i):
+            break
         train.append(value.mean())
         if not i:
             parts = l @ l.T / l.shape[1], l @ points.gauss[: problem.k_star].T / l.shape[1], H.mean(-1)
