@@ -110,9 +110,7 @@ def probit(noise: float = 1.0, intercept: bool = False, teacher_intercept: float
 
 
 @model()
-def softmax(
-    classes: int = 3, temperature: float = 1.0, intercept: bool = False, teacher_intercept: float | Sequence[float] = 0.0
-) -> Model:
+def softmax(classes: int = 3, temperature: float = 1.0, intercept: bool = False, teacher_intercept: float | Sequence[float] = 0.0) -> Model:
     """Multi-class cross-entropy: loss `-log softmax(r + a)[class]`, class drawn from `softmax((r* + b*) / temperature)`
     (`argmax(r* + b* + temperature z)`, `z` Gumbel), one-hot; `k = k_star = classes`. Intercepts are those of `logistic`, one per class."""
     classes = integer("parameters.classes", classes, 2)
