@@ -11,6 +11,7 @@ from scipy.integrate import solve_ivp
 
 import sgdlimit as sl
 from problems import CURVES, REFERENCE, tanh_regression
+from sgdlimit import models
 from sgdlimit.simulate import sgd
 from sgdlimit.simulate.averaging import Averager
 from sgdlimit.simulate.flow import FlowPath
@@ -242,6 +243,34 @@ def test_risks_are_those_of_the_numbers_of_the_moment():
     assert after < 0.9 * before
     np.testing.assert_allclose(data["test_risk"][0], before, rtol=0.1)
     assert data["test_risk"][1] < 0.95 * data["test_risk"][0]
+
+
+def test_observables_take_the_numbers_of_the_time():
+    """A classifier with an intercept: its accuracy is that of `sign(r + a)`, on a fresh sample a Gaussian integral, of samples kept a
+    mean; and the error bar has that of `a`."""
+    m = models.logistic(intercept=True, teacher_intercept=2.0)
+    problem = sl.Problem(m.loss, m.label, m.noise, 1.5, sl.GaussianTeacher([[1.0]]), sl.Init([[0.5]], [[0.3]]), trained=m.trained)
+    runs = sl.simulate(problem, sl.SGD(1.0), 1.0, 150, repeats=3, times=[0.0, 1.0])
+    hit = lambda r, r_star, y, a: jnp.where((r[0] + a[0]) * y > 0, 1.0, 0.0)
+    for side in ("test", "train"):
+        found, same = (sl.observe(problem, runs, one, side=side) for one in (sl.accuracy, hit))
+        np.testing.assert_array_equal(found, same)
+        np.testing.assert_array_equal(found.se, same.se)
+    kept, a = runs.kept("samples"), runs.dataset["trained"].values[:, 0]
+    np.testing.assert_allclose(found, ((kept.r[..., 0] + a) * kept.y.values[:, None] > 0).mean("path"), atol=1e-12)
+    g = np.random.default_rng(0).standard_normal((2, 10**6))
+    q, m = (float(runs.dataset[name][-1, 0, 0]) for name in ("self_overlap", "overlap"))
+    up = 1 / (1 + np.exp(-(g[0] + 2)))
+    exact = np.where(m * g[0] + np.sqrt(q - m**2) * g[1] + a[-1] > 0, up, 1 - up)
+    fresh = sl.observe(problem, runs, sl.accuracy)
+    assert abs(fresh[-1] - exact.mean()) < 4 * np.hypot(exact.std() / 1e3, 1e-3)
+    size = sl.observe(problem, runs, lambda r, r_star, y, a: a[0])
+    np.testing.assert_allclose(size, a)
+    np.testing.assert_allclose(size.se, runs.dataset["trained_se"][:, 0], rtol=1e-6)
+    with pytest.raises(sl.InputError, match=r"`observable` must map .* returns and a \(1,\) to a number"):
+        sl.observe(problem, runs, lambda r, r_star, y: r[0])
+    with pytest.raises(sl.InputError, match="`result` must be of 1 numbers trained along, but is of 0"):
+        sl.observe(problem, sl.simulate(tanh_regression(), sl.SGD(1.0), 0.6, 60, repeats=2), sl.accuracy)
 
 
 def test_real_runs_of_pytorch():

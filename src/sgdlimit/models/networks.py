@@ -69,13 +69,13 @@ def two_layer(
     teacher_activation: str | None = None,
 ) -> Model:
     """A two-layer network with biases inside its units, all of it trained: loss `(sum_a v_a f(r_a + b_a) - y)^2 / 2`, label
-    `sum_b v*_b f*(r*_b + b*_b) + noise z`, `z` normal. The second layer `v` starts from `weights` and `b` from `biases`, zero where none are
-    given; of the numbers that are trained along the first `k` are `v`, the others `b`. `v*` and `b*` are `teacher_weights` and
-    `teacher_biases`. Activations, and what the teacher has where nothing is said, are as of `committee`.
+    `sum_b v*_b f*(r*_b + b*_b) + noise z`, `z` normal. The second layer `v` starts from `weights` and `b` from `biases`, zero where none
+    are given; of the numbers that are trained along the first `k` are `v`, the others `b`. `v*` and `b*` are `teacher_weights` and
+    `teacher_biases`. Activations, and the teacher's weights where none are given, are as of `committee`.
     """
-    out, bias = _weights("weights", weights), _biases("biases", biases, weights)
+    out = _weights("weights", weights)
     out_star = out if teacher_weights is None else _weights("teacher_weights", teacher_weights)
-    bias_star = _biases("teacher_biases", teacher_biases, out_star)
+    bias, bias_star = _biases("biases", biases, out), _biases("teacher_biases", teacher_biases, out_star)
     f = _activation("activation", activation)
     f_star = f if teacher_activation is None else _activation("teacher_activation", teacher_activation)
     label = _TwoLayerLabel(tuple(map(float, [*out_star, *bias_star])), f_star)
@@ -132,7 +132,7 @@ def _network(f, r, numbers):
     return jnp.dot(numbers[: len(r)], f(r + numbers[len(r) :]))
 
 
-def _biases(name: str, value: Sequence[float] | None, weights: Sequence[float]) -> np.ndarray:
+def _biases(name: str, value: Sequence[float] | None, weights: np.ndarray) -> np.ndarray:
     if value is None:
         return np.zeros(len(weights))
     biases = _weights(name, value)

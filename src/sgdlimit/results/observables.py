@@ -18,10 +18,13 @@ import xarray as xr
 
 from ..compiling import jit
 from ..errors import InputError, Words, nearest, refuse
+from ..functions import key
 from ..learning.indices import missing_entry
 from ..learning.labels import over_samples
 from ..learning.problem import Problem, _first_line
 from ..learning.risk import FreshMean
+from ..learning.trained import Labelled
+from .derived import NUMBER_FLOOR
 from .result import Result, Simulation, Solution, labels_of
 
 CLASSES = "-1 or 1 with k = 1, or one-hot with k classes"
@@ -32,7 +35,8 @@ NUDGE = 0.02  # an overlap is moved by at least this fraction of its bound, so t
 
 def accuracy(r: Any, r_star: Any, y: Any) -> Any:
     """Whether the student's class is the label: the sign of `r (1,)` for labels -1 and 1, the largest entry of `r (classes,)` for
-    one-hot labels `(classes,)`. Its average is the accuracy.
+    one-hot labels `(classes,)`. Its average is the accuracy. `observe` takes for the class of a problem with numbers trained along, such as
+    an intercept, the one that costs the smallest loss.
 
     Raises:
         InputError: the label has neither shape. That its values are classes is checked by `observe`.
@@ -45,15 +49,40 @@ def accuracy(r: Any, r_star: Any, y: Any) -> Any:
     raise refuse("label", "be a class for the accuracy", what, CLASSES)
 
 
-def observe(
-    problem: Problem, result: Result, observable: Callable[[Any, Any, Any], Any], seed: int = 0, side: str = "test"
-) -> xr.DataArray:
+@lru_cache(maxsize=32)
+def _cheapest(loss: Callable) -> Callable:
+    """`accuracy` by the loss of each class."""
+
+    def hit(r: Any, r_star: Any, y: Any, a: Any) -> Any:
+        if jnp.ndim(y) > 1:
+            raise refuse("label", "be a class for the accuracy", Words(f"of shape {jnp.shape(y)}"), CLASSES)
+        classes = jnp.array([-1.0, 1.0]) if jnp.ndim(y) == 0 else jnp.eye(len(y))
+        cost = jax.vmap(lambda one: loss(r, Labelled(one, a)))(classes)
+        return jnp.where((classes[jnp.argmin(cost)] == y).all(), 1.0, 0.0)
+
+    return hit
+
+
+def _of_sample(problem: Problem, observable: Callable) -> Callable:
+    """The observable as a function of `r`, `r_star` and what `problem.labels` gives."""
+    if problem.trained is None:
+        return observable
+    return _of_labelled(_cheapest(problem.slopes.loss) if observable is accuracy else key(observable))
+
+
+@lru_cache(maxsize=32)
+def _of_labelled(observable: Callable) -> Callable:
+    return lambda r, r_star, seen: observable(r, r_star, seen.y, seen.a)
+
+
+def observe(problem: Problem, result: Result, observable: Callable[..., Any], seed: int = 0, side: str = "test") -> xr.DataArray:
     """The average of an observable along a result, over fresh samples or over those trained on.
 
     Arguments:
         problem: what `result` was computed for.
         result: of `solve` or `simulate`; for the train side one of this session, because it takes paths of samples.
-        observable: `observable(r, r_star, y) -> number` in JAX, `r (k,)`, `r_star (k_star,)`, `y` as `label` returns it; it may jump.
+        observable: `observable(r, r_star, y) -> number` in JAX, `r (k,)`, `r_star (k_star,)`, `y` as `label` returns it; it may jump. Of a
+            problem with numbers trained along it is one of `(r, r_star, y, a)`, at the `a` of the time, of real runs at their mean.
         seed: of the quasi-random points and of the paths drawn.
         side: "test" averages over a fresh sample; a simulation's average is taken at its mean overlaps. "train" averages over
             the training samples: in theory over paths of eq. (1), in real runs over those kept (all of a run where
@@ -89,13 +118,14 @@ def observe(
 
 def _fresh(problem: Problem, data: xr.Dataset, observable: Callable, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Average over a fresh sample and its standard error, `(time,)` each."""
-    average = FreshMean(problem, observable, seed)
+    average = FreshMean(problem, _of_sample(problem, observable), seed)
     q, m = data["self_overlap"].values, data["overlap"].values
     infinite, why = average.infinite(q, m)
     if infinite.any():
         raise InputError(f"`observable` must have a finite mean, but {why}")
-    mean, error = average(q, m)
-    return mean, np.hypot(error, _moved(average, q, m, data["self_overlap_se"].values, data["overlap_se"].values))
+    a, a_se = (None, None) if problem.trained is None else (data["trained"].values, data["trained_se"].values)
+    mean, error = average(q, m, a)
+    return mean, np.hypot(error, _moved(average, (q, m, a), (data["self_overlap_se"].values, data["overlap_se"].values, a_se)))
 
 
 def _trained(problem: Problem, solution: Solution, observable: Callable, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -104,7 +134,7 @@ def _trained(problem: Problem, solution: Solution, observable: Callable, seed: i
     A path's `w` is a fresh sample's, whose average is known much better: the best multiple of its deviation is taken off.
     """
     paths = solution.sample_paths(PATHS, seed)
-    trained, fresh = (_along(problem, observable, paths, name) for name in ("r", "w"))
+    trained, fresh = (_along(problem, observable, paths, name, solution.dataset) for name in ("r", "w"))
     known, known_se = _fresh(problem, solution.dataset, observable, seed)
     centred = fresh - fresh.mean(0)
     variance = (centred**2).sum(0)
@@ -116,33 +146,37 @@ def _trained(problem: Problem, solution: Solution, observable: Callable, seed: i
 def _trained_runs(problem: Problem, runs: Simulation, observable: Callable) -> tuple[np.ndarray, np.ndarray]:
     """Average over the training samples kept and its standard error, `(time,)` each."""
     paths = runs.kept("samples")
-    values, repeat = _along(problem, observable, paths, "r"), paths["repeat"].values
+    values, repeat = _along(problem, observable, paths, "r", runs.dataset), paths["repeat"].values
     each = np.array([values[repeat == one].mean(0) for one in np.unique(repeat)])
     return each.mean(0), each.std(0, ddof=1) / np.sqrt(len(each))
 
 
-def _along(problem: Problem, observable: Callable, paths: xr.Dataset, name: str) -> np.ndarray:
-    """The observable of every path at every time, `(path, time)`."""
+def _along(problem: Problem, observable: Callable, paths: xr.Dataset, name: str, data: xr.Dataset) -> np.ndarray:
+    """The observable of every path at every time of `data`, `(path, time)`."""
     with jax.enable_x64(True):
         y = labels_of(paths, problem.label, problem.k_star, problem.noise.shape)
-        return np.asarray(_path_program(observable)(paths[name].values, paths["r_star"].values, y))
+        numbers = None if problem.trained is None else data["trained"].values
+        return np.asarray(_path_program(_of_sample(problem, observable))(paths[name].values, paths["r_star"].values, y, numbers))
 
 
 @lru_cache(maxsize=32)
 def _path_program(observable: Callable) -> Callable:
-    def along(r, r_star, y):
-        return jax.vmap(lambda at: observable(at, r_star, y))(r).astype(float)
+    def along(r, r_star, y, numbers):
+        seen = lambda a: y if a is None else Labelled(y, a)
+        return jax.vmap(lambda at, a: observable(at, r_star, seen(a)))(r, numbers).astype(float)
 
-    return jit(jax.vmap(along))
+    return jit(jax.vmap(along, (0, 0, 0, None)))
 
 
-def _moved(average: FreshMean, q: np.ndarray, m: np.ndarray, q_se: np.ndarray, m_se: np.ndarray) -> np.ndarray:
-    """How far the overlaps' errors move the average `(time,)`: each overlap is moved both ways, the larger change counts."""
-    here = average.at(q, m)
+def _moved(average: FreshMean, means: tuple[Any, Any, Any], errors: tuple[Any, Any, Any]) -> np.ndarray:
+    """How far the errors of the overlaps, and of what is trained along, move the average `(time,)`: each is moved both ways, the larger
+    change counts."""
+    (q, m, numbers), (q_se, m_se, numbers_se) = means, errors
+    here = average.at(q, m, numbers)
     size, size_star = (np.sqrt(np.diagonal(c, axis1=-2, axis2=-1)) for c in (q, average.problem.rho))
     total = np.zeros(len(q))
 
-    def add(se: np.ndarray, bound: np.ndarray, shifted: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]) -> None:
+    def add(se: np.ndarray, bound: np.ndarray, shifted: Callable[[np.ndarray], tuple[Any, Any, Any]]) -> None:
         if not (se > 0).any():
             return
         width = np.maximum(se, np.maximum(NUDGE * bound, 1e-12))
@@ -154,11 +188,15 @@ def _moved(average: FreshMean, q: np.ndarray, m: np.ndarray, q_se: np.ndarray, m
         for b in range(a, k):
             unit = np.zeros((k, k))
             unit[a, b] = unit[b, a] = 1.0
-            add(q_se[:, a, b], size[:, a] * size[:, b], lambda step, unit=unit: (q + step[:, None, None] * unit, m))
+            add(q_se[:, a, b], size[:, a] * size[:, b], lambda step, unit=unit: (q + step[:, None, None] * unit, m, numbers))
         for j in range(k_star):
             unit = np.zeros((k, k_star))
             unit[a, j] = 1.0
-            add(m_se[:, a, j], size[:, a] * size_star[j], lambda step, unit=unit: (q, m + step[:, None, None] * unit))
+            add(m_se[:, a, j], size[:, a] * size_star[j], lambda step, unit=unit: (q, m + step[:, None, None] * unit, numbers))
+    if numbers is not None:
+        for i, unit in enumerate(np.eye(numbers.shape[1])):
+            size = np.maximum(np.abs(numbers[:, i]), NUMBER_FLOOR)
+            add(numbers_se[:, i], size, lambda step, unit=unit: (q, m, numbers + step[:, None] * unit))
     return total
 
 
@@ -168,11 +206,15 @@ def _check(problem: Problem, result: Result, observable: Callable) -> xr.Dataset
     if not isinstance(result, Result):
         raise refuse("result", "be what solve or simulate returned", result)
     if not callable(observable):
-        raise refuse("observable", "be a function of r, r_star and y", observable, "sl.accuracy is one")
+        given = "r, r_star and y" if problem.trained is None else "r, r_star, y and a"
+        raise refuse("observable", f"be a function of {given}", observable, "sl.accuracy is one")
     data = result.dataset
     if (data.sizes["student"], data.sizes["teacher"]) != (problem.k, problem.k_star):
         found = Words(f"of {data.sizes['student']} and {data.sizes['teacher']}")
         raise refuse("result", f"be of {problem.k} student and {problem.k_star} teacher directions", found, "is it of this problem?")
+    if problem.trained is not None and data.sizes.get("parameter") != len(problem.trained):
+        found = Words(f"of {data.sizes.get('parameter', 0)}")
+        raise refuse("result", f"be of {len(problem.trained)} numbers trained along", found, "is it of this problem?")
     _try(problem, observable)
     return data
 
@@ -183,15 +225,17 @@ def _try(problem: Problem, observable: Callable) -> None:
         rng = np.random.default_rng(0)
         z = problem.noise_from_uniform(rng.random((64, math.prod(problem.noise.shape))))
         r_star = rng.standard_normal((64, problem.k_star))
-        labels = jax.tree.map(np.asarray, over_samples(problem.label)(r_star, z))
+        labels = jax.tree.map(np.asarray, over_samples(problem.labels)(r_star, z))
+        called = _of_sample(problem, observable)
         try:
-            shape = jax.eval_shape(observable, np.zeros(problem.k), r_star[0], jax.tree.map(lambda part: part[0], labels)).shape
+            shape = jax.eval_shape(called, np.zeros(problem.k), r_star[0], jax.tree.map(lambda part: part[0], labels)).shape
         except InputError:
             raise
         except Exception as e:
-            must = f"map r ({problem.k},), r_star ({problem.k_star},) and what `label` returns to a number with JAX operations"
+            numbers = "" if problem.trained is None else f" and a ({len(problem.trained)},)"
+            must = f"map r ({problem.k},), r_star ({problem.k_star},) and what `label` returns{numbers} to a number with JAX operations"
             raise InputError(f"`observable` must {must}, but failed: {_first_line(e)}") from None
-        _indices(problem, observable, r_star, labels)
+        _indices(problem, called, r_star, labels)
     if shape != ():
         raise refuse("observable", "return a number", Words(f"an array of shape {shape}"), "one call per entry")
     y = jax.tree.leaves(labels)[0]

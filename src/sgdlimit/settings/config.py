@@ -10,9 +10,6 @@
     init = { overlap = 0.0, cov = 1.0 } # a number stands for that number times the identity
     penalty = { kind = "ridge", strength = 0.05 }
 
-    [problem.trained]                   # numbers trained along, where the model's own are to be others; leave out otherwise
-    rate = 1.0                          # besides start, penalty, and batch_size for Adam
-
     [problem.spectrum]                  # leave out for isotropic data; or eigenvalues, weights and teacher
     power_law = { exponent = 1.2, teacher_exponent = 0.5, n_features = 1000 }
 
@@ -28,7 +25,7 @@
     [simulation]                        # leave out for theory alone
     n_features = 2000
 
-Every refusal names the field as the file does, and its line.
+What a model trains along is said anew in `[problem.trained]` (`penalties`). Every refusal names the field as the file does, and its line.
 """
 
 from __future__ import annotations
@@ -41,8 +38,7 @@ import sys
 import tomllib
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -55,10 +51,10 @@ from ..learning.averages import Average, ExponentialAverage, TailAverage
 from ..learning.dynamics import Dynamics, check_schedule
 from ..learning.problem import Problem
 from ..learning.spectrum import Spectrum
-from ..learning.trained import Trained
-from ..learning.weights import EmpiricalTeacher, GaussianTeacher, Init, Penalty, Ridge, SmoothPenalty, SparseTeacher, Teacher
+from ..learning.weights import EmpiricalTeacher, GaussianTeacher, Init, SparseTeacher, Teacher
 from ..results import output_times
 from ..version import __version__
+from .penalties import RidgeSpec, SmoothL1Spec, TrainedSpec
 from .sections import Section, placed, refusal, within
 from .training import Count, DynamicsSpec, Positive, title_of
 
@@ -111,35 +107,6 @@ class InitSpec(Section):
     cov: Matrix = 1.0
 
 
-class RidgeSpec(Section):
-    place = ("penalty", "ridge")
-    kind: Literal["ridge"]
-    strength: float
-
-    def build(self) -> Penalty:
-        return Ridge(self.strength)
-
-
-class SmoothL1Spec(Section):
-    """`strength * sum(sqrt(theta^2 + width^2))`: the lasso's penalty, rounded over `width`."""
-
-    place = ("penalty", "smooth_l1")
-    kind: Literal["smooth_l1"]
-    strength: Annotated[float, Field(ge=0)]
-    width: Positive = 0.1
-
-    def build(self) -> Penalty:
-        return _smooth_l1(self.strength, self.width)
-
-
-@lru_cache(maxsize=32)
-def _smooth_l1(strength: float, width: float) -> SmoothPenalty:
-    """One function for equal penalties: what is compiled for it serves again."""
-    import jax.numpy as jnp
-
-    return SmoothPenalty(lambda theta: strength * jnp.sum(jnp.sqrt(theta**2 + width**2)))
-
-
 class PowerLawSpec(Section):
     place = ("problem", "spectrum", "power_law")
     exponent: Annotated[float, Field(ge=0)]
@@ -169,26 +136,6 @@ class SpectrumSpec(Section):
                     raise refuse(name, "be left out with a power_law", value, "its teacher_exponent says how the teacher falls")
             law = self.power_law
             return Spectrum.power_law(law.exponent, law.teacher_exponent, law.n_features, law.size)
-
-
-class TrainedSpec(Section):
-    """What is other than the model has it; a number stands for so many as the model trains."""
-
-    place = ("problem", "trained")
-    start: float | list[float] | None = None
-    rate: float | list[float] | None = None
-    penalty: Annotated[RidgeSpec | SmoothL1Spec, Field(discriminator="kind")] | None = None
-    batch_size: Positive | None = None
-
-    def build(self, own: Trained | None) -> Trained:
-        start = self.start
-        if start is None and own is None:
-            raise InputError("`trained.start` must be given for a model that trains no numbers by itself, but is missing (start = [0.0])")
-        if isinstance(start, float | int) and own is not None:
-            start = [start] * len(own)
-        given = {"start": start, "rate": self.rate, "penalty": self.penalty and self.penalty.build(), "batch_size": self.batch_size}
-        said = {name: value for name, value in given.items() if value is not None}
-        return Trained(**said) if own is None else replace(own, **said)
 
 
 class ProblemSpec(Section):

@@ -37,9 +37,9 @@ RULES = "test_risk_rules"  # the test risk of a repeat on every randomisation of
 DIVERGED = 1000.0  # a run has diverged when its self-overlap exceeds this many times that of start and teacher together
 
 # How each dynamics is followed at finite size: built once with (problem, dynamics, n, d, batch_size, design, times, extras), then
-# `run(data, rng)` for each repeat yields (time, state, indices of output times) as it goes. A state is a row of the weights `(k, d)` and
-# what is trained along, and below it one of their integrals where they are averaged. `diagnostics` is a dict, and `fresh` tells that samples are
-# used once: then only `rows_held(batch_size)` of them are in memory, and the train risk is the test risk.
+# `run(data, rng)` for each repeat yields (time, state, indices of output times) as it goes. A state is a row of the weights `(k, d)`
+# and what is trained along, and below it one of their integrals where they are averaged. `diagnostics` is a dict, and `fresh` tells
+# that samples are used once: then only `rows_held(batch_size)` of them are in memory, and the train risk is the test risk.
 PATHS: dict[type, Any] = {SGD: SGDPath, SME: SMEPath, GradientFlow: FlowPath, OnlineSGD: OnlinePath, MiniBatchGD: MiniBatchPath}
 
 

@@ -227,8 +227,8 @@ def _put(table: Any, path: list[str], value: float, field: str) -> None:
 
 
 def _replaced(owner: Any, path: str, value: float, field: str) -> Any:
-    """A copy of a dataclass with the attribute at `path` replaced; a matrix by that number times the identity, a list of numbers by as many of
-    that one."""
+    """A copy of a dataclass with the attribute at `path` replaced; a matrix by that number times the identity, a list of numbers by as many
+    of that one."""
     name, _, rest = path.partition(".")
     if not (is_dataclass(owner) and name in (known := [one.name for one in fields(owner) if one.init])):
         raise _unknown(field, known if is_dataclass(owner) else ())
