@@ -373,7 +373,7 @@ def test_numbers_are_averaged_like_weights():
     assert (np.abs(np.mean(losses, 0) - average["train_risk"].values) <= 4 * error + 1e-6).all()
 
 
-@pytest.mark.parametrize("dynamics", (*DYNAMICS[:2], DYNAMICS[3]), ids=str)  # Adam's steps are as long as ever
+@pytest.mark.parametrize("dynamics", [*DYNAMICS[:2], DYNAMICS[3]], ids=str)  # Adam's steps are as long as ever
 def test_numbers_that_run_away_end_it(dynamics):
     """Of a loss that asks for no end, while the weights learn as they do; `a' = 8 (a + 1)^3` ends at a finite time."""
     problem = intercept(loss=lambda r, y, a: 0.5 * (r[0] - y) ** 2 - (a[0] + 1.0) ** 4, trained=sl.Trained([1.0], 2.0))
