@@ -1,8 +1,8 @@
 """Numbers that are trained along with the weights, `a (p,)`: `da = -rate (E[grad_a L] + h_a) dt` (OPTIMISERS section 4; beyond the paper).
 
 The mean is over training samples when they are used, the one that drives the weights: samples tell it with their other averages, and are
-told `a` as it goes on. An optimiser treats `a` as it does any parameter: with a velocity of the same memory, decoupled decay, and Adam's
-own gain for each, which here follows the batch's mean gradient as well as its variance, for the mean does not vanish beside it. White noise
+told `a` as it goes on. An optimiser treats `a` as it does any parameter: with a velocity of the same memory, a decoupled decay that lasts
+`rate` times that of the weights, and Adam's own gain for each, which here follows the batch's mean gradient as well as its variance, for the mean does not vanish beside it. White noise
 moves `a` by a part `d^(-1/2)`, which is nothing.
 """
 
@@ -51,6 +51,6 @@ class Along:
             flown = answer.begun * v + answer.first * forces[0] + answer.last * forces[1]
             flown = flown * self.filter.gain[:, node : node + 2].mean(1)
             self.velocity[:, node + 1] = answer.forgot * v + answer.early * forces[0] + answer.late * forces[1]
-        half = 0.5 * spacing * self.decay
+        half = 0.5 * spacing * self.decay * self.rate  # a script's decay is times the learning rate
         self.a[:, node + 1] = ((1.0 - half) * now + self.rate * flown) / (1.0 + half)
         return self.a[:, node + 1]
