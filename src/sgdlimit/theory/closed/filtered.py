@@ -20,10 +20,11 @@ logarithm of how early it is: the response to time zero is large, and has no lim
 
 Numbers `a (p,)` trained along have a velocity and a gain of their own, without noise, of the force `F` of `along`:
 
-    dy_a = -y_a/tau dt + F dt                          da = rate gain_a y_a/D dt - w a dt
+    dy_a = -y_a/tau dt + F dt                          da = rate (gain_a y_a/D - w a) dt
     dN_a/dt = Var(grad_a L) + batch_size F^2 - N_a/tau_2
 
-The mean counts beside the noise here, since it does not vanish beside it; `eps` is added to the root of the same `A_a`.
+The mean counts beside the noise here, since it does not vanish beside it; `eps` is added to the root of the same `A_a`. The decay is the
+learning rate's times the script's, so it lasts `rate` times that of the weights, and a rate of zero holds a number fixed.
 
 *Time.* A memory may be short against all else, but then only relaxation is fast, and what it relaxes to is smooth. So a step is
 Radau's collocation (order 5, stiffly accurate), solved exactly for relaxation, which is triangular and acts on numbers, while averages
@@ -189,7 +190,7 @@ class _Equations:
     def slope(self, at: Along, t: Array) -> Array:
         """Of `a`."""
         assert self.numbers.trained is not None
-        return self.numbers.trained.rate * self.gain_of(t, at.squared) * at.y - self.numbers.decay * at.a
+        return self.numbers.trained.rate * (self.gain_of(t, at.squared) * at.y - self.numbers.decay * at.a)
 
     def sweep_along(self, now: Along, stages: Along, pull: Array, t: Array, h: Array) -> Along:
         """As `sweep`."""
@@ -198,8 +199,9 @@ class _Equations:
         push, square = self.forced(stages.a, pull)
         squared = _relaxed(h, 1.0 / numbers.second_memory, now.squared, square)
         y = _relaxed(h, 1.0 / numbers.memory, now.y, push)
-        moved = numbers.trained.rate * self.gain_of(t + h * POINTS, squared) * y
-        return Along(_relaxed(h, numbers.decay, now.a, moved), y, squared)
+        rate, moved = numbers.trained.rate, self.gain_of(t + h * POINTS, squared) * y
+        relaxed = jax.vmap(_relaxed, (None, 0, -1, -1), -1)  # each number at its own rate
+        return Along(relaxed(h, numbers.decay * rate, now.a, rate * moved), y, squared)
 
     def sweep(self, now: State, stages: State, driven: Driven, t: Array, h: Array, eta: Array) -> State:
         """The stages of a step, of which relaxation is solved and the rest taken from `stages`."""

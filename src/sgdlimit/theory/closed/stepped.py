@@ -10,7 +10,8 @@ Everything linear in the force passes the same filter: overlaps and responses, w
 
 Numbers `a (p,)` trained along take the same step, `a += rate h F` without an optimiser, by their force `F = -(E[grad_a L] + h_a(a))`:
 a batch is a part of the data, whose mean gradient has no noise left in the limit. Hence Adam's `A` of each is the average of
-`batch_size F^2`, and with `rate h / sqrt(batch_size)` for the learning rate this is PyTorch's step; `eps` is in units of that root.
+`batch_size F^2`, and with `rate h / sqrt(batch_size)` for the learning rate this is PyTorch's step; `eps` is in units of that root. A
+decay lasts `rate` times that of the weights, as the script's is times the learning rate.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ class StepFilter:
         self.memory = 0.0 if optimizer is None else optimizer.memory
         self.gains = optimizer is not None and optimizer.gains
         self.ahead = bool(getattr(optimizer, "nesterov", False))
-        self.second_memory, self.decay, self.eps = (float(getattr(optimizer, name, 0.0)) for name in ("second_memory", "decay", "eps"))
+        self.second_memory, decay, self.eps = (float(getattr(optimizer, name, 0.0)) for name in ("second_memory", "decay", "eps"))
+        self.decay: Any = decay
         self.length, self.forgotten, self.squared, self.weighed = 0.0, 1.0, np.zeros(k), 0.0
         self.gain = np.ones(k)
 
@@ -76,6 +78,7 @@ class Along:
 
     def __init__(self, trained: Trained, optimizer: Optimizer | None, steps: int):
         self.trained, self.rate, self.filter = trained, np.array(trained.rate), StepFilter(optimizer, len(trained))
+        self.filter.decay *= self.rate  # it is the learning rate's times the script's
         self.a, self.velocity = np.zeros((steps + 1, len(trained))), np.zeros(len(trained))
         self.a[0] = trained.start
 
