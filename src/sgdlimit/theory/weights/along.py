@@ -2,8 +2,8 @@
 
 The mean is over training samples when they are used, the one that drives the weights: samples tell it with their other averages, and are
 told `a` as it goes on. An optimiser treats `a` as it does any parameter: with a velocity of the same memory, a decoupled decay that lasts
-`rate` times that of the weights, and Adam's own gain for each, which here follows the batch's mean gradient as well as its variance, for the mean does not vanish beside it. White noise
-moves `a` by a part `d^(-1/2)`, which is nothing.
+`rate` times that of the weights, and Adam's own gain for each, which here follows the batch's mean gradient as well as its variance, for
+the mean does not vanish beside it. White noise moves `a` by a part `d^(-1/2)`, which is nothing.
 """
 
 from __future__ import annotations
