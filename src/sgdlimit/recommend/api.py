@@ -23,6 +23,7 @@ from .folds import FoldsPredictor
 from .leverage import label_sentence
 from .leverage import sentence as dominating
 from .linear import LinearTwin
+from .others import other_rates
 from .predict import Report, predictor
 from .samples import Samples
 from .scaling import Scaling
@@ -184,13 +185,14 @@ def _recommend(
     if fresh is not None:
         report(0.92, "training for real")
         verification = train_and_measure(loss, (data.X, data.y), fresh, advice, repeats, backend, seed)
+    others = other_rates(loss, data, advice, seed)
     report(1.0, "done")
     seconds = {"wall": time.perf_counter() - began[0], "cpu": time.process_time() - began[1]}
     scale = data.label_scale**2
     return Recommendation(
         loss, data.target, data.n, data.d, data.feature_variance, data.told, foreseen.notes, found, setting, advice, trust, limit,
         verification, scale, 0.0 if foreseen.measured else found.uncertainty(data.n), data.standardised,
-        foreseen.measured, seconds,
+        foreseen.measured, seconds, others,
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from .advise import Advice
 from .estimate import Estimate
 from .linear import Curves
+from .others import OtherRates
 from .setting import Setting
 from .trust import Trust
 from .verify import Verification
@@ -33,6 +34,7 @@ class Findings:
         scale: by which risks are multiplied to be in the units of the label.
         band: relative standard error of the expected test and train risk from what the data leave open.
         standardised: whether columns were divided by their standard deviation.
+        others: learning rates of other optimisers.
         measured: whether the curves are from cross-validation, for data that the theory does not describe.
     """
 
@@ -54,6 +56,7 @@ class Findings:
     standardised: bool
     measured: bool
     seconds: dict[str, float]
+    others: OtherRates
 
     @property
     def learning_rate(self) -> float:

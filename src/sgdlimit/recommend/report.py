@@ -13,6 +13,7 @@ from ..show.page import render
 from ..show.page import write as keep
 from ..version import __version__
 from .findings import Findings
+from .others import BETA, LONG
 from .words import counted
 
 UNSURE = 0.1  # standard error of the expected risk, relative, above which settings can hardly be told apart
@@ -50,6 +51,7 @@ def sentences(r: Findings) -> list[str]:
             "settings may turn out better."
         )
     out += harm(r)
+    out.append(others(r))
     out.append(f"Trust: {r.trust.reasons}")
     out += r.notes
     out.append(
@@ -137,6 +139,18 @@ def data_lines(r: Findings) -> list[str]:
     ]
 
 
+def others(r: Findings) -> str:
+    """Learning rates of other optimisers, in a sentence."""
+    o, rates = r.others, []
+    if o.memory <= LONG * r.advice.epochs:
+        rates.append(f"{short(o.momentum)} with momentum {BETA:g}")
+    if o.adam is not None:
+        rates.append(f"{short(o.adam)} with Adam (its usual betas)")
+    if not rates:
+        return f"Momentum {BETA:g} would remember {short(o.memory)} epochs, too many beside the {r.advice.epochs} of this training."
+    return f"Other optimisers go as far in as many epochs at a learning rate of {' or '.join(rates)}."
+
+
 def numbers(r: Findings) -> dict[str, Any]:
     """All numbers as plain lists, for JSON."""
     a, e = r.advice, r.estimate
@@ -147,6 +161,7 @@ def numbers(r: Findings) -> dict[str, Any]:
             "learning_rate": r.learning_rate, "batch_size": a.batch_size, "epochs": a.epochs, "weight_decay": a.weight_decay,
             "step": a.step,
         },
+        "other_optimisers": asdict(r.others),
         "data": {"target": r.target, "n": r.n, "d": r.d, "sample_ratio": r.n / r.d, "feature_variance": r.feature_variance, "told": r.told},
         "loss": r.loss,
         "batches": [{**asdict(row), "limit": row.limit if np.isfinite(row.limit) else None} for row in a.batches],
