@@ -171,6 +171,41 @@ def test_the_sme_is_near_sgd(optimizer):
         assert (np.abs(sme[name] - run[name]) < room).all(), name
 
 
+ALONE = dict(rate=(0.0, 3.0), penalty=sl.SmoothPenalty(lambda a: 0.25 * jnp.sum(a**2)))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.5])
+@pytest.mark.parametrize("kind", ["SGD", "reshuffled", "OnlineSGD", "MiniBatchGD", "SME", "GradientFlow"])
+def test_noise_and_clipping_are_of_the_weights_alone(kind, temperature):
+    """A number that feels none of the data, `da = -3 (a - 1 + a / 2) dt`: to the length of a step, which is up to 0.008."""
+    quiet = case(**ALONE)
+    quiet = replace(quiet, loss=lambda r, y, a: loss(r, y, jnp.array(START)) + 0.5 * (a[1] - 1) ** 2)
+    step = {"MiniBatchGD": (0.01, 0.5), "GradientFlow": ()}.get(kind, (0.5,))
+    more = {"sampling": "reshuffle"} if kind == "reshuffled" else {}
+    clip = {} if kind == "GradientFlow" else {"clip": 0.01}
+    dynamics = getattr(sl, {"reshuffled": "SGD"}.get(kind, kind))(*step, temperature=temperature, **more, **clip)
+    times = np.linspace(0.0, 1.0, 5)
+    data = sl.simulate(quiet, dynamics, 1.0, 60, repeats=2, times=times)
+    exact = 2 / 3 + (START[1] - 2 / 3) * np.exp(-4.5 * times)
+    np.testing.assert_allclose(data.dataset["trained"][:, 1], exact, atol=0.02)
+    np.testing.assert_array_equal(data.dataset["trained"][:, 0], START[0])
+
+
+@pytest.mark.parametrize("kind", ["SGD", "OnlineSGD", "SME", "MiniBatchGD"])
+def test_a_gain_measures_the_mean_with_the_batch(kind):
+    """The same number under RMSProp without memories: its gradient is all mean, so it moves by `rate / sqrt(batch)`, whatever the gradient,
+    less what decays. A batch of `MiniBatchGD` is what it takes, and that of the SME what `Trained` says."""
+    quiet = case(batch_size=4, **ALONE)
+    quiet = replace(quiet, loss=lambda r, y, a: loss(r, y, jnp.array(START)) + 0.5 * (a[1] - 9) ** 2)
+    step = (0.01, 0.5) if kind == "MiniBatchGD" else (0.5,)
+    dynamics = getattr(sl, kind)(*step, optimizer=sl.Adam(0.0, 0.0, decay=0.2))
+    times = np.linspace(0.0, 1.0, 5)
+    data = sl.simulate(quiet, dynamics, 1.0, 80, batch_size=4, repeats=2, times=times).dataset
+    speed = 3.0 / np.sqrt(60 if kind == "MiniBatchGD" else 4)
+    exact = speed / 0.6 + (START[1] - speed / 0.6) * np.exp(-0.6 * times)
+    np.testing.assert_allclose(data["trained"][:, 1], exact, atol=0.04)
+
+
 def test_a_flow_with_noise_moves_numbers_as_without():
     """Heat so small that it does nothing: the diffusion's steps, Heun's or through a memory, against the flow's."""
     problem = case(0.3, (2.0, 0.7), sl.Ridge(0.1))
