@@ -56,12 +56,14 @@ class FilteredCoordinates(RidgeCoordinates):
         held = self._layer(node)[:, None]
         lead = self.filter.lead[:, node, None]
         missed = (self.filter.missed(node, self.smooth) if node else np.zeros(0))[:, None, None]
-        uneven = (self.filter.uneven(node) if not self.smooth else np.zeros(node))[:, None, None]
+        uneven, slanted = (
+            (part(node) if not self.smooth else np.zeros(node))[:, None, None] for part in (self.filter.uneven, self.filter.slanted)
+        )
         teacher = self.M[:, node]
-        rest = self._parts(node, self.P[:, node], self.R[:, node], -missed * lead, -uneven * lead)
+        rest = self._parts(node, self.P[:, node], self.R[:, node], -missed * lead, -uneven * lead, slanted)
         if not self.balanced:
             return np.concatenate([teacher, rest], 2)
-        moving = self._parts(node, self.y[node][:, 0], self._velocities(node), missed * held, uneven * held)
+        moving = self._parts(node, self.y[node][:, 0], self._velocities(node), missed * held, uneven * held, slanted)
         balance, gram = self.balance.q[:, node] - teacher @ np.swapaxes(teacher, 1, 2), rest @ np.swapaxes(rest, 1, 2)
         self.gaps[:, node] = gram - balance
         if node:
@@ -70,13 +72,17 @@ class FilteredCoordinates(RidgeCoordinates):
         self.moving = np.concatenate([self.taught[node], moving], 2)
         return np.concatenate([teacher, rest], 2)
 
-    def _parts(self, node: int, start: np.ndarray, response: np.ndarray, layer: np.ndarray, uneven: np.ndarray) -> np.ndarray:
-        """What a start and responses `(S, n, k, k)`, with `layer` more in the mean over a cell and `uneven` in it, make of the normals."""
+    def _parts(
+        self, node: int, start: np.ndarray, response: np.ndarray, layer: np.ndarray, uneven: np.ndarray, slanted: np.ndarray
+    ) -> np.ndarray:
+        """What a start and responses `(S, n, k, k)`, with `layer` more in the mean over a cell and `uneven` in it, make of the normals. What
+        is `slanted` of a response between nodes is uneven, too."""
         replicates, k = self.R.shape[0], self.R.shape[-1]
         noise = np.zeros((replicates, k, 2, self.cells * k))
         if node:
             met = 0.5 * (response[:, :node] + response[:, 1 : node + 1]) + layer
             factor = self.noise.factor[:, :node, :, :node].reshape(replicates, node * k, node * k)
+            uneven = uneven + slanted * (response[:, 1 : node + 1] - response[:, :node])
             noise[:, :, 0, : node * k] = np.swapaxes(met, 1, 2).reshape(replicates, k, node * k) @ factor
             noise[:, :, 1, : node * k] = np.swapaxes(uneven @ self.white_root[:, :node], 1, 2).reshape(replicates, k, node * k)
         return np.concatenate([start @ self.spread, noise.reshape(replicates, k, -1)], 2)

@@ -202,6 +202,14 @@ class Filter:
         spread[: min(self.settled, node)] = 0.0  # see `missed`
         return spread * self.held(node)[1:]
 
+    def slanted(self, node: int) -> np.ndarray:
+        """What a line over each cell before `node` that rises by one has of the same normal, `(node,)`: the correlation of the two, times
+        the line's deviation."""
+        z = np.diff(self.clock[: node + 1])
+        slanted = np.array([slant(float(x)) for x in z]) if node else np.zeros(0)
+        slanted[: min(self.settled, node)] = 0.0  # see `missed`
+        return slanted
+
     def smooth(self, R: np.ndarray, gain: np.ndarray, P: np.ndarray) -> np.ndarray:
         """`S (S, n, n, k, k)` without what the correction for the start adds, so that it may be interpolated: a kick at zero then moves
         what a displacement does, `P (S, N + 1, k, k)` times the gain."""
@@ -289,6 +297,13 @@ def _unevenness(z: float) -> float:
     if z < 0.02:
         return z * z / 12.0 - z**3 / 12.0
     return mean_decay(2.0 * z) - mean_decay(z) ** 2
+
+
+def slant(z: float) -> float:
+    """Covariance of `x` and `e^(z x)` over `x` in [0, 1], over the standard deviation of the latter."""
+    if z < 1e-3:
+        return math.sqrt(1.0 / 12.0)
+    return (0.5 * mean_decay(z) - first_moment(z)) / math.sqrt(_unevenness(z))
 
 
 def _bridge(z: float) -> float:
