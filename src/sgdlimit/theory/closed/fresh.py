@@ -18,9 +18,9 @@ Array = Any
 
 def averages_at(
     slopes: Slopes, kinks: bool, g: Array, y: Any, weight: Array, M: Array, q: Array, a: Array | None = None
-) -> tuple[Array, Array, Array, Array, Array, Array | None]:
+) -> tuple[Array, Array, Array, Array, Array, tuple[Array, Array] | None]:
     """Averages over points `g (P, k_star + k)` of the given weights `(P,)`: `E[l g*^T]`, `E[l xi^T] S^T`, `E[l l^T]`, `Gamma`, `E[L]`;
-    where numbers `a (p,)` are trained along, mean and mean square of the loss's gradient in them, `(2, p)`."""
+    where numbers `a (p,)` are trained along, mean and mean square of the loss's gradient in them, `(p,)` each."""
     y = told(y, a)
     values, vectors = jnp.linalg.eigh(q - M @ M.T)
     spread_of_w = (vectors * jnp.sqrt(jnp.maximum(values, 0.0))) @ vectors.T
@@ -37,7 +37,7 @@ def averages_at(
     along = None
     if slopes.pull is not None:
         pull = jax.vmap(slopes.pull)(w, y)
-        along = jnp.stack([weight @ pull, weight @ pull**2])
+        along = (weight[:, None] * pull).sum(0), (weight[:, None] * pull**2).sum(0)  # not as products, which would write it out
     return weighted.T @ g[:, :k_star], l_rest, weighted.T @ l, gamma, weight @ jax.vmap(slopes.loss)(w, y), along
 
 
