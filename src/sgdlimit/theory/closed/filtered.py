@@ -109,7 +109,7 @@ class Driven(NamedTuple):
     gamma: Array  # (S, 1, k, k)
     outside: Array  # (S, 1, k, k_star): Rs
     l_l: Array  # (S, 1, k, k)
-    pull: Array | None  # (S, 2, p): mean and mean square of the gradient in what is trained along
+    pull: Any  # (S, p) each, or None: mean and mean square of the gradient in what is trained along
 
 
 def numbers_of(dynamics: OnlineSGD, problem: Problem, horizon: float) -> Numbers:
@@ -180,19 +180,19 @@ class _Equations:
         pushed = gain * at.P
         return gain * at.Y - self.numbers.decay * at.B, pushed + _swap(pushed) - 2.0 * self.numbers.decay * at.C
 
-    def forced(self, a: Array, pull: Array) -> tuple[Array, Array]:
+    def forced(self, a: Array, pull: tuple[Array, Array]) -> tuple[Array, Array]:
         """What drives `y` and `squared` of numbers `a (..., S, p)` trained along."""
-        told, mean = self.numbers.trained, pull[..., 0, :]
+        told, (mean, square) = self.numbers.trained, pull
         assert told is not None
         pushed = force(told, self.penalty, a, mean)
-        return pushed, pull[..., 1, :] - mean**2 + told.batch_size * pushed**2
+        return pushed, square - mean**2 + told.batch_size * pushed**2
 
     def slope(self, at: Along, t: Array) -> Array:
         """Of `a`."""
         assert self.numbers.trained is not None
         return self.numbers.trained.rate * (self.gain_of(t, at.squared) * at.y - self.numbers.decay * at.a)
 
-    def sweep_along(self, now: Along, stages: Along, pull: Array, t: Array, h: Array) -> Along:
+    def sweep_along(self, now: Along, stages: Along, pull: Any, t: Array, h: Array) -> Along:
         """As `sweep`."""
         numbers = self.numbers
         assert numbers.trained is not None

@@ -11,34 +11,36 @@ import numpy as np
 from ...checks import root
 from ...learning.problem import Problem
 from ...learning.slopes import Slopes
-from ...learning.trained import told
+from ...learning.trained import Labelled
 
 Array = Any
 
 
 def averages_at(
     slopes: Slopes, kinks: bool, g: Array, y: Any, weight: Array, M: Array, q: Array, a: Array | None = None
-) -> tuple[Array, Array, Array, Array, Array, Array | None]:
+) -> tuple[Array, Array, Array, Array, Array, tuple[Array, Array] | None]:
     """Averages over points `g (P, k_star + k)` of the given weights `(P,)`: `E[l g*^T]`, `E[l xi^T] S^T`, `E[l l^T]`, `Gamma`, `E[L]`;
-    where numbers `a (p,)` are trained along, mean and mean square of the loss's gradient in them, `(2, p)`."""
-    y = told(y, a)
+    where numbers `a (p,)` are trained along, mean and mean square of the loss's gradient in them, `(p,)` each."""
+    each = lambda f: jax.vmap(f)
+    if a is not None:
+        y, each = y._replace(a=a), lambda f: jax.vmap(f, (0, Labelled(0, None)))
     values, vectors = jnp.linalg.eigh(q - M @ M.T)
     spread_of_w = (vectors * jnp.sqrt(jnp.maximum(values, 0.0))) @ vectors.T
     k_star = M.shape[1]
     w = g[:, :k_star] @ M.T + g[:, k_star:] @ spread_of_w
-    l = jax.vmap(slopes.gradient)(w, y)  # noqa: E741
+    l = each(slopes.gradient)(w, y)  # noqa: E741
     weighted = weight[:, None] * l
     if kinks:
         l_xi = weighted.T @ g[:, k_star:]
         gamma, l_rest = l_xi @ jnp.linalg.pinv(spread_of_w, hermitian=True), l_xi @ spread_of_w
     else:
-        gamma = jnp.einsum("p,pab->ab", weight, jax.vmap(slopes.hessian)(w, y))
+        gamma = jnp.einsum("p,pab->ab", weight, each(slopes.hessian)(w, y))
         l_rest = gamma @ (q - M @ M.T)
     along = None
     if slopes.pull is not None:
-        pull = jax.vmap(slopes.pull)(w, y)
-        along = jnp.stack([weight @ pull, weight @ pull**2])
-    return weighted.T @ g[:, :k_star], l_rest, weighted.T @ l, gamma, weight @ jax.vmap(slopes.loss)(w, y), along
+        pull = each(slopes.pull)(w, y)
+        along = (weight[:, None] * pull).sum(0), (weight[:, None] * pull**2).sum(0)  # not as products, which would write it out
+    return weighted.T @ g[:, :k_star], l_rest, weighted.T @ l, gamma, weight @ each(slopes.loss)(w, y), along
 
 
 class Classes(NamedTuple):

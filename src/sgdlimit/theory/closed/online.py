@@ -268,7 +268,7 @@ def _program(
         l_g, l_rest, l_l, gamma, _, pull = averages(g, y, weight, M, q, a)
         heat = 2.0 * temperature * jnp.eye(q.shape[-1])
         moved = (of_classes if spectral else plain)(first, second, R, ridge, heat, eta, l_g, l_rest, l_l, gamma, classes)
-        moved = (*moved[:2], jnp.ones(len(q)), moved[2], None if pull is None else trained.rate * force(trained, penalty, a, pull[:, 0]))
+        moved = (*moved[:2], jnp.ones(len(q)), moved[2], None if pull is None else trained.rate * force(trained, penalty, a, pull[0]))
         # A scrambling that has diverged stands still, and so does its own clock.
         alive = jnp.trace(q, axis1=1, axis2=2) < limit
         if a is not None:
