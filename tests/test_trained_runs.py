@@ -171,7 +171,7 @@ def test_the_sme_is_near_sgd(optimizer):
         assert (np.abs(sme[name] - run[name]) < room).all(), name
 
 
-ALONE = dict(rate=(0.0, 3.0), penalty=sl.SmoothPenalty(lambda a: 0.25 * jnp.sum(a**2)))
+ALONE = {"rate": (0.0, 3.0), "penalty": sl.SmoothPenalty(lambda a: 0.25 * jnp.sum(a**2))}
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.5])
