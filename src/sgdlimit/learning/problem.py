@@ -289,7 +289,7 @@ def _trial(
     if update is None:
         _shapes("loss", "be differentiable twice by JAX", "", slopes.hessian, r, y)
     else:
-        _check_update(slopes, r, y)
+        _check_update(slopes, r, y, along)
     if penalty is not None:
         size = _shapes("penalty.fn", f"map a row theta ({k},) to a number with JAX operations", "", penalty, r)
         if jnp.shape(size) != ():
@@ -317,9 +317,9 @@ def _trial(
     return jit(jax.vmap(lambda *drawn: [part(*drawn) for part in parts])), missing
 
 
-def _check_update(slopes: Slopes, r: Any, y: Any) -> None:
+def _check_update(slopes: Slopes, r: Any, y: Any, along: int) -> None:
     """Refuse an update that is no rate of change of `r (k,)`."""
-    must = f"map r {r.shape} and what `label` returns to an array {r.shape} with JAX operations"
+    must = f"map r {r.shape} and what `label` returns{f' and a ({along},)' if along else ''} to an array {r.shape} with JAX operations"
     pushed = _shapes("update", must, "it stands in the place of the gradient of the loss", slopes.gradient, r, y)
     if jnp.shape(pushed) != r.shape:
         fix = "jnp.array([...]) or jax.grad(loss)(r, y) times a number"
