@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ..errors import InputError, nearest, refuse
-from .presets import BEGIN, FEATURES, MEMORY, MOST_UNITS, OPTIMIZERS, PRESETS, SECOND, START, TRAINING, Field
+from .presets import BEGIN, FEATURES, MEMORY, MOST_UNITS, OPTIMIZERS, PRESETS, RATE, SECOND, START, TRAINING, Field
 
 RTOL = 0.01
 REPEATS = 8
@@ -29,10 +29,11 @@ DYNAMICS: dict[str, tuple[str, dict[str, Any]]] = {
     "online": ("online SGD", {"kind": "online_sgd"}),
 }
 CHEAPEST = ("flow", "sme", "sgd", "reshuffle", "online")  # asked for first: a coarse answer of all that can be is there soonest
+FIXED = "fixed "  # before a dynamics' name: the same with fixed numbers, beside those that are trained along
 VIEWS = ("curves", "laws", "two-times", "sweep")
 DEFAULT = "tanh_regression"
-FIELDS = (*TRAINING, MEMORY, SECOND, *START)  # of every problem
-SAID = ("show", "optimizer", "d", "view")  # of an address besides numbers and parameters
+FIELDS = (*TRAINING, MEMORY, SECOND, RATE, *START)  # of every problem
+SAID = ("show", "optimizer", "beside", "d", "view")  # of an address besides numbers and parameters
 DIGITS = ".10g"  # of a number in an address
 
 
@@ -74,6 +75,15 @@ def _get(table: Mapping[str, Any], *path: str, default: Any = None) -> Any:
     return default if isinstance(table, Mapping) else table
 
 
+def _text(value: Any) -> str:
+    """A part of an address."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:{DIGITS}}" if isinstance(value, float) else str(value)
+
+
 def _written(value: Any) -> Any:
     """A number, or each of a list, as an address has it."""
     if isinstance(value, list):
@@ -93,6 +103,7 @@ class Choices:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     shown: tuple[str, ...] = ("sgd", "sme", "flow")
     optimizer: str = "plain"
+    beside: bool = False  # the same with fixed numbers, where some are trained along
     d: int = 1000
     view: str = "curves"
 
@@ -111,6 +122,16 @@ class Choices:
         shown = tuple(kind for kind in base.shown if not (preset.kinks and kind in ("sme", "flow"))) or ("sgd",)
         return replace(base, model=model, numbers={**BEGIN, **preset.begin}, parameters=dict(preset.defaults), shown=shown)
 
+    @property
+    def trained(self) -> int:
+        """How many numbers are trained along, as far as the page chooses it."""
+        return PRESETS[self.model].trained(self.parameters) if self.model in PRESETS else 0
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What is solved: the dynamics shown, and the same with fixed numbers where these are asked for."""
+        return self.shown + tuple(FIXED + kind for kind in self.shown if self.beside and self.trained)
+
     # --- bounds ----------------------------------------------------------------------------------------------------------
 
     def check(self) -> None:
@@ -126,7 +147,7 @@ class Choices:
 
     def refusal(self, kind: str) -> str:
         """Why this dynamics is not solved here; empty if it is."""
-        n = self.numbers
+        n, kind = self.numbers, kind.removeprefix(FIXED)
         if kind == "flow" and self.optimizer == "adam":
             return "Adam divides by the noise of the gradient, of which a flow has none"
         jumps = n["horizon"] / (n["step"] * n["ratio"])
@@ -148,23 +169,28 @@ class Choices:
         return ""
 
     def sizes(self) -> Any:
-        """A dataset without curves, of as many directions as the problem has; None where that is not known before it is solved."""
+        """A dataset at no times, of as many directions and numbers trained along as the problem has; None where that is not known before
+        it is solved."""
+        import numpy as np
         import xarray as xr
 
         if self.model not in PRESETS:
             return None
-        weights = self.parameters.get("weights")
-        k = int(self.parameters.get("classes", 1)) if weights is None else len(weights)
-        return xr.Dataset(coords={name: range(k) for name in ("student", "student_", "teacher")})
+        k, p = PRESETS[self.model].directions(self.parameters), self.trained
+        curves = {"trained": (("time", "parameter"), np.empty((0, p)))} if p else {}
+        return xr.Dataset(curves, coords={name: range(k) for name in ("student", "student_", "teacher")})
 
     # --- as settings ----------------------------------------------------------------------------------------------------
 
     def settings(self, opened: Mapping[str, Opened], kinds: tuple[str, ...] | None = None) -> dict[str, Any]:
-        """The tables of a settings file that `sgdlimit run` takes."""
+        """The tables of a settings file that `sgdlimit run` takes. Of `kinds`, where given, all are with fixed numbers or none is."""
         n, source = self.numbers, opened.get(self.model)
         problem: dict[str, Any] = copy.deepcopy(source.raw["problem"]) if source else {"model": self.model}
         if source is None:
-            problem["parameters"] = {name: value for name, value in self.parameters.items() if value is not None}
+            given = PRESETS[self.model].parameters(self.parameters)
+            problem["parameters"] = {name: value for name, value in given.items() if value is not None}
+            if self.trained:
+                problem["trained"] = {"rate": 0.0 if kinds and kinds[0].startswith(FIXED) else n["rate"]}
             if "df" in self.parameters and self.parameters["df"] is None and self.model == "huber":
                 problem["parameters"]["df"] = 1000.0  # a settings file cannot say None; so many degrees are normal to a thousandth
         problem["sample_ratio"] = n["ratio"]
@@ -178,7 +204,9 @@ class Choices:
         problem["init"] = start
         dynamics = []
         optimizer = self._optimizer(source)
-        for kind in kinds or [one for one in self.shown if not (one == "flow" and self.optimizer == "adam")]:
+        for kind in [
+            kind.removeprefix(FIXED) for kind in kinds or self.shown if kinds or not (kind == "flow" and self.optimizer == "adam")
+        ]:
             step = {} if kind == "flow" else {"step": n["step"]}
             dynamics.append({**DYNAMICS[kind][1], **step, **optimizer})
         return {
@@ -202,7 +230,8 @@ class Choices:
 
     def title(self, kind: str) -> str:
         """A dynamics as `sgdlimit run` calls it."""
-        return DYNAMICS[kind][0] + ("" if self.optimizer == "plain" else f" with {OPTIMIZERS[self.optimizer][0]}")
+        named = DYNAMICS[kind.removeprefix(FIXED)][0] + ("" if self.optimizer == "plain" else f" with {OPTIMIZERS[self.optimizer][0]}")
+        return named + (", numbers fixed" if kind.startswith(FIXED) else "")
 
     def _trained_by(self) -> str:
         """The optimiser with its numbers, in words that go on; empty without one."""
@@ -228,7 +257,10 @@ class Choices:
         for name in preset.texts if preset else ():
             value = self.parameters[name]
             own.append((name, value if isinstance(value, str) else ", ".join(f"{x:g}" for x in value)))
-        own += [(one.label, f"{self.numbers[one.name]:g}") for one in FIELDS if one not in (MEMORY, SECOND)]
+        own += [(label, "yes" if self.parameters[name] else "no") for name, label in (preset.switches.items() if preset else ())]
+        own += [
+            (one.label, f"{self.numbers[one.name]:g}") for one in FIELDS if one not in (MEMORY, SECOND) and (one != RATE or self.trained)
+        ]
         told = f"{preset.title if preset else f'{self.model} (opened)'}. " + "; ".join(f"{name} {value}" for name, value in own)
         return told + self._trained_by().replace(",", ";")
 
@@ -237,10 +269,9 @@ class Choices:
     def address(self) -> str:
         """The query of an address that brings this state back."""
         said: dict[str, Any] = {"model": self.model, **{one.name: self.numbers[one.name] for one in FIELDS}}
-        text = lambda value: "" if value is None else f"{value:{DIGITS}}" if isinstance(value, float) else str(value)
-        said |= {name: ",".join(map(text, value)) if isinstance(value, list) else value for name, value in self.parameters.items()}
-        said |= {"show": ",".join(self.shown), "optimizer": self.optimizer, "d": self.d, "view": self.view}
-        return "?" + "&".join(f"{name}={quote(text(value), safe=',.-')}" for name, value in said.items())
+        said |= {name: ",".join(map(_text, value)) if isinstance(value, list) else value for name, value in self.parameters.items()}
+        said |= {"show": ",".join(self.shown), "optimizer": self.optimizer, "beside": self.beside, "d": self.d, "view": self.view}
+        return "?" + "&".join(f"{name}={quote(_text(value), safe=',.-')}" for name, value in said.items())
 
     @classmethod
     def read(cls, query: Mapping[str, str], opened: Mapping[str, Opened]) -> tuple[Choices, list[str]]:
@@ -264,6 +295,10 @@ class Choices:
                     into[name] = one.read(text)
                 elif preset and name in preset.texts:
                     parameters[name] = read_text(name, text, preset.texts[name])
+                elif preset and name in preset.switches:
+                    parameters[name] = _one_of(name, text, ("false", "true")) == "true"
+                elif name == "beside":
+                    choices["beside"] = _one_of(name, text, ("false", "true")) == "true"
                 elif name == "d":
                     choices["d"] = FEATURES.read(text)
                 elif name == "show":

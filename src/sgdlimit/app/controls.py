@@ -10,8 +10,9 @@ import panel as pn
 
 from .choices import DYNAMICS, REPEATS, Choices, Opened, read_text
 from .layout import plain, styled
-from .presets import FEATURES, MOST_UNITS, OPTIMIZERS, PRESETS, START, TRAINING, Field
+from .presets import FEATURES, MOST_UNITS, OPTIMIZERS, PRESETS, RATE, START, TRAINING, Field
 
+BESIDE = "beside it: the same with fixed numbers"
 DOWNLOADS = {"settings.toml": "TOML", "curves.zip": "NetCDF", "curves.png": "PNG"}
 
 
@@ -88,10 +89,15 @@ class Controls:
         for name in parameters:
             known = preset.texts.get(name) if preset else None
             value = self.fields[name].value
+            if preset and name in preset.switches:
+                value = bool(value)
             parameters[name] = value if known is None else read_text(name, str(value), known)
         numbers = {name: float(self.fields[name].value) if name in self.fields else value for name, value in before.numbers.items()}
-        shown = tuple(kind for kind in DYNAMICS if kind in self.shown.value)
-        chosen = replace(before, numbers=numbers, parameters=parameters, shown=shown, optimizer=self.optimizer.value, d=int(self.d.value))
+        chosen = replace(
+            before, numbers=numbers, parameters=parameters, shown=tuple(kind for kind in DYNAMICS if kind in self.shown.value),
+            optimizer=self.optimizer.value, beside=bool(self.fields["beside"].value) if "beside" in self.fields else before.beside,
+            d=int(self.d.value),
+        )  # fmt: skip
         chosen.check()
         return chosen
 
@@ -115,6 +121,9 @@ class Controls:
             start = [self._field(one, choices.numbers[one.name]) for one in START]
             own = [self._field(one, choices.parameters[one.name]) for one in preset.fields] if preset else []
             own += [self._text(name, known, choices.parameters[name]) for name, known in preset.texts.items()] if preset else []
+            own += [self._switch(name, label, choices.parameters[name]) for name, label in preset.switches.items()] if preset else []
+            if choices.trained:
+                own += [self._field(RATE, choices.numbers[RATE.name]), self._switch("beside", BESIDE, choices.beside)]
         except Exception:
             self.fields = before  # those are on the page still
             raise
@@ -143,6 +152,11 @@ class Controls:
             for part in (widget._slider, widget._value_edit, widget._label):  # the parts of a composite have styles of their own
                 part.param.update(stylesheets=self.css["stylesheets"], tags=[one.name])
         self.fields[one.name] = self._watched(widget)
+        return widget
+
+    def _switch(self, name: str, label: str, value: bool) -> Any:
+        widget = pn.widgets.CheckBoxGroup(name=label, options=[label], value=[label] if value else [], tags=[name], **self.css)
+        self.fields[name] = self._watched(widget)
         return widget
 
     def _text(self, name: str, known: tuple[str, ...], value: Any) -> Any:

@@ -17,7 +17,7 @@ from ..errors import InputError, SolveError
 from ..results import Result, Solution
 from ..results.panels import panels_of
 from . import faults
-from .choices import CHEAPEST, DYNAMICS, Choices
+from .choices import CHEAPEST, DYNAMICS, FIXED, Choices
 from .controls import Controls
 from .downloads import Shown
 from .figures import OF
@@ -98,9 +98,9 @@ class Visit:
         self.views.notice([])
         opened, before = self.site.opened, self.choices
         self.choices = chosen
-        if (chosen.model, chosen.optimizer) != (before.model, before.optimizer):
-            self.controls.put(chosen)
-        keys = lambda choices: [choices.key(kind, opened) for kind in choices.shown]
+        if (chosen.model, chosen.optimizer, chosen.trained > 0) != (before.model, before.optimizer, before.trained > 0):
+            self.controls.put(chosen)  # there are other fields
+        keys = lambda choices: [choices.key(kind, opened) for kind in choices.lines]
         if keys(chosen) != keys(before) or not self.theory:
             self.begin()
             return
@@ -152,7 +152,7 @@ class Visit:
         if self.simulated is not None and not self._same_runs(self.simulated):
             self.forget_runs()
         self.tell_address()
-        self.theory = {kind: Line() for kind in self.choices.shown}
+        self.theory = {kind: Line() for kind in self.choices.lines}
         if made and self.loaded:
             self.soon(self.turn(self._ask_all), self.generation)  # what is drawn in the same turn as its picture does not reach the browser
         else:
@@ -166,7 +166,7 @@ class Visit:
             if kind in self.theory and line.result is not None:
                 self._draw(kind, line.result, theory=False)
         self.views.offer(self.choices.shown, None, False)
-        for kind in CHEAPEST:
+        for kind in [*CHEAPEST, *(FIXED + kind for kind in CHEAPEST)]:
             if kind not in self.theory:
                 continue
             line = self.theory[kind]
@@ -187,7 +187,7 @@ class Visit:
             if self.views.sweep is not None:
                 self.views.sweep.read()
         sizes = self.choices.sizes()
-        made = sizes is not None and self.views.fit(panels_of(sizes), self.choices.shown, self.runs)
+        made = sizes is not None and self.views.fit(panels_of(sizes), self.choices.lines, self.runs)
         if made:
             self.show_saved()
         return made
@@ -354,15 +354,18 @@ class Visit:
         if self.refused:
             raise InputError(self.refused.rstrip("."))
         drawn: dict[str, tuple[Any, Any]] = {}
-        for kind in DYNAMICS:
+        fixed: dict[str, Any] = {}
+        for kind in self.choices.lines:
             if kind not in self.theory:
                 continue
             theory, runs = (lines[kind].result if kind in lines else None for lines in (self.theory, self.runs))
             if theory is not None or runs is not None:
                 drawn[self.choices.title(kind)] = theory, runs
+            if kind.startswith(FIXED):
+                fixed[self.choices.title(kind)] = self.choices.settings(self.site.opened, (kind,))
         kernels = None
         line = self.theory.get(self.views.law_of.value)
         if self.choices.view == "two-times" and self.views.two_times is not None and line is not None and isinstance(line.result, Solution):
             entry = self.views.direction.value
             kernels = line.result, entry if isinstance(entry, tuple) else (0, 0)
-        return Shown(self.choices.settings(self.site.opened), drawn, kernels)
+        return Shown(self.choices.settings(self.site.opened), drawn, kernels, fixed)

@@ -163,7 +163,8 @@ class Worker:
         """Compilation does not go faster beside another one: a dynamics of a model seen for the first time waits for others of its kind."""
         asked = job.asked["settings"]
         kinds = [(one["kind"], one.get("optimizer", {}).get("kind")) for one in asked["dynamics"]]
-        name = f"{job.asked['kind']} {asked['problem']['model']} {kinds}"
+        switches = [value for value in asked["problem"].get("parameters", {}).values() if isinstance(value, bool)]
+        name = f"{job.asked['kind']} {asked['problem']['model']} {switches} {kinds}"
         if name in self.warm or job.priority != COARSE:
             yield
             return
