@@ -411,8 +411,8 @@ def test_numbers_trained_along_beside_the_same_held_fixed(desk):
         assert [panel.text for panel in panels_of(answers[kind])] == [panel.text for panel in panels_of(choices.sizes())]
     trained, fixed = answers.values()
     assert (fixed.trained == 0).all()
-    assert trained.trained.values[-1, 0] > 0.5
-    assert trained.test_risk[-1] < fixed.test_risk[-1] - 0.05
+    assert trained.trained.values[-1, 0] > 0.3
+    assert trained.test_risk[-1] < fixed.test_risk[-1] - 0.02
     # Held fixed at zero is the model without an intercept.
     without = ask(desk, replace(choices, parameters={**choices.parameters, "intercept": False}), "flow")
     assert without.over.wait(240)

@@ -58,10 +58,10 @@ class Curves:
 
     def _lines(self, kind: str, renderers: Callable) -> list[tuple[Any, list[Any]]]:
         """A source and its renderers in each picture."""
-        found, named = [], self.names[kind.removeprefix(FIXED)] + (", numbers fixed" if kind.startswith(FIXED) else "")
+        found = []
         for plot in self.plots:
             source = ColumnDataSource({key: [] for key in COLUMNS})
-            drawn = renderers(plot, self._number(kind), named, source)
+            drawn = renderers(plot, self._number(kind), self._called(kind), source)
             if kind.startswith(FIXED):
                 drawn[0].glyph.line_dash = FIXED_DASH
             found.append((source, drawn))
@@ -69,6 +69,9 @@ class Curves:
 
     def _number(self, kind: str) -> int:
         return list(self.names).index(kind.removeprefix(FIXED))
+
+    def _called(self, kind: str) -> str:
+        return self.names[kind.removeprefix(FIXED)] + (", numbers fixed" if kind.startswith(FIXED) else "")
 
     def of_shape(self, panels: list[Panel]) -> bool:
         return [panel.text for panel in self.panels] == [panel.text for panel in panels]
@@ -83,7 +86,7 @@ class Curves:
         for panel, (source, lines) in zip(self.panels, (self.theory if theory else self.runs)[kind], strict=True):
             if panel.text not in there:  # a saved result of fixed numbers
                 continue
-            curve = Curve(*panel.values(result), which, self.names[kind], not theory)
+            curve = Curve(*panel.values(result), which, self._called(kind), not theory)
             filled = _bounded(data(curve.thinned(which, len(self.names))), result)
             source.update(tags=[result.dataset.attrs.get(OF, kind)], data=filled)
             _fade(lines, 1.0)

@@ -131,7 +131,7 @@ def _network(f, r, numbers):
     return jnp.dot(numbers[: len(r)], f(r + numbers[len(r) :]))
 
 
-def _biases(name: str, value: Sequence[float] | None, weights: Sequence[float]) -> np.ndarray:
+def _biases(name: str, value: Sequence[float] | None, weights: Sequence[float] | np.ndarray) -> np.ndarray:
     if value is None:
         return np.zeros(len(weights))
     biases = _weights(name, value)
