@@ -19,7 +19,7 @@ from fakes import theory as made_up_theory
 from sgdlimit import models
 from sgdlimit.app.choices import FIELDS, FIXED, REPEATS, Choices, Opened, toml
 from sgdlimit.app.desk import Desk
-from sgdlimit.app.presets import OPTIMIZERS, PRESETS
+from sgdlimit.app.presets import AVERAGES, OPTIMIZERS, PRESETS
 from sgdlimit.app.serve import files
 from sgdlimit.app.shared import carried
 from sgdlimit.errors import InputError
@@ -109,6 +109,22 @@ def test_what_is_trained_along_is_in_the_address_the_file_and_the_pictures(name,
             assert moved.title("fixed sgd") == "SGD, numbers fixed"
 
 
+@pytest.mark.parametrize(("name", "expected"), [("tail", sl.TailAverage(0.5)), ("exponential", sl.ExponentialAverage(0.6))])
+def test_an_average_is_in_the_address_and_in_settings_of_its_own(name, expected, tmp_path):
+    begun = with_numbers(switched("logistic"), average_memory=0.6)
+    moved = replace(begun, average=name, beside=True, shown=("sgd", "flow"))
+    assert Choices.read(dict(parse_qsl(moved.address()[1:])), {}) == (moved, [])
+    assert moved.lines == ("sgd", "flow", "fixed sgd", "fixed flow", "averaged sgd", "averaged flow")
+    (tmp_path / "settings.toml").write_text(toml(moved.settings({}, ("averaged sgd",))))
+    job = config.read(tmp_path / "settings.toml")
+    assert job.settings.simulation.arguments()["average"] == expected
+    assert "average" not in moved.settings({})["simulation"]
+    assert moved.key("averaged sgd", {}) != moved.key("sgd", {}) == begun.key("sgd", {})
+    assert moved.title("averaged sgd") == "SGD, averaged"
+    assert AVERAGES[name][0] in moved.words()
+    assert ("memory of the average 0.6" in moved.words()) == (name == "exponential")
+
+
 def test_a_page_loaded_again_is_the_same():
     tenths = sum([0.1] * 24)  # a slider's steps add up to 2.4000000000000004
     begun = Choices.of("committee", {})
@@ -132,6 +148,8 @@ def test_a_page_loaded_again_is_the_same():
         ("show=sgd,adam", "`show` must be one of sgd, reshuffle"),
         ("optimizer=sgd", "`optimizer` must be one of plain, momentum, adam"),
         ("memory=-1", "`memory` must lie between 0 and 40"),
+        ("average=swa", "`average` must be one of none, tail, exponential, but is 'swa'"),
+        ("average_memory=0", "`average_memory` must lie between 0.001 and 40"),
         ("beside=1", "`beside` must be one of false, true, but is '1'"),
         ("model=probit&intercept=yes", "`intercept` must be one of false, true, but is 'yes'"),
         ("model=softmax&teacher_intercept=1e3", "`teacher_intercept` must lie between -20 and 20"),
@@ -238,7 +256,12 @@ def test_the_controls_show_the_memories_that_act():
             controls.fields[one.name].value = 0.3 + number
             begun = controls.read(begun)
             assert begun.numbers[one.name] == pytest.approx(0.3 + number)
-    assert len(moves) == 4  # two optimisers, and two memories that were elsewhere; what is put is no move
+    for name, (_, fields) in AVERAGES.items():
+        controls.average.value = name
+        begun = controls.read(begun)
+        controls.put(begun)
+        assert (begun.average, [widget.name for widget in controls.averaging.objects]) == (name, [one.label for one in fields])
+    assert len(moves) == 6  # two optimisers, two memories that were elsewhere, and two averages; what is put is no move
     assert controls.read(begun) == begun
 
 
@@ -396,6 +419,30 @@ def test_an_optimiser_makes_other_curves(desk):
     assert answers["momentum"].test_risk.isel(early) > answers["plain"].test_risk.isel(early)  # the velocity is at rest at first
     assert "Adam divides by the noise" in replace(momentum, optimizer="adam").refusal("flow")
     assert with_numbers(plain, memory=1.0).key("flow", {}) == plain.key("flow", {})
+
+
+@pytest.mark.parametrize("name", ["tail", "exponential"])
+def test_averages_are_made_of_what_was_solved(desk, name):
+    """The self-overlap of an average is a mean of the correlation over both times, taken here with the trapezoidal rule."""
+    choices, kind = replace(FLOW, average=name), "averaged flow"
+    heard, base = Heard(), ask(desk, choices, "flow")
+    assert base.over.wait(60)
+    desk.ask({**order(choices, kind, "average"), "from": choices.key("flow", {})}, heard)
+    assert heard.over.wait(120)
+    (_, found), solved = heard.all[-1], base.all[-1][1].dataset
+    assert (heard.all[-1][0], found.dataset.attrs["of"]) == ("answer", choices.key(kind, {}))
+    times = solved.time.values
+    weights = (times >= times[-1] / 2 - 1e-9) if name == "tail" else np.exp(times - times[-1])
+    weights = (
+        weights
+        * np.gradient(times)
+        * np.where((times == times[weights > 0][0]) | (times == times[-1]), 0.5 if name == "tail" else 1.0, 1.0)
+    )
+    expected = np.einsum("t,s,tsij->ij", weights, weights, solved.correlation.values) / weights.sum() ** 2
+    np.testing.assert_allclose(found.dataset.self_overlap.values[-1], expected, rtol=0.03)
+    again = Heard()  # known by now, to all visitors
+    desk.ask({**order(choices, kind, "average"), "from": choices.key("flow", {})}, again)
+    assert again.over.is_set()
 
 
 def test_numbers_trained_along_beside_the_same_held_fixed(desk):

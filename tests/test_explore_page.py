@@ -22,7 +22,7 @@ from fakes import runs as made_up_runs
 from fakes import theory as made_up_theory
 from sgdlimit.app.choices import DYNAMICS, Choices
 from sgdlimit.app.controls import BESIDE
-from sgdlimit.app.presets import OPTIMIZERS, PRESETS, RATE, START, TRAINING
+from sgdlimit.app.presets import AVERAGES, OPTIMIZERS, PRESETS, RATE, START, TRAINING
 from sgdlimit.app.serve import files
 from sgdlimit.app.shared import carried
 from sgdlimit.results.panels import MOST_PANELS
@@ -524,6 +524,12 @@ def use_what_every_problem_has(page, person):
         person.until(lambda kind=kind: f"optimizer={kind}&" in page.url, title)
         for one in fields:
             person.field(one)
+    for kind, (title, fields) in [*AVERAGES.items(), *[*AVERAGES.items()][:1]]:
+        person.at("CustomSelect average").select_option(label=title)
+        person.until(lambda kind=kind: f"average={kind}&" in page.url, title)
+        for one in fields:
+            person.field(one)
+        person.until(lambda kind=kind: ("online SGD, averaged, theory" in vouched(page)[1]) == (kind != "none"), f"no average: {title}")
     person.at("Card more").click()
     for one in START:
         person.field(one)

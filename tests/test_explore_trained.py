@@ -1,4 +1,4 @@
-"""The explorer's page without a browser: numbers that are trained along, beside the same held fixed."""
+"""The explorer's page without a browser: curves beside those of a dynamics, with fixed numbers or averaged."""
 
 import io
 import zipfile
@@ -8,8 +8,9 @@ from bokeh.document import Document
 from panel.io.state import set_curdoc
 
 from fakes import theory
+from sgdlimit.app.choices import AVERAGED, FIXED
 from sgdlimit.app.downloads import FILES
-from sgdlimit.app.figures import FIXED_DASH
+from sgdlimit.app.figures import DASH_OF
 from sgdlimit.app.page import Visit
 from sgdlimit.app.serve import files
 from sgdlimit.app.site import Site
@@ -26,7 +27,7 @@ class Desk:
     def ask(self, order, hear):
         read = config._settings(order["settings"])
         trained = config._problem(read.problem, None).trained
-        speed = 1.0 if trained is None else 0.1 + trained.rate[0]
+        speed = (1.0 if trained is None else 0.1 + trained.rate[0]) / (2.0 if read.simulation.average else 1.0)
         made = theory(dynamics="SGD(step=1.5)", speed=speed, trained=0 if trained is None else len(trained))
         made.dataset.attrs |= {"of": order["key"]}
         hear("answer", Solution(made.dataset, made.status, {"error": 0.01}))
@@ -73,7 +74,7 @@ def test_fixed_curves_stand_beside_those_trained_along_in_the_same_colour(visit)
     for kind in ("sgd", "online"):
         for (_, (line, band)), (_, (other, behind)) in zip(curves.theory[kind], curves.theory[f"fixed {kind}"], strict=True):
             assert (other.glyph.line_color, behind.glyph.fill_color) == (line.glyph.line_color, band.glyph.fill_color)
-            assert other.glyph.line_dash == FIXED_DASH != line.glyph.line_dash
+            assert other.glyph.line_dash == DASH_OF[FIXED] != line.glyph.line_dash
     ends = [curves.theory[kind][0][0].data["value"][-1] for kind in ("sgd", "fixed sgd")]
     assert ends[0] < ends[1]
     assert visit.views.chips.object.count("numbers fixed ±1.0%") == 2
@@ -84,6 +85,28 @@ def test_fixed_curves_stand_beside_those_trained_along_in_the_same_colour(visit)
     switch(visit, "intercept", False)  # then there is nothing to hold fixed
     assert pictures(visit) == plain
     assert set(visit.theory) == {"sgd", "online"}
+
+
+def test_averages_stand_beside_the_last_weights_and_fail_with_them(visit):
+    visit.controls.average.value = "tail"
+    assert visit.broken == ""
+    curves, chosen = visit.views.curves, visit.choices
+    kinds = ("sgd", "online", "averaged sgd", "averaged online")
+    assert {kind: of for kind, of in curves.of(theory=True).items() if "saved" not in kind} == {
+        kind: chosen.key(kind, {}) for kind in kinds
+    }
+    line, other = (curves.theory[kind][0] for kind in ("sgd", "averaged sgd"))
+    assert other[1][0].glyph.line_color == line[1][0].glyph.line_color
+    assert other[1][0].glyph.line_dash == DASH_OF[AVERAGED]
+    assert other[0].data["value"][-1] > line[0].data["value"][-1]
+    assert visit.views.chips.object.count("averaged ±1.0%") == 2
+    assert "theory-sgd-averaged.nc" in zipfile.ZipFile(io.BytesIO(FILES["curves.zip"][0](visit.shown()))).namelist()
+    visit.controls.fields["step"].value = 0.005  # SGD with replacement is too much now
+    assert [visit.theory[kind].state for kind in kinds] == ["failed", "done"] * 2
+    assert set(visit.views.curves.of(theory=True)) & set(kinds) == {"online", "averaged online"}
+    visit.controls.average.value = "none"
+    assert set(visit.theory) == {"sgd", "online"}
+    assert set(visit.views.curves.of(theory=True)) & set(kinds) == {"online"}
 
 
 def test_saved_results_are_drawn_where_they_have_curves(visit):

@@ -11,7 +11,21 @@ from typing import Any
 from urllib.parse import quote
 
 from ..errors import InputError, nearest, refuse
-from .presets import BEGIN, FEATURES, MEMORY, MOST_UNITS, OPTIMIZERS, PRESETS, RATE, SECOND, START, TRAINING, Field
+from .presets import (
+    AVERAGE_MEMORY,
+    AVERAGES,
+    BEGIN,
+    FEATURES,
+    MEMORY,
+    MOST_UNITS,
+    OPTIMIZERS,
+    PRESETS,
+    RATE,
+    SECOND,
+    START,
+    TRAINING,
+    Field,
+)
 
 RTOL = 0.01
 REPEATS = 8
@@ -29,11 +43,12 @@ DYNAMICS: dict[str, tuple[str, dict[str, Any]]] = {
     "online": ("online SGD", {"kind": "online_sgd"}),
 }
 CHEAPEST = ("flow", "sme", "sgd", "reshuffle", "online")  # asked for first: a coarse answer of all that can be is there soonest
-FIXED = "fixed "  # before a dynamics' name: the same with fixed numbers, beside those that are trained along
+FIXED, AVERAGED = "fixed ", "averaged "  # before a dynamics' name: with fixed numbers beside those trained along, and of averaged weights
+COMPANIONS = {FIXED: "numbers fixed", AVERAGED: "averaged"}
 VIEWS = ("curves", "laws", "two-times", "sweep")
 DEFAULT = "tanh_regression"
-FIELDS = (*TRAINING, MEMORY, SECOND, RATE, *START)  # of every problem
-SAID = ("show", "optimizer", "beside", "d", "view")  # of an address besides numbers and parameters
+FIELDS = (*TRAINING, MEMORY, SECOND, AVERAGE_MEMORY, RATE, *START)  # of every problem
+SAID = ("show", "optimizer", "average", "beside", "d", "view")  # of an address besides numbers and parameters
 DIGITS = ".10g"  # of a number in an address
 
 
@@ -67,6 +82,12 @@ class Opened:
         """Noise and clipping of the first dynamics that has any, which no slider has."""
         found = ({name: one[name] for name in ("temperature", "clip") if one.get(name)} for one in self.raw["dynamics"])
         return next(filter(None, found), {})
+
+
+def parted(kind: str) -> tuple[str, str]:
+    """What stands before a dynamics' name, and the name: `("fixed ", "sgd")`, or `("", "sgd")`."""
+    before = next((one for one in COMPANIONS if kind.startswith(one)), "")
+    return before, kind.removeprefix(before)
 
 
 def _get(table: Mapping[str, Any], *path: str, default: Any = None) -> Any:
@@ -103,6 +124,7 @@ class Choices:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     shown: tuple[str, ...] = ("sgd", "sme", "flow")
     optimizer: str = "plain"
+    average: str = "none"
     beside: bool = False  # the same with fixed numbers, where some are trained along
     d: int = 1000
     view: str = "curves"
@@ -129,8 +151,9 @@ class Choices:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """What is solved: the dynamics shown, and the same with fixed numbers where these are asked for."""
-        return self.shown + tuple(FIXED + kind for kind in self.shown if self.beside and self.trained)
+        """What is solved: the dynamics shown, and the same with fixed numbers or of averaged weights where these are asked for."""
+        wanted = {FIXED: self.beside and self.trained > 0, AVERAGED: self.average != "none"}
+        return self.shown + tuple(before + kind for before in COMPANIONS if wanted[before] for kind in self.shown)
 
     # --- bounds ----------------------------------------------------------------------------------------------------------
 
@@ -147,7 +170,7 @@ class Choices:
 
     def refusal(self, kind: str) -> str:
         """Why this dynamics is not solved here; empty if it is."""
-        n, kind = self.numbers, kind.removeprefix(FIXED)
+        n, kind = self.numbers, parted(kind)[1]
         if kind == "flow" and self.optimizer == "adam":
             return "Adam divides by the noise of the gradient, of which a flow has none"
         jumps = n["horizon"] / (n["step"] * n["ratio"])
@@ -183,14 +206,15 @@ class Choices:
     # --- as settings ----------------------------------------------------------------------------------------------------
 
     def settings(self, opened: Mapping[str, Opened], kinds: tuple[str, ...] | None = None) -> dict[str, Any]:
-        """The tables of a settings file that `sgdlimit run` takes. Of `kinds`, where given, all are with fixed numbers or none is."""
+        """The tables of a settings file that `sgdlimit run` takes. `kinds` are all with fixed numbers, all averaged, or neither."""
         n, source = self.numbers, opened.get(self.model)
+        before = parted(kinds[0])[0] if kinds else ""
         problem: dict[str, Any] = copy.deepcopy(source.raw["problem"]) if source else {"model": self.model}
         if source is None:
             given = PRESETS[self.model].parameters(self.parameters)
             problem["parameters"] = {name: value for name, value in given.items() if value is not None}
             if self.trained:
-                problem["trained"] = {"rate": 0.0 if kinds and kinds[0].startswith(FIXED) else n["rate"]}
+                problem["trained"] = {"rate": 0.0 if before == FIXED else n["rate"]}
             if "df" in self.parameters and self.parameters["df"] is None and self.model == "huber":
                 problem["parameters"]["df"] = 1000.0  # a settings file cannot say None; so many degrees are normal to a thousandth
         problem["sample_ratio"] = n["ratio"]
@@ -204,9 +228,8 @@ class Choices:
         problem["init"] = start
         dynamics = []
         optimizer = self._optimizer(source)
-        for kind in [
-            kind.removeprefix(FIXED) for kind in kinds or self.shown if kinds or not (kind == "flow" and self.optimizer == "adam")
-        ]:
+        solved = kinds or [kind for kind in self.shown if not (kind == "flow" and self.optimizer == "adam")]
+        for kind in (parted(one)[1] for one in solved):
             step = {} if kind == "flow" else {"step": n["step"]}
             dynamics.append({**DYNAMICS[kind][1], **step, **optimizer})
         return {
@@ -214,8 +237,12 @@ class Choices:
             "problem": problem,
             "dynamics": dynamics,
             "run": {"horizon": n["horizon"], "rtol": RTOL},
-            "simulation": {"n_features": self.d, "repeats": REPEATS},
+            "simulation": {"n_features": self.d, "repeats": REPEATS, **({"average": self._average()} if before == AVERAGED else {})},
         }
+
+    def _average(self) -> dict[str, Any]:
+        memory = {"memory": self.numbers["average_memory"]} if self.average == "exponential" else {"fraction": 0.5}
+        return {"kind": self.average, **memory}
 
     def _optimizer(self, source: Opened | None) -> dict[str, Any]:
         """What a dynamics' table says of how it is trained; of the file's own it keeps what no slider has."""
@@ -230,8 +257,9 @@ class Choices:
 
     def title(self, kind: str) -> str:
         """A dynamics as `sgdlimit run` calls it."""
-        named = DYNAMICS[kind.removeprefix(FIXED)][0] + ("" if self.optimizer == "plain" else f" with {OPTIMIZERS[self.optimizer][0]}")
-        return named + (", numbers fixed" if kind.startswith(FIXED) else "")
+        before, kind = parted(kind)
+        named = DYNAMICS[kind][0] + ("" if self.optimizer == "plain" else f" with {OPTIMIZERS[self.optimizer][0]}")
+        return named + (f", {COMPANIONS[before]}" if before else "")
 
     def _trained_by(self) -> str:
         """The optimiser with its numbers, in words that go on; empty without one."""
@@ -242,7 +270,8 @@ class Choices:
     def key(self, kind: str, opened: Mapping[str, Opened]) -> str:
         """Equal for equal theory; the problem's name is its first part."""
         tables = self.settings(opened, (kind,))
-        return json.dumps([self.model, tables["problem"], tables["dynamics"], tables["run"]], sort_keys=True)
+        average = [tables["simulation"]["average"]] if "average" in tables["simulation"] else []
+        return json.dumps([self.model, tables["problem"], tables["dynamics"], tables["run"], *average], sort_keys=True)
 
     def runs_key(self, kind: str, opened: Mapping[str, Opened]) -> str:
         """Equal for equal real runs."""
@@ -257,10 +286,10 @@ class Choices:
         for name in preset.texts if preset else ():
             value = self.parameters[name]
             own.append((name, value if isinstance(value, str) else ", ".join(f"{x:g}" for x in value)))
+        hidden = {MEMORY, SECOND, *(() if self.trained else (RATE,)), *(() if self.average == "exponential" else (AVERAGE_MEMORY,))}
         own += [(label, "yes" if self.parameters[name] else "no") for name, label in (preset.switches.items() if preset else ())]
-        own += [
-            (one.label, f"{self.numbers[one.name]:g}") for one in FIELDS if one not in (MEMORY, SECOND) and (one != RATE or self.trained)
-        ]
+        own += [(one.label, f"{self.numbers[one.name]:g}") for one in FIELDS if one not in hidden]
+        own += [("average of the weights", AVERAGES[self.average][0])] if self.average != "none" else []
         told = f"{preset.title if preset else f'{self.model} (opened)'}. " + "; ".join(f"{name} {value}" for name, value in own)
         return told + self._trained_by().replace(",", ";")
 
@@ -270,7 +299,7 @@ class Choices:
         """The query of an address that brings this state back."""
         said: dict[str, Any] = {"model": self.model, **{one.name: self.numbers[one.name] for one in FIELDS}}
         said |= {name: ",".join(map(_text, value)) if isinstance(value, list) else value for name, value in self.parameters.items()}
-        said |= {"show": ",".join(self.shown), "optimizer": self.optimizer, "beside": self.beside, "d": self.d, "view": self.view}
+        said |= {"show": ",".join(self.shown)} | {name: getattr(self, name) for name in SAID if name != "show"}
         return "?" + "&".join(f"{name}={quote(_text(value), safe=',.-')}" for name, value in said.items())
 
     @classmethod
@@ -297,6 +326,8 @@ class Choices:
                     parameters[name] = read_text(name, text, preset.texts[name])
                 elif preset and name in preset.switches:
                     parameters[name] = _one_of(name, text, ("false", "true")) == "true"
+                elif name == "average":
+                    choices["average"] = _one_of("average", text, tuple(AVERAGES))
                 elif name == "beside":
                     choices["beside"] = _one_of(name, text, ("false", "true")) == "true"
                 elif name == "d":

@@ -10,7 +10,7 @@ import panel as pn
 
 from .choices import DYNAMICS, REPEATS, Choices, Opened, read_text
 from .layout import plain, styled
-from .presets import FEATURES, MOST_UNITS, OPTIMIZERS, PRESETS, RATE, START, TRAINING, Field
+from .presets import AVERAGES, FEATURES, MOST_UNITS, OPTIMIZERS, PRESETS, RATE, START, TRAINING, Field
 
 BESIDE = "beside it: the same with fixed numbers"
 DOWNLOADS = {"settings.toml": "TOML", "curves.zip": "NetCDF", "curves.png": "PNG"}
@@ -50,6 +50,10 @@ class Controls:
         self.optimizer = self._watched(
             pn.widgets.Select(name="Optimizer", options=optimizers, value=choices.optimizer, tags=["optimizer"], **self.css)
         )
+        averages = {title: kind for kind, (title, _) in AVERAGES.items()}
+        self.average = self._watched(
+            pn.widgets.Select(name="Average of the weights", options=averages, value=choices.average, tags=["average"], **self.css)
+        )
         self.d = self._watched(pn.widgets.IntSlider(
             name=FEATURES.label, start=int(FEATURES.start), end=int(FEATURES.end), step=int(FEATURES.step), value=choices.d, tags=["d"],
             **self.css,
@@ -58,7 +62,7 @@ class Controls:
         self.simulate.on_click(lambda event: simulate())
         self.saved = pn.widgets.CheckBoxGroup(name="Saved results", options=saved, value=saved, tags=["saved"], **self.css)
         self.saved.param.watch(lambda event: saved_changed(), "value")
-        self.parameters, self.training, self.memories, self.start = (pn.Column(**plain()) for _ in range(4))
+        self.parameters, self.training, self.memories, self.averaging, self.start = (pn.Column(**plain()) for _ in range(5))
         self.address = pn.widgets.TextInput(visible=False)
         self.address.jscallback(value="if (source.value) window.history.replaceState({}, '', source.value)")
         self._fill(choices)
@@ -70,7 +74,18 @@ class Controls:
         group = lambda title: pn.pane.HTML(f"<h2>{title}</h2>", **{**self.css, "margin": (10, 0, 0, 0)})
         link = lambda name, text: f"<a class='button' download href='{downloads}/{name}'>{text}</a>"
         links = "".join(link(name, text) for name, text in DOWNLOADS.items())
-        parts = [self.model, self.parameters, self.training, more, group("Dynamics"), self.shown, self.optimizer, self.memories]
+        parts = [
+            self.model,
+            self.parameters,
+            self.training,
+            more,
+            group("Dynamics"),
+            self.shown,
+            self.optimizer,
+            self.memories,
+            self.average,
+        ]
+        parts += [self.averaging]
         parts += [group("Saved results"), self.saved] if saved else []
         parts += [group("Real runs"), self.d, self.simulate, group("Download")]
         return pn.Column(*parts, pn.pane.HTML(f"<div class='links'>{links}</div>", **self.css), self.address, **plain())
@@ -95,7 +110,8 @@ class Controls:
         numbers = {name: float(self.fields[name].value) if name in self.fields else value for name, value in before.numbers.items()}
         chosen = replace(
             before, numbers=numbers, parameters=parameters, shown=tuple(kind for kind in DYNAMICS if kind in self.shown.value),
-            optimizer=self.optimizer.value, beside=bool(self.fields["beside"].value) if "beside" in self.fields else before.beside,
+            optimizer=self.optimizer.value, average=self.average.value,
+            beside=bool(self.fields["beside"].value) if "beside" in self.fields else before.beside,
             d=int(self.d.value),
         )  # fmt: skip
         chosen.check()
@@ -106,7 +122,7 @@ class Controls:
         self.silent = True
         try:
             self.model.value, self.shown.value, self.d.value = choices.model, list(choices.shown), choices.d
-            self.optimizer.value = choices.optimizer
+            self.optimizer.value, self.average.value = choices.optimizer, choices.average
             self._fill(choices)
         finally:
             self.silent = False
@@ -118,6 +134,7 @@ class Controls:
         try:
             training = [self._field(one, choices.numbers[one.name]) for one in TRAINING]
             memories = [self._field(one, choices.numbers[one.name]) for one in OPTIMIZERS[choices.optimizer][1]]  # those that act
+            averaging = [self._field(one, choices.numbers[one.name]) for one in AVERAGES[choices.average][1]]
             start = [self._field(one, choices.numbers[one.name]) for one in START]
             own = [self._field(one, choices.parameters[one.name]) for one in preset.fields] if preset else []
             own += [self._text(name, known, choices.parameters[name]) for name, known in preset.texts.items()] if preset else []
@@ -128,7 +145,7 @@ class Controls:
             self.fields = before  # those are on the page still
             raise
         self.training.objects, self.start.objects, self.parameters.objects = training, start, own
-        self.memories.objects = memories
+        self.memories.objects, self.averaging.objects = memories, averaging
 
     def _watched(self, widget: Any) -> Any:
         widget.param.watch(lambda event: None if self.silent else self.moved(), "value")

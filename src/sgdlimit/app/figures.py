@@ -16,7 +16,7 @@ from ..results.panels import Panel, kernel, panels_of
 from ..results.schema import ALONG
 from ..show.interactive import COLUMNS, DASHES, Image, data, dynamics_look, frame, runs_renderers, theory_renderers
 from ..show.looks import COLOURS, Curve
-from .choices import FIXED
+from .choices import AVERAGED, COMPANIONS, FIXED, parted
 
 silence(MISSING_RENDERERS)  # pictures are on the page before their curves are
 
@@ -26,7 +26,7 @@ OF = "of"  # attribute of an answer's dataset: the settings it belongs to
 OUTSIDE = 4.0  # a curve that runs away is drawn up to so many times what the others reach
 
 
-FIXED_DASH = [10, 3, 2, 3, 2, 3]  # of curves with fixed numbers, which have the colour of those beside them
+DASH_OF = {FIXED: [10, 3, 2, 3, 2, 3], AVERAGED: [14, 4]}  # of curves that have the colour of those beside them
 
 
 def alike(panels: list[Panel], others: list[Panel]) -> bool:
@@ -62,16 +62,17 @@ class Curves:
         for plot in self.plots:
             source = ColumnDataSource({key: [] for key in COLUMNS})
             drawn = renderers(plot, self._number(kind), self._called(kind), source)
-            if kind.startswith(FIXED):
-                drawn[0].glyph.line_dash = FIXED_DASH
+            if before := parted(kind)[0]:
+                drawn[0].glyph.line_dash = DASH_OF[before]
             found.append((source, drawn))
         return found
 
     def _number(self, kind: str) -> int:
-        return list(self.names).index(kind.removeprefix(FIXED))
+        return list(self.names).index(parted(kind)[1])
 
     def _called(self, kind: str) -> str:
-        return self.names[kind.removeprefix(FIXED)] + (", numbers fixed" if kind.startswith(FIXED) else "")
+        before, kind = parted(kind)
+        return self.names[kind] + (f", {COMPANIONS[before]}" if before else "")
 
     def of_shape(self, panels: list[Panel]) -> bool:
         return [panel.text for panel in self.panels] == [panel.text for panel in panels]

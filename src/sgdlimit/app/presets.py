@@ -59,6 +59,12 @@ OPTIMIZERS: dict[str, tuple[str, tuple[Field, ...]]] = {
     "momentum": ("momentum", (MEMORY,)),
     "adam": ("Adam", (MEMORY, SECOND)),
 }
+AVERAGE_MEMORY = Field("average_memory", "memory of the average", 0.1, 5.0, 0.1, 1e-3, 40.0)
+AVERAGES: dict[str, tuple[str, tuple[Field, ...]]] = {
+    "none": ("none: the last weights", ()),
+    "tail": ("mean over the last half", ()),
+    "exponential": ("exponential", (AVERAGE_MEMORY,)),
+}
 RATE = Field("rate", "rate of what is trained along", 0.0, 3.0, 0.05, 0.0, 100.0)
 START = (
     Field("teacher", "teacher variance", 0.1, 5.0, 0.05, 1e-3, 25.0),
@@ -114,7 +120,7 @@ class Preset:
 
 
 BEGIN = {"step": 1.0, "ratio": 2.0, "ridge": 0.05, "horizon": 4.0, "teacher": 1.0, "start": 0.5, "overlap": 0.0}
-BEGIN |= {"memory": 0.5, "second_memory": 4.0, "rate": 1.0}
+BEGIN |= {"memory": 0.5, "second_memory": 4.0, "rate": 1.0, "average_memory": 1.0}
 LOGISTIC = {"step": 3.0, "ratio": 3.0, "ridge": 0.01, "horizon": 10.0, "teacher": 4.0, "start": 0.25}
 NETWORK = {"ridge": 0.02, "horizon": 8.0, "teacher": 1.5, "start": 0.6, "overlap": 0.2}
 TEMPERATURE = Field("temperature", "temperature of labels", 0.0, 3.0, 0.05, 0.0, 50.0)

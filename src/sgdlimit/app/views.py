@@ -13,7 +13,7 @@ import panel as pn
 
 from ..results import Result, Solution
 from ..results.panels import Panel, panels_of
-from .choices import DYNAMICS, FIXED, VIEWS, Choices
+from .choices import DYNAMICS, VIEWS, Choices, parted
 from .figures import Curves, Laws, TwoTimes, alike, card
 from .layout import cards, grid, plain, styled
 from .legend import Line, chips, names
@@ -158,7 +158,7 @@ class Views:
         that is `waiting` for those of other numbers of the same problem stay, and are pale."""
         if self.curves is not None:
             for kind, of in list(self.curves.of(theory=True).items()):
-                if kind.removeprefix(FIXED) not in DYNAMICS or of == theory.get(kind):
+                if parted(kind)[1] not in DYNAMICS or of == theory.get(kind):
                     continue
                 if kind in waiting and json.loads(of)[0] == json.loads(theory[kind])[0]:
                     self.curves.fade(kind)
