@@ -14,6 +14,7 @@ from sgdlimit.app.figures import DASH_OF
 from sgdlimit.app.page import Visit
 from sgdlimit.app.serve import files
 from sgdlimit.app.site import Site
+from sgdlimit.errors import InputError
 from sgdlimit.results import Solution
 from sgdlimit.settings import config
 
@@ -24,7 +25,11 @@ pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 class Desk:
     """Answers at once, with made-up curves of as many numbers trained along as the settings have: slower ones where they are held fixed."""
 
+    full = False
+
     def ask(self, order, hear):
+        if self.full:
+            raise InputError("`the page` must wait")
         read = config._settings(order["settings"])
         trained = config._problem(read.problem, None).trained
         speed = (1.0 if trained is None else 0.1 + trained.rate[0]) / (2.0 if read.simulation.average else 1.0)
@@ -104,6 +109,10 @@ def test_averages_stand_beside_the_last_weights_and_fail_with_them(visit):
     visit.controls.fields["step"].value = 0.005  # SGD with replacement is too much now
     assert [visit.theory[kind].state for kind in kinds] == ["failed", "done"] * 2
     assert set(visit.views.curves.of(theory=True)) & set(kinds) == {"online", "averaged online"}
+    visit.site.desk.full = True
+    visit.controls.fields["ratio"].value = 2.5
+    assert {visit.theory[kind].state for kind in kinds} == {"failed"}
+    visit.site.desk.full = False
     visit.controls.average.value = "none"
     assert set(visit.theory) == {"sgd", "online"}
     assert set(visit.views.curves.of(theory=True)) & set(kinds) == {"online"}

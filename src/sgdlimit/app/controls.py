@@ -74,18 +74,8 @@ class Controls:
         group = lambda title: pn.pane.HTML(f"<h2>{title}</h2>", **{**self.css, "margin": (10, 0, 0, 0)})
         link = lambda name, text: f"<a class='button' download href='{downloads}/{name}'>{text}</a>"
         links = "".join(link(name, text) for name, text in DOWNLOADS.items())
-        parts = [
-            self.model,
-            self.parameters,
-            self.training,
-            more,
-            group("Dynamics"),
-            self.shown,
-            self.optimizer,
-            self.memories,
-            self.average,
-        ]
-        parts += [self.averaging]
+        parts = [self.model, self.parameters, self.training, more]
+        parts += [group("Dynamics"), self.shown, self.optimizer, self.memories, self.average, self.averaging]
         parts += [group("Saved results"), self.saved] if saved else []
         parts += [group("Real runs"), self.d, self.simulate, group("Download")]
         return pn.Column(*parts, pn.pane.HTML(f"<div class='links'>{links}</div>", **self.css), self.address, **plain())

@@ -174,9 +174,10 @@ class Visit:
             line.words = self.choices.refusal(kind)
             if line.words:
                 line.state = "failed"
+            else:
+                self.ask(line, self._order("theory", kind), functools.partial(self.heard_theory, self.generation, kind))
+            if line.state == "failed":  # nobody will hear of it
                 self._ask_average(kind)
-                continue
-            self.ask(line, self._order("theory", kind), functools.partial(self.heard_theory, self.generation, kind))
         self.asking = False
 
     def _ask_average(self, kind: str) -> None:
