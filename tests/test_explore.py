@@ -17,11 +17,12 @@ import pytest
 import sgdlimit as sl
 from fakes import theory as made_up_theory
 from sgdlimit import models
-from sgdlimit.app.choices import FIELDS, FIXED, REPEATS, Choices, Opened, toml
+from sgdlimit.app.choices import FIELDS, FIXED, REPEATS, Choices, Opened
 from sgdlimit.app.desk import Desk
 from sgdlimit.app.presets import AVERAGES, OPTIMIZERS, PRESETS
 from sgdlimit.app.serve import files
 from sgdlimit.app.shared import carried
+from sgdlimit.app.writing import toml
 from sgdlimit.errors import InputError
 from sgdlimit.learning.noise import draws_of
 from sgdlimit.results.panels import panels_of

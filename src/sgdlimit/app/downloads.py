@@ -13,8 +13,8 @@ from typing import Any
 
 from ..errors import InputError
 from ..results import Simulation, Solution
-from .choices import toml
 from .figures import OF
+from .writing import toml
 
 PNG_DPI = 200
 
