@@ -7,12 +7,13 @@ from sgdlimit.results import Simulation, Solution, Status, build_dataset
 TIMES = tuple(np.linspace(0, 4, 21))
 
 
-def curves(times, k=1, k_star=1, speed=1.0):
+def curves(times, k=1, k_star=1, speed=1.0, trained=0):
     times = np.asarray(times, dtype=float)
     grown = 1 - np.exp(-speed * times)
     ab = np.add.outer(np.arange(k), np.arange(k_star))
     aa = np.abs(np.subtract.outer(np.arange(k), np.arange(k)))
-    return {
+    along = {"trained": grown[:, None] * np.ones(trained)} if trained else {}
+    return along | {
         "self_overlap": np.eye(k) + grown[:, None, None] * 0.8**aa,
         "overlap": grown[:, None, None] * 0.7**ab,
         "train_risk": 0.5 - 0.4 * grown,
@@ -20,8 +21,8 @@ def curves(times, k=1, k_star=1, speed=1.0):
     }
 
 
-def theory(times=TIMES, k=1, k_star=1, se=0.002, speed=1.0, status=None, dynamics="SGD(step=1.5)"):
-    values = curves(times, k, k_star, speed)
+def theory(times=TIMES, k=1, k_star=1, se=0.002, speed=1.0, status=None, dynamics="SGD(step=1.5)", trained=0):
+    values = curves(times, k, k_star, speed, trained)
     errors = {name: np.full_like(v, se) for name, v in values.items()}
     return Solution(build_dataset(times, values, errors, attrs={"dynamics": dynamics}), status or Status("done", "done"), {"seconds": 1.0})
 

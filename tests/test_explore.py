@@ -1,24 +1,31 @@
 """What stands behind the explorer's page; `test_explore_page` has the page itself."""
 
+import inspect
 import json
+import math
 import os
 import signal
 import threading
 from dataclasses import replace
 from urllib.parse import parse_qsl
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import sgdlimit as sl
 from fakes import theory as made_up_theory
 from sgdlimit import models
-from sgdlimit.app.choices import FIELDS, REPEATS, Choices, Opened, toml
+from sgdlimit.app.choices import FIELDS, FIXED, REPEATS, Choices, Opened
 from sgdlimit.app.desk import Desk
-from sgdlimit.app.presets import OPTIMIZERS, PRESETS
+from sgdlimit.app.presets import AVERAGES, OPTIMIZERS, PRESETS
 from sgdlimit.app.serve import files
 from sgdlimit.app.shared import carried
+from sgdlimit.app.writing import toml
 from sgdlimit.errors import InputError
+from sgdlimit.learning.noise import draws_of
+from sgdlimit.results.panels import panels_of
 from sgdlimit.settings import config
 
 CURVES = ("test_risk", "train_risk", "overlap", "self_overlap")
@@ -30,9 +37,9 @@ def test_every_named_model_is_on_the_page_with_its_parameters():
     own = {build: name for name, build in reversed(models.MODELS.items())}  # the first name of each
     assert set(PRESETS) == set(own.values())
     for name, preset in PRESETS.items():
-        made = models.build(name, {key: value for key, value in preset.defaults.items() if value is not None})
-        assert {one.name for one in preset.fields} | set(preset.texts) == set(preset.defaults)
-        assert made.k >= 1
+        made = models.build(name, {key: value for key, value in preset.parameters(preset.defaults).items() if value is not None})
+        assert {one.name for one in preset.fields} | set(preset.texts) | set(preset.switches) == set(preset.defaults)
+        assert made.k == made.k_star == preset.directions(preset.defaults)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -53,6 +60,70 @@ def test_an_address_and_a_settings_file_say_the_same(name, optimizer, tmp_path):
     assert [part.dynamics.optimizer for part in job.parts] == [expected] * len(solved)
     assert ("memory 0.8" in moved.words()) == (optimizer != "plain")
     assert preset.kinks == job.problem.kinks
+
+
+ALONG = [name for name, preset in PRESETS.items() if preset.along]
+
+
+def switched(name, on=True, **numbers):
+    begun = Choices.of(name, {})
+    return replace(
+        begun, parameters={**begun.parameters, **dict.fromkeys(PRESETS[name].switches, on)}, numbers={**begun.numbers, **numbers}
+    )
+
+
+def problem_of(choices, kind="sgd"):
+    return config._problem(config._settings(choices.settings({}, (kind,))).problem, None)
+
+
+def test_whatever_trains_numbers_along_can_be_switched_on():
+    """Of every named model, whichever of its parameters is true or false."""
+    for name, preset in PRESETS.items():
+        taken = inspect.signature(models.MODELS[name]).parameters
+        assert set(preset.switches) == {key for key, one in taken.items() if one.default is False}
+        trained = problem_of(switched(name)).trained
+        assert (trained is not None) == (name in ALONG)
+        assert "teacher_intercept" not in taken or "teacher_intercept" in preset.defaults
+
+
+@pytest.mark.parametrize("name", ALONG)
+def test_what_is_trained_along_is_in_the_address_the_file_and_the_pictures(name, tmp_path):
+    for on in (True, False):
+        moved = replace(switched(name, on, rate=0.4), beside=True)
+        read, complaints = Choices.read(dict(parse_qsl(moved.address()[1:], keep_blank_values=True)), {})
+        assert (read, complaints) == (moved, [])
+        (tmp_path / "settings.toml").write_text(toml(moved.settings({})))
+        trained = config.read(tmp_path / "settings.toml").problem.trained
+        on = on or not PRESETS[name].switches
+        assert (0 if trained is None else len(trained)) == moved.trained
+        assert (moved.trained > 0) == on
+        drawn = [panel.text for panel in panels_of(moved.sizes()) if panel.curve == "trained"]
+        assert drawn == [f"trained a{i + 1}" if moved.trained > 1 else "trained a" for i in range(moved.trained)]
+        assert moved.lines == (*moved.shown, *(FIXED + kind for kind in moved.shown if on))
+        assert ("rate of what is trained along 0.4" in moved.words()) == on
+        if on:
+            assert set(trained.rate) == {0.4}
+            fixed = problem_of(moved, "fixed sgd")
+            assert set(fixed.trained.rate) == {0.0}
+            assert fixed.trained.start == trained.start
+            assert moved.key("fixed sgd", {}) != moved.key("sgd", {})
+            assert moved.title("fixed sgd") == "SGD, numbers fixed"
+
+
+@pytest.mark.parametrize(("name", "expected"), [("tail", sl.TailAverage(0.5)), ("exponential", sl.ExponentialAverage(0.6))])
+def test_an_average_is_in_the_address_and_in_settings_of_its_own(name, expected, tmp_path):
+    begun = with_numbers(switched("logistic"), average_memory=0.6)
+    moved = replace(begun, average=name, beside=True, shown=("sgd", "flow"))
+    assert Choices.read(dict(parse_qsl(moved.address()[1:])), {}) == (moved, [])
+    assert moved.lines == ("sgd", "flow", "fixed sgd", "fixed flow", "averaged sgd", "averaged flow")
+    (tmp_path / "settings.toml").write_text(toml(moved.settings({}, ("averaged sgd",))))
+    job = config.read(tmp_path / "settings.toml")
+    assert job.settings.simulation.arguments()["average"] == expected
+    assert "average" not in moved.settings({})["simulation"]
+    assert moved.key("averaged sgd", {}) != moved.key("sgd", {}) == begun.key("sgd", {})
+    assert moved.title("averaged sgd") == "SGD, averaged"
+    assert AVERAGES[name][0] in moved.words()
+    assert ("memory of the average 0.6" in moved.words()) == (name == "exponential")
 
 
 def test_a_page_loaded_again_is_the_same():
@@ -78,6 +149,11 @@ def test_a_page_loaded_again_is_the_same():
         ("show=sgd,adam", "`show` must be one of sgd, reshuffle"),
         ("optimizer=sgd", "`optimizer` must be one of plain, momentum, adam"),
         ("memory=-1", "`memory` must lie between 0 and 40"),
+        ("average=swa", "`average` must be one of none, tail, exponential, but is 'swa'"),
+        ("average_memory=0", "`average_memory` must lie between 0.001 and 40"),
+        ("beside=1", "`beside` must be one of false, true, but is '1'"),
+        ("model=probit&intercept=yes", "`intercept` must be one of false, true, but is 'yes'"),
+        ("model=softmax&teacher_intercept=1e3", "`teacher_intercept` must lie between -20 and 20"),
         ("plugin=/etc/passwd", "`address` must name settings of this page, but is 'plugin'"),
         ("model=committee&weights=1,2,3,4,5,6", "`weights` must be one to 3 numbers"),
         ("model=committee&activation=__import__", "`activation` must be one of tanh"),
@@ -124,6 +200,47 @@ def test_numbers_of_a_loss_may_travel_with_the_noise(name):
             assert (apart <= 4 * np.hypot(limit.dataset[f"{curve}_se"], same.dataset[f"{curve}_se"]).values + 1e-12).all()
 
 
+@pytest.mark.parametrize("name", [name for name in ALONG if name != "committee"])
+def test_numbers_of_a_teacher_may_travel_with_the_noise(name):
+    """So no stop of a slider waits for a program of its own, with numbers trained along or without."""
+    (slider,) = (one.name for one in PRESETS[name].fields if one.name.startswith(("teacher_", "student_")))
+    for on in (True, False):
+        begun = switched(name, on)
+        moved = [replace(begun, parameters={**begun.parameters, slider: value}) for value in (0.7, 1.2)]
+        plain, (one, other) = problem_of(moved[0]), (carried(problem_of(choices)) for choices in moved)
+        assert one.loss == other.loss == plain.loss
+        assert one.label == other.label
+        u = np.random.default_rng(0).random((20, math.prod(plain.noise.shape)))
+        longer = np.concatenate([u, np.full((20, math.prod(one.noise.shape) - u.shape[1]), 0.5)], 1)
+        r_star = np.linspace(-2, 2, 20)[:, None] * np.linspace(1, 0.3, plain.k_star)
+        expected, found = (
+            np.array(jax.vmap(which.label)(jnp.array(r_star), jnp.array(draws_of(which.noise, x))))
+            for which, x in ((plain, u), (one, longer))
+        )
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # Panel renames its arguments
+def test_the_controls_show_what_is_trained_along():
+    from sgdlimit.app.controls import Controls
+
+    begun = Choices.of("probit", {})
+    controls = Controls(begun, {}, [], "", lambda: None, lambda: None, lambda: None)
+    assert not {"rate", "beside"} & set(controls.fields)
+    (label,) = controls.fields["intercept"].options
+    controls.fields["intercept"].value = [label]
+    begun = controls.read(begun)
+    assert begun == switched("probit")
+    controls.put(begun)
+    controls.fields["rate"].value, controls.fields["teacher_intercept"].value = 0.3, -1.0
+    controls.fields["beside"].value = controls.fields["beside"].options
+    begun = controls.read(begun)
+    assert (begun.beside, begun.numbers["rate"], begun.parameters["teacher_intercept"]) == (True, 0.3, -1.0)
+    assert begun.lines == ("sgd", "sme", "flow", "fixed sgd", "fixed sme", "fixed flow")
+    controls.put(begun)
+    assert controls.read(begun) == begun
+
+
 @pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # Panel renames its arguments
 def test_the_controls_show_the_memories_that_act():
     from sgdlimit.app.controls import Controls
@@ -140,7 +257,12 @@ def test_the_controls_show_the_memories_that_act():
             controls.fields[one.name].value = 0.3 + number
             begun = controls.read(begun)
             assert begun.numbers[one.name] == pytest.approx(0.3 + number)
-    assert len(moves) == 4  # two optimisers, and two memories that were elsewhere; what is put is no move
+    for name, (_, fields) in AVERAGES.items():
+        controls.average.value = name
+        begun = controls.read(begun)
+        controls.put(begun)
+        assert (begun.average, [widget.name for widget in controls.averaging.objects]) == (name, [one.label for one in fields])
+    assert len(moves) == 6  # two optimisers, two memories that were elsewhere, and two averages; what is put is no move
     assert controls.read(begun) == begun
 
 
@@ -298,6 +420,52 @@ def test_an_optimiser_makes_other_curves(desk):
     assert answers["momentum"].test_risk.isel(early) > answers["plain"].test_risk.isel(early)  # the velocity is at rest at first
     assert "Adam divides by the noise" in replace(momentum, optimizer="adam").refusal("flow")
     assert with_numbers(plain, memory=1.0).key("flow", {}) == plain.key("flow", {})
+
+
+@pytest.mark.parametrize("name", ["tail", "exponential"])
+def test_averages_are_made_of_what_was_solved(desk, name):
+    """The self-overlap of an average is a mean of the correlation over both times, taken here with the trapezoidal rule."""
+    choices, kind = replace(FLOW, average=name), "averaged flow"
+    heard, base = Heard(), ask(desk, choices, "flow")
+    assert base.over.wait(60)
+    desk.ask({**order(choices, kind, "average"), "from": choices.key("flow", {})}, heard)
+    assert heard.over.wait(120)
+    (_, found), solved = heard.all[-1], base.all[-1][1].dataset
+    assert (heard.all[-1][0], found.dataset.attrs["of"]) == ("answer", choices.key(kind, {}))
+    times = solved.time.values
+    weights = (times >= times[-1] / 2 - 1e-9) if name == "tail" else np.exp(times - times[-1])
+    weights = (
+        weights
+        * np.gradient(times)
+        * np.where((times == times[weights > 0][0]) | (times == times[-1]), 0.5 if name == "tail" else 1.0, 1.0)
+    )
+    expected = np.einsum("t,s,tsij->ij", weights, weights, solved.correlation.values) / weights.sum() ** 2
+    np.testing.assert_allclose(found.dataset.self_overlap.values[-1], expected, rtol=0.03)
+    again = Heard()  # known by now, to all visitors
+    desk.ask({**order(choices, kind, "average"), "from": choices.key("flow", {})}, again)
+    assert again.over.is_set()
+
+
+def test_numbers_trained_along_beside_the_same_held_fixed(desk):
+    choices = replace(switched("logistic", horizon=2.0), beside=True)
+    choices = replace(choices, parameters={**choices.parameters, "teacher_intercept": 2.0})
+    answers = {}
+    for kind in ("flow", "fixed flow"):
+        heard = ask(desk, choices, kind)
+        assert heard.over.wait(240)
+        assert heard.all[-1][0] == "answer", heard.all[-1]
+        answers[kind] = heard.all[-1][1].dataset
+        assert answers[kind].attrs["of"] == choices.key(kind, {})
+        assert [panel.text for panel in panels_of(answers[kind])] == [panel.text for panel in panels_of(choices.sizes())]
+    trained, fixed = answers.values()
+    assert (fixed.trained == 0).all()
+    assert trained.trained.values[-1, 0] > 0.3
+    assert trained.test_risk[-1] < fixed.test_risk[-1] - 0.02
+    # Held fixed at zero is the model without an intercept.
+    without = ask(desk, replace(choices, parameters={**choices.parameters, "intercept": False}), "flow")
+    assert without.over.wait(240)
+    apart = np.abs(without.all[-1][1].dataset.test_risk - fixed.test_risk)
+    assert (apart <= 3 * fixed.test_risk_se + 1e-3).all()
 
 
 def test_a_wrong_setting_and_a_lost_process_are_told_in_words(desk):

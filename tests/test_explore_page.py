@@ -21,7 +21,8 @@ import sgdlimit as sl
 from fakes import runs as made_up_runs
 from fakes import theory as made_up_theory
 from sgdlimit.app.choices import DYNAMICS, Choices
-from sgdlimit.app.presets import OPTIMIZERS, PRESETS, START, TRAINING
+from sgdlimit.app.controls import BESIDE
+from sgdlimit.app.presets import AVERAGES, OPTIMIZERS, PRESETS, RATE, START, TRAINING
 from sgdlimit.app.serve import files
 from sgdlimit.app.shared import carried
 from sgdlimit.results.panels import MOST_PANELS
@@ -416,7 +417,7 @@ def vouched(page, panels=None):
     then what is drawn."""
     for _ in range(PATIENCE // 100):
         choices, drawn = chosen(page), page.evaluate(PLOTTED)
-        keys = {choices.key(kind, {}) for kind in choices.shown} | {choices.runs_key(kind, {}) for kind in choices.shown}
+        keys = {choices.key(kind, {}) for kind in choices.lines} | {choices.runs_key(kind, {}) for kind in choices.shown}
         mine = {name: curves for name, curves in drawn.items() if not str(curves[0]["of"]).startswith("saved")}
         whole = panels is None or all(len(curves) == panels for curves in mine.values())
         if mine and whole and all(one["of"] in keys for curves in mine.values() for one in curves):
@@ -473,8 +474,8 @@ def test_every_problem_in_turn_and_every_control(browser, process, tmp_path, wid
         page.wait_for_function("name => location.search.includes(`model=${name}&`)", arg=name)
         choices = chosen(page)
         assert choices == Choices.of(name, {}, choices)
-        k = len(choices.parameters.get("weights", ())) or choices.parameters.get("classes", 1)
-        panels = min(2 + k * k + k * (k + 1) // 2, MOST_PANELS)
+        k = preset.directions(choices.parameters)
+        panels = min(2 + choices.trained + k * k + k * (k + 1) // 2, MOST_PANELS)
         _, drawn = vouched(page, panels)
         assert spent(process) - began <= SECONDS, name
         assert drawn["online SGD, theory"] != before["online SGD, theory"]
@@ -490,6 +491,7 @@ def test_every_problem_in_turn_and_every_control(browser, process, tmp_path, wid
             else:
                 person.writes(f"TextInput {text}", text, "0.5, -1")
         vouched(page)
+        use_what_is_trained_along(page, person, preset)
     use_views_of_two_directions(page, person)
     person.at("CustomSelect model").select_option(label=PRESETS["linear_regression"].title)
     person.until(lambda: "model=linear_regression" in page.url, "no linear regression")
@@ -503,6 +505,17 @@ def test_every_problem_in_turn_and_every_control(browser, process, tmp_path, wid
     page.close()
 
 
+def use_what_is_trained_along(page, person, preset):
+    for name, label in preset.switches.items():
+        person.moves(f"CheckboxGroup {name} {label}", lambda one: one.click(), name)
+    if not preset.along:
+        return
+    person.field(RATE)
+    for is_so in (True, False):  # the next problem would have it as well
+        person.moves(f"CheckboxGroup beside {BESIDE}", lambda one: one.click(), "beside")
+        person.until(lambda is_so=is_so: ("online SGD, numbers fixed, theory" in vouched(page)[1]) == is_so, "fixed numbers beside")
+
+
 def use_what_every_problem_has(page, person):
     for one in TRAINING:
         person.field(one)
@@ -511,6 +524,12 @@ def use_what_every_problem_has(page, person):
         person.until(lambda kind=kind: f"optimizer={kind}&" in page.url, title)
         for one in fields:
             person.field(one)
+    for kind, (title, fields) in [*AVERAGES.items(), *[*AVERAGES.items()][:1]]:
+        person.at("CustomSelect average").select_option(label=title)
+        person.until(lambda kind=kind: f"average={kind}&" in page.url, title)
+        for one in fields:
+            person.field(one)
+        person.until(lambda kind=kind: ("online SGD, averaged, theory" in vouched(page)[1]) == (kind != "none"), f"no average: {title}")
     person.at("Card more").click()
     for one in START:
         person.field(one)

@@ -11,7 +11,21 @@ from typing import Any
 from urllib.parse import quote
 
 from ..errors import InputError, nearest, refuse
-from .presets import BEGIN, FEATURES, MEMORY, MOST_UNITS, OPTIMIZERS, PRESETS, SECOND, START, TRAINING, Field
+from .presets import (
+    AVERAGE_MEMORY,
+    AVERAGES,
+    BEGIN,
+    FEATURES,
+    MEMORY,
+    MOST_UNITS,
+    OPTIMIZERS,
+    PRESETS,
+    RATE,
+    SECOND,
+    START,
+    TRAINING,
+    Field,
+)
 
 RTOL = 0.01
 REPEATS = 8
@@ -29,10 +43,12 @@ DYNAMICS: dict[str, tuple[str, dict[str, Any]]] = {
     "online": ("online SGD", {"kind": "online_sgd"}),
 }
 CHEAPEST = ("flow", "sme", "sgd", "reshuffle", "online")  # asked for first: a coarse answer of all that can be is there soonest
+FIXED, AVERAGED = "fixed ", "averaged "  # before a dynamics' name: with fixed numbers beside those trained along, and of averaged weights
+COMPANIONS = {FIXED: "numbers fixed", AVERAGED: "averaged"}
 VIEWS = ("curves", "laws", "two-times", "sweep")
 DEFAULT = "tanh_regression"
-FIELDS = (*TRAINING, MEMORY, SECOND, *START)  # of every problem
-SAID = ("show", "optimizer", "d", "view")  # of an address besides numbers and parameters
+FIELDS = (*TRAINING, MEMORY, SECOND, AVERAGE_MEMORY, RATE, *START)  # of every problem
+SAID = ("show", "optimizer", "average", "beside", "d", "view")  # of an address besides numbers and parameters
 DIGITS = ".10g"  # of a number in an address
 
 
@@ -68,10 +84,25 @@ class Opened:
         return next(filter(None, found), {})
 
 
+def parted(kind: str) -> tuple[str, str]:
+    """What stands before a dynamics' name, and the name: `("fixed ", "sgd")`, or `("", "sgd")`."""
+    before = next((one for one in COMPANIONS if kind.startswith(one)), "")
+    return before, kind.removeprefix(before)
+
+
 def _get(table: Mapping[str, Any], *path: str, default: Any = None) -> Any:
     for key in path:
         table = table.get(key, {}) if isinstance(table, Mapping) else {}
     return default if isinstance(table, Mapping) else table
+
+
+def _text(value: Any) -> str:
+    """A part of an address."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:{DIGITS}}" if isinstance(value, float) else str(value)
 
 
 def _written(value: Any) -> Any:
@@ -93,6 +124,8 @@ class Choices:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     shown: tuple[str, ...] = ("sgd", "sme", "flow")
     optimizer: str = "plain"
+    average: str = "none"
+    beside: bool = False  # the same with fixed numbers, where some are trained along
     d: int = 1000
     view: str = "curves"
 
@@ -111,6 +144,17 @@ class Choices:
         shown = tuple(kind for kind in base.shown if not (preset.kinks and kind in ("sme", "flow"))) or ("sgd",)
         return replace(base, model=model, numbers={**BEGIN, **preset.begin}, parameters=dict(preset.defaults), shown=shown)
 
+    @property
+    def trained(self) -> int:
+        """How many numbers are trained along, as far as the page chooses it."""
+        return PRESETS[self.model].trained(self.parameters) if self.model in PRESETS else 0
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What is solved: the dynamics shown, and the same with fixed numbers or of averaged weights where these are asked for."""
+        wanted = {FIXED: self.beside and self.trained > 0, AVERAGED: self.average != "none"}
+        return self.shown + tuple(before + kind for before in COMPANIONS if wanted[before] for kind in self.shown)
+
     # --- bounds ----------------------------------------------------------------------------------------------------------
 
     def check(self) -> None:
@@ -126,7 +170,7 @@ class Choices:
 
     def refusal(self, kind: str) -> str:
         """Why this dynamics is not solved here; empty if it is."""
-        n = self.numbers
+        n, kind = self.numbers, parted(kind)[1]
         if kind == "flow" and self.optimizer == "adam":
             return "Adam divides by the noise of the gradient, of which a flow has none"
         jumps = n["horizon"] / (n["step"] * n["ratio"])
@@ -148,23 +192,29 @@ class Choices:
         return ""
 
     def sizes(self) -> Any:
-        """A dataset without curves, of as many directions as the problem has; None where that is not known before it is solved."""
+        """A dataset at no times, of as many directions and numbers trained along as the problem has; None where that is not known before
+        it is solved."""
+        import numpy as np
         import xarray as xr
 
         if self.model not in PRESETS:
             return None
-        weights = self.parameters.get("weights")
-        k = int(self.parameters.get("classes", 1)) if weights is None else len(weights)
-        return xr.Dataset(coords={name: range(k) for name in ("student", "student_", "teacher")})
+        k, p = PRESETS[self.model].directions(self.parameters), self.trained
+        curves = {"trained": (("time", "parameter"), np.empty((0, p)))} if p else {}
+        return xr.Dataset(curves, coords={name: range(k) for name in ("student", "student_", "teacher")})
 
     # --- as settings ----------------------------------------------------------------------------------------------------
 
     def settings(self, opened: Mapping[str, Opened], kinds: tuple[str, ...] | None = None) -> dict[str, Any]:
-        """The tables of a settings file that `sgdlimit run` takes."""
+        """The tables of a settings file that `sgdlimit run` takes. `kinds` are all with fixed numbers, all averaged, or neither."""
         n, source = self.numbers, opened.get(self.model)
+        before = parted(kinds[0])[0] if kinds else ""
         problem: dict[str, Any] = copy.deepcopy(source.raw["problem"]) if source else {"model": self.model}
         if source is None:
-            problem["parameters"] = {name: value for name, value in self.parameters.items() if value is not None}
+            given = PRESETS[self.model].parameters(self.parameters)
+            problem["parameters"] = {name: value for name, value in given.items() if value is not None}
+            if self.trained:
+                problem["trained"] = {"rate": 0.0 if before == FIXED else n["rate"]}
             if "df" in self.parameters and self.parameters["df"] is None and self.model == "huber":
                 problem["parameters"]["df"] = 1000.0  # a settings file cannot say None; so many degrees are normal to a thousandth
         problem["sample_ratio"] = n["ratio"]
@@ -178,7 +228,8 @@ class Choices:
         problem["init"] = start
         dynamics = []
         optimizer = self._optimizer(source)
-        for kind in kinds or [one for one in self.shown if not (one == "flow" and self.optimizer == "adam")]:
+        solved = kinds or [kind for kind in self.shown if not (kind == "flow" and self.optimizer == "adam")]
+        for kind in (parted(one)[1] for one in solved):
             step = {} if kind == "flow" else {"step": n["step"]}
             dynamics.append({**DYNAMICS[kind][1], **step, **optimizer})
         return {
@@ -186,8 +237,12 @@ class Choices:
             "problem": problem,
             "dynamics": dynamics,
             "run": {"horizon": n["horizon"], "rtol": RTOL},
-            "simulation": {"n_features": self.d, "repeats": REPEATS},
+            "simulation": {"n_features": self.d, "repeats": REPEATS, **({"average": self._average()} if before == AVERAGED else {})},
         }
+
+    def _average(self) -> dict[str, Any]:
+        memory = {"memory": self.numbers["average_memory"]} if self.average == "exponential" else {"fraction": 0.5}
+        return {"kind": self.average, **memory}
 
     def _optimizer(self, source: Opened | None) -> dict[str, Any]:
         """What a dynamics' table says of how it is trained; of the file's own it keeps what no slider has."""
@@ -202,7 +257,9 @@ class Choices:
 
     def title(self, kind: str) -> str:
         """A dynamics as `sgdlimit run` calls it."""
-        return DYNAMICS[kind][0] + ("" if self.optimizer == "plain" else f" with {OPTIMIZERS[self.optimizer][0]}")
+        before, kind = parted(kind)
+        named = DYNAMICS[kind][0] + ("" if self.optimizer == "plain" else f" with {OPTIMIZERS[self.optimizer][0]}")
+        return named + (f", {COMPANIONS[before]}" if before else "")
 
     def _trained_by(self) -> str:
         """The optimiser with its numbers, in words that go on; empty without one."""
@@ -213,7 +270,8 @@ class Choices:
     def key(self, kind: str, opened: Mapping[str, Opened]) -> str:
         """Equal for equal theory; the problem's name is its first part."""
         tables = self.settings(opened, (kind,))
-        return json.dumps([self.model, tables["problem"], tables["dynamics"], tables["run"]], sort_keys=True)
+        average = [tables["simulation"]["average"]] if "average" in tables["simulation"] else []
+        return json.dumps([self.model, tables["problem"], tables["dynamics"], tables["run"], *average], sort_keys=True)
 
     def runs_key(self, kind: str, opened: Mapping[str, Opened]) -> str:
         """Equal for equal real runs."""
@@ -228,7 +286,10 @@ class Choices:
         for name in preset.texts if preset else ():
             value = self.parameters[name]
             own.append((name, value if isinstance(value, str) else ", ".join(f"{x:g}" for x in value)))
-        own += [(one.label, f"{self.numbers[one.name]:g}") for one in FIELDS if one not in (MEMORY, SECOND)]
+        hidden = {MEMORY, SECOND, *(() if self.trained else (RATE,)), *(() if self.average == "exponential" else (AVERAGE_MEMORY,))}
+        own += [(label, "yes" if self.parameters[name] else "no") for name, label in (preset.switches.items() if preset else ())]
+        own += [(one.label, f"{self.numbers[one.name]:g}") for one in FIELDS if one not in hidden]
+        own += [("average of the weights", AVERAGES[self.average][0])] if self.average != "none" else []
         told = f"{preset.title if preset else f'{self.model} (opened)'}. " + "; ".join(f"{name} {value}" for name, value in own)
         return told + self._trained_by().replace(",", ";")
 
@@ -237,10 +298,9 @@ class Choices:
     def address(self) -> str:
         """The query of an address that brings this state back."""
         said: dict[str, Any] = {"model": self.model, **{one.name: self.numbers[one.name] for one in FIELDS}}
-        text = lambda value: "" if value is None else f"{value:{DIGITS}}" if isinstance(value, float) else str(value)
-        said |= {name: ",".join(map(text, value)) if isinstance(value, list) else value for name, value in self.parameters.items()}
-        said |= {"show": ",".join(self.shown), "optimizer": self.optimizer, "d": self.d, "view": self.view}
-        return "?" + "&".join(f"{name}={quote(text(value), safe=',.-')}" for name, value in said.items())
+        said |= {name: ",".join(map(_text, value)) if isinstance(value, list) else value for name, value in self.parameters.items()}
+        said |= {"show": ",".join(self.shown)} | {name: getattr(self, name) for name in SAID if name != "show"}
+        return "?" + "&".join(f"{name}={quote(_text(value), safe=',.-')}" for name, value in said.items())
 
     @classmethod
     def read(cls, query: Mapping[str, str], opened: Mapping[str, Opened]) -> tuple[Choices, list[str]]:
@@ -264,6 +324,12 @@ class Choices:
                     into[name] = one.read(text)
                 elif preset and name in preset.texts:
                     parameters[name] = read_text(name, text, preset.texts[name])
+                elif preset and name in preset.switches:
+                    parameters[name] = _one_of(name, text, ("false", "true")) == "true"
+                elif name == "average":
+                    choices["average"] = _one_of("average", text, tuple(AVERAGES))
+                elif name == "beside":
+                    choices["beside"] = _one_of(name, text, ("false", "true")) == "true"
                 elif name == "d":
                     choices["d"] = FEATURES.read(text)
                 elif name == "show":
@@ -308,28 +374,3 @@ def _shown(text: str) -> tuple[str, ...]:
     for one in named:
         _one_of("show", one, tuple(DYNAMICS))
     return tuple(kind for kind in DYNAMICS if kind in named)
-
-
-def toml(tables: Mapping[str, Any]) -> str:
-    """A settings file of these tables, which may hold texts, numbers, lists and tables."""
-    lines = [f"{key} = {_value(value)}" for key, value in tables.items() if not _is_table(value)]
-    for key, value in tables.items():
-        for one in value if isinstance(value, list) else [value]:
-            if isinstance(one, Mapping) and _is_table(value):
-                lines += ["", f"[[{key}]]" if isinstance(value, list) else f"[{key}]"]
-                lines += [f"{name} = {_value(inner)}" for name, inner in one.items() if inner is not None]
-    return "\n".join(lines) + "\n"
-
-
-def _is_table(value: Any) -> bool:
-    return isinstance(value, Mapping) or (isinstance(value, list) and bool(value) and isinstance(value[0], Mapping))
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{key} = {_value(inner)}" for key, inner in value.items() if inner is not None) + " }"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_value, value)) + "]"
-    if isinstance(value, float) and math.isinf(value):
-        return "inf"
-    return json.dumps(value)  # texts, numbers and truth are written alike in both languages

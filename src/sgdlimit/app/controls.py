@@ -10,8 +10,9 @@ import panel as pn
 
 from .choices import DYNAMICS, REPEATS, Choices, Opened, read_text
 from .layout import plain, styled
-from .presets import FEATURES, MOST_UNITS, OPTIMIZERS, PRESETS, START, TRAINING, Field
+from .presets import AVERAGES, FEATURES, MOST_UNITS, OPTIMIZERS, PRESETS, RATE, START, TRAINING, Field
 
+BESIDE = "beside it: the same with fixed numbers"
 DOWNLOADS = {"settings.toml": "TOML", "curves.zip": "NetCDF", "curves.png": "PNG"}
 
 
@@ -49,6 +50,10 @@ class Controls:
         self.optimizer = self._watched(
             pn.widgets.Select(name="Optimizer", options=optimizers, value=choices.optimizer, tags=["optimizer"], **self.css)
         )
+        averages = {title: kind for kind, (title, _) in AVERAGES.items()}
+        self.average = self._watched(
+            pn.widgets.Select(name="Average of the weights", options=averages, value=choices.average, tags=["average"], **self.css)
+        )
         self.d = self._watched(pn.widgets.IntSlider(
             name=FEATURES.label, start=int(FEATURES.start), end=int(FEATURES.end), step=int(FEATURES.step), value=choices.d, tags=["d"],
             **self.css,
@@ -57,7 +62,7 @@ class Controls:
         self.simulate.on_click(lambda event: simulate())
         self.saved = pn.widgets.CheckBoxGroup(name="Saved results", options=saved, value=saved, tags=["saved"], **self.css)
         self.saved.param.watch(lambda event: saved_changed(), "value")
-        self.parameters, self.training, self.memories, self.start = (pn.Column(**plain()) for _ in range(4))
+        self.parameters, self.training, self.memories, self.averaging, self.start = (pn.Column(**plain()) for _ in range(5))
         self.address = pn.widgets.TextInput(visible=False)
         self.address.jscallback(value="if (source.value) window.history.replaceState({}, '', source.value)")
         self._fill(choices)
@@ -69,7 +74,8 @@ class Controls:
         group = lambda title: pn.pane.HTML(f"<h2>{title}</h2>", **{**self.css, "margin": (10, 0, 0, 0)})
         link = lambda name, text: f"<a class='button' download href='{downloads}/{name}'>{text}</a>"
         links = "".join(link(name, text) for name, text in DOWNLOADS.items())
-        parts = [self.model, self.parameters, self.training, more, group("Dynamics"), self.shown, self.optimizer, self.memories]
+        parts = [self.model, self.parameters, self.training, more]
+        parts += [group("Dynamics"), self.shown, self.optimizer, self.memories, self.average, self.averaging]
         parts += [group("Saved results"), self.saved] if saved else []
         parts += [group("Real runs"), self.d, self.simulate, group("Download")]
         return pn.Column(*parts, pn.pane.HTML(f"<div class='links'>{links}</div>", **self.css), self.address, **plain())
@@ -88,10 +94,16 @@ class Controls:
         for name in parameters:
             known = preset.texts.get(name) if preset else None
             value = self.fields[name].value
+            if preset and name in preset.switches:
+                value = bool(value)
             parameters[name] = value if known is None else read_text(name, str(value), known)
         numbers = {name: float(self.fields[name].value) if name in self.fields else value for name, value in before.numbers.items()}
-        shown = tuple(kind for kind in DYNAMICS if kind in self.shown.value)
-        chosen = replace(before, numbers=numbers, parameters=parameters, shown=shown, optimizer=self.optimizer.value, d=int(self.d.value))
+        chosen = replace(
+            before, numbers=numbers, parameters=parameters, shown=tuple(kind for kind in DYNAMICS if kind in self.shown.value),
+            optimizer=self.optimizer.value, average=self.average.value,
+            beside=bool(self.fields["beside"].value) if "beside" in self.fields else before.beside,
+            d=int(self.d.value),
+        )  # fmt: skip
         chosen.check()
         return chosen
 
@@ -100,7 +112,7 @@ class Controls:
         self.silent = True
         try:
             self.model.value, self.shown.value, self.d.value = choices.model, list(choices.shown), choices.d
-            self.optimizer.value = choices.optimizer
+            self.optimizer.value, self.average.value = choices.optimizer, choices.average
             self._fill(choices)
         finally:
             self.silent = False
@@ -112,14 +124,18 @@ class Controls:
         try:
             training = [self._field(one, choices.numbers[one.name]) for one in TRAINING]
             memories = [self._field(one, choices.numbers[one.name]) for one in OPTIMIZERS[choices.optimizer][1]]  # those that act
+            averaging = [self._field(one, choices.numbers[one.name]) for one in AVERAGES[choices.average][1]]
             start = [self._field(one, choices.numbers[one.name]) for one in START]
             own = [self._field(one, choices.parameters[one.name]) for one in preset.fields] if preset else []
             own += [self._text(name, known, choices.parameters[name]) for name, known in preset.texts.items()] if preset else []
+            own += [self._switch(name, label, choices.parameters[name]) for name, label in preset.switches.items()] if preset else []
+            if choices.trained:
+                own += [self._field(RATE, choices.numbers[RATE.name]), self._switch("beside", BESIDE, choices.beside)]
         except Exception:
             self.fields = before  # those are on the page still
             raise
         self.training.objects, self.start.objects, self.parameters.objects = training, start, own
-        self.memories.objects = memories
+        self.memories.objects, self.averaging.objects = memories, averaging
 
     def _watched(self, widget: Any) -> Any:
         widget.param.watch(lambda event: None if self.silent else self.moved(), "value")
@@ -143,6 +159,11 @@ class Controls:
             for part in (widget._slider, widget._value_edit, widget._label):  # the parts of a composite have styles of their own
                 part.param.update(stylesheets=self.css["stylesheets"], tags=[one.name])
         self.fields[one.name] = self._watched(widget)
+        return widget
+
+    def _switch(self, name: str, label: str, value: bool) -> Any:
+        widget = pn.widgets.CheckBoxGroup(name=label, options=[label], value=[label] if value else [], tags=[name], **self.css)
+        self.fields[name] = self._watched(widget)
         return widget
 
     def _text(self, name: str, known: tuple[str, ...], value: Any) -> Any:

@@ -16,6 +16,7 @@ from ..errors import InputError, SolveError
 
 Hear = Callable[[str, Any], None]  # ("progress" | "coarse" | "answer" | "failed", value)
 
+THEORY = ("theory", "average")  # jobs whose answers are the same for all visitors
 MOST = 60  # jobs of all visitors at a time
 PATIENCE = 30.0  # seconds in which a cancelled job must end, or the process is replaced
 REMEMBERED = 100  # final answers, of which each is some tens of kilobytes
@@ -60,7 +61,7 @@ class Desk:
             SolveError: there is no process to compute any more.
         """
         with self.lock:
-            theory = order["kind"] == "theory"
+            theory = order["kind"] in THEORY
             if theory and order["key"] in self.answers:
                 self.answers.move_to_end(order["key"])
                 hear("answer", self.answers[order["key"]])
@@ -69,7 +70,7 @@ class Desk:
                 raise SolveError(LOST)
             ticket = next(self.numbers)
             for number, job in self.asked.items():
-                if theory and job.dropped is None and (job.order["kind"], job.order["key"]) == ("theory", order["key"]):
+                if theory and job.dropped is None and (job.order["kind"], job.order["key"]) == (order["kind"], order["key"]):
                     job.hears[ticket], self.jobs[ticket] = hear, number
                     if job.coarse is not None:
                         hear("coarse", job.coarse)
@@ -144,7 +145,7 @@ class Desk:
                     self._over(number)
                 if what == "coarse":
                     job.coarse = value
-                if what == "answer" and job.order["kind"] == "theory":
+                if what == "answer" and job.order["kind"] in THEORY:
                     self.answers[job.order["key"]] = value
                     while len(self.answers) > REMEMBERED:
                         self.answers.popitem(last=False)

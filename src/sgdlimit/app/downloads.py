@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import io
+import re
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
 from ..results import Simulation, Solution
-from .choices import toml
 from .figures import OF
+from .writing import toml
 
 PNG_DPI = 200
 
 
 @dataclass(frozen=True)
 class Shown:
-    """Settings, the curves of theory and real runs by dynamics, and the two-time kernels that are looked at, with their entry."""
+    """Settings, the curves of theory and real runs by dynamics, the two-time kernels that are looked at, with their entry, and the settings
+    of those curves that have others."""
 
     settings: Mapping[str, Any]
     drawn: Mapping[str, tuple[Solution | None, Simulation | None]]
     kernels: tuple[Solution, tuple[int, int]] | None = None
+    others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def some(self) -> Mapping[str, tuple[Solution | None, Simulation | None]]:
         if not self.drawn:
@@ -44,8 +47,9 @@ def _netcdf(shown: Shown) -> bytes:
         for title, pair in shown.some().items():
             for kind, result in zip(("theory", "simulation"), pair, strict=True):
                 if result is not None:
-                    path = Path(folder) / f"{kind}-{title.lower().replace(' ', '-')}.nc"
-                    attrs = {name: value for name, value in result.dataset.attrs.items() if name != OF} | {"settings": settings}
+                    path = Path(folder) / f"{kind}-{re.sub(r'[ ,]+', '-', title.lower())}.nc"
+                    own = toml(shown.others[title]) if title in shown.others else settings
+                    attrs = {name: value for name, value in result.dataset.attrs.items() if name != OF} | {"settings": own}
                     dataset = result.dataset.copy()
                     dataset.attrs = attrs
                     type(result)(dataset, result.status, result.diagnostics).save(path)

@@ -12,9 +12,11 @@ from bokeh.core.validation.warnings import MISSING_RENDERERS
 from bokeh.models import ColumnDataSource, DataRange1d, Range1d
 
 from ..results import Result
-from ..results.panels import Panel, kernel
+from ..results.panels import Panel, kernel, panels_of
+from ..results.schema import ALONG
 from ..show.interactive import COLUMNS, DASHES, Image, data, dynamics_look, frame, runs_renderers, theory_renderers
 from ..show.looks import COLOURS, Curve
+from .choices import AVERAGED, COMPANIONS, FIXED, parted
 
 silence(MISSING_RENDERERS)  # pictures are on the page before their curves are
 
@@ -24,8 +26,13 @@ OF = "of"  # attribute of an answer's dataset: the settings it belongs to
 OUTSIDE = 4.0  # a curve that runs away is drawn up to so many times what the others reach
 
 
-def of_shape(panels: list[Panel], others: list[Panel]) -> bool:
-    return [panel.text for panel in panels] == [panel.text for panel in others]
+DASH_OF = {FIXED: [10, 3, 2, 3, 2, 3], AVERAGED: [14, 4]}  # of curves that have the colour of those beside them
+
+
+def alike(panels: list[Panel], others: list[Panel]) -> bool:
+    """Of the same directions, whatever is trained along with them."""
+    texts, more = ([panel.text for panel in some if panel.curve not in ALONG] for some in (panels, others))
+    return texts == more
 
 
 class Curves:
@@ -54,11 +61,21 @@ class Curves:
         found = []
         for plot in self.plots:
             source = ColumnDataSource({key: [] for key in COLUMNS})
-            found.append((source, renderers(plot, list(self.names).index(kind), self.names[kind], source)))
+            drawn = renderers(plot, self._number(kind), self._called(kind), source)
+            if before := parted(kind)[0]:
+                drawn[0].glyph.line_dash = DASH_OF[before]
+            found.append((source, drawn))
         return found
 
+    def _number(self, kind: str) -> int:
+        return list(self.names).index(parted(kind)[1])
+
+    def _called(self, kind: str) -> str:
+        before, kind = parted(kind)
+        return self.names[kind] + (f", {COMPANIONS[before]}" if before else "")
+
     def of_shape(self, panels: list[Panel]) -> bool:
-        return of_shape(self.panels, panels)
+        return [panel.text for panel in self.panels] == [panel.text for panel in panels]
 
     def of(self, theory: bool) -> dict[str, str]:
         """The settings that what is drawn belongs to, by name. They are written on the sources of the curves themselves."""
@@ -66,9 +83,11 @@ class Curves:
         return {kind: parts[0][0].tags[0] for kind, parts in drawn.items() if parts and parts[0][0].tags}
 
     def show(self, kind: str, result: Result, theory: bool) -> None:
-        which = list(self.names).index(kind)
+        which, there = self._number(kind), {panel.text for panel in panels_of(result.dataset)}
         for panel, (source, lines) in zip(self.panels, (self.theory if theory else self.runs)[kind], strict=True):
-            curve = Curve(*panel.values(result), which, self.names[kind], not theory)
+            if panel.text not in there:  # a saved result of fixed numbers
+                continue
+            curve = Curve(*panel.values(result), which, self._called(kind), not theory)
             filled = _bounded(data(curve.thinned(which, len(self.names))), result)
             source.update(tags=[result.dataset.attrs.get(OF, kind)], data=filled)
             _fade(lines, 1.0)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..results import Result, Simulation
-from .choices import DYNAMICS, REPEATS, RTOL
-from .figures import legend
+from .choices import COMPANIONS, DYNAMICS, REPEATS, RTOL
+from .figures import DASH_OF, legend
 
 SHAPES = {  # of the markers of real runs, as paths around (14, 6)
     "circle": "M10.5 6a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0 -7 0z",
@@ -66,6 +66,11 @@ def chips(theory: Mapping[str, Line], runs: Mapping[str, Line], saved: Mapping[s
         words, fraction = _stands(line)
         found.append(_chip(title, colour, dash, words, line.state, fraction))
         told += [f"{title}: {line.words}"] if line.words else []
+        for before, called in COMPANIONS.items():
+            if (other := theory.get(before + kind)) is not None:
+                words, fraction = _stands(other)
+                found.append(_chip("", colour, DASH_OF[before], f"{called} {words}", other.state, fraction))
+                told += [f"{title}, {called}: {other.words}"] if other.words and other.words != line.words else []
         if (made := runs.get(kind)) is not None:
             repeats = 0 if made.result is None else made.result.dataset.attrs["repeats"]
             at = f"{repeats} of {REPEATS} real runs" if made.state != "failed" else "no real runs"

@@ -17,7 +17,7 @@ from ..errors import InputError, SolveError
 from ..results import Result, Solution
 from ..results.panels import panels_of
 from . import faults
-from .choices import CHEAPEST, DYNAMICS, Choices
+from .choices import AVERAGED, CHEAPEST, DYNAMICS, FIXED, Choices, parted
 from .controls import Controls
 from .downloads import Shown
 from .figures import OF
@@ -64,7 +64,7 @@ class Visit:
         runs = {
             kind: self.choices.runs_key(kind, opened) for kind in self.runs if kind in self.theory and self.runs[kind].state != "failed"
         }
-        waiting = {kind for kind, line in self.theory.items() if line.job is not None}
+        waiting = {kind for kind, line in self.theory.items() if line.job is not None or line.state == "waiting"}
         self.views.keep(theory, runs, waiting, self._law_key(self.views.law_of.value))
         self.status()
 
@@ -98,9 +98,10 @@ class Visit:
         self.views.notice([])
         opened, before = self.site.opened, self.choices
         self.choices = chosen
-        if (chosen.model, chosen.optimizer) != (before.model, before.optimizer):
-            self.controls.put(chosen)
-        keys = lambda choices: [choices.key(kind, opened) for kind in choices.shown]
+        fields = lambda choices: (choices.model, choices.optimizer, choices.average, choices.trained > 0)
+        if fields(chosen) != fields(before):
+            self.controls.put(chosen)  # there are others
+        keys = lambda choices: [choices.key(kind, opened) for kind in choices.lines]
         if keys(chosen) != keys(before) or not self.theory:
             self.begin()
             return
@@ -152,7 +153,7 @@ class Visit:
         if self.simulated is not None and not self._same_runs(self.simulated):
             self.forget_runs()
         self.tell_address()
-        self.theory = {kind: Line() for kind in self.choices.shown}
+        self.theory = {kind: Line() for kind in self.choices.lines}
         if made and self.loaded:
             self.soon(self.turn(self._ask_all), self.generation)  # what is drawn in the same turn as its picture does not reach the browser
         else:
@@ -166,16 +167,28 @@ class Visit:
             if kind in self.theory and line.result is not None:
                 self._draw(kind, line.result, theory=False)
         self.views.offer(self.choices.shown, None, False)
-        for kind in CHEAPEST:
+        for kind in [*CHEAPEST, *(FIXED + kind for kind in CHEAPEST)]:
             if kind not in self.theory:
                 continue
             line = self.theory[kind]
             line.words = self.choices.refusal(kind)
             if line.words:
                 line.state = "failed"
-                continue
-            self.ask(line, self._order("theory", kind), functools.partial(self.heard_theory, self.generation, kind))
+            else:
+                self.ask(line, self._order("theory", kind), functools.partial(self.heard_theory, self.generation, kind))
+            if line.state == "failed":  # nobody will hear of it
+                self._ask_average(kind)
         self.asking = False
+
+    def _ask_average(self, kind: str) -> None:
+        """Of a dynamics whose theory is over: the average is made of it."""
+        if (line := self.theory.get(AVERAGED + kind)) is None:
+            return
+        if self.theory[kind].state == "failed":
+            line.take("failed", self.theory[kind].words)
+            return
+        order = {**self._order("average", AVERAGED + kind), "from": self.choices.key(kind, self.site.opened)}
+        self.ask(line, order, functools.partial(self.heard_theory, self.generation, AVERAGED + kind))
 
     def _mend(self) -> bool:
         """Empty pictures of what is chosen, so that answers only have to fill them; whether they had to be made."""
@@ -187,7 +200,7 @@ class Visit:
             if self.views.sweep is not None:
                 self.views.sweep.read()
         sizes = self.choices.sizes()
-        made = sizes is not None and self.views.fit(panels_of(sizes), self.choices.shown, self.runs)
+        made = sizes is not None and self.views.fit(panels_of(sizes), self.choices.lines, self.runs)
         if made:
             self.show_saved()
         return made
@@ -258,6 +271,8 @@ class Visit:
         line.take(what, value)
         if what in ("coarse", "answer"):
             self._draw(kind, value, theory=True)
+        if what in ("answer", "failed"):
+            self._ask_average(kind)
         if what == "answer":
             self.look()
 
@@ -354,15 +369,18 @@ class Visit:
         if self.refused:
             raise InputError(self.refused.rstrip("."))
         drawn: dict[str, tuple[Any, Any]] = {}
-        for kind in DYNAMICS:
+        others: dict[str, Any] = {}
+        for kind in self.choices.lines:
             if kind not in self.theory:
                 continue
             theory, runs = (lines[kind].result if kind in lines else None for lines in (self.theory, self.runs))
             if theory is not None or runs is not None:
                 drawn[self.choices.title(kind)] = theory, runs
+            if parted(kind)[0]:
+                others[self.choices.title(kind)] = self.choices.settings(self.site.opened, (kind,))
         kernels = None
         line = self.theory.get(self.views.law_of.value)
         if self.choices.view == "two-times" and self.views.two_times is not None and line is not None and isinstance(line.result, Solution):
             entry = self.views.direction.value
             kernels = line.result, entry if isinstance(entry, tuple) else (0, 0)
-        return Shown(self.choices.settings(self.site.opened), drawn, kernels)
+        return Shown(self.choices.settings(self.site.opened), drawn, kernels, others)

@@ -13,8 +13,8 @@ import panel as pn
 
 from ..results import Result, Solution
 from ..results.panels import Panel, panels_of
-from .choices import DYNAMICS, VIEWS, Choices
-from .figures import Curves, Laws, TwoTimes, card, of_shape
+from .choices import DYNAMICS, VIEWS, Choices, parted
+from .figures import Curves, Laws, TwoTimes, alike, card
 from .layout import cards, grid, plain, styled
 from .legend import Line, chips, names
 
@@ -89,7 +89,7 @@ class Views:
             return False
         of_theory, of_runs = list(theory), list(runs)
         for name, result in self.saved.items():
-            if of_shape(panels, panels_of(result.dataset)):
+            if alike(panels, panels_of(result.dataset)):
                 (of_theory if isinstance(result, Solution) else of_runs).append(f"saved {name}")
         self.curves = Curves(names(self.saved), panels, of_theory, of_runs)
         self.plots.objects = [card(plot) for plot in self.curves.plots]
@@ -107,7 +107,7 @@ class Views:
             return unfit
         for name, result in self.saved.items():
             theory, kind = isinstance(result, Solution), f"saved {name}"
-            if name in chosen and self.curves.of_shape(panels_of(result.dataset)):
+            if name in chosen and alike(self.curves.panels, panels_of(result.dataset)):
                 self.curves.show(kind, result, theory)
             else:
                 self.curves.clear(kind, theory)
@@ -158,7 +158,7 @@ class Views:
         that is `waiting` for those of other numbers of the same problem stay, and are pale."""
         if self.curves is not None:
             for kind, of in list(self.curves.of(theory=True).items()):
-                if kind not in DYNAMICS or of == theory.get(kind):
+                if parted(kind)[1] not in DYNAMICS or of == theory.get(kind):
                     continue
                 if kind in waiting and json.loads(of)[0] == json.loads(theory[kind])[0]:
                     self.curves.fade(kind)

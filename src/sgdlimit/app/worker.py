@@ -37,7 +37,7 @@ class Cancelled(Exception):
 
 @dataclass
 class Job:
-    """One job and how far it is. `asked` has its `number`, `kind` ("theory", "simulation" or "laws"), `settings` and `key`."""
+    """One job and how far it is. `asked` has its `number`, `kind` (one of `STEPS`), `settings` and `key`."""
 
     asked: dict[str, Any]
     tell: Any
@@ -163,7 +163,8 @@ class Worker:
         """Compilation does not go faster beside another one: a dynamics of a model seen for the first time waits for others of its kind."""
         asked = job.asked["settings"]
         kinds = [(one["kind"], one.get("optimizer", {}).get("kind")) for one in asked["dynamics"]]
-        name = f"{job.asked['kind']} {asked['problem']['model']} {kinds}"
+        switches = [value for value in asked["problem"].get("parameters", {}).values() if isinstance(value, bool)]
+        name = f"{job.asked['kind']} {asked['problem']['model']} {switches} {kinds}"
         if name in self.warm or job.priority != COARSE:
             yield
             return
@@ -295,19 +296,30 @@ def _simulation(worker: Worker, job: Job) -> Iterator[bool]:
 
 
 def _laws(worker: Worker, job: Job) -> Iterator[bool]:
-    """Pictures of the laws behind answers given before: densities of theory, histograms of real runs where these are named too. Theory
-    that has been let go since is solved again."""
+    """Pictures of the laws behind answers given before: densities of theory, histograms of real runs where these are named too."""
     from .laws import pictures
 
     key, named = job.asked["key"], job.asked.get("runs")
+    yield from _again(worker, job, key)
+    runs = worker.kept.get(named) if named else None
+    job.tell(job.number, "answer", {**pictures(worker.kept[key], runs), "runs": runs is not None})
+
+
+def _average(worker: Worker, job: Job) -> Iterator[bool]:
+    """The curves of averaged weights, of the answer that was given `from` the same settings without the average."""
+    yield from _again(worker, job, job.asked["from"])
+    average = _job(job.asked["settings"])[0].simulation.arguments()["average"]
+    job.tell(job.number, "answer", _of(worker.kept[job.asked["from"]].averaged(average), job))
+
+
+def _again(worker: Worker, job: Job, key: str) -> Iterator[bool]:
+    """After all coarse answers: have the theory of this key, which is solved again if it has been let go."""
     job.priority = FINE
     yield True
     if key not in worker.kept:
         for solution in _solutions(job):  # noqa: B007 the last one counts
             yield True
         worker.keep(key, solution)
-    runs = worker.kept.get(named) if named else None
-    job.tell(job.number, "answer", {**pictures(worker.kept[key], runs), "runs": runs is not None})
 
 
-STEPS = {"theory": _theory, "simulation": _simulation, "laws": _laws}
+STEPS = {"theory": _theory, "average": _average, "simulation": _simulation, "laws": _laws}

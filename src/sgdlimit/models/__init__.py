@@ -10,7 +10,7 @@ Conventions are those of `sgdlimit.Problem`: `loss(r, y)`, or `loss(r, y, a)` wi
 `label(r_star, z)` with `r_star (k_star,)`.
 
 Programs are compiled for a loss and a label, known by identity or, if they compare, by value. So a model hands out the same functions
-for other numbers wherever it can: the size of the noise is in its law, and numbers of a loss are `With` it.
+for other numbers wherever it can: the size of the noise is in its law, and numbers of a loss or a label are `With` it.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from ..checks import positive as _positive
 from ..errors import Words, refuse
 from ..learning.noise import Gumbel, Logistic, Normal, Scaled
 from ..learning.trained import Trained
-from .registry import Model, flag, integer, model, sized
+from .registry import Model, With, flag, integer, model, sized
 
 
 def _sign(r_star, z):
@@ -35,13 +35,12 @@ class _WithIntercept:
 
 @dataclass(frozen=True)
 class _Shifted:
-    """A label of `r* +` the teacher's intercept."""
+    """A label of `r* +` the teacher's intercepts."""
 
     label: Callable[[Any, Any], Any]
-    intercept: tuple[float, ...]
 
-    def __call__(self, r_star: Any, z: Any) -> Any:
-        return self.label(r_star + jnp.asarray(self.intercept, r_star.dtype), z)
+    def __call__(self, r_star: Any, z: Any, *intercepts: Any) -> Any:
+        return self.label(r_star + jnp.asarray(intercepts, r_star.dtype), z)
 
 
 def _with_intercepts(plain: Model, intercept: bool, teacher_intercept: float | Sequence[float]) -> Model:
@@ -50,7 +49,7 @@ def _with_intercepts(plain: Model, intercept: bool, teacher_intercept: float | S
     if fixed.shape not in ((1,), (plain.k_star,)):
         must = "be a number" + (f" or {plain.k_star} of them" if plain.k_star > 1 else "")
         raise refuse("parameters.teacher_intercept", must, Words(f"of shape {fixed.shape}"))
-    label = _Shifted(plain.label, tuple(map(float, np.broadcast_to(fixed, plain.k_star)))) if fixed.any() else plain.label
+    label = With(_Shifted(plain.label), tuple(map(float, np.broadcast_to(fixed, plain.k_star)))) if fixed.any() else plain.label
     if not flag("intercept", intercept):
         return replace(plain, label=label)
     return replace(plain, label=label, loss=_WithIntercept(plain.loss), trained=Trained(np.zeros(plain.k)))

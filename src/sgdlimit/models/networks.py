@@ -15,7 +15,7 @@ from ..checks import array as _array
 from ..errors import nearest, refuse
 from ..learning.noise import Normal
 from ..learning.trained import Trained
-from .registry import Model, flag, model, sized
+from .registry import Model, With, flag, model, sized
 
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "tanh": jnp.tanh,
@@ -78,7 +78,7 @@ def two_layer(
     bias, bias_star = _biases("biases", biases, out), _biases("teacher_biases", teacher_biases, out_star)
     f = _activation("activation", activation)
     f_star = f if teacher_activation is None else _activation("teacher_activation", teacher_activation)
-    label = _TwoLayerLabel(tuple(map(float, [*out_star, *bias_star])), f_star)
+    label = With(_TwoLayerLabel(f_star), tuple(map(float, [*out_star, *bias_star])))
     start = Trained(np.concatenate([out, bias]))
     return Model(_TwoLayer(f), label, sized("noise", noise, Normal()), len(out), len(out_star), trained=start)
 
@@ -120,11 +120,10 @@ class _TwoLayer:
 
 @dataclass(frozen=True)
 class _TwoLayerLabel:
-    numbers: tuple[float, ...]
     activation: Callable[[Any], Any]
 
-    def __call__(self, r_star: Any, z: Any) -> Any:
-        return _network(self.activation, r_star, jnp.asarray(self.numbers, r_star.dtype)) + z
+    def __call__(self, r_star: Any, z: Any, *numbers: Any) -> Any:
+        return _network(self.activation, r_star, jnp.asarray(numbers, r_star.dtype)) + z
 
 
 def _network(f, r, numbers):

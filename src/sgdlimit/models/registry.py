@@ -34,7 +34,7 @@ class Model:
 
 @dataclass(frozen=True)
 class With:
-    """A loss with numbers of its own: `loss(r, y)` is `fn(r, y, *numbers)`. Equal ones compare so."""
+    """A loss with numbers of its own: `loss(r, y)` is `fn(r, y, *numbers)`, or a label in the same way. Equal ones compare so."""
 
     fn: Callable[..., Any]
     numbers: tuple[float, ...]
