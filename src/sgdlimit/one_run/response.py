@@ -1,0 +1,169 @@
+"""The response of every sample's prediction to kicks of its own, with its own curvature taken out (OPTIMISERS section 7).
+
+In the eigenvectors of the curvature `X^T diag(C) X` that the samples had when they were used, a kick fades direction by direction,
+each at its own rate at each time: `chi_i(t, s) = sum_j (v_j^T x_i)^2 E_j(t, s)`. What is wanted is the same for a training without the
+sample, `R_i = chi_i + int R_i c_i chi_i`, a triangular system in time for every sample.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .record import Record, Step
+
+CELLS = 24  # of the time since the start
+TOWARDS_NOW = 1.5  # how much finer they are near the present, where responses change most
+OVERSHOOT = 0.9  # a kick that moves its own sample further than this is taken as one that does so
+BLOCK = 2048  # samples whose response is computed at once
+
+
+class Basis(NamedTuple):
+    """Where curvature is nearly diagonal: `squares (n, d)` of the rows along its eigenvectors, the loss's directions `classes (k, k)`,
+    and the number of uses it was found from."""
+
+    squares: np.ndarray
+    classes: np.ndarray
+    uses: int
+
+
+class Curvature(NamedTuple):
+    """Curvature `(u, k, k)` of every use as it acts on the weights in the basis of classes, the number of samples, and `|x|^2 (n,)`."""
+
+    values: np.ndarray
+    total: np.ndarray
+    norms: np.ndarray
+
+
+def curvature(record: Record, norms: np.ndarray, classes: np.ndarray | None = None) -> Curvature:
+    """What every use adds to the curvature.
+
+    A jump by the factor `1 - z` along a sample's own row is what `exp(-z')` with `z' = -log(1 - z)` does smoothly: between two jumps of
+    a sample its curvature does not act on itself, and then it does all at once.
+    """
+    uses, k = record.uses, record.k
+    values = uses.hessian.astype(np.float64) * record.amplitudes()[:, None, None]
+    if classes is not None and k > 1:
+        values = classes.T @ values @ classes
+    trace = np.trace(values, axis1=1, axis2=2)
+    square = np.sum(values**2, axis=(1, 2))
+    memory = np.array([1.0 / (1.0 - step.momentum) for step in record.steps])[uses.step]
+    own = np.divide(square, trace, out=np.zeros_like(trace), where=trace > 0) * memory * norms[uses.sample]
+    own = np.clip(own, 0.0, OVERSHOOT)
+    values *= np.where(own > 1e-6, -np.log1p(-own) / np.maximum(own, 1e-6), 1.0)[:, None, None]
+    n = len(norms)
+    total = np.stack([np.bincount(uses.sample, values[:, a, b], n) for a in range(k) for b in range(k)], -1).reshape(n, k, k)
+    return Curvature(values, total, norms)
+
+
+def find_basis(record: Record, rows: np.ndarray, norms: np.ndarray) -> Basis:
+    """Eigenvectors of the curvature of all uses so far."""
+    mean = record.uses.hessian.mean(0, dtype=float)
+    classes = np.linalg.eigh(0.5 * (mean + mean.T))[1] if record.k > 1 else np.ones((1, 1))
+    weights = np.trace(curvature(record, norms).total, axis1=1, axis2=2).astype(np.float32)
+    vectors = np.linalg.eigh((rows.T * weights) @ rows)[1]
+    squares = rows @ vectors
+    squares *= squares
+    return Basis(squares, classes, len(record.uses.sample))
+
+
+def shift(record: Record, basis: Basis, norms: np.ndarray, decay: float) -> np.ndarray:
+    """By how much leaving it out changes the prediction of each sample `(n, k)`, as far as the model of the response goes."""
+    uses, k, n = record.uses, record.k, len(norms)
+    curved = curvature(record, norms, basis.classes)
+    nodes = _nodes(record, curved)
+    cells = len(nodes) - 1
+    cell = np.searchsorted(nodes, uses.step, side="right") - 1
+    at = cell * n + uses.sample
+    by_cell = lambda weights: np.bincount(at, weights, cells * n).reshape(cells, n)
+    spent = np.stack([by_cell(curved.values[:, a, a]) for a in range(k)], -1)  # (cell, n, k)
+    rates = np.stack([spent[..., a].astype(np.float32) @ basis.squares for a in range(k)], -1).astype(float)
+    lengths = np.diff(nodes)
+    share = np.einsum("cna,n->c", spent, norms)
+    share = share / share.sum() if share.sum() > 0 else lengths / lengths.sum()
+    over, here = _fading(rates, lengths, nodes, record.steps, decay)
+
+    kicks = uses.gradient @ basis.classes * record.amplitudes()[:, None]
+    part = (uses.step + 1 - nodes[cell]) / lengths[cell]  # a kick acts when its step ends
+    given = np.zeros((cells + 1, n, k))
+    for a in range(k):
+        given[:-1, :, a] += by_cell(kicks[:, a] * (1 - part))
+        given[1:, :, a] += by_cell(kicks[:, a] * part)
+    found = np.empty((n, k))
+    for first in range(0, n, BLOCK):
+        some = slice(first, first + BLOCK)
+        responses = _without_own(basis.squares[some], curved.total[some], share, over, here)
+        found[some] = np.einsum("snab,snb->na", responses, given[:, some], optimize=True)
+    return found @ basis.classes.T
+
+
+def _nodes(record: Record, curved: Curvature) -> np.ndarray:
+    """Steps at which time is cut, even in what training has done to the predictions, and finer towards the present."""
+    steps = len(record.steps)
+    rates = np.array([step.rate * step.gain for step in record.steps])
+    done = np.append(0.0, np.cumsum(rates)) / rates.sum()
+    wanted = 1.0 - np.linspace(1.0, 0.0, CELLS + 1) ** TOWARDS_NOW
+    nodes = np.searchsorted(done, wanted - 1e-9)
+    memory = 1.0 / (1.0 - record.steps[-1].momentum)
+    if memory > 1.0:  # a velocity answers late
+        nodes = np.append(nodes, steps - np.round(memory * np.array([0.3, 0.7, 1.2, 2.0, 3.0, 5.0])))
+    return np.unique(np.append(nodes, [0, steps]).clip(0, steps).astype(int))
+
+
+def _fading(rates, lengths, nodes, steps: list[Step], decay: float) -> tuple[list[np.ndarray], np.ndarray]:
+    """What is left of a kick at a node: on average over each later cell, by cell `(nodes before, d, k)`, and now `(node, d, k)`."""
+    mean = lambda values: np.add.reduceat(values, nodes[:-1]) / lengths
+    pace = mean(np.array([step.rate * step.gain for step in steps]))
+    momentum = mean(np.array([step.momentum for step in steps]))
+    shape = rates.shape[1:]
+    state = np.zeros((0, *shape, 2))
+    over = []
+    for c, length in enumerate(lengths):
+        state = np.concatenate([state, np.broadcast_to([1.0, -1.0], (1, *shape, 2))])
+        power, average = _transition(rates[c] / length + pace[c] * decay, momentum[c], int(length))
+        over.append(np.einsum("dkb,sdkb->sdk", average, state).astype(np.float32))
+        state = np.einsum("dkab,sdkb->sdka", power, state)
+        if c + 1 < len(pace) and pace[c] > 0:
+            state[..., 1] *= pace[c + 1] / pace[c]
+    return over, np.concatenate([state[..., 0], np.ones((1, *shape))]).astype(np.float32)
+
+
+def _transition(a: np.ndarray, momentum: float, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """`M^steps (..., 2, 2)` of `u <- momentum u + a theta`, `theta <- theta - u`, and the mean over the steps of the row of `theta`, by
+    the eigenvalues of `M`, whose determinant is the momentum."""
+    trace = 1.0 - a + momentum
+    root = np.sqrt((trace**2 - 4.0 * momentum).astype(complex))
+    root = np.where(np.abs(root) < 1e-7, 1e-7, root)
+    roots = np.stack([0.5 * (trace + root), 0.5 * (trace - root)])
+    last = roots ** (steps - 1)
+    near = np.abs(roots - 1.0) < 1e-9
+    sums = np.where(near, steps, (last * roots - 1.0) / np.where(near, 1.0, roots - 1.0))
+    difference = lambda pair: ((pair[0] - pair[1]) / root).real
+    here, before = difference(last * roots), difference(last)
+    through, through_before = difference(sums), difference(sums) - before
+    rows = [[(1.0 - a) * here - momentum * before, -momentum * here], [a * here, momentum * here - momentum * before]]
+    average = [(1.0 - a) * through + 1.0 - momentum * through_before, -momentum * through]
+    return np.stack([np.stack(row, -1) for row in rows], -2), np.stack(average, -1) / steps
+
+
+def _without_own(squares, total, share, over, here) -> np.ndarray:
+    """`R (node, n, k, k)` of some samples: the response of a training without the sample, from the latest node back.
+
+    `R_s = chi_s + sum_cells (R_left + R_right) / 2 C_cell chi_cell`, where `C` is the sample's own curvature in a cell."""
+    (n, k), cells = (len(squares), total.shape[1]), len(over)
+    now = np.stack([here[..., a] @ squares.T for a in range(k)], -1)  # (node, n, k)
+    eye = np.eye(k)
+    found = np.empty((cells + 1, n, k, k))
+    found[-1] = now[-1][:, None, :] * eye
+    felt = np.empty((cells, n, k, k))  # (R_left + R_right) / 2 C
+    for s in range(cells - 1, -1, -1):
+        left = np.stack([over[c][s] for c in range(s, cells)])  # (cell, d, k)
+        chi = np.stack([left[..., a] @ squares.T for a in range(k)], -1)
+        right = now[s][:, None, :] * eye + np.einsum("cnab,cnb->nab", felt[s + 1 :], chi[1:])
+        own = share[s] * total
+        right += 0.5 * (found[s + 1] @ own) * chi[0][:, None, :]
+        keeps = eye - 0.5 * own * chi[0][:, None, :]
+        found[s] = right / keeps if k == 1 else np.linalg.solve(keeps.swapaxes(1, 2), right.swapaxes(1, 2)).swapaxes(1, 2)
+        felt[s] = 0.5 * (found[s] + found[s + 1]) @ own
+    return found
