@@ -50,8 +50,7 @@ def curvature(record: Record, norms: np.ndarray, classes: np.ndarray | None = No
     square = np.sum(values**2, axis=(1, 2))
     memory = np.array([1.0 / (1.0 - step.momentum) for step in record.steps])[uses.step]
     own = np.divide(square, trace, out=np.zeros_like(trace), where=trace > 0) * memory * norms[uses.sample]
-    own = np.clip(own, 0.0, OVERSHOOT)
-    values *= np.where(own > 1e-6, -np.log1p(-own) / np.maximum(own, 1e-6), 1.0)[:, None, None]
+    values *= np.where(own > 1e-6, -np.log1p(-np.clip(own, 0.0, OVERSHOOT)) / np.maximum(own, 1e-6), 1.0)[:, None, None]
     n = len(norms)
     total = np.stack([np.bincount(uses.sample, values[:, a, b], n) for a in range(k) for b in range(k)], -1).reshape(n, k, k)
     return Curvature(values, total, norms)
@@ -69,7 +68,8 @@ def find_basis(record: Record, rows: np.ndarray, norms: np.ndarray) -> Basis:
 
 
 def shift(record: Record, basis: Basis, norms: np.ndarray, decay: float) -> np.ndarray:
-    """By how much leaving it out changes the prediction of each sample `(n, k)`, as far as the model of the response goes."""
+    """By how much leaving it out changes the prediction of each sample, as far as the model of the response goes, `(2, n, k)`: all of it,
+    and with every kick counted by how far responses to kicks of its age have faded, from 0 to 1."""
     uses, k, n = record.uses, record.k, len(norms)
     curved = curvature(record, norms, basis.classes)
     nodes = _nodes(record, curved)
@@ -90,12 +90,14 @@ def shift(record: Record, basis: Basis, norms: np.ndarray, decay: float) -> np.n
     for a in range(k):
         given[:-1, :, a] += by_cell(kicks[:, a] * (1 - part))
         given[1:, :, a] += by_cell(kicks[:, a] * part)
-    found = np.empty((n, k))
+    found, left = np.empty((cells + 1, n, k)), np.zeros(cells + 1)
     for first in range(0, n, BLOCK):
         some = slice(first, first + BLOCK)
         responses = _without_own(basis.squares[some], curved.total[some], share, over, here)
-        found[some] = np.einsum("snab,snb->na", responses, given[:, some], optimize=True)
-    return found @ basis.classes.T
+        found[:, some] = np.einsum("snab,snb->sna", responses, given[:, some], optimize=True)
+        left += np.einsum("snaa->s", responses)
+    faded = 1.0 - left / np.abs(left).max()
+    return np.stack([found.sum(0), np.einsum("s,sna->na", faded, found)]) @ basis.classes.T
 
 
 def _nodes(record: Record, curved: Curvature) -> np.ndarray:

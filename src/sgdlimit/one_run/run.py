@@ -14,6 +14,7 @@ from ..learning.slopes import Slopes, slopes
 from . import response, trust
 from .estimate import Best, Estimate, best_of
 from .record import Record, Step, evaluate
+from .scales import fit_scales
 from .tangents import Tangents
 
 LEFT_OUT = 16  # samples left out exactly, to correct the response of all others by
@@ -71,7 +72,8 @@ class OneRun:
         if self.weight_decay < 0:
             raise refuse("weight_decay", "not be negative", weight_decay, "as PyTorch's")
         self.norms = np.einsum("nd,nd->n", self.rows, self.rows).astype(float)
-        self.who = np.sort(np.random.default_rng(seed).permutation(len(self.rows))[:LEFT_OUT])
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(LEFT_OUT,)))  # not the stream that a loop shuffles by
+        self.who = np.sort(rng.permutation(len(self.rows))[:LEFT_OUT])
         self.history: list[Estimate] = []
         self._record: Record | None = None
         self._tangents: Tangents | None = None
@@ -151,23 +153,22 @@ class OneRun:
         assert tangents is not None
         with np.errstate(all="ignore"):  # a training that diverges is told in words
             tangents.replay(record, *record.close())
-            modelled = self._model(r.shape)
-            exact = tangents.shift()
-            scale, error, scatter = _scale(modelled[self.who], exact)
-            shift = scale * modelled
+            modelled, exact = self._model(r.shape), tangents.shift()
+            fit = fit_scales(modelled[:, self.who], exact)
+            shift = np.einsum("p,pna->na", fit.scales, modelled)
             shift[self.who] = exact
             moved = r + shift
             losses, slope, _ = evaluate(self.slopes, moved, self.labels)
             train, _, _ = evaluate(self.slopes, r, self.labels)
-            responses = np.sum(slope * modelled, 1) * error
+            steep = np.einsum("na,pna->p", slope, modelled) / len(r)
             spread = losses.std(ddof=1) / np.sqrt(len(losses))
-            response_error = abs(float(responses.mean()))
+            response_error = float(np.sqrt(steep @ fit.cov @ steep))
             risk, standard_error = float(losses.mean()), float(np.hypot(spread, response_error))
         measured = {
             "risk": risk,
-            "scale": scale,
-            "scale_error": error,
-            "scatter": scatter,
+            "scale": float(fit.scales[0]),
+            "scale_faded": float(fit.scales.sum()),
+            "scatter": fit.scatter,
             "response_error": response_error,
             "alone": float(losses.max() / losses.sum()) if losses.sum() > 0 else 0.0,
             **self._measured(),
@@ -179,16 +180,16 @@ class OneRun:
         )
 
     def _model(self, shape: tuple[int, ...]) -> np.ndarray:
-        """What the response's model says of leaving out each sample `(n, k)`."""
+        """What the response's model says of leaving out each sample, `response.shift`."""
         record = self._record
         assert record is not None
         if not len(record.uses.sample):
-            return np.zeros(shape)
+            return np.zeros((2, *shape))
         if self._basis is None or len(record.uses.sample) >= GROWTH * self._basis.uses:
             try:
                 self._basis = response.find_basis(record, self.rows, self.norms)
             except np.linalg.LinAlgError:  # not finite
-                return np.full(shape, np.nan)
+                return np.full((2, *shape), np.nan)
         return response.shift(record, self._basis, self.norms, self.weight_decay)
 
     def _measured(self) -> dict[str, float]:
@@ -209,21 +210,6 @@ class OneRun:
             "unexplained": share(tangents.missed, tangents.moved),
             "overshoot": float(np.quantile(size, 0.9)) if len(size) else 0.0,
         }
-
-
-def _scale(modelled: np.ndarray, exact: np.ndarray) -> tuple[float, float, float]:
-    """By what the model's shifts are multiplied to be those of samples left out exactly, its standard error, and how these scatter
-    around it. Relative deviations count, so that a sample of large leverage has one voice."""
-    size = np.sum(modelled**2, 1)
-    weights = 1.0 / np.maximum(size + np.median(size), 1e-300)
-    whole = float(np.sum(weights * size))
-    if whole == 0.0 or not np.isfinite(whole):
-        return 1.0, 0.0, 0.0
-    scale = float(np.sum(weights[:, None] * modelled * exact) / whole)
-    rest = np.sum((exact - scale * modelled) ** 2, 1)
-    error = float(np.sqrt(np.sum(weights**2 * size * rest)) / whole)
-    least = float(np.sum(weights * np.sum(exact**2, 1)))
-    return scale, error, float(np.sqrt(np.sum(weights * rest) / least)) if least > 0 else 0.0
 
 
 def _try(slopes: Slopes, k: int, labels: Any) -> None:
