@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from ..compiling import jit
+from ..errors import refuse
 from ..functions import Static
 from ..learning.slopes import Slopes
 
@@ -37,8 +38,8 @@ class Uses(NamedTuple):
 class Record:
     """Batches as they come; what the loss makes of them is computed for many at once, when it is asked for."""
 
-    def __init__(self, slopes: Slopes, labels: Any, k: int):
-        self.slopes, self.labels, self.k = slopes, labels, k
+    def __init__(self, slopes: Slopes, labels: Any, n: int, k: int):
+        self.slopes, self.labels, self.n, self.k = slopes, labels, n, k
         self.steps: list[Step] = []
         self.batches: list[np.ndarray] = []
         self.predictions: list[np.ndarray] = []  # of batches not evaluated yet
@@ -57,6 +58,8 @@ class Record:
         new = self.batches[first:]
         if new:
             sample = np.concatenate(new)
+            if len(sample) and not 0 <= sample.min() <= sample.max() < self.n:
+                raise refuse("indices", f"be between 0 and {self.n - 1}", [int(sample.min()), int(sample.max())], "rows of X")
             step = np.repeat(np.arange(first, len(self.batches)), [len(batch) for batch in new])
             r = np.concatenate(self.predictions)
             _, gradient, hessian = evaluate(self.slopes, r, pick(self.labels, sample))

@@ -17,13 +17,16 @@ CELLS = 24  # of the time since the start
 TOWARDS_NOW = 1.5  # how much finer they are near the present, where responses change most
 OVERSHOOT = 0.9  # a kick that moves its own sample further than this is taken as one that does so
 BLOCK = 2048  # samples whose response is computed at once
+GROUPS = 32  # of eigenvectors of like eigenvalue, which fade together
+EMPTY = 1e-6  # of the largest eigenvalue: directions without curvature
 
 
 class Basis(NamedTuple):
-    """Where curvature is nearly diagonal: `squares (n, d)` of the rows along its eigenvectors, the loss's directions `classes (k, k)`,
-    and the number of uses it was found from."""
+    """Where curvature is nearly diagonal: `squares (n, m)` of the rows along groups of its eigenvectors, how many each group has, `sizes
+    (m,)`, the loss's directions `classes (k, k)`, and the number of uses it was found from."""
 
     squares: np.ndarray
+    sizes: np.ndarray
     classes: np.ndarray
     uses: int
 
@@ -61,10 +64,30 @@ def find_basis(record: Record, rows: np.ndarray, norms: np.ndarray) -> Basis:
     mean = record.uses.hessian.mean(0, dtype=float)
     classes = np.linalg.eigh(0.5 * (mean + mean.T))[1] if record.k > 1 else np.ones((1, 1))
     weights = np.trace(curvature(record, norms).total, axis1=1, axis2=2).astype(np.float32)
-    vectors = np.linalg.eigh((rows.T * weights) @ rows)[1]
-    squares = rows @ vectors
-    squares *= squares
-    return Basis(squares, classes, len(record.uses.sample))
+    values, squares = _eigen(rows, norms, weights)
+    order = np.argsort(values)
+    mass = np.cumsum(np.maximum(values[order], 0.0))
+    filled = values[order] > EMPTY * values.max()
+    group = np.where(filled, 1 + np.minimum((mass / max(mass[-1], 1e-300) * GROUPS).astype(int), GROUPS - 1), 0)
+    starts = np.flatnonzero(np.diff(group, prepend=-1))
+    sizes = np.diff(np.append(starts, len(group))).astype(np.float32)
+    return Basis(np.add.reduceat(squares[:, order], starts, axis=1), sizes, classes, len(record.uses.sample))
+
+
+def _eigen(rows: np.ndarray, norms: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues of `X^T diag(weights) X` and the squares of the rows along its eigenvectors, a column each. With fewer rows than
+    features there are as many of them, and one column for what they leave of the rows."""
+    n, d = rows.shape
+    if d <= n:
+        values, vectors = np.linalg.eigh((rows.T * weights) @ rows)
+        return values, (rows @ vectors) ** 2
+    half = np.sqrt(np.maximum(weights, 0.0))[:, None] * rows
+    values, vectors = np.linalg.eigh(half @ half.T)
+    kept = values > EMPTY * values.max()
+    vectors = half.T @ (vectors[:, kept] / np.sqrt(values[kept]))
+    squares = (rows @ vectors) ** 2
+    left = np.maximum(norms - squares.sum(1), 0.0).astype(np.float32)
+    return np.append(values[kept], 0.0), np.column_stack([squares, left])
 
 
 def shift(record: Record, basis: Basis, norms: np.ndarray, decay: float) -> np.ndarray:
@@ -78,7 +101,8 @@ def shift(record: Record, basis: Basis, norms: np.ndarray, decay: float) -> np.n
     at = cell * n + uses.sample
     by_cell = lambda weights: np.bincount(at, weights, cells * n).reshape(cells, n)
     spent = np.stack([by_cell(curved.values[:, a, a]) for a in range(k)], -1)  # (cell, n, k)
-    rates = np.stack([spent[..., a].astype(np.float32) @ basis.squares for a in range(k)], -1).astype(float)
+    per_direction = basis.squares / basis.sizes
+    rates = np.stack([spent[..., a].astype(np.float32) @ per_direction for a in range(k)], -1).astype(float)
     lengths = np.diff(nodes)
     share = np.einsum("cna,n->c", spent, norms)
     share = share / share.sum() if share.sum() > 0 else lengths / lengths.sum()
@@ -134,6 +158,14 @@ def _fading(rates, lengths, nodes, steps: list[Step], decay: float) -> tuple[lis
 def _transition(a: np.ndarray, momentum: float, steps: int) -> tuple[np.ndarray, np.ndarray]:
     """`M^steps (..., 2, 2)` of `u <- momentum u + a theta`, `theta <- theta - u`, and the mean over the steps of the row of `theta`, by
     the eigenvalues of `M`, whose determinant is the momentum."""
+    if momentum == 0.0:
+        kept = 1.0 - a
+        last = kept ** (steps - 1)
+        near = np.abs(a) < 1e-9
+        sums = np.where(near, steps, (1.0 - last * kept) / np.where(near, 1.0, a))
+        none = np.zeros_like(a)
+        power = np.stack([np.stack([last * kept, none], -1), np.stack([last * a, none], -1)], -2)
+        return power, np.stack([sums, none], -1) / steps
     trace = 1.0 - a + momentum
     root = np.sqrt((trace**2 - 4.0 * momentum).astype(complex))
     root = np.where(np.abs(root) < 1e-7, 1e-7, root)

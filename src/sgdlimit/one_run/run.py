@@ -18,7 +18,7 @@ from .scales import fit_scales
 from .tangents import Tangents
 
 LEFT_OUT = 16  # samples left out exactly, to correct the response of all others by
-GROWTH = 1.5  # eigenvectors are found again when there are so many times as many uses
+GROWTH = 1.25  # eigenvectors are found again when there are so many times as many uses
 
 
 class OneRun:
@@ -97,14 +97,12 @@ class OneRun:
 
     def record_step(self, indices: Any, predictions: Any, step: Step) -> None:
         """`step`, for an optimiser that changes as it goes."""
-        indices, predictions = np.asarray(indices), np.asarray(predictions)
+        indices, predictions = np.array(indices), np.array(predictions)  # copies: a loop may use its arrays again
         if indices.ndim != 1 or indices.dtype.kind not in "iu":
             raise refuse("indices", "be the rows of a batch (b,)", Words(f"{indices.dtype} of shape {indices.shape}"))
-        if len(indices) and not 0 <= indices.min() <= indices.max() < len(self.rows):
-            raise refuse("indices", f"be between 0 and {len(self.rows) - 1}", [int(indices.min()), int(indices.max())])
         r = self._shaped("predictions", predictions, len(indices))
         assert self._record is not None
-        self._record.add(indices.astype(np.int64), r, step)
+        self._record.add(indices, r, step)
 
     def estimate(self, predictions: Any) -> Estimate:
         """The test risk now.
@@ -140,7 +138,7 @@ class OneRun:
         flat = r.ndim == 1
         r = r.reshape(rows, -1)
         if self._record is None:
-            self._record, self._flat = Record(self.slopes, self.labels, r.shape[1]), flat
+            self._record, self._flat = Record(self.slopes, self.labels, len(self.rows), r.shape[1]), flat
             self._tangents = Tangents(self.rows, self.who, r.shape[1], self.weight_decay)
             _try(self.slopes, r.shape[1], self.labels)
         elif r.shape[1] != self._record.k:

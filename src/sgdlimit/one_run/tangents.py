@@ -13,7 +13,8 @@ import numpy as np
 
 from .record import Record, Step, evaluate, pick
 
-WATCHED = 48  # steps of every replay in which the loss's gradient is compared with its linear continuation
+PIECE = 256  # steps whose forces are laid out at once
+WATCHED = 24  # steps of every replay in which the loss's gradient is compared with its linear continuation
 
 
 class Tangents:
@@ -42,46 +43,69 @@ class Tangents:
 
     def replay(self, record: Record, first: int, begin: int) -> None:
         """Carry all through the steps from `first` on, whose uses are those from `begin` on."""
-        q, k, uses = len(self.who), self.k, record.uses
-        new = len(record.batches) - first
-        watched = set(np.linspace(0, new - 1, min(new, WATCHED)).astype(int).tolist())
-        ways, starts, seen = np.empty((len(uses.sample) - begin, k), np.float32), [], []
-        place = begin
-        for number in range(new):
-            batch, step = record.batches[first + number], record.steps[first + number]
-            here = slice(place, place + len(batch))
-            x, gradient = self.rows[batch], uses.gradient[here]
-            moved = x @ self.delta
-            push = np.empty_like(moved)
-            push[:, q * k :] = gradient
-            own, force = (part[:, : q * k].reshape(-1, q, k) for part in (moved, push))
-            force[...] = own * uses.hessian[here] if k == 1 else own @ uses.hessian[here].swapaxes(1, 2)
-            mine = np.flatnonzero(self.column[batch] >= 0)
-            force[mine, self.column[batch[mine]]] = -gradient[mine]
-            if number in watched:
-                seen.append((here, own, force))
-            ways[place - begin : place - begin + len(batch)] = moved[:, q * k :]
-            starts.append(self.start)
-            self._move(x.T @ push, step, len(batch))
-            place += len(batch)
-        self._explain(uses.sample[begin:], uses.prediction[begin:], ways, np.repeat(starts, [len(b) for b in record.batches[first:]]))
-        for here, own, force in seen:
-            self._watch(record, here, own, force)
+        k, uses, last = self.k, record.uses, len(record.batches)
+        watched = set(np.linspace(first, last - 1, min(last - first, WATCHED)).astype(int).tolist())
+        ways, starts, seen, place = np.empty((len(uses.sample) - begin, k), np.float32), [], [], begin
+        for opening in range(first, last, PIECE):
+            numbers = range(opening, min(opening + PIECE, last))
+            size = sum(len(record.batches[number]) for number in numbers)
+            apply, bias = self._forces(record, slice(place, place + size), numbers)
+            here = 0
+            for number in numbers:
+                batch, step = record.batches[number], record.steps[number]
+                some = slice(here, here + len(batch))
+                x = self.rows.take(batch, axis=0)
+                moved = x @ self.delta
+                push = moved * apply[some] if k == 1 else self._turned(moved, apply[some], self.column[batch])
+                push += bias[some]
+                if number in watched:
+                    seen.append((place, moved))
+                ways[place - begin : place - begin + len(batch)] = moved[:, -k:]
+                starts.append(self.start)
+                self._move(x.T @ push, step)
+                here, place = here + len(batch), place + len(batch)
+        sizes = [len(batch) for batch in record.batches[first:]]
+        self._explain(uses.sample[begin:], uses.prediction[begin:], ways, np.repeat(starts, sizes))
+        self._watch(record, seen)
 
-    def _move(self, pull: np.ndarray, step: Step, size: int) -> None:
-        """A step of the optimiser for all columns, in place."""
-        pull *= np.float32(step.gain / max(size, 1))
+    def _forces(self, record: Record, here: slice, numbers: range) -> tuple[np.ndarray, np.ndarray]:
+        """Of some uses, what turns the changes of predictions into pushes and what is added to them, a column for each of `delta`'s; for
+        `k > 1` the first has the Hessians. A tangent's own sample pushes back what it gave, and has no curvature."""
+        uses, k, q = record.uses, self.k, len(self.who)
+        sizes = np.array([len(record.batches[number]) for number in numbers])
+        amounts = [record.steps[number].gain * (1.0 if record.steps[number].momentum else record.steps[number].rate) for number in numbers]
+        amount = np.repeat(np.array(amounts) / np.maximum(sizes, 1), sizes).astype(np.float32)[:, None]
+        gradient, hessian = uses.gradient[here] * amount, uses.hessian[here] * amount[:, :, None]
+        bias = np.zeros((len(gradient), (q + 1) * k), np.float32)
+        bias[:, q * k :] = gradient
+        column = self.column[uses.sample[here]]
+        mine = np.flatnonzero(column >= 0)
+        bias[mine[:, None], column[mine, None] * k + np.arange(k)] = -gradient[mine]
+        if k > 1:
+            return hessian, bias
+        apply = np.repeat(hessian[:, 0], q + 1, axis=1)
+        apply[:, q] = 0.0
+        apply[mine, column[mine]] = 0.0
+        return apply, bias
+
+    def _turned(self, moved: np.ndarray, hessian: np.ndarray, column: np.ndarray) -> np.ndarray:
+        """`k` columns of each tangent, through the Hessians."""
+        push = np.matmul(moved.reshape(len(moved), -1, self.k), hessian.swapaxes(1, 2))
+        mine = np.flatnonzero(column >= 0)
+        push[mine, column[mine]] = push[:, -1] = 0.0
+        return push.reshape(moved.shape)
+
+    def _move(self, pull: np.ndarray, step: Step) -> None:
+        """A step of the optimiser for all columns, in place. Without momentum, pushes have the rate in them."""
         if self.decay:
-            pull += np.float32(step.gain * self.decay) * self.delta
             self.start_velocity = step.momentum * self.start_velocity + step.gain * self.decay * self.start
             self.start -= step.rate * self.start_velocity
+            pull += np.float32(step.gain * self.decay * (1.0 if step.momentum else step.rate)) * self.delta
         if step.momentum:
             self.velocity *= np.float32(step.momentum)
             self.velocity += pull
-            self.delta -= np.float32(step.rate) * self.velocity
-        else:
-            pull *= np.float32(step.rate)
-            self.delta -= pull
+            pull = np.float32(step.rate) * self.velocity
+        self.delta -= pull
 
     def _explain(self, sample: np.ndarray, prediction: np.ndarray, ways: np.ndarray, starts: np.ndarray) -> None:
         """What is left of a prediction without the weights' own way is that of the start, the same at every use."""
@@ -95,13 +119,18 @@ class Tangents:
         self.missed += float(np.sum((rest[again] - starts[again, None] * self.base[sample[again]]) ** 2))
         self.moved += float(np.sum(ways[again].astype(float) ** 2))
 
-    def _watch(self, record: Record, here: slice, own: np.ndarray, force: np.ndarray) -> None:
-        """Compare forces with what they would be without the linear continuation, on all samples but a tangent's own."""
-        uses, (b, q, k) = record.uses, own.shape
+    def _watch(self, record: Record, seen: list[tuple[int, np.ndarray]]) -> None:
+        """Compare changes of the gradient with what they would be without the linear continuation, on all samples but a tangent's own.
+        `seen`: changes of predictions in some batches, and the first use of each."""
+        if not seen:
+            return
+        uses, k, q = record.uses, self.k, len(self.who)
+        here = np.concatenate([np.arange(place, place + len(moved)) for place, moved in seen])
+        own = np.concatenate([moved[:, : q * k] for _, moved in seen]).reshape(len(here), q, k)
         r = np.repeat(uses.prediction[here], q, axis=0).astype(float) + own.reshape(-1, k)
-        labels = pick(record.labels, np.repeat(uses.sample[here], q))
-        _, gradient, _ = evaluate(record.slopes, r, labels)
-        difference = gradient.reshape(b, q, k) - uses.gradient[here][:, None]
+        _, gradient, _ = evaluate(record.slopes, r, pick(record.labels, np.repeat(uses.sample[here], q)))
+        difference = gradient.reshape(own.shape) - uses.gradient[here][:, None]
+        straight = own @ uses.hessian[here].swapaxes(1, 2)
         others = self.column[uses.sample[here]][:, None] != np.arange(q)
-        self.bent += float(np.sum((difference - force)[others] ** 2))
+        self.bent += float(np.sum((difference - straight)[others] ** 2))
         self.straight += float(np.sum(difference[others] ** 2))
