@@ -43,7 +43,7 @@ def curvature(record: Record, norms: np.ndarray, classes: np.ndarray | None = No
     """What every use adds to the curvature.
 
     A jump by the factor `1 - z` along a sample's own row is what `exp(-z')` with `z' = -log(1 - z)` does smoothly: between two jumps of
-    a sample its curvature does not act on itself, and then it does all at once.
+    a sample its curvature does not act on itself, and then it does all at once. A step of all samples is no such jump.
     """
     uses, k = record.uses, record.k
     values = uses.hessian.astype(np.float64) * record.amplitudes()[:, None, None]
@@ -53,8 +53,10 @@ def curvature(record: Record, norms: np.ndarray, classes: np.ndarray | None = No
     square = np.sum(values**2, axis=(1, 2))
     memory = np.array([1.0 / (1.0 - step.momentum) for step in record.steps])[uses.step]
     own = np.divide(square, trace, out=np.zeros_like(trace), where=trace > 0) * memory * norms[uses.sample]
-    values *= np.where(own > 1e-6, -np.log1p(-np.clip(own, 0.0, OVERSHOOT)) / np.maximum(own, 1e-6), 1.0)[:, None, None]
     n = len(norms)
+    longer = np.where(own > 1e-6, -np.log1p(-np.clip(own, 0.0, OVERSHOOT)) / np.maximum(own, 1e-6), 1.0)
+    part = np.array([len(batch) / n for batch in record.batches])[uses.step]
+    values *= (part + (1.0 - part) * longer)[:, None, None]
     total = np.stack([np.bincount(uses.sample, values[:, a, b], n) for a in range(k) for b in range(k)], -1).reshape(n, k, k)
     return Curvature(values, total, norms)
 

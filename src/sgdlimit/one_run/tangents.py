@@ -13,7 +13,7 @@ import numpy as np
 
 from .record import Record, Step, evaluate, pick
 
-PIECE = 256  # steps whose forces are laid out at once
+PIECE = 16384  # uses whose forces are laid out at once, or those of one batch
 WATCHED = 24  # steps of every replay in which the loss's gradient is compared with its linear continuation
 
 
@@ -46,8 +46,9 @@ class Tangents:
         k, uses, last = self.k, record.uses, len(record.batches)
         watched = set(np.linspace(first, last - 1, min(last - first, WATCHED)).astype(int).tolist())
         ways, starts, seen, place = np.empty((len(uses.sample) - begin, k), np.float32), [], [], begin
-        for opening in range(first, last, PIECE):
-            numbers = range(opening, min(opening + PIECE, last))
+        per_piece = max(1, PIECE * (last - first) // max(len(ways), 1))
+        for opening in range(first, last, per_piece):
+            numbers = range(opening, min(opening + per_piece, last))
             size = sum(len(record.batches[number]) for number in numbers)
             apply, bias = self._forces(record, slice(place, place + size), numbers)
             here = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from ..learning.clock import Clock
 from ..learning.dynamics import SGD, OnlineSGD, step_at
 from ..learning.problem import Problem
 from .data import Data, penalty_gradient, pick, smooth_penalty
+from .left_out import Told
 from .optimisers import PLAIN, Extras, Numbers, Rule, State, begin, move, numbers_of, rule_of
 
 MAX_INDICES = 2**18  # sample indices drawn ahead at once
@@ -57,8 +59,8 @@ class SGDPath:
         self.stops = stops(self.outputs, self.capacity)
         self.diagnostics = {"steps": total, "time_resolution": self.clock.first}
 
-    def run(self, data: Data, rng: np.random.Generator) -> Iterator[tuple[float, np.ndarray, list[int]]]:
-        """Yield `(time, weights (k, d), which output times this is)` at every stop."""
+    def run(self, data: Data, rng: np.random.Generator, told: Told | None = None) -> Iterator[tuple[float, np.ndarray, list[int]]]:
+        """Yield `(time, weights (k, d), which output times this is)` at every stop; before, `told` hears of the batches."""
         state, here = begin(self.rule, data.start, rng), 0
         batches = (_Replacement if self.dynamics.sampling == "replacement" else _Reshuffle)(rng, self.n, self.batch_size)
         indices = np.zeros((self.capacity, self.batch_size), np.int32)
@@ -69,7 +71,12 @@ class SGDPath:
             if count:
                 batches.fill(indices[:count], filled[:count])
                 sizes[:count] = self.clock.etas(here, int(stop))
-                state = steps(self.problem, self.rule, self.numbers, state, count, data, indices, filled, sizes)
+                recorded = told is not None
+                state, seen = steps(self.problem, self.rule, self.numbers, state, count, data, indices, filled, sizes, recorded)
+                if told is not None:
+                    predictions = np.asarray(seen)
+                    for j in range(count):
+                        told(indices[j, : filled[j]], predictions[j, : filled[j]], float(sizes[j]))
             here = int(stop)
             yield self.clock.time(here), state.shown(), np.flatnonzero(self.outputs == here).tolist()
 
@@ -136,49 +143,66 @@ def steps(
     indices: np.ndarray,
     filled: np.ndarray,
     sizes: np.ndarray,
-) -> State:
-    """The first `count` steps of `indices (capacity, batch)`, of which `filled (capacity,)` are samples, with `sizes (capacity,)`."""
+    recorded: bool = False,
+) -> tuple[State, Any]:
+    """The first `count` steps of `indices (capacity, batch)`, of which `filled (capacity,)` are samples, with `sizes (capacity,)`; and if
+    they are `recorded`, the samples' predictions before each step `(capacity, batch, k)`."""
     given = (count, data.rows, data.labels, jnp.array(indices), jnp.array(filled), jnp.array(sizes), problem.ridge)
-    functions = {"gradient": Static(problem.slopes.gradient), "smooth": smooth_penalty(problem)}
+    functions = {"gradient": Static(problem.slopes.gradient), "smooth": smooth_penalty(problem), "recorded": recorded}
     if rule.plain:
-        return state._replace(theta=_steps(state.theta, *given, **functions))
+        theta, seen = _steps(state.theta, *given, **functions)
+        return state._replace(theta=theta), seen
     return _optimised_steps(state, numbers, *given, **functions, rule=rule)
 
 
-@partial(jit, static_argnames=("gradient", "smooth", "rule"))
-def _optimised_steps(state, numbers, count, rows, labels, indices, filled, sizes, ridge, *, gradient, smooth, rule):
+@partial(jit, static_argnames=("gradient", "smooth", "recorded", "rule"))
+def _optimised_steps(state, numbers, count, rows, labels, indices, filled, sizes, ridge, *, gradient, smooth, recorded, rule):
     """The first `count` steps, as an optimiser makes them of the gradients of a batch."""
     d = state.theta.shape[1]
 
-    def step(j, state):
+    def step(j, carried):
+        state, seen = carried
         theta, batch = state.theta, filled[j].astype(state.theta.dtype)
 
-        def add(b, pull):
+        def add(b, carried):
+            pull, seen = carried
             i = indices[j, b]
             x = jax.lax.dynamic_index_in_dim(rows, i, keepdims=False).astype(theta.dtype)
-            return pull + gradient(jnp.sum(theta * x, axis=1), pick(labels, i)).astype(theta.dtype)[:, None] * x
+            r = jnp.sum(theta * x, axis=1)
+            seen = seen.at[j, b].set(r) if recorded else seen
+            return pull + gradient(r, pick(labels, i)).astype(theta.dtype)[:, None] * x, seen
 
-        pull = jax.lax.fori_loop(0, filled[j], add, batch / d * penalty_gradient(theta, ridge, smooth))
-        return move(rule, numbers, state, pull, sizes[j] * batch / d, batch)
+        pull, seen = jax.lax.fori_loop(0, filled[j], add, (batch / d * penalty_gradient(theta, ridge, smooth), seen))
+        return move(rule, numbers, state, pull, sizes[j] * batch / d, batch), seen
 
-    return jax.lax.fori_loop(0, count, step, state)
+    return jax.lax.fori_loop(0, count, step, (state, _unseen(state.theta, indices, recorded)))
 
 
-@partial(jit, static_argnames=("gradient", "smooth"))
-def _steps(theta, count, rows, labels, indices, filled, sizes, ridge, *, gradient, smooth):
+def _unseen(theta, indices, recorded):
+    """Room for predictions, where they are recorded."""
+    return jnp.zeros((*indices.shape, len(theta)), theta.dtype) if recorded else None
+
+
+@partial(jit, static_argnames=("gradient", "smooth", "recorded"))
+def _steps(theta, count, rows, labels, indices, filled, sizes, ridge, *, gradient, smooth, recorded):
     """The first `count` steps: `theta -= eta sum_i x_i l_i + eta kappa / d h(theta)`, a dot product and an update per sample.
     `count` is an argument, so all segments of all repeats share one compilation."""
     d = theta.shape[1]
 
-    def step(j, theta):
+    def step(j, carried):
+        theta, seen = carried
         eta = sizes[j]
 
-        def add(b, change):
+        def add(b, carried):
+            change, seen = carried
             i = indices[j, b]
             x = jax.lax.dynamic_index_in_dim(rows, i, keepdims=False).astype(theta.dtype)
-            push = gradient(jnp.sum(theta * x, axis=1), pick(labels, i))
-            return change + (eta * push).astype(theta.dtype)[:, None] * x
+            r = jnp.sum(theta * x, axis=1)
+            seen = seen.at[j, b].set(r) if recorded else seen
+            push = gradient(r, pick(labels, i))
+            return change + (eta * push).astype(theta.dtype)[:, None] * x, seen
 
-        return theta - jax.lax.fori_loop(0, filled[j], add, (eta * filled[j] / d) * penalty_gradient(theta, ridge, smooth))
+        change, seen = jax.lax.fori_loop(0, filled[j], add, ((eta * filled[j] / d) * penalty_gradient(theta, ridge, smooth), seen))
+        return theta - change, seen
 
-    return jax.lax.fori_loop(0, count, step, theta)
+    return jax.lax.fori_loop(0, count, step, (theta, _unseen(theta, indices, recorded)))
