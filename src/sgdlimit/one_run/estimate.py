@@ -19,7 +19,8 @@ class Estimate:
 
     Attributes:
         risk, standard_error: mean loss of the predictions that the samples would have had, had each been left out, and its error as an
-            estimate of this training's expected loss on a new sample: the spread over samples, and what the response misses.
+            estimate of this training's expected loss on a new sample: the spread over samples and over pairs of them, and what the
+            response misses.
         left_out: these predictions, `(n,)` or `(n, k)` as given.
         losses: the loss of each `(n,)`; the largest belong to outliers and wrong labels, see `ranking`.
         train_risk: mean loss of the predictions given.
@@ -38,7 +39,8 @@ class Estimate:
     warnings: tuple[str, ...]
     diagnostics: dict[str, float] = field(repr=False)
     labels: Any = field(repr=False, default=None)
-    response_errors: np.ndarray = field(repr=False, default_factory=lambda: np.zeros(0))  # of the losses, all in one direction
+    pairs: np.ndarray = field(repr=False, default_factory=lambda: np.zeros((0, 0)))  # (n, q), see `of_pairs`
+    who: np.ndarray = field(repr=False, default_factory=lambda: np.zeros(0, int))  # the q samples left out exactly
 
     @property
     def trusted(self) -> bool:
@@ -85,11 +87,36 @@ class Estimate:
         return paired(self, other)
 
 
+def of_pairs(pairs: np.ndarray, who: np.ndarray) -> float:
+    """The part of the error that comes of each sample having trained the weights that the others are judged by.
+
+    `pairs (n, q)` is what leaving out each of `who (q,)` does to the loss of sample `i`. Its mean over `i` moves the expected loss of the
+    weights alike and is no error. What is left is one of every ordered pair of samples, of which there are as many as samples squared: its
+    mean square, and as either of a pair acts on the other alike, a correlation.
+    """
+    q = len(who)
+    if q < 2:
+        return 0.0
+    among = pairs.copy()
+    among[who, np.arange(q)] = np.nan
+    among -= np.nanmean(among, axis=0)
+    upper = np.triu_indices(q, 1)
+    one, other = among[who][upper], among[who].T[upper]
+    size = np.sqrt(np.sum(one**2) * np.sum(other**2))
+    alike = float(np.sum(one * other) / size) if size > 0 else 0.0
+    return float(np.sqrt(np.nanmean(among**2) * (1.0 + alike)))
+
+
 def paired(one: Estimate, other: Estimate) -> tuple[float, float]:
-    """Difference of two risks and its standard error: pairs of losses, and the errors of either response, which are independent."""
+    """Difference of two risks and its standard error: what samples and pairs do in both counts once; the errors of the responses are
+    independent."""
     apart = one.losses - other.losses
     response = np.hypot(one.diagnostics["response_error"], other.diagnostics["response_error"])
-    return float(apart.mean()), float(np.hypot(apart.std(ddof=1) / np.sqrt(len(apart)), response))
+    if np.array_equal(one.who, other.who):
+        pairs = of_pairs(one.pairs - other.pairs, one.who)
+    else:
+        pairs = float(np.hypot(of_pairs(one.pairs, one.who), of_pairs(other.pairs, other.who)))
+    return float(apart.mean()), float(np.hypot(np.hypot(apart.std(ddof=1) / np.sqrt(len(apart)), pairs), response))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from ..checks import number, positive
 from ..errors import InputError, Words, refuse
 from ..learning.slopes import Slopes, slopes
 from . import response, trust
-from .estimate import Best, Estimate, best_of
+from .estimate import Best, Estimate, best_of, of_pairs
 from .record import Record, Step, evaluate
 from .scales import fit_scales
 from .tangents import Tangents
@@ -151,7 +151,8 @@ class OneRun:
         assert tangents is not None
         with np.errstate(all="ignore"):  # a training that diverges is told in words
             tangents.replay(record, *record.close())
-            modelled, exact = self._model(r.shape), tangents.shift()
+            modelled, moved_by = self._model(r.shape), tangents.moved()
+            exact = moved_by[self.who, np.arange(len(self.who))]
             fit = fit_scales(modelled[:, self.who], exact)
             shift = np.einsum("p,pna->na", fit.scales, modelled)
             shift[self.who] = exact
@@ -161,7 +162,8 @@ class OneRun:
             steep = np.einsum("na,pna->p", slope, modelled) / len(r)
             spread = losses.std(ddof=1) / np.sqrt(len(losses))
             response_error = float(np.sqrt(steep @ fit.cov @ steep))
-            risk, standard_error = float(losses.mean()), float(np.hypot(spread, response_error))
+            pairs = np.einsum("na,nqa->nq", slope, moved_by)
+            risk, standard_error = float(losses.mean()), float(np.sqrt(spread**2 + of_pairs(pairs, self.who) ** 2 + response_error**2))
         measured = {
             "risk": risk,
             "scale": float(fit.scales[0]),
@@ -173,9 +175,8 @@ class OneRun:
         }
         left_out = moved[:, 0] if self._flat else moved
         step = len(record.batches)
-        return Estimate(
-            risk, standard_error, left_out, losses, float(train.mean()), step, trust.warnings(measured), measured, self.labels
-        )
+        known = trust.warnings(measured), measured, self.labels, pairs, self.who
+        return Estimate(risk, standard_error, left_out, losses, float(train.mean()), step, *known)
 
     def _model(self, shape: tuple[int, ...]) -> np.ndarray:
         """What the response's model says of leaving out each sample, `response.shift`."""
@@ -205,7 +206,7 @@ class OneRun:
             "tangents": float(len(self.who)),
             "copies": self._copies,
             "bend": share(tangents.bent, tangents.straight),
-            "unexplained": share(tangents.missed, tangents.moved),
+            "unexplained": share(tangents.missed, tangents.explained),
             "overshoot": float(np.quantile(size, 0.9)) if len(size) else 0.0,
         }
 

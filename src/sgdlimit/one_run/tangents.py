@@ -14,6 +14,7 @@ import numpy as np
 from .record import Record, Step, evaluate, pick
 
 PIECE = 16384  # uses whose forces are laid out at once, or those of one batch
+ROUNDING = 1e-4  # of a gradient: smaller changes tell nothing
 WATCHED = 24  # steps of every replay in which the loss's gradient is compared with its linear continuation
 
 
@@ -22,7 +23,7 @@ class Tangents:
     batches told of are what moved them.
 
     `bent / straight`: how much of the others' forces the linear continuation of the loss misses, and all of it (sums of squares);
-    `missed / moved`: how much of the predictions the weights' own way leaves unexplained, and what it explains.
+    `missed / explained`: how much of the predictions the weights' own way leaves unexplained, and what it explains.
     """
 
     def __init__(self, rows: np.ndarray, who: np.ndarray, k: int, decay: float):
@@ -34,12 +35,11 @@ class Tangents:
         self.velocity = np.zeros_like(self.delta)
         self.start, self.start_velocity = 1.0, 0.0  # what decay leaves of the weights at the start
         self.base = np.full((n, k), np.nan)  # predictions at the start, as they follow from a sample's first use
-        self.bent = self.straight = self.missed = self.moved = 0.0
+        self.bent = self.straight = self.missed = self.explained = 0.0
 
-    def shift(self) -> np.ndarray:
-        """By how much leaving it out changes the prediction of each of `who`, `(q, k)`."""
-        delta = self.delta[:, : -self.k].reshape(len(self.delta), len(self.who), self.k)
-        return np.einsum("qd,dqa->qa", self.rows[self.who], delta, optimize=True).astype(float)
+    def moved(self) -> np.ndarray:
+        """By how much leaving out each of `who` changes the predictions of all samples, `(n, q, k)`."""
+        return (self.rows @ self.delta[:, : -self.k]).reshape(len(self.rows), len(self.who), self.k)
 
     def replay(self, record: Record, first: int, begin: int) -> None:
         """Carry all through the steps from `first` on, whose uses are those from `begin` on."""
@@ -118,7 +118,7 @@ class Tangents:
         again = np.ones(len(sample), bool)
         again[fresh] = False
         self.missed += float(np.sum((rest[again] - starts[again, None] * self.base[sample[again]]) ** 2))
-        self.moved += float(np.sum(ways[again].astype(float) ** 2))
+        self.explained += float(np.sum(ways[again].astype(float) ** 2))
 
     def _watch(self, record: Record, seen: list[tuple[int, np.ndarray]]) -> None:
         """Compare changes of the gradient with what they would be without the linear continuation, on all samples but a tangent's own.
@@ -134,4 +134,4 @@ class Tangents:
         straight = own @ uses.hessian[here].swapaxes(1, 2)
         others = self.column[uses.sample[here]][:, None] != np.arange(q)
         self.bent += float(np.sum((difference - straight)[others] ** 2))
-        self.straight += float(np.sum(difference[others] ** 2))
+        self.straight += float(np.sum(difference[others] ** 2) + ROUNDING**2 * q * np.sum(uses.gradient[here] ** 2))
