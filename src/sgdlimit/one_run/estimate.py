@@ -54,7 +54,8 @@ class Estimate:
         return "nothing speaks against it: samples left out exactly agree with the estimate, and the loss is straight over what they move"
 
     def __str__(self) -> str:
-        return f"left-out risk {self.risk:.4g} +- {self.standard_error:.2g} after {self.step} batches (train {self.train_risk:.4g}): {self.verdict}"
+        risk = f"left-out risk {self.risk:.4g} +- {self.standard_error:.2g} after {self.step} batches (train {self.train_risk:.4g})"
+        return f"{risk}: {self.verdict}"
 
     @property
     def ranking(self) -> np.ndarray:
@@ -97,14 +98,14 @@ def of_pairs(pairs: np.ndarray, who: np.ndarray) -> float:
     q = len(who)
     if q < 2:
         return 0.0
-    among = pairs.copy()
-    among[who, np.arange(q)] = np.nan
-    among -= np.nanmean(among, axis=0)
+    others = np.ones(pairs.shape, bool)
+    others[who, np.arange(q)] = False
+    among = np.where(others, pairs - np.sum(pairs, axis=0, where=others) / (len(pairs) - 1), 0.0)
     upper = np.triu_indices(q, 1)
     one, other = among[who][upper], among[who].T[upper]
     size = np.sqrt(np.sum(one**2) * np.sum(other**2))
     alike = float(np.sum(one * other) / size) if size > 0 else 0.0
-    return float(np.sqrt(np.nanmean(among**2) * (1.0 + alike)))
+    return float(np.sqrt(np.sum(among**2) / np.sum(others) * (1.0 + alike)))
 
 
 def paired(one: Estimate, other: Estimate) -> tuple[float, float]:

@@ -18,28 +18,27 @@ TOWARDS_NOW = 1.5  # how much finer they are near the present, where responses c
 OVERSHOOT = 0.9  # a kick that moves its own sample further than this is taken as one that does so
 BLOCK = 2048  # samples whose response is computed at once
 GROUPS = 32  # of eigenvectors of like eigenvalue, which fade together
+TOGETHER = 1500  # weights up to which outputs are not taken apart
 EMPTY = 1e-6  # of the largest eigenvalue: directions without curvature
 
 
 class Basis(NamedTuple):
-    """Where curvature is nearly diagonal: `squares (n, m)` of the rows along groups of its eigenvectors, how many each group has, `sizes
-    (m,)`, the loss's directions `classes (k, k)`, and the number of uses it was found from."""
+    """Where curvature is nearly diagonal: of groups of its eigenvectors `v (k, d)`, the sums `squares (m, n, k, k)` of `(v x) (v x)^T` for
+    every row, how many a group has, `sizes (m,)`, and the number of uses all this was found from."""
 
     squares: np.ndarray
     sizes: np.ndarray
-    classes: np.ndarray
     uses: int
 
 
 class Curvature(NamedTuple):
-    """Curvature `(u, k, k)` of every use as it acts on the weights in the basis of classes, the number of samples, and `|x|^2 (n,)`."""
+    """Curvature as it acts on the weights, of every use `(u, k, k)` and of every sample in `total (n, k, k)`."""
 
     values: np.ndarray
     total: np.ndarray
-    norms: np.ndarray
 
 
-def curvature(record: Record, norms: np.ndarray, classes: np.ndarray | None = None) -> Curvature:
+def curvature(record: Record, norms: np.ndarray) -> Curvature:
     """What every use adds to the curvature.
 
     A jump by the factor `1 - z` along a sample's own row is what `exp(-z')` with `z' = -log(1 - z)` does smoothly: between two jumps of
@@ -47,8 +46,6 @@ def curvature(record: Record, norms: np.ndarray, classes: np.ndarray | None = No
     """
     uses, k = record.uses, record.k
     values = uses.hessian.astype(np.float64) * record.amplitudes()[:, None, None]
-    if classes is not None and k > 1:
-        values = classes.T @ values @ classes
     trace = np.trace(values, axis1=1, axis2=2)
     square = np.sum(values**2, axis=(1, 2))
     memory = np.array([1.0 / (1.0 - step.momentum) for step in record.steps])[uses.step]
@@ -58,59 +55,71 @@ def curvature(record: Record, norms: np.ndarray, classes: np.ndarray | None = No
     part = np.array([len(batch) / n for batch in record.batches])[uses.step]
     values *= (part + (1.0 - part) * longer)[:, None, None]
     total = np.stack([np.bincount(uses.sample, values[:, a, b], n) for a in range(k) for b in range(k)], -1).reshape(n, k, k)
-    return Curvature(values, total, norms)
+    return Curvature(values, total)
 
 
 def find_basis(record: Record, rows: np.ndarray, norms: np.ndarray) -> Basis:
-    """Eigenvectors of the curvature of all uses so far."""
-    mean = record.uses.hessian.mean(0, dtype=float)
-    classes = np.linalg.eigh(0.5 * (mean + mean.T))[1] if record.k > 1 else np.ones((1, 1))
-    weights = np.trace(curvature(record, norms).total, axis1=1, axis2=2).astype(np.float32)
-    values, squares = _eigen(rows, norms, weights)
+    """Eigenvectors of the curvature of all uses so far, `sum_i x_i x_i^T (x) C_i`, in groups of like eigenvalue and like weight. For many
+    outputs, of its part that is diagonal in the mean Hessian's eigenvectors."""
+    k, total = record.k, curvature(record, norms).total
+    total = 0.5 * (total + total.swapaxes(1, 2)).astype(np.float32)
+    if k == 1:
+        values, along = _eigen(rows, norms, total[:, 0, 0])
+        along = along[None]
+    elif k * rows.shape[1] <= TOGETHER:
+        blocks = [[(rows.T * total[:, a, b]) @ rows for b in range(k)] for a in range(k)]
+        values, vectors = np.linalg.eigh(np.block(blocks))
+        along = np.stack([rows @ part for part in np.split(vectors, k)])
+    else:
+        classes = np.linalg.eigh(total.mean(0))[1]
+        found = [_eigen(rows, norms, np.einsum("nab,a,b->n", total, u, u)) for u in classes.T]
+        values = np.concatenate([value for value, _ in found])
+        along = np.concatenate([u[:, None, None] * part for u, (_, part) in zip(classes.T, found, strict=True)], -1)
     order = np.argsort(values)
-    mass = np.cumsum(np.maximum(values[order], 0.0))
+    mass = np.cumsum(np.maximum(values[order], 0.0), dtype=float)
     filled = values[order] > EMPTY * values.max()
     group = np.where(filled, 1 + np.minimum((mass / max(mass[-1], 1e-300) * GROUPS).astype(int), GROUPS - 1), 0)
     starts = np.flatnonzero(np.diff(group, prepend=-1))
     sizes = np.diff(np.append(starts, len(group))).astype(np.float32)
-    return Basis(np.add.reduceat(squares[:, order], starts, axis=1), sizes, classes, len(record.uses.sample))
+    along = along[..., order]
+    squares = np.stack([np.add.reduceat(one * other, starts, axis=1).T for one in along for other in along], -1)
+    return Basis(squares.reshape(*squares.shape[:2], k, k), sizes, len(record.uses.sample))
 
 
 def _eigen(rows: np.ndarray, norms: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues of `X^T diag(weights) X` and the squares of the rows along its eigenvectors, a column each. With fewer rows than
-    features there are as many of them, and one column for what they leave of the rows."""
+    """Eigenvalues of `X^T diag(weights) X` and the rows along its eigenvectors, a column each. With fewer rows than features there are as
+    many of them, and one column for the length of what they leave of the rows."""
     n, d = rows.shape
     if d <= n:
         values, vectors = np.linalg.eigh((rows.T * weights) @ rows)
-        return values, (rows @ vectors) ** 2
+        return values, rows @ vectors
     half = np.sqrt(np.maximum(weights, 0.0))[:, None] * rows
     values, vectors = np.linalg.eigh(half @ half.T)
     kept = values > EMPTY * values.max()
-    vectors = half.T @ (vectors[:, kept] / np.sqrt(values[kept]))
-    squares = (rows @ vectors) ** 2
-    left = np.maximum(norms - squares.sum(1), 0.0).astype(np.float32)
-    return np.append(values[kept], 0.0), np.column_stack([squares, left])
+    along = rows @ (half.T @ (vectors[:, kept] / np.sqrt(values[kept])))
+    left = np.sqrt(np.maximum(norms - np.sum(along**2, 1), 0.0)).astype(np.float32)
+    return np.append(values[kept], 0.0), np.column_stack([along, left])
 
 
 def shift(record: Record, basis: Basis, norms: np.ndarray, decay: float) -> np.ndarray:
     """By how much leaving it out changes the prediction of each sample, as far as the model of the response goes, `(2, n, k)`: all of it,
     and with every kick counted by how far responses to kicks of its age have faded, from 0 to 1."""
     uses, k, n = record.uses, record.k, len(norms)
-    curved = curvature(record, norms, basis.classes)
-    nodes = _nodes(record, curved)
-    cells = len(nodes) - 1
+    curved = curvature(record, norms)
+    nodes = _nodes(record)
+    cells, lengths = len(nodes) - 1, np.diff(nodes)
     cell = np.searchsorted(nodes, uses.step, side="right") - 1
     at = cell * n + uses.sample
     by_cell = lambda weights: np.bincount(at, weights, cells * n).reshape(cells, n)
-    spent = np.stack([by_cell(curved.values[:, a, a]) for a in range(k)], -1)  # (cell, n, k)
-    per_direction = basis.squares / basis.sizes
-    rates = np.stack([spent[..., a].astype(np.float32) @ per_direction for a in range(k)], -1).astype(float)
-    lengths = np.diff(nodes)
-    share = np.einsum("cna,n->c", spent, norms)
-    share = share / share.sum() if share.sum() > 0 else lengths / lengths.sum()
-    over, here = _fading(rates, lengths, nodes, record.steps, decay)
+    rates, share = np.zeros((cells, len(basis.sizes))), np.zeros(cells)
+    for a, b in np.ndindex(k, k):
+        spent = by_cell(curved.values[:, a, b])
+        rates += spent.astype(np.float32) @ basis.squares[:, :, b, a].T
+        share += spent @ norms if a == b else 0.0
+    share = share / share.sum() if share.sum() != 0 else lengths / lengths.sum()
+    over, here = _fading(rates / basis.sizes, lengths, nodes, record.steps, decay)
 
-    kicks = uses.gradient @ basis.classes * record.amplitudes()[:, None]
+    kicks = uses.gradient * record.amplitudes()[:, None]
     part = (uses.step + 1 - nodes[cell]) / lengths[cell]  # a kick acts when its step ends
     given = np.zeros((cells + 1, n, k))
     for a in range(k):
@@ -119,14 +128,14 @@ def shift(record: Record, basis: Basis, norms: np.ndarray, decay: float) -> np.n
     found, left = np.empty((cells + 1, n, k)), np.zeros(cells + 1)
     for first in range(0, n, BLOCK):
         some = slice(first, first + BLOCK)
-        responses = _without_own(basis.squares[some], curved.total[some], share, over, here)
+        responses = _without_own(basis.squares[:, some], curved.total[some], share, over, here)
         found[:, some] = np.einsum("snab,snb->sna", responses, given[:, some], optimize=True)
         left += np.einsum("snaa->s", responses)
     faded = 1.0 - left / np.abs(left).max()
-    return np.stack([found.sum(0), np.einsum("s,sna->na", faded, found)]) @ basis.classes.T
+    return np.stack([found.sum(0), np.einsum("s,sna->na", faded, found)])
 
 
-def _nodes(record: Record, curved: Curvature) -> np.ndarray:
+def _nodes(record: Record) -> np.ndarray:
     """Steps at which time is cut, even in what training has done to the predictions, and finer towards the present."""
     steps = len(record.steps)
     rates = np.array([step.rate * step.gain for step in record.steps])
@@ -140,21 +149,20 @@ def _nodes(record: Record, curved: Curvature) -> np.ndarray:
 
 
 def _fading(rates, lengths, nodes, steps: list[Step], decay: float) -> tuple[list[np.ndarray], np.ndarray]:
-    """What is left of a kick at a node: on average over each later cell, by cell `(nodes before, d, k)`, and now `(node, d, k)`."""
+    """What is left of a kick at a node: on average over each later cell, by cell `(nodes before, m)`, and now `(node, m)`."""
     mean = lambda values: np.add.reduceat(values, nodes[:-1]) / lengths
     pace = mean(np.array([step.rate * step.gain for step in steps]))
     momentum = mean(np.array([step.momentum for step in steps]))
-    shape = rates.shape[1:]
-    state = np.zeros((0, *shape, 2))
+    state = np.zeros((0, rates.shape[1], 2))
     over = []
     for c, length in enumerate(lengths):
-        state = np.concatenate([state, np.broadcast_to([1.0, -1.0], (1, *shape, 2))])
+        state = np.concatenate([state, np.broadcast_to([1.0, -1.0], (1, rates.shape[1], 2))])
         power, average = _transition(rates[c] / length + pace[c] * decay, momentum[c], int(length))
-        over.append(np.einsum("dkb,sdkb->sdk", average, state).astype(np.float32))
-        state = np.einsum("dkab,sdkb->sdka", power, state)
+        over.append(np.einsum("mb,smb->sm", average, state).astype(np.float32))
+        state = np.einsum("mab,smb->sma", power, state)
         if c + 1 < len(pace) and pace[c] > 0:
             state[..., 1] *= pace[c + 1] / pace[c]
-    return over, np.concatenate([state[..., 0], np.ones((1, *shape))]).astype(np.float32)
+    return over, np.concatenate([state[..., 0], np.ones((1, rates.shape[1]))]).astype(np.float32)
 
 
 def _transition(a: np.ndarray, momentum: float, steps: int) -> tuple[np.ndarray, np.ndarray]:
@@ -187,19 +195,20 @@ def _without_own(squares, total, share, over, here) -> np.ndarray:
     """`R (node, n, k, k)` of some samples: the response of a training without the sample, from the latest node back.
 
     `R_s = chi_s + sum_cells (R_left + R_right) / 2 C_cell chi_cell`, where `C` is the sample's own curvature in a cell."""
-    (n, k), cells = (len(squares), total.shape[1]), len(over)
-    now = np.stack([here[..., a] @ squares.T for a in range(k)], -1)  # (node, n, k)
-    eye = np.eye(k)
+    (groups, n, k), cells = squares.shape[:3], len(over)
+    flat = squares.reshape(groups, -1)
+    quadratic = lambda fading: (fading @ flat).reshape(-1, n, k, k)
+    times = (lambda a, b: a * b) if k == 1 else np.matmul
+    now = quadratic(here)
     found = np.empty((cells + 1, n, k, k))
-    found[-1] = now[-1][:, None, :] * eye
+    found[-1] = now[-1]
     felt = np.empty((cells, n, k, k))  # (R_left + R_right) / 2 C
     for s in range(cells - 1, -1, -1):
-        left = np.stack([over[c][s] for c in range(s, cells)])  # (cell, d, k)
-        chi = np.stack([left[..., a] @ squares.T for a in range(k)], -1)
-        right = now[s][:, None, :] * eye + np.einsum("cnab,cnb->nab", felt[s + 1 :], chi[1:])
+        chi = quadratic(np.stack([over[c][s] for c in range(s, cells)]))
         own = share[s] * total
-        right += 0.5 * (found[s + 1] @ own) * chi[0][:, None, :]
-        keeps = eye - 0.5 * own * chi[0][:, None, :]
+        later = np.einsum("cnab,cnab->nab", felt[s + 1 :], chi[1:]) if k == 1 else np.matmul(felt[s + 1 :], chi[1:]).sum(0)
+        right = now[s] + later + 0.5 * times(times(found[s + 1], own), chi[0])
+        keeps = np.eye(k) - 0.5 * times(own, chi[0])
         found[s] = right / keeps if k == 1 else np.linalg.solve(keeps.swapaxes(1, 2), right.swapaxes(1, 2)).swapaxes(1, 2)
-        felt[s] = 0.5 * (found[s] + found[s + 1]) @ own
+        felt[s] = 0.5 * times(found[s] + found[s + 1], own)
     return found

@@ -54,7 +54,7 @@ class OneRun:
         self,
         X: Any,
         y: Any,
-        loss: Callable[[Any, Any], Any],
+        loss: Callable[[Any, Any], Any] | Slopes,
         learning_rate: float,
         momentum: float = 0.0,
         weight_decay: float = 0.0,
@@ -134,7 +134,9 @@ class OneRun:
     def _shaped(self, name: str, r: np.ndarray, rows: int) -> np.ndarray:
         """Predictions `(rows, k)`; the first ones tell `k`."""
         if r.ndim not in (1, 2) or len(r) != rows or r.dtype.kind not in "fiu":
-            raise refuse(name, f"be numbers of shape ({rows},) or ({rows}, k)", Words(f"{r.dtype} of shape {r.shape}"), "X[indices] @ theta")
+            raise refuse(
+                name, f"be numbers of shape ({rows},) or ({rows}, k)", Words(f"{r.dtype} of shape {r.shape}"), "X[indices] @ theta"
+            )
         flat = r.ndim == 1
         r = r.reshape(rows, -1)
         if self._record is None:

@@ -6,7 +6,6 @@ import numpy as np
 
 FEATURES = 8  # with fewer directions a sample's response is no average over many
 SCATTER = 0.35  # of samples left out exactly around the model
-SCALES = (0.6, 1.8)  # of the response, by which the model is corrected
 BEND = 0.3  # of the loss, over what leaving a sample out moves the others
 UNEXPLAINED = 0.05  # of the predictions by the batches told of
 COPIES = 0.02  # of the rows
@@ -52,8 +51,6 @@ def warnings(measured: dict[str, float]) -> tuple[str, ...]:
         told.append(f"the linearisation is too coarse: the loss bends by {m['bend']:.0%} over what leaving a sample out moves others")
     if m["scatter"] > SCATTER:
         told.append(f"the leverage of single samples is too large: {m['tangents']:.0f} left out exactly scatter by {m['scatter']:.0%}")
-    if not SCALES[0] < min(m["scale"], m["scale_faded"]) <= max(m["scale"], m["scale_faded"]) < SCALES[1]:
-        told.append(f"samples left out exactly answer {m['scale']:.2f} times as the model to new kicks, {m['scale_faded']:.2f} to old ones")
     if m["alone"] > ALONE:
         told.append(f"a single sample makes up {m['alone']:.0%} of the risk")
     return tuple(told)

@@ -94,9 +94,10 @@ def simulate(
         that mean in `<name>_se` (zero at the start for the overlaps, which are imposed; that of the test risk has the integration's
         error in it). A test risk that does not exist is infinite, and the status says why. `status.code` is "diverged" when a run
         blows up (curves end before that time) or the test risk keeps growing. With `left_out` there is `left_out_risk (time)`, whose
-        error is that of an estimate of these runs' own mean test risk; `diagnostics["left_out"]` says whether to trust it. `diagnostics`: wall and CPU seconds (of this
-        process), steps per run, the estimate of memory in bytes, and for SME the internal step. `sample_paths` and
-        `coordinate_paths` have some of the runs' samples and weights, at most 20000 of each over all repeats.
+        error is that of an estimate of these runs' own mean test risk; `diagnostics["left_out"]` says whether to trust it.
+        `diagnostics` also: wall and CPU seconds (of this process), steps per run, the estimate of memory in bytes, and for SME the
+        internal step. `sample_paths` and `coordinate_paths` have some of the runs' samples and weights, at most 20000 of each over all
+        repeats.
 
     Raises:
         InputError: a field is out of range, or the data do not fit into memory.
