@@ -169,7 +169,7 @@ def test_a_basis_of_before_is_good_for_a_while():
         if len(often._record.batches) % 20 == 0:
             often.estimate(X @ weights[0][:, 0])
     one, other = (run.estimate(X @ theta[:, 0]) for run in (alone, often))
-    assert one.risk == pytest.approx(other.risk, rel=0.01)
+    assert one.risk == pytest.approx(other.risk, rel=0.02)
     assert one.risk == alone.estimate(X @ theta[:, 0]).risk  # asked again, the same
 
 
@@ -219,15 +219,17 @@ def test_the_risk_is_that_on_fresh_data(loss, rate, size, power):
 
 
 def test_flipped_labels_come_first():
-    """12 of 400 labels of a nearly separable problem are flipped; training on all fits them. By chance the first 24 would have one."""
-    X, y, *_ = data("logistic", 400, 100, 3)
-    y = np.sign(X @ np.random.default_rng(1).standard_normal(100))
-    flipped = np.random.default_rng(2).permutation(400)[:12]
+    """20 of 400 labels that a line separates are flipped, and training on all fits most of them. By chance the first 20 would have one."""
+    X = data("logistic", 400, 60, 3)[0]
+    y = np.sign(X @ np.random.default_rng(1).standard_normal(60))
+    flipped = np.random.default_rng(2).permutation(400)[:20]
     y[flipped] *= -1
-    run, theta = told(X, y, "logistic", batches(400, 8, 8), 0.05)
+    run, theta = told(X, y, "logistic", batches(400, 8, 12), 0.1)
     found = run.estimate(predictions(X, theta))
-    assert np.isin(found.ranking[:24], flipped).sum() >= 10
-    assert np.isin(np.argsort(-LOSSES["logistic"][1](X @ theta, y))[:24], flipped).sum() < np.isin(found.ranking[:24], flipped).sum()
+    of_first = lambda losses: np.isin(np.argsort(-losses)[:20], flipped).sum()
+    np.testing.assert_array_equal(found.ranking, np.argsort(-found.losses, kind="stable"))
+    assert of_first(found.losses) >= 12
+    assert of_first(found.losses) > of_first(LOSSES["logistic"][1](X @ theta, y))
 
 
 def test_two_trainings_are_told_apart_by_pairs():
@@ -247,13 +249,13 @@ def test_two_trainings_are_told_apart_by_pairs():
 def test_the_best_step_is_where_the_test_risk_is_least():
     X, y, fresh, labels = data("logistic", 400, 200, 8)
     value, order = LOSSES["logistic"][1], batches(400, 16, 8)
-    run, tests, theta = sl.OneRun(X, y, LOSSES["logistic"][0], 0.03), {}, np.zeros((200, 1))
+    run, tests, theta = sl.OneRun(X, y, LOSSES["logistic"][0], 0.1), {}, np.zeros((200, 1))
     with pytest.raises(sl.InputError, match=r"`estimate` must have been called"):
         run.best()
     for number, batch in enumerate(order, 1):
         r = X[batch] @ theta
         run.step(batch, r[:, 0])
-        theta = theta - 0.03 * X[batch].T @ LOSSES["logistic"][2](r, y[batch]) / len(batch)
+        theta = theta - 0.1 * X[batch].T @ LOSSES["logistic"][2](r, y[batch]) / len(batch)
         if number % 10 == 0:
             run.estimate(predictions(X, theta))
             tests[number] = value(fresh @ theta, labels).mean()
@@ -439,8 +441,9 @@ def test_simulations_estimate_their_test_risk(dynamics, batch_size, tmp_path):
 
 
 def test_listening_changes_no_run():
-    for dynamics in (sl.SGD(step=1.0), sl.SGD(step=1.0, optimizer=sl.Momentum(memory=0.3)), sl.MiniBatchGD(step=0.3, fraction=0.25)):
-        alone, listened = (sl.simulate(tanh_regression(), dynamics, left_out=left_out, **SMALL) for left_out in (False, True))
+    for dynamics in (sl.SGD(step=1.0), sl.SGD(step=1.0, optimizer=sl.Momentum(memory=0.3))):
+        how = {**SMALL, "repeats": 2, "batch_size": 4}
+        alone, listened = (sl.simulate(tanh_regression(), dynamics, left_out=left_out, **how) for left_out in (False, True))
         assert LEFT_OUT not in alone.dataset
         np.testing.assert_allclose(alone.dataset["self_overlap"], listened.dataset["self_overlap"], rtol=1e-10)
 

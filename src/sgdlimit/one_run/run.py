@@ -14,11 +14,12 @@ from ..learning.slopes import Slopes, slopes
 from . import response, trust
 from .estimate import Best, Estimate, best_of, of_pairs
 from .record import Record, Step, evaluate
-from .scales import fit_scales
+from .scales import Fit, fit_scales
 from .tangents import Tangents
 
 LEFT_OUT = 16  # samples left out exactly, to correct the response of all others by
 GROWTH = 1.25  # eigenvectors are found again when there are so many times as many uses
+WORSE = 1.3  # or when samples left out exactly scatter so many times as much around them as when they were found
 
 
 class OneRun:
@@ -78,6 +79,7 @@ class OneRun:
         self._record: Record | None = None
         self._tangents: Tangents | None = None
         self._basis: response.Basis | None = None
+        self._scatter = 0.0
         self._flat = True  # predictions come as (n,)
         self._copies: float | None = None
 
@@ -153,9 +155,9 @@ class OneRun:
         assert tangents is not None
         with np.errstate(all="ignore"):  # a training that diverges is told in words
             tangents.replay(record, *record.close())
-            modelled, moved_by = self._model(r.shape), tangents.moved()
+            moved_by = tangents.moved()
             exact = moved_by[self.who, np.arange(len(self.who))]
-            fit = fit_scales(modelled[:, self.who], exact)
+            modelled, fit = self._fitted(exact)
             shift = np.einsum("p,pna->na", fit.scales, modelled)
             shift[self.who] = exact
             moved = r + shift
@@ -180,18 +182,28 @@ class OneRun:
         known = trust.warnings(measured), measured, self.labels, pairs, self.who
         return Estimate(risk, standard_error, left_out, losses, float(train.mean()), step, *known)
 
-    def _model(self, shape: tuple[int, ...]) -> np.ndarray:
-        """What the response's model says of leaving out each sample, `response.shift`."""
+    def _fitted(self, exact: np.ndarray) -> tuple[np.ndarray, Fit]:
+        """What the response's model says of leaving out each sample `(2, n, k)`, and how it is scaled to samples left out exactly. The
+        eigenvectors of before serve until there is much more to know, or the exact ones scatter more around them."""
         record = self._record
         assert record is not None
-        if not len(record.uses.sample):
-            return np.zeros((2, *shape))
-        if self._basis is None or len(record.uses.sample) >= GROWTH * self._basis.uses:
-            try:
-                self._basis = response.find_basis(record, self.rows, self.norms)
-            except np.linalg.LinAlgError:  # not finite
-                return np.full((2, *shape), np.nan)
-        return response.shift(record, self._basis, self.norms, self.weight_decay)
+        uses = len(record.uses.sample)
+        if not uses:
+            modelled = np.zeros((2, len(self.rows), record.k))
+            return modelled, fit_scales(modelled[:, self.who], exact)
+        if self._basis is not None and uses < GROWTH * self._basis.uses:
+            modelled = response.shift(record, self._basis, self.norms, self.weight_decay)
+            fit = fit_scales(modelled[:, self.who], exact)
+            if fit.scatter < WORSE * self._scatter or uses == self._basis.uses:
+                return modelled, fit
+        try:
+            self._basis = response.find_basis(record, self.rows, self.norms)
+            modelled = response.shift(record, self._basis, self.norms, self.weight_decay)
+        except np.linalg.LinAlgError:  # not finite
+            modelled = np.full((2, len(self.rows), record.k), np.nan)
+        fit = fit_scales(modelled[:, self.who], exact)
+        self._scatter = fit.scatter
+        return modelled, fit
 
     def _measured(self) -> dict[str, float]:
         """Numbers about the training so far, for the verdict."""
