@@ -1,5 +1,8 @@
 """The test risk from one run: against retraining without each sample, against fresh data, and where it must not be trusted."""
 
+import re
+from pathlib import Path
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -275,6 +278,34 @@ def test_a_loop_may_use_its_arrays_again():
         one.step(indices, r)
         other.step(indices.copy(), r.copy())
     assert one.estimate(np.zeros(60)).risk == other.estimate(np.zeros(60)).risk
+
+
+def fragment(word):
+    """The program on the page that has a word in it."""
+    page = (Path(__file__).parent.parent / "docs" / "one_run.md").read_text()
+    (program,) = (block for block in re.findall(r"```py\n(.*?)```", page, re.S) if word in block)
+    return program
+
+
+def test_the_program_with_scikit_learn_runs():
+    X, y, *_ = data("logistic", 150, 40, 0)
+    names = {"X": X, "y": y, "np": np, "jnp": jnp, "sl": sl}
+    exec(fragment("SGDClassifier"), names)
+    found = names["run"].history[-1]
+    assert found.diagnostics["unexplained"] < 1e-3
+    assert found.trusted, found.verdict
+
+
+@pytest.mark.torch
+def test_the_program_with_torch_runs():
+    torch = pytest.importorskip("torch")
+    X, y, *_ = data("softmax", 300, 60, 0)
+    names = {"X": torch.tensor(X, dtype=torch.float32), "y": torch.tensor(y.argmax(1)), "classes": 3}
+    torch.manual_seed(0)
+    exec(fragment("torch"), names)
+    found = names["run"].history[-1]
+    assert found.diagnostics["unexplained"] < 1e-3
+    assert found.trusted, found.verdict
 
 
 SQUARE = LOSSES["square"][0]

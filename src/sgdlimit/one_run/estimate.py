@@ -51,7 +51,7 @@ class Estimate:
         """Whether to trust this, in words."""
         if self.warnings:
             return "do not trust this: " + "; ".join(self.warnings)
-        return "nothing speaks against it: samples left out exactly agree with the estimate, and the loss is straight over what they move"
+        return "nothing speaks against it"
 
     def __str__(self) -> str:
         risk = f"left-out risk {self.risk:.4g} +- {self.standard_error:.2g} after {self.step} batches (train {self.train_risk:.4g})"
