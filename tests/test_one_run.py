@@ -74,7 +74,7 @@ def test_left_out_predictions_are_those_of_retraining_on_real_data():
 
 
 def test_a_basis_of_before_is_good_for_a_while():
-    """Estimates on the way find eigenvectors anew when there is a quarter more to know; the last one is as good as one alone."""
+    """Estimates on the way find eigenvectors anew when samples left out exactly say so; the last one is as good as one alone."""
     X, y, *_ = data("logistic", 400, 200, 5)
     order = batches(400, 16, 6, seed=1)
     alone, theta = told(X, y, "logistic", order, 0.08)

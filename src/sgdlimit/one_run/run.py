@@ -18,8 +18,9 @@ from .scales import Fit, fit_scales
 from .tangents import Tangents
 
 LEFT_OUT = 16  # samples left out exactly, to correct the response of all others by
-GROWTH = 1.25  # eigenvectors are found again when there are so many times as many uses
-WORSE = 1.3  # or when samples left out exactly scatter so many times as much around them as when they were found
+GROWTH = 2.0  # eigenvectors are found again when there are so many times as many uses
+WORSE = 1.3  # or when samples left out exactly scatter so many times as much around them as when they were found,
+TOLERATED = 0.02  # and by more than this
 
 
 class OneRun:
@@ -194,7 +195,7 @@ class OneRun:
         if self._basis is not None and uses < GROWTH * self._basis.uses:
             modelled = response.shift(record, self._basis, self.norms, self.weight_decay)
             fit = fit_scales(modelled[:, self.who], exact)
-            if fit.scatter < WORSE * self._scatter or uses == self._basis.uses:
+            if fit.scatter < max(WORSE * self._scatter, TOLERATED) or uses == self._basis.uses:
                 return modelled, fit
         try:
             self._basis = response.find_basis(record, self.rows, self.norms)
