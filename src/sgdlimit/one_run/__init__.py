@@ -8,7 +8,7 @@ trust.py      what speaks against an estimate
 estimate.py   what comes back
 """
 
-from .estimate import Best, Estimate
+from .estimate import Best, LeftOutRisk
 from .run import OneRun
 
-__all__ = ["Best", "Estimate", "OneRun"]
+__all__ = ["Best", "LeftOutRisk", "OneRun"]

@@ -14,7 +14,7 @@ from ..errors import Words, refuse
 
 
 @dataclass(frozen=True)
-class Estimate:
+class LeftOutRisk:
     """The test risk at one moment of a training, from its own samples.
 
     Attributes:
@@ -76,14 +76,14 @@ class Estimate:
             raise refuse("observable", "return a number", Words(f"an array of shape {values.shape[1:]}"), "one call per entry")
         return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
 
-    def minus(self, other: Estimate) -> tuple[float, float]:
+    def minus(self, other: LeftOutRisk) -> tuple[float, float]:
         """This risk minus that of another training on the same samples, or of this one at another time, and the standard error of the
         difference: samples that are hard for both count for neither.
 
         Raises:
             InputError: the other has another number of samples.
         """
-        if not isinstance(other, Estimate) or len(other.losses) != len(self.losses):
+        if not isinstance(other, LeftOutRisk) or len(other.losses) != len(self.losses):
             raise refuse("other", f"be an estimate from the same {len(self.losses)} samples", Words(type(other).__name__))
         return paired(self, other)
 
@@ -108,7 +108,7 @@ def of_pairs(pairs: np.ndarray, who: np.ndarray) -> float:
     return float(np.sqrt(np.sum(among**2) / np.sum(others) * (1.0 + alike)))
 
 
-def paired(one: Estimate, other: Estimate) -> tuple[float, float]:
+def paired(one: LeftOutRisk, other: LeftOutRisk) -> tuple[float, float]:
     """Difference of two risks and its standard error: what samples and pairs do in both counts once; the errors of the responses are
     independent."""
     apart = one.losses - other.losses
@@ -137,7 +137,7 @@ class Best:
     first: int
     last: int
     ended: bool
-    estimate: Estimate = field(repr=False)
+    estimate: LeftOutRisk = field(repr=False)
 
     def __str__(self) -> str:
         flat = f"not told apart from steps {self.first} to {self.last}" if self.last > self.first else "told apart from all others"
@@ -145,7 +145,7 @@ class Best:
         return f"least left-out risk {self.risk:.4g} +- {self.standard_error:.2g} after {self.step} batches, {flat}{more}"
 
 
-def best_of(history: list[Estimate]) -> Best:
+def best_of(history: list[LeftOutRisk]) -> Best:
     """The best of some estimates in the order of training. Untrusted ones count only where there are no others."""
     some = [one for one in history if one.trusted and np.isfinite(one.risk)] or [one for one in history if np.isfinite(one.risk)] or history
     place = int(np.argmin([one.risk for one in some]))

@@ -12,7 +12,7 @@ from ..checks import number, positive
 from ..errors import InputError, Words, refuse
 from ..learning.slopes import Slopes, slopes
 from . import response, trust
-from .estimate import Best, Estimate, best_of, of_pairs
+from .estimate import Best, LeftOutRisk, best_of, of_pairs
 from .record import Record, Step, evaluate
 from .scales import Fit, fit_scales
 from .tangents import Tangents
@@ -76,7 +76,7 @@ class OneRun:
         self.norms = np.einsum("nd,nd->n", self.rows, self.rows).astype(float)
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(LEFT_OUT,)))  # not the stream that a loop shuffles by
         self.who = np.sort(rng.permutation(len(self.rows))[:LEFT_OUT])
-        self.history: list[Estimate] = []
+        self.history: list[LeftOutRisk] = []
         self._record: Record | None = None
         self._tangents: Tangents | None = None
         self._basis: response.Basis | None = None
@@ -107,14 +107,14 @@ class OneRun:
         assert self._record is not None
         self._record.add(indices, r, step)
 
-    def estimate(self, predictions: Any) -> Estimate:
+    def estimate(self, predictions: Any) -> LeftOutRisk:
         """The test risk now.
 
         Arguments:
             predictions: of all samples with the weights of now, `X @ theta`, `(n,)` or `(n, k)`.
 
         Returns:
-            Estimate: `risk`, `standard_error`, `left_out`, and whether to trust it. It is kept for `best`.
+            LeftOutRisk: `risk`, `standard_error`, `left_out`, and whether to trust it. It is kept for `best`.
 
         Raises:
             InputError: shapes or numbers are wrong.
@@ -150,7 +150,7 @@ class OneRun:
             raise refuse(name, f"have {self._record.k} entries a row, as those before", Words(f"of shape {r.shape}"))
         return r
 
-    def _estimate(self, r: np.ndarray) -> Estimate:
+    def _estimate(self, r: np.ndarray) -> LeftOutRisk:
         record, tangents = self._record, self._tangents
         assert record is not None
         assert tangents is not None
@@ -181,7 +181,7 @@ class OneRun:
         left_out = moved[:, 0] if self._flat else moved
         step = len(record.batches)
         known = trust.warnings(measured), measured, self.labels, pairs, self.who
-        return Estimate(risk, standard_error, left_out, losses, float(train.mean()), step, *known)
+        return LeftOutRisk(risk, standard_error, left_out, losses, float(train.mean()), step, *known)
 
     def _fitted(self, exact: np.ndarray) -> tuple[np.ndarray, Fit]:
         """What the response's model says of leaving out each sample `(2, n, k)`, and how it is scaled to samples left out exactly. The

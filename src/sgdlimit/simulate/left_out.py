@@ -11,7 +11,7 @@ from ..errors import refuse
 from ..learning.dynamics import SGD, Dynamics, MiniBatchGD
 from ..learning.problem import Problem
 from ..learning.weights import SmoothPenalty
-from ..one_run import Estimate, OneRun
+from ..one_run import LeftOutRisk, OneRun
 from ..one_run.record import Step
 from .data import Data
 from .optimisers import has_memory, kept_after
@@ -45,7 +45,7 @@ class LeftOut:
         self.rows, self.dynamics, self.d = np.asarray(data.rows), dynamics, data.start.shape[1]
         self.run = OneRun(self.rows, data.labels, problem.slopes, 1.0, weight_decay=problem.ridge / self.d, seed=seed)
         self.memory = float(dynamics.optimizer.memory) if dynamics.optimizer is not None and has_memory(dynamics) else 0.0
-        self.found: dict[int, Estimate] = {}
+        self.found: dict[int, LeftOutRisk] = {}
 
     def told(self, indices: np.ndarray, predictions: np.ndarray, eta: float) -> None:
         """A step by `eta` times the sum over the batch; a velocity forgets over `memory`."""
