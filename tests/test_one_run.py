@@ -1,6 +1,7 @@
 """The test risk from one run: against retraining without each sample, against fresh data, and where it must not be trusted."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import pytest
 import sgdlimit as sl
 from problems import logistic, tanh_regression
 from sgdlimit.one_run import response
+from sgdlimit.one_run.estimate import best_of
 from sgdlimit.simulate.core import LEFT_OUT
 from trainings import LOSSES, against_retraining, batches, data, predictions, told, train
 
@@ -183,6 +185,24 @@ def test_the_best_step_is_where_the_test_risk_is_least():
     assert not best.ended
     assert best.risk == min(one.risk for one in run.history)
     assert "not told apart from steps" in str(best)
+
+
+def test_one_sample_does_not_keep_a_step_from_being_the_best():
+    """A sample that makes up much of the risk makes its error doubtful, at any step; a response that is in doubt is another thing."""
+    X, y, *_ = data("logistic", 60, 20, 8)
+    X[0] *= 8.0
+    run, theta = sl.OneRun(X, y, LOSSES["logistic"][0], 0.05), np.zeros((20, 1))
+    for number, batch in enumerate(batches(60, 10, 6)):
+        r = X[batch] @ theta
+        run.step(batch, r[:, 0])
+        theta = theta - 0.05 * X[batch].T @ LOSSES["logistic"][2](r, y[batch]) / len(batch)
+        if number % 6 == 5:
+            run.estimate(predictions(X, theta))
+    one = min(run.history, key=lambda found: found.risk)
+    doubtful = replace(one, warnings=("a single sample",))
+    broken = replace(one, risk=0.5 * one.risk, diagnostics={**one.diagnostics, "bend": 1.0})
+    assert best_of([*run.history, broken, doubtful]).risk == one.risk
+    assert best_of([broken]).risk == broken.risk
 
 
 def test_any_observable_of_left_out_predictions():

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import Words, refuse
+from .trust import broken
 
 
 @dataclass(frozen=True)
@@ -146,8 +147,9 @@ class Best:
 
 
 def best_of(history: list[LeftOutRisk]) -> Best:
-    """The best of some estimates in the order of training. Untrusted ones count only where there are no others."""
-    some = [one for one in history if one.trusted and np.isfinite(one.risk)] or [one for one in history if np.isfinite(one.risk)] or history
+    """The best of some estimates in the order of training; those whose response is in doubt count only where there are no others."""
+    finite = [one for one in history if np.isfinite(one.risk)] or history
+    some = [one for one in finite if not broken(one.diagnostics)] or finite
     place = int(np.argmin([one.risk for one in some]))
     least = some[place]
     near = [i for i, one in enumerate(some) if i == place or (gap := paired(one, least))[0] <= 2 * gap[1]]

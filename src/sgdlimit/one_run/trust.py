@@ -30,6 +30,13 @@ def copies(rows: np.ndarray, norms: np.ndarray) -> float:
     return float(found.mean())
 
 
+def broken(measured: dict[str, float]) -> bool:
+    """Whether the response itself is in doubt; few features, copies and a sample that makes up much of the risk are so at all steps."""
+    m = measured
+    over = m["unexplained"] > UNEXPLAINED or m["overshoot"] > OVERSHOOT or m["bend"] > BEND or m["scatter"] > SCATTER
+    return over or not np.isfinite(m["risk"])
+
+
 def warnings(measured: dict[str, float]) -> tuple[str, ...]:
     """Sentences, from the numbers that `OneRun` measures."""
     m = measured
