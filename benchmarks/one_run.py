@@ -1,6 +1,7 @@
-"""The left-out risk of `OneRun`: against fresh data, against retraining without each of some samples, and what it costs.
+"""The left-out risk of `OneRun`: against fresh data, against retraining without each of some samples, the epoch it chooses, and
+what it costs.
 
-`python benchmarks/one_run.py [--only fresh|real|cost] [--readme]`; takes scikit-learn for its data sets. What is not asked for is kept.
+`python benchmarks/one_run.py [--only fresh|real|stop|cost] [--readme]`; takes scikit-learn for its data. What is not asked for is kept.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import sgdlimit as sl
 from trainings import LOSSES, against_retraining, batches, data, predictions, told
 
 RUNS = 20
+SPLITS = 60  # of real data: they have their samples in common, and 20 are off by two of their errors more often than they should be
 SETTINGS = {  # loss, rows, features, power of the spectrum, rate, batch, epochs, momentum
     "logistic": ("logistic", 800, 200, 0.0, 0.03, 16, 4, 0.0),
     "logistic, overfitted": ("logistic", 800, 400, 0.0, 0.08, 16, 6, 0.0),
@@ -38,6 +40,8 @@ TABLES = {  # loss, rate, batch
     "wine": ("softmax", 0.05, 8),
 }
 EPOCHS = (5, 20)
+STOPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)  # epochs
+STOPPED = {"logistic, overfitted": ("logistic", 0.05, 16)}
 COST = ((50, 1), (100, 1), (200, 1), (200, 4))  # epochs, estimates
 
 
@@ -81,29 +85,77 @@ def real() -> list[dict]:
     """Against retraining without 100 samples, and against the other half over splits."""
     rows = []
     for name, (loss, rate, batch) in TABLES.items():
-        X, y = table(name)
         for epochs in EPOCHS:
-            each, n = [], len(X) // 2
-            for seed in range(RUNS):
-                order = np.random.default_rng(seed).permutation(len(X))
-                half = X[order[:n]]
-                kept = half.std(0) > 1e-9
-                rows_, labels = (X[order][:, kept] - half[:, kept].mean(0)) / half[:, kept].std(0), y[order]
-                steps = batches(n, batch, epochs, seed)
-                run, theta = told(rows_[:n], labels[:n], loss, steps, rate)
-                found = run.estimate(predictions(rows_[:n], theta))
-                test = LOSSES[loss][1](rows_[n:] @ theta, labels[n:]).mean()
+            each, correlation, ratio, shape = [], 0.0, 0.0, (0, 0)
+            for seed in range(SPLITS):
+                X, y, others, labels = split(name, seed)
+                steps = batches(len(X), batch, epochs, seed)
+                run, theta = told(X, y, loss, steps, rate)
+                found = run.estimate(predictions(X, theta))
+                test = LOSSES[loss][1](others @ theta, labels).mean()
                 each.append((found.risk, test, found.train_risk, found.trusted))
                 if seed == 0:
-                    correlation, ratio, _ = against_retraining(rows_[:n], labels[:n], loss, steps, rate, who=100)
+                    correlation, ratio, _ = against_retraining(X, y, loss, steps, rate, who=100)
+                    shape = X.shape
             risk, test, train, trusted = np.array(each, float).T
             rows.append({
-                "name": name, "rows": n, "features": int(kept.sum()), "epochs": epochs, "correlation": correlation, "exact": ratio,
+                "name": name, "rows": shape[0], "features": shape[1], "epochs": epochs, "correlation": correlation, "exact": ratio,
                 "train": train.mean() / test.mean(), "ratio": risk.mean() / test.mean(),
-                "ratio_se": (risk - test).std(ddof=1) / np.sqrt(RUNS) / test.mean(), "trusted": trusted.mean(),
+                "ratio_se": (risk - test).std(ddof=1) / np.sqrt(SPLITS) / test.mean(), "trusted": trusted.mean(),
             })  # fmt: skip
             print(rows[-1], flush=True)
     return rows
+
+
+def path(X, y, loss, rate, batch, seed, tests, run=None) -> np.ndarray:
+    """Mean losses on some other samples `(epoch, test)` after the epochs of `STOPS`, with an estimate at each where there is a `run`."""
+    theta, found = np.zeros((X.shape[1], y.shape[1] if y.ndim == 2 else 1)), []
+    value, slope = LOSSES[loss][1:]
+    for number, rows in enumerate(batches(len(X), batch, STOPS[-1], seed), 1):
+        r = X[rows] @ theta
+        if run is not None:
+            run.step(rows, r if y.ndim == 2 else r[:, 0])
+        theta = theta - rate * X[rows].T @ slope(r, y[rows]) / len(rows)
+        epoch, rest = divmod(number, -(-len(X) // batch))
+        if rest == 0 and epoch in STOPS:
+            found.append([value(others @ theta, labels).mean() for others, labels in tests])
+            if run is not None:
+                run.estimate(predictions(X, theta))
+    return np.array(found)
+
+
+def stop() -> list[dict]:
+    """The test risk at the epoch that is chosen by the left-out risk, by cross-validation, or by a held-out fifth."""
+    rows = []
+    for name, (loss, rate, batch) in [*STOPPED.items(), *((key, TABLES[key]) for key in TABLES if "ReLU" not in key)]:
+        each = []
+        for seed in range(RUNS):
+            X, y, others, labels = data(loss, 400, 200, seed) if name in STOPPED else split(name, seed)
+            test, fold = [(others, labels)], np.arange(len(X)) % 5
+            run = sl.OneRun(X, y, LOSSES[loss][0], rate)
+            risks = path(X, y, loss, rate, batch, seed, test, run)[:, 0]
+            folds = [path(X[fold != j], y[fold != j], loss, rate, batch, seed, [(X[fold == j], y[fold == j])])[:, 0] for j in range(5)]
+            held = path(X[fold != 0], y[fold != 0], loss, rate, batch, seed, [(X[fold == 0], y[fold == 0]), *test])
+            best = [one.step for one in run.history].index(run.best().step)
+            each.append((risks[best], risks[np.argmin(np.mean(folds, 0))], held[np.argmin(held[:, 0]), 1], risks.min()))
+        best, crossed, fifth, least = np.array(each).T
+        rows.append({
+            "name": name, "best": best.mean(), "ratio": best.mean() / crossed.mean(),
+            "ratio_se": (best - crossed).std(ddof=1) / np.sqrt(RUNS) / crossed.mean(), "fifth": fifth.mean() / best.mean(),
+            "least": least.mean() / best.mean(),
+        })  # fmt: skip
+        print(rows[-1], flush=True)
+    return rows
+
+
+def split(name: str, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Half of a data set to train on, and the other one, standardised by the first."""
+    X, y = table(name)
+    order, n = np.random.default_rng(seed).permutation(len(X)), len(X) // 2
+    half = X[order[:n]]
+    kept = half.std(0) > 1e-9
+    scaled = (X[order][:, kept] - half[:, kept].mean(0)) / half[:, kept].std(0)
+    return scaled[:n], y[order[:n]], scaled[n:], y[order[n:]]
 
 
 def cost() -> list[dict]:
@@ -141,7 +193,7 @@ def cost() -> list[dict]:
 
 
 def summary(found: dict) -> str:
-    """Three tables."""
+    """The tables."""
     ratio = lambda row: f"{row['ratio']:.3f} ± {row['ratio_se']:.3f}"
     parts = {
         "fresh": (
@@ -158,6 +210,10 @@ def summary(found: dict) -> str:
                 f"{r['train']:.2f}", ratio(r), f"{r['trusted']:.0%}",
             ],
         ),
+        "stop": (
+            ["data", "test risk at `best()`", "/ by five-fold cross-validation", "held-out fifth's / it", "least of all epochs' / it"],
+            lambda r: [r["name"], f"{r['best']:.4f}", ratio(r), f"{r['fifth']:.3f}", f"{r['least']:.3f}"],
+        ),
         "cost": (
             ["epochs", "estimates", "loop alone (CPU-s)", "with `OneRun`", "what it adds / loop"],
             lambda r: [
@@ -170,12 +226,12 @@ def summary(found: dict) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=("fresh", "real", "cost"))
+    parser.add_argument("--only", choices=("fresh", "real", "stop", "cost"))
     parser.add_argument("--readme", action="store_true", help="put the tables into benchmarks/README.md")
     options = parser.parse_args()
     path = common.RESULTS / "one_run.json"
     found = json.loads(path.read_text()) if path.exists() else {}
-    for name, measure in (("fresh", fresh), ("real", real), ("cost", cost)):
+    for name, measure in (("fresh", fresh), ("real", real), ("stop", stop), ("cost", cost)):
         if options.only in (None, name):
             found[name] = measure()
             common.save_json(path, {**found, "machine": common.machine()})
