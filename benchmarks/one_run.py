@@ -21,7 +21,7 @@ import sgdlimit as sl
 from trainings import LOSSES, against_retraining, batches, data, predictions, told
 
 RUNS = 20
-SPLITS = 60  # of real data: they have their samples in common, and 20 are off by two of their errors more often than they should be
+SPLITS = 60  # of real data
 SETTINGS = {  # loss, rows, features, power of the spectrum, rate, batch, epochs, momentum
     "logistic": ("logistic", 800, 200, 0.0, 0.03, 16, 4, 0.0),
     "logistic, overfitted": ("logistic", 800, 400, 0.0, 0.08, 16, 6, 0.0),

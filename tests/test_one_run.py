@@ -105,6 +105,27 @@ def test_features_may_outnumber_rows():
     np.testing.assert_allclose(found[0].left_out, found[1].left_out, atol=2e-3)
 
 
+def test_outputs_may_be_taken_apart(monkeypatch):
+    """Beyond some number of weights, eigenvectors are those of each direction of the mean Hessian: a worse model, corrected by the same
+    samples. Where the Hessian is the same for all samples, it is no other model."""
+    X, y, *_ = data("softmax", 300, 60, 2)
+    targets = y @ np.random.default_rng(0).standard_normal((3, 2))
+    mixed = jnp.array([[2.0, 1.0], [1.0, 1.0]])
+    order, found = batches(300, 16, 4), []
+    for most in (1500, 0):
+        monkeypatch.setattr(response, "TOGETHER", most)
+        run, theta = told(X, y, "softmax", order, 0.1)
+        quadratic = sl.OneRun(X, targets, lambda r, y: 0.5 * (r - y) @ mixed @ (r - y), 0.05)
+        weights = np.zeros((60, 2))
+        for batch in order:
+            quadratic.step(batch, r := X[batch] @ weights)
+            weights = weights - 0.05 * X[batch].T @ ((r - targets[batch]) @ np.asarray(mixed)) / len(batch)
+        found.append((run.estimate(X @ theta), quadratic.estimate(X @ weights)))
+    np.testing.assert_allclose(found[0][1].left_out, found[1][1].left_out, atol=2e-3)
+    assert found[1][0].risk == pytest.approx(found[0][0].risk, rel=0.1)
+    assert found[0][0].diagnostics["scatter"] < found[1][0].diagnostics["scatter"]
+
+
 @pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9, 0.99])
 def test_many_steps_at_once_are_so_many_steps(momentum):
     a = np.array([0.0, 1e-4, 0.01, 0.3, 1.7])
@@ -359,6 +380,13 @@ def test_wrong_batches_are_refused():
     ]:
         with pytest.raises(sl.InputError, match=words):
             run.step(indices, r)
+
+    class Tensor:
+        def __array__(self, *_, **__):
+            raise RuntimeError("Can't call numpy() on Tensor that requires grad")
+
+    with pytest.raises(sl.InputError, match=r"`predictions` must be an array, .* \(of a PyTorch tensor its .detach\(\).numpy\(\)\)"):
+        run.step(np.arange(3), Tensor())
     run.step(np.arange(3), np.zeros(3))
     with pytest.raises(sl.InputError, match=r"`predictions` must have 1 entries a row"):
         run.step(np.arange(3), np.zeros((3, 2)))

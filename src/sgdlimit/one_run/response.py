@@ -61,29 +61,45 @@ def curvature(record: Record, norms: np.ndarray) -> Curvature:
 def find_basis(record: Record, rows: np.ndarray, norms: np.ndarray) -> Basis:
     """Eigenvectors of the curvature of all uses so far, `sum_i x_i x_i^T (x) C_i`, in groups of like eigenvalue and like weight. For many
     outputs, of its part that is diagonal in the mean Hessian's eigenvectors."""
-    k, total = record.k, curvature(record, norms).total
-    total = 0.5 * (total + total.swapaxes(1, 2)).astype(np.float32)
-    if k == 1:
-        values, along = _eigen(rows, norms, total[:, 0, 0])
-        along = along[None]
-    elif k * rows.shape[1] <= TOGETHER:
-        blocks = [[(rows.T * total[:, a, b]) @ rows for b in range(k)] for a in range(k)]
-        values, vectors = np.linalg.eigh(np.block(blocks))
-        along = np.stack([rows @ part for part in np.split(vectors, k)])
-    else:
-        classes = np.linalg.eigh(total.mean(0))[1]
-        found = [_eigen(rows, norms, np.einsum("nab,a,b->n", total, u, u)) for u in classes.T]
-        values = np.concatenate([value for value, _ in found])
-        along = np.concatenate([u[:, None, None] * part for u, (_, part) in zip(classes.T, found, strict=True)], -1)
+    total = curvature(record, norms).total
+    values, blocks = _along(rows, norms, 0.5 * (total + total.swapaxes(1, 2)).astype(np.float32))
     order = np.argsort(values)
     mass = np.cumsum(np.maximum(values[order], 0.0), dtype=float)
     filled = values[order] > EMPTY * values.max()
-    group = np.where(filled, 1 + np.minimum((mass / max(mass[-1], 1e-300) * GROUPS).astype(int), GROUPS - 1), 0)
-    starts = np.flatnonzero(np.diff(group, prepend=-1))
-    sizes = np.diff(np.append(starts, len(group))).astype(np.float32)
-    along = along[..., order]
-    squares = np.stack([np.add.reduceat(one * other, starts, axis=1).T for one in along for other in along], -1)
-    return Basis(squares.reshape(*squares.shape[:2], k, k), sizes, len(record.uses.sample))
+    sorted_groups = np.where(filled, 1 + np.minimum((mass / max(mass[-1], 1e-300) * GROUPS).astype(int), GROUPS - 1), 0)
+    group = np.empty(len(values), int)
+    group[order] = np.unique(sorted_groups, return_inverse=True)[1]
+    sizes = np.bincount(group).astype(np.float32)
+    squares = np.zeros((len(sizes), *total.shape), np.float32)
+    first = 0
+    for along, classes in blocks:
+        here = group[first : (first := first + along[0].shape[1])]
+        columns = np.argsort(here, kind="stable")
+        starts = np.flatnonzero(np.diff(here[columns], prepend=-1))
+        into = here[columns][starts]
+        for a, b in np.ndindex(len(along), len(along)):
+            summed = np.add.reduceat((along[a] * along[b])[:, columns], starts, axis=1).T
+            if classes is None:
+                squares[into, :, a, b] += summed
+            else:
+                squares[into] += summed[:, :, None, None] * np.outer(classes, classes).astype(np.float32)
+    return Basis(squares, sizes, len(record.uses.sample))
+
+
+def _along(rows: np.ndarray, norms: np.ndarray, total: np.ndarray) -> tuple[np.ndarray, list[tuple[list[np.ndarray], np.ndarray | None]]]:
+    """Eigenvalues of `sum_i x_i x_i^T (x) C_i`, and in blocks of them the rows along the eigenvectors, a column each: an array for every
+    output; or one for all, of eigenvectors that are the same but for a factor `(k,)`."""
+    k = total.shape[1]
+    if k == 1:
+        values, along = _eigen(rows, norms, total[:, 0, 0])
+        return values, [([along], None)]
+    if k * rows.shape[1] <= TOGETHER:
+        parts = [[(rows.T * total[:, a, b]) @ rows for b in range(k)] for a in range(k)]
+        values, vectors = np.linalg.eigh(np.block(parts))
+        return values, [([rows @ part for part in np.split(vectors, k)], None)]
+    classes = np.linalg.eigh(total.mean(0))[1].T
+    found = [_eigen(rows, norms, np.einsum("nab,a,b->n", total, u, u)) for u in classes]
+    return np.concatenate([values for values, _ in found]), [([along], u) for (_, along), u in zip(found, classes, strict=True)]
 
 
 def _eigen(rows: np.ndarray, norms: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -100,7 +100,7 @@ class OneRun:
 
     def record_step(self, indices: Any, predictions: Any, step: Step) -> None:
         """`step`, for an optimiser that changes as it goes."""
-        indices, predictions = np.array(indices), np.array(predictions)  # copies: a loop may use its arrays again
+        indices, predictions = _copy("indices", indices), _copy("predictions", predictions)
         if indices.ndim != 1 or indices.dtype.kind not in "iu":
             raise refuse("indices", "be the rows of a batch (b,)", Words(f"{indices.dtype} of shape {indices.shape}"))
         r = self._shaped("predictions", predictions, len(indices))
@@ -119,7 +119,7 @@ class OneRun:
         Raises:
             InputError: shapes or numbers are wrong.
         """
-        r = self._shaped("predictions", np.asarray(predictions), len(self.rows))
+        r = self._shaped("predictions", _copy("predictions", predictions), len(self.rows))
         found = self._estimate(r)
         self.history.append(found)
         return found
@@ -237,6 +237,14 @@ def _try(slopes: Slopes, k: int, labels: Any) -> None:
             raise refuse("loss", must, Words(f"one that fails: {str(e).splitlines()[0]}")) from None
     if shape != ():
         raise refuse("loss", "return a number", Words(f"an array of shape {shape}"), "r is (k,): r[0] for one output")
+
+
+def _copy(name: str, value: Any) -> np.ndarray:
+    """A copy, since a loop may use its arrays again."""
+    try:
+        return np.array(value)
+    except Exception as e:
+        raise refuse(name, "be an array", Words(f"none: {str(e).splitlines()[0]}"), "of a PyTorch tensor its .detach().numpy()") from None
 
 
 def _momentum(value: Any) -> float:
