@@ -33,6 +33,7 @@ bench: $(VENV)/.installed-dev
 	$(PYTHON) benchmarks/shapes.py
 	$(PYTHON) benchmarks/compiler.py
 	$(PYTHON) benchmarks/witnesses.py
+	$(PYTHON) benchmarks/one_run.py
 
 image: $(VENV)/.installed
 	$(PYTHON) docs/make_house.py

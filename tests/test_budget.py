@@ -63,6 +63,6 @@ def test_a_settings_file_has_one_and_a_sweep_none(tmp_path):
     text = (Path(__file__).parent.parent / "examples" / "quickstart.toml").read_text().replace("[run]\n", "[run]\nbudget = 60\n")
     (tmp_path / "one.toml").write_text(text)
     assert config.read(tmp_path / "one.toml").settings.run.budget == 60.0
-    (tmp_path / "many.toml").write_text(text + '\n[sweep]\naxes = { \"problem.sample_ratio\" = [0.5, 1.0] }\n')
+    (tmp_path / "many.toml").write_text(text + '\n[sweep]\naxes = { "problem.sample_ratio" = [0.5, 1.0] }\n')
     with pytest.raises(sl.InputError, match=r"`run\.budget` must be left out of a sweep"):
         plan.read(tmp_path / "many.toml", None)

@@ -137,6 +137,11 @@ def test_every_optimiser(tmp_path, table, name, dynamics):
     assert part.dynamics == dynamics
 
 
+def test_samples_left_out(tmp_path):
+    job = config.read(write(tmp_path, QUICKSTART.replace("repeats = 8", "repeats = 8\nleft_out = true")))
+    assert job.settings.simulation.arguments()["left_out"] is True
+
+
 def test_averages_of_weights(tmp_path):
     for table, average in (
         ('{ kind = "exponential", memory = 1.0 }', sl.ExponentialAverage(1.0)),

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .learning.spectrum import Spectrum
     from .learning.trained import Trained
     from .learning.weights import EmpiricalTeacher, GaussianTeacher, Init, Ridge, SmoothPenalty, SparseTeacher
+    from .one_run import OneRun
     from .recommend import Recommendation, recommend
     from .results import Simulation, Solution, load
     from .results.compare import Comparison, compare
@@ -54,6 +55,7 @@ _HOME = {
     "results.compare": ("Comparison", "compare"),
     "results.observables": ("accuracy", "observe"),
     "results.laws": ("LawComparison", "laws"),
+    "one_run": ("OneRun",),
     "recommend": ("Recommendation", "recommend"),
     "results": ("Simulation", "Solution", "load"),
     "errors": ("InputError", "SolveError"),

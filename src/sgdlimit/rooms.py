@@ -16,6 +16,7 @@ FLOORS: tuple[dict[str, str], ...] = (
         "results": "what comes back; each draws itself",
         "theory.samples": "how a sample is driven",
         "theory.weights": "the law of a weight",
+        "one_run": "test risk from one run",
     },
     {"plot": "figures of several results, under their public name", "theory.march": "the loop"},
     {"theory.accuracy": "plans, replicates, errors, checkpoints"},

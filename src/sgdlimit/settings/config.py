@@ -184,6 +184,7 @@ class SimulationSpec(Section):
     repeats: Annotated[int, Field(ge=2)] = 8
     design: Literal["gaussian", "rademacher", "uniform"] = "gaussian"
     average: Annotated[ExponentialAverageSpec | TailAverageSpec, Field(discriminator="kind")] | None = None
+    left_out: bool = False
 
     def arguments(self) -> dict[str, Any]:
         """Those of `simulate`."""

@@ -25,6 +25,7 @@ from .averaging import Averager
 from .data import allocate, check_design, check_memory, draw, n_samples
 from .diffusion import DiffusionPath
 from .flow import FlowPath
+from .left_out import LeftOut, check_left_out, summary
 from .mini_batch import MiniBatchPath
 from .observe import chunk_length, overlaps, train_risk
 from .online import OnlinePath
@@ -33,6 +34,7 @@ from .paths import Keeper
 from .sgd import SGDPath
 from .sme import SMEPath
 
+LEFT_OUT = "left_out_risk"
 RULES = "test_risk_rules"  # the test risk of a repeat on every randomisation of the points, which are the same for all repeats
 DIVERGED = 1000.0  # a run has diverged when its self-overlap exceeds this many times that of start and teacher together
 
@@ -57,6 +59,7 @@ def simulate(
     *,
     average: Average | None = None,
     optimizer: Any = None,
+    left_out: bool = False,
 ) -> Simulation:
     """Train on drawn data at finite size, several times, and average: the curves to hold against `solve`.
 
@@ -81,6 +84,9 @@ def simulate(
         optimizer: an optax optimiser (`GradientTransformation`) that trains in the place of the dynamics' own, for `SGD`, `OnlineSGD` and
             `MiniBatchGD`. Its parameters and gradients are those of a loop on features of variance 1 and the mean loss over the batch, with
             the penalty in the gradient: a learning rate is PyTorch's. The dynamics' `step` then counts time and does nothing else.
+        left_out: also estimate the test risk of every run from its own samples, each left out in turn, as `OneRun` does beside a loop
+            of one's own. For `SGD` and `MiniBatchGD`, with momentum or without, and a ridge. Takes the eigenvectors of a `(d, d)` matrix
+            at many of the output times: a few hundred features are enough.
 
     Returns:
         Simulation. `dataset`: `self_overlap (time, student, student_)`, `overlap (time, student, teacher)`,
@@ -88,14 +94,16 @@ def simulate(
         the weights, label noise included, by quasi-random integration), each a mean over repeats with the standard error of
         that mean in `<name>_se` (zero at the start for the overlaps, which are imposed; that of the test risk has the integration's
         error in it). A test risk that does not exist is infinite, and the status says why. `status.code` is "diverged" when a run
-        blows up (curves end before that time) or the test risk keeps growing. `diagnostics`: wall and CPU seconds (of this
-        process), steps per run, the estimate of memory in bytes, and for SME the internal step. `sample_paths` and
-        `coordinate_paths` have some of the runs' samples and weights, at most 20000 of each over all repeats.
+        blows up (curves end before that time) or the test risk keeps growing. With `left_out` there is `left_out_risk (time)`, whose
+        error is that of an estimate of these runs' own mean test risk; `diagnostics["left_out"]` says whether to trust it.
+        `diagnostics` also: wall and CPU seconds (of this process), steps per run, the estimate of memory in bytes, and for SME the
+        internal step. `sample_paths` and `coordinate_paths` have some of the runs' samples and weights, at most 20000 of each over all
+        repeats.
 
     Raises:
         InputError: a field is out of range, or the data do not fit into memory.
     """
-    extras = {"average": average, "optimizer": optimizer}
+    extras = {"average": average, "optimizer": optimizer, "left_out": left_out}
     every = trainings(problem, dynamics, horizon, n_features, batch_size, repeats, design, seed, times, progress, **extras)
     return deque(every, maxlen=1).pop()()
 
@@ -114,13 +122,13 @@ def trainings(
     *,
     average: Average | None = None,
     optimizer: Any = None,
+    left_out: bool = False,
 ) -> Iterator[Callable[[], Simulation]]:
     """What `simulate` knows as it goes on: after each repeat from the second one on, a function that makes the result of those so far.
     Arguments and errors are those of `simulate`."""
     wall, cpu = time.perf_counter(), time.process_time()
-    times, n, memory, path = plan(
-        problem, dynamics, horizon, n_features, batch_size, repeats, design, seed, times, average=average, optimizer=optimizer
-    )
+    extras = {"average": average, "optimizer": optimizer, "left_out": left_out}
+    times, n, memory, path = plan(problem, dynamics, horizon, n_features, batch_size, repeats, design, seed, times, **extras)
     given, problem = problem, still(problem)
     averager = None if average is None else Averager(average, times)
     keeper = Keeper(problem, design, int(repeats), int(seed), path.fresh)
@@ -131,10 +139,13 @@ def trainings(
     known |= {name: repr(value) for name, value in (("average", average), ("optimizer", optimizer)) if value is not None}
     if given.trained is not None and problem.trained is None:
         known["held"] = given.trained.start
-    every = _repeats(problem, path, test, times, n, n_features, repeats, design, seed, progress, keeper, averager)
+    beside = [] if left_out else None
+    every = _repeats(problem, path, test, times, n, n_features, repeats, design, seed, progress, keeper, averager, beside)
     for done, (curves, ended) in enumerate(every, 1):
         if done > 1:
             spent = {"wall_seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu, "memory_bytes": memory}
+            if beside is not None:
+                spent["left_out"] = summary(beside, len(curves[LEFT_OUT][0]))
             yield partial(_simulation, problem, dynamics, test, times, n, done, known, path, keeper, curves, ended, spent)
 
 
@@ -142,7 +153,8 @@ def _simulation(problem, dynamics, test, times, n, repeats, known, path, keeper,
     """The result of so many repeats."""
     n_features = known["n_features"]
     times, curves, status = _judge(times, curves, ended)
-    rules, curves = curves[RULES], {name: values for name, values in curves.items() if name != RULES}  # may be asked for again
+    rules, left_out = curves[RULES], curves.get(LEFT_OUT)  # may be asked for again
+    curves = {name: values for name, values in curves.items() if name not in (RULES, LEFT_OUT)}
     means = {name: values.mean(axis=0) for name, values in curves.items()}
     errors = {name: values.std(axis=0, ddof=1) / np.sqrt(repeats) for name, values in curves.items()}
     with _precise():  # the points are the same in all repeats, whose spread does not tell what they miss
@@ -175,6 +187,10 @@ def _simulation(problem, dynamics, test, times, n, repeats, known, path, keeper,
     dataset = build_dataset(times, means, errors, attrs=attrs, teacher_cov=problem.rho, repeats=curves, common=common)
     for name in ("test_risk", "train_risk" if path.fresh else "generalisation_gap"):
         dataset[name].values[infinite], dataset[f"{name}_se"].values[infinite] = np.inf, 0.0
+    if left_out is not None:
+        error = np.sqrt(np.sum(left_out[..., 1] ** 2, axis=0)) / len(left_out)
+        dataset[LEFT_OUT] = ("time", left_out[..., 0].mean(axis=0), {"long_name": "test risk from the training samples, each left out"})
+        dataset[f"{LEFT_OUT}_se"] = ("time", error, {"long_name": "standard error of the left out risk"})
     return Simulation(dataset, status, spent | path.diagnostics, keeper.kept(times))
 
 
@@ -198,13 +214,16 @@ def plan(
     *,
     average=None,
     optimizer=None,
+    left_out=False,
 ) -> tuple[np.ndarray, int, int, Any]:
     """What `simulate` decides before it draws anything, with all its refusals: output times, number of samples, bytes of
     memory, and the path of the dynamics."""
     times, n = _check(problem, dynamics, horizon, n_features, batch_size, repeats, design, seed, times)
     check_average(average)
     check_transform(dynamics, optimizer)
-    problem, kind = as_trained(still(problem), dynamics), _kind(dynamics)
+    problem = still(problem)
+    check_left_out(problem, dynamics, left_out, average, optimizer)
+    problem, kind = as_trained(problem, dynamics), _kind(dynamics)
     followed = times if average is None else Averager(average, times).followed
     if kind.fresh:
         n = kind.rows_held(batch_size)
@@ -265,7 +284,7 @@ def _memory(problem: Problem, n: int, d: int, times: int) -> int:
 
 
 def _repeats(
-    problem, path, test, times, n, d, repeats, design, seed, progress, keeper, averager=None
+    problem, path, test, times, n, d, repeats, design, seed, progress, keeper, averager=None, beside=None
 ) -> Iterator[tuple[dict[str, np.ndarray], float | None]]:
     """After each repeat the curves `(repeat, time, ...)` up to the last output time that every repeat reached, and when the first one
     diverged."""
@@ -286,7 +305,12 @@ def _repeats(
         )
         with _precise():
             data = draw(problem, design, rows, draws)
-            states, blown = _states(path.run(data, steps), times[:kept], averager, problem.k * d, DIVERGED * scale * d, tell)
+            if beside is None:
+                running = path.run(data, steps)
+            else:
+                beside.append(LeftOut(path.problem, path.dynamics, data, int(seed)))
+                running = beside[-1].watch(path.run(data, steps, beside[-1].told))
+            states, blown = _states(running, times[:kept], averager, problem.k * d, DIVERGED * scale * d, tell)
             if blown is not None and (ended is None or blown < ended):
                 ended = blown
             kept = len(states)
@@ -295,7 +319,10 @@ def _repeats(
                     f"`times` must start before the training diverges at t = {ended:.3g}, but starts at {times[0]:g} (0 always works)"
                 )
             thetas, numbers = _parted(states, problem, d)
-            for name, value in _curves(problem, path, test, data, thetas, numbers).items():
+            found = _curves(problem, path, test, data, thetas, numbers)
+            if beside is not None:
+                found[LEFT_OUT] = beside[-1].curves(kept)
+            for name, value in found.items():
                 each.setdefault(name, []).append(value)
             keeper.add(data, thetas)
         yield {name: np.stack([value[:kept] for value in values]) for name, values in each.items()}, ended

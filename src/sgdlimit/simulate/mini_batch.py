@@ -17,6 +17,7 @@ from ..learning.dynamics import MiniBatchGD
 from ..learning.problem import Problem
 from .along import along_of, begun, start_of, telling
 from .data import Data, penalty_gradient, smooth_penalty
+from .left_out import Told
 from .optimisers import PLAIN, Extras, begin, move, numbers_of, rule_of
 
 ROWS = 16  # rows per piece: read from memory once, used twice (X theta, then X^T l)
@@ -41,7 +42,7 @@ class MiniBatchPath:
         times: np.ndarray,
         extras: Extras = PLAIN,
     ):
-        self.problem, self.n, self.d, self.size = problem, n, d, round(dynamics.fraction * n)
+        self.problem, self.dynamics, self.n, self.d, self.size = problem, dynamics, n, d, round(dynamics.fraction * n)
         self.rule, self.numbers = rule_of(dynamics, extras, "row"), numbers_of(dynamics, extras)
         if not self.size:
             raise refuse("fraction", f"take at least one of {n} samples", dynamics.fraction, f"at least {1 / n:.2g}")
@@ -49,8 +50,8 @@ class MiniBatchPath:
         self.outputs = self.clock.nearest(times)
         self.diagnostics = {"steps": int(self.outputs[-1]), "time_resolution": self.clock.first, "samples_per_step": self.size}
 
-    def run(self, data: Data, rng: np.random.Generator) -> Iterator[tuple[float, np.ndarray, list[int]]]:
-        """Yield `(time, State.shown(), which output times this is)` at the start and after every step."""
+    def run(self, data: Data, rng: np.random.Generator, told: Told | None = None) -> Iterator[tuple[float, np.ndarray, list[int]]]:
+        """Yield `(time, State.shown(), which output times this is)` at the start and after every step; before, `told` hears of it."""
         state = begin(self.rule, data.start, rng, start_of(self.problem))
         chosen = np.arange(-(-self.size // ROWS) * ROWS, dtype=np.int32) % self.n
         for here in range(int(self.outputs[-1]) + 1):
@@ -60,6 +61,9 @@ class MiniBatchPath:
             if self.size < self.n:
                 chosen[: self.size] = np.sort(rng.choice(self.n, self.size, replace=False, shuffle=False))
             eta = float(np.ravel(self.clock.etas(here, here + 1))[0])
+            if told is not None:
+                batch = chosen[: self.size]
+                told(batch, np.asarray(data.rows)[batch] @ np.asarray(state.theta, np.float32).T, eta)
             state = _step(
                 state,
                 self.numbers,

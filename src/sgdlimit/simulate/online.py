@@ -61,7 +61,7 @@ class OnlinePath:
                 count = min(int(stop) - here, capacity - used)
                 sizes[:count] = self.clock.etas(here, here + count)
                 shifted = np.roll(order, -used, axis=0)
-                state = steps(self.problem, self.rule, self.numbers, state, count, data, shifted, filled, sizes)
+                state, _ = steps(self.problem, self.rule, self.numbers, state, count, data, shifted, filled, sizes)
                 state.theta.block_until_ready()  # the rows are overwritten next
                 here, used = here + count, used + count
             yield self.clock.time(here), state.shown(), np.flatnonzero(self.outputs == here).tolist()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from ..learning.dynamics import SGD, OnlineSGD, step_at
 from ..learning.problem import Problem
 from .along import added, along_of, begun, start_of, told
 from .data import Data, penalty_gradient, pick, smooth_penalty
+from .left_out import Told
 from .optimisers import PLAIN, Extras, Numbers, Rule, State, begin, move, numbers_of, rule_of
 
 MAX_INDICES = 2**18  # sample indices drawn ahead at once
@@ -58,8 +60,8 @@ class SGDPath:
         self.stops = stops(self.outputs, self.capacity)
         self.diagnostics = {"steps": total, "time_resolution": self.clock.first}
 
-    def run(self, data: Data, rng: np.random.Generator) -> Iterator[tuple[float, np.ndarray, list[int]]]:
-        """Yield `(time, State.shown(), which output times this is)` at every stop."""
+    def run(self, data: Data, rng: np.random.Generator, hears: Told | None = None) -> Iterator[tuple[float, np.ndarray, list[int]]]:
+        """Yield `(time, State.shown(), which output times this is)` at every stop; before, `hears` is told of the batches."""
         state, here = begin(self.rule, data.start, rng, start_of(self.problem)), 0
         batches = (_Replacement if self.dynamics.sampling == "replacement" else _Reshuffle)(rng, self.n, self.batch_size)
         indices = np.zeros((self.capacity, self.batch_size), np.int32)
@@ -70,7 +72,12 @@ class SGDPath:
             if count:
                 batches.fill(indices[:count], filled[:count])
                 sizes[:count] = self.clock.etas(here, int(stop))
-                state = steps(self.problem, self.rule, self.numbers, state, count, data, indices, filled, sizes)
+                recorded = hears is not None
+                state, seen = steps(self.problem, self.rule, self.numbers, state, count, data, indices, filled, sizes, recorded)
+                if hears is not None:
+                    predictions = np.asarray(seen)
+                    for j in range(count):
+                        hears(indices[j, : filled[j]], predictions[j, : filled[j]], float(sizes[j]))
             here = int(stop)
             yield self.clock.time(here), state.shown(), np.flatnonzero(self.outputs == here).tolist()
 
@@ -137,58 +144,68 @@ def steps(
     indices: np.ndarray,
     filled: np.ndarray,
     sizes: np.ndarray,
-) -> State:
-    """The first `count` steps of `indices (capacity, batch)`, of which `filled (capacity,)` are samples, with `sizes (capacity,)`."""
+    recorded: bool = False,
+) -> tuple[State, Any]:
+    """The first `count` steps of `indices (capacity, batch)`, of which `filled (capacity,)` are samples, with `sizes (capacity,)`; and if
+    they are `recorded`, the samples' predictions before each step `(capacity, batch, k)`."""
     given = (count, data.rows, data.labels, jnp.array(indices), jnp.array(filled), jnp.array(sizes), problem.ridge, along_of(problem))
-    functions = {"gradient": Static(problem.slopes.gradient), "smooth": smooth_penalty(problem)}
+    functions = {"gradient": Static(problem.slopes.gradient), "smooth": smooth_penalty(problem), "recorded": recorded}
     if rule.plain:
-        theta, a = _steps(state.theta, state.numbers, *given, **functions)
-        return state._replace(theta=theta, along=None if a is None else state.along._replace(theta=a))
+        theta, a, seen = _steps(state.theta, state.numbers, *given, **functions)
+        return state._replace(theta=theta, along=None if a is None else state.along._replace(theta=a)), seen
     return _optimised_steps(state, numbers, *given, **functions, rule=rule)
 
 
-@partial(jit, static_argnames=("gradient", "smooth", "rule"))
-def _optimised_steps(state, numbers, count, rows, labels, indices, filled, sizes, ridge, along, *, gradient, smooth, rule):
+@partial(jit, static_argnames=("gradient", "smooth", "recorded", "rule"))
+def _optimised_steps(state, numbers, count, rows, labels, indices, filled, sizes, ridge, along, *, gradient, smooth, recorded, rule):
     """The first `count` steps, as an optimiser makes them of the gradients of a batch."""
     d = state.theta.shape[1]
 
-    def step(j, state):
+    def step(j, carried):
+        state, seen = carried
         theta, a, batch = state.theta, state.numbers, filled[j].astype(state.theta.dtype)
 
-        def add(b, pulls):
-            pull, other = pulls
+        def add(b, sums):
+            pull, other, seen = sums
             i = indices[j, b]
             x = jax.lax.dynamic_index_in_dim(rows, i, keepdims=False).astype(theta.dtype)
             r, y = jnp.sum(theta * x, axis=1), told(pick(labels, i), a)
-            return pull + gradient(r, y).astype(theta.dtype)[:, None] * x, added(along, other, r, y)
+            seen = seen.at[j, b].set(r) if recorded else seen
+            return pull + gradient(r, y).astype(theta.dtype)[:, None] * x, added(along, other, r, y), seen
 
-        pulls = (batch / d * penalty_gradient(theta, ridge, smooth), begun(along, a, batch))
-        pull, other = jax.lax.fori_loop(0, filled[j], add, pulls)
-        return move(rule, numbers, state, pull, sizes[j] * batch / d, batch, along, other)
+        sums = (batch / d * penalty_gradient(theta, ridge, smooth), begun(along, a, batch), seen)
+        pull, other, seen = jax.lax.fori_loop(0, filled[j], add, sums)
+        return move(rule, numbers, state, pull, sizes[j] * batch / d, batch, along, other), seen
 
-    return jax.lax.fori_loop(0, count, step, state)
+    return jax.lax.fori_loop(0, count, step, (state, _unseen(state.theta, indices, recorded)))
 
 
-@partial(jit, static_argnames=("gradient", "smooth"))
-def _steps(theta, a, count, rows, labels, indices, filled, sizes, ridge, along, *, gradient, smooth):
+def _unseen(theta, indices, recorded):
+    """Room for predictions, where they are recorded."""
+    return jnp.zeros((*indices.shape, len(theta)), theta.dtype) if recorded else None
+
+
+@partial(jit, static_argnames=("gradient", "smooth", "recorded"))
+def _steps(theta, a, count, rows, labels, indices, filled, sizes, ridge, along, *, gradient, smooth, recorded):
     """The first `count` steps: `theta -= eta sum_i x_i l_i + eta kappa / d h(theta)`, a dot product and an update per sample; `a` beside.
     `count` is an argument, so all segments of all repeats share one compilation."""
     d = theta.shape[1]
 
     def step(j, state):
-        theta, a = state
+        theta, a, seen = state
         eta = sizes[j]
 
         def add(b, sums):
-            change, pull = sums
+            change, pull, seen = sums
             i = indices[j, b]
             x = jax.lax.dynamic_index_in_dim(rows, i, keepdims=False).astype(theta.dtype)
             r, y = jnp.sum(theta * x, axis=1), told(pick(labels, i), a)
+            seen = seen.at[j, b].set(r) if recorded else seen
             push = gradient(r, y)
-            return change + (eta * push).astype(theta.dtype)[:, None] * x, added(along, pull, r, y)
+            return change + (eta * push).astype(theta.dtype)[:, None] * x, added(along, pull, r, y), seen
 
-        sums = ((eta * filled[j] / d) * penalty_gradient(theta, ridge, smooth), begun(along, a, filled[j]))
-        change, pull = jax.lax.fori_loop(0, filled[j], add, sums)
-        return theta - change, None if along is None else a - along.rate * (eta / d) * pull
+        sums = ((eta * filled[j] / d) * penalty_gradient(theta, ridge, smooth), begun(along, a, filled[j]), seen)
+        change, pull, seen = jax.lax.fori_loop(0, filled[j], add, sums)
+        return theta - change, None if along is None else a - along.rate * (eta / d) * pull, seen
 
-    return jax.lax.fori_loop(0, count, step, (theta, a))
+    return jax.lax.fori_loop(0, count, step, (theta, a, _unseen(theta, indices, recorded)))

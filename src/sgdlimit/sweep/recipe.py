@@ -158,7 +158,8 @@ def object_recipe(base: Mapping[str, Any]) -> ObjectRecipe:
     for name, section in sections.items():
         if not (section is None or isinstance(section, Mapping)):
             raise refuse(f"base.{name}", "be a dict", section, 'such as {"horizon": 4.0, "rtol": 0.03}')
-    known = {"run": ("horizon", "rtol", "seed", "times"), "simulation": ("n_features", "batch_size", "repeats", "design", "average")}
+    simulated = ("n_features", "batch_size", "repeats", "design", "average", "left_out")
+    known = {"run": ("horizon", "rtol", "seed", "times"), "simulation": simulated}
     for name, section in sections.items():
         for key in section or {}:
             if key not in known[name]:

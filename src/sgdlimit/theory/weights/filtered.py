@@ -75,8 +75,8 @@ class FilteredCoordinates(RidgeCoordinates):
     def _parts(
         self, node: int, start: np.ndarray, response: np.ndarray, layer: np.ndarray, uneven: np.ndarray, slanted: np.ndarray
     ) -> np.ndarray:
-        """What a start and responses `(S, n, k, k)`, with `layer` more in the mean over a cell and `uneven` in it, make of the normals. What
-        is `slanted` of a response between nodes is uneven, too."""
+        """What a start and responses `(S, n, k, k)`, with `layer` more in the mean over a cell and `uneven` in it, make of the normals.
+        What is `slanted` of a response between nodes is uneven, too."""
         replicates, k = self.R.shape[0], self.R.shape[-1]
         noise = np.zeros((replicates, k, 2, self.cells * k))
         if node:

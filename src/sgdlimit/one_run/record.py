@@ -1,0 +1,98 @@
+"""What a training loop told: which rows each batch had, what they were predicted, and what the loss makes of that."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from ..compiling import jit
+from ..errors import refuse
+from ..functions import Static
+from ..learning.slopes import Slopes
+
+CHUNK = 4096  # samples a compiled call takes: one program for everything
+
+
+class Step(NamedTuple):
+    """One step of the weights: `v = momentum v + gain (mean gradient + decay theta)`, `theta -= rate v`."""
+
+    rate: float
+    momentum: float
+    gain: float
+
+
+class Uses(NamedTuple):
+    """All uses of samples so far, one after the other: which `sample (u,)` in which `step (u,)`, its `prediction (u, k)`, and the loss's
+    `gradient (u, k)` and `hessian (u, k, k)` there."""
+
+    sample: np.ndarray
+    step: np.ndarray
+    prediction: np.ndarray
+    gradient: np.ndarray
+    hessian: np.ndarray
+
+
+class Record:
+    """Batches as they come; what the loss makes of them is computed for many at once, when it is asked for."""
+
+    def __init__(self, slopes: Slopes, labels: Any, n: int, k: int):
+        self.slopes, self.labels, self.n, self.k = slopes, labels, n, k
+        self.steps: list[Step] = []
+        self.batches: list[np.ndarray] = []
+        self.predictions: list[np.ndarray] = []  # of batches not evaluated yet
+        self.closed = 0
+        empty = np.zeros((0, k), np.float32)
+        self.uses = Uses(np.zeros(0, np.int64), np.zeros(0, np.int64), empty, empty, np.zeros((0, k, k), np.float32))
+
+    def add(self, indices: np.ndarray, predictions: np.ndarray, step: Step) -> None:
+        self.batches.append(indices)
+        self.predictions.append(predictions)
+        self.steps.append(step)
+
+    def close(self) -> tuple[int, int]:
+        """Evaluate the slopes of what is new; the first new step, and the first new use."""
+        first, begin = self.closed, len(self.uses.sample)
+        new = self.batches[first:]
+        if new:
+            sample = np.concatenate(new)
+            if len(sample) and not 0 <= sample.min() <= sample.max() < self.n:
+                raise refuse("indices", f"be between 0 and {self.n - 1}", [int(sample.min()), int(sample.max())], "rows of X")
+            step = np.repeat(np.arange(first, len(self.batches)), [len(batch) for batch in new])
+            r = np.concatenate(self.predictions)
+            _, gradient, hessian = evaluate(self.slopes, r, pick(self.labels, sample))
+            parts = (sample, step, r.astype(np.float32), gradient.astype(np.float32), hessian.astype(np.float32))
+            self.uses = Uses(*(np.concatenate(pair) for pair in zip(self.uses, parts, strict=True)))
+            self.predictions = []
+        self.closed = len(self.batches)
+        return first, begin
+
+    def amplitudes(self) -> np.ndarray:
+        """By how much a gradient moves the weights at once, `(u,)`: the rate over the batch's size, times the gain."""
+        each = np.array([step.rate * step.gain / max(len(batch), 1) for step, batch in zip(self.steps, self.batches, strict=True)])
+        return each[self.uses.step]
+
+
+def pick(labels: Any, rows: np.ndarray) -> Any:
+    """The labels of some samples."""
+    return jax.tree.map(lambda part: part[rows], labels)
+
+
+def evaluate(slopes: Slopes, r: np.ndarray, labels: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Loss `(m,)`, gradient `(m, k)` and Hessian `(m, k, k)` of predictions `r (m, k)`."""
+    m, k = r.shape
+    found = np.empty(m), np.empty((m, k)), np.empty((m, k, k))
+    with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]):
+        for first in range(0, m, CHUNK):
+            rows = np.arange(first, first + CHUNK).clip(max=m - 1)
+            parts = _evaluate(r[rows].astype(float), pick(labels, rows), loss=Static(slopes.loss), gradient=Static(slopes.gradient))
+            for into, part in zip(found, parts, strict=True):
+                into[first : first + CHUNK] = np.asarray(part)[: m - first]
+    return found
+
+
+@partial(jit, static_argnames=("loss", "gradient"))
+def _evaluate(r, labels, *, loss, gradient):
+    return jax.vmap(loss)(r, labels), jax.vmap(gradient)(r, labels), jax.vmap(jax.jacfwd(gradient))(r, labels)

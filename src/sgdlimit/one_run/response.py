@@ -1,0 +1,230 @@
+"""The response of every sample's prediction to kicks of its own, with its own curvature taken out (OPTIMISERS section 7).
+
+In the eigenvectors of the curvature `X^T diag(C) X` that the samples had when they were used, a kick fades direction by direction,
+each at its own rate at each time: `chi_i(t, s) = sum_j (v_j^T x_i)^2 E_j(t, s)`. What is wanted is the same for a training without the
+sample, `R_i = chi_i + int R_i c_i chi_i`, a triangular system in time for every sample.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .record import Record, Step
+
+CELLS = 24  # of the time since the start
+TOWARDS_NOW = 1.5  # how much finer they are near the present, where responses change most
+OVERSHOOT = 0.9  # a kick that moves its own sample further than this is taken as one that does so
+BLOCK = 2048  # samples whose response is computed at once
+GROUPS = 32  # of eigenvectors of like eigenvalue, which fade together
+TOGETHER = 1500  # weights up to which outputs are not taken apart
+EMPTY = 1e-6  # of the largest eigenvalue: directions without curvature
+
+
+class Basis(NamedTuple):
+    """Where curvature is nearly diagonal: of groups of its eigenvectors `v (k, d)`, the sums `squares (m, n, k, k)` of `(v x) (v x)^T` for
+    every row, how many a group has, `sizes (m,)`, and the number of uses all this was found from."""
+
+    squares: np.ndarray
+    sizes: np.ndarray
+    uses: int
+
+
+class Curvature(NamedTuple):
+    """Curvature as it acts on the weights, of every use `(u, k, k)` and of every sample in `total (n, k, k)`."""
+
+    values: np.ndarray
+    total: np.ndarray
+
+
+def curvature(record: Record, norms: np.ndarray) -> Curvature:
+    """What every use adds to the curvature.
+
+    A jump by the factor `1 - z` along a sample's own row is what `exp(-z')` with `z' = -log(1 - z)` does smoothly: between two jumps of
+    a sample its curvature does not act on itself, and then it does all at once. A step of all samples is no such jump.
+    """
+    uses, k = record.uses, record.k
+    values = uses.hessian.astype(np.float64) * record.amplitudes()[:, None, None]
+    trace = np.trace(values, axis1=1, axis2=2)
+    square = np.sum(values**2, axis=(1, 2))
+    memory = np.array([1.0 / (1.0 - step.momentum) for step in record.steps])[uses.step]
+    own = np.divide(square, trace, out=np.zeros_like(trace), where=trace > 0) * memory * norms[uses.sample]
+    n = len(norms)
+    longer = np.where(own > 1e-6, -np.log1p(-np.clip(own, 0.0, OVERSHOOT)) / np.maximum(own, 1e-6), 1.0)
+    part = np.array([len(batch) / n for batch in record.batches])[uses.step]
+    values *= (part + (1.0 - part) * longer)[:, None, None]
+    total = np.stack([np.bincount(uses.sample, values[:, a, b], n) for a in range(k) for b in range(k)], -1).reshape(n, k, k)
+    return Curvature(values, total)
+
+
+def find_basis(record: Record, rows: np.ndarray, norms: np.ndarray) -> Basis:
+    """Eigenvectors of the curvature of all uses so far, `sum_i x_i x_i^T (x) C_i`, in groups of like eigenvalue and like weight. For many
+    outputs, of its part that is diagonal in the mean Hessian's eigenvectors."""
+    total = curvature(record, norms).total
+    values, blocks = _along(rows, norms, 0.5 * (total + total.swapaxes(1, 2)).astype(np.float32))
+    order = np.argsort(values)
+    mass = np.cumsum(np.maximum(values[order], 0.0), dtype=float)
+    filled = values[order] > EMPTY * values.max()
+    sorted_groups = np.where(filled, 1 + np.minimum((mass / max(mass[-1], 1e-300) * GROUPS).astype(int), GROUPS - 1), 0)
+    group = np.empty(len(values), int)
+    group[order] = np.unique(sorted_groups, return_inverse=True)[1]
+    sizes = np.bincount(group).astype(np.float32)
+    squares = np.zeros((len(sizes), *total.shape), np.float32)
+    first = 0
+    for along, classes in blocks:
+        here = group[first : (first := first + along[0].shape[1])]
+        columns = np.argsort(here, kind="stable")
+        starts = np.flatnonzero(np.diff(here[columns], prepend=-1))
+        into = here[columns][starts]
+        for a, b in np.ndindex(len(along), len(along)):
+            summed = np.add.reduceat((along[a] * along[b])[:, columns], starts, axis=1).T
+            if classes is None:
+                squares[into, :, a, b] += summed
+            else:
+                squares[into] += summed[:, :, None, None] * np.outer(classes, classes).astype(np.float32)
+    return Basis(squares, sizes, len(record.uses.sample))
+
+
+def _along(rows: np.ndarray, norms: np.ndarray, total: np.ndarray) -> tuple[np.ndarray, list[tuple[list[np.ndarray], np.ndarray | None]]]:
+    """Eigenvalues of `sum_i x_i x_i^T (x) C_i`, and in blocks of them the rows along the eigenvectors, a column each: an array for every
+    output; or one for all, of eigenvectors that are the same but for a factor `(k,)`."""
+    k = total.shape[1]
+    if k == 1:
+        values, along = _eigen(rows, norms, total[:, 0, 0])
+        return values, [([along], None)]
+    if k * rows.shape[1] <= TOGETHER:
+        parts = [[(rows.T * total[:, a, b]) @ rows for b in range(k)] for a in range(k)]
+        values, vectors = np.linalg.eigh(np.block(parts))
+        return values, [([rows @ part for part in np.split(vectors, k)], None)]
+    classes = np.linalg.eigh(total.mean(0))[1].T
+    found = [_eigen(rows, norms, np.einsum("nab,a,b->n", total, u, u)) for u in classes]
+    return np.concatenate([values for values, _ in found]), [([along], u) for (_, along), u in zip(found, classes, strict=True)]
+
+
+def _eigen(rows: np.ndarray, norms: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues of `X^T diag(weights) X` and the rows along its eigenvectors, a column each. With fewer rows than features there are as
+    many of them, and one column for the length of what they leave of the rows."""
+    n, d = rows.shape
+    if d <= n:
+        values, vectors = np.linalg.eigh((rows.T * weights) @ rows)
+        return values, rows @ vectors
+    half = np.sqrt(np.maximum(weights, 0.0))[:, None] * rows
+    values, vectors = np.linalg.eigh(half @ half.T)
+    kept = values > EMPTY * values.max()
+    along = rows @ (half.T @ (vectors[:, kept] / np.sqrt(values[kept])))
+    left = np.sqrt(np.maximum(norms - np.sum(along**2, 1), 0.0)).astype(np.float32)
+    return np.append(values[kept], 0.0), np.column_stack([along, left])
+
+
+def shift(record: Record, basis: Basis, norms: np.ndarray, decay: float) -> np.ndarray:
+    """By how much leaving it out changes the prediction of each sample, as far as the model of the response goes, `(2, n, k)`: all of it,
+    and with every kick counted by how far responses to kicks of its age have faded, from 0 to 1."""
+    uses, k, n = record.uses, record.k, len(norms)
+    curved = curvature(record, norms)
+    nodes = _nodes(record)
+    cells, lengths = len(nodes) - 1, np.diff(nodes)
+    cell = np.searchsorted(nodes, uses.step, side="right") - 1
+    at = cell * n + uses.sample
+    by_cell = lambda weights: np.bincount(at, weights, cells * n).reshape(cells, n)
+    rates, share = np.zeros((cells, len(basis.sizes))), np.zeros(cells)
+    for a, b in np.ndindex(k, k):
+        spent = by_cell(curved.values[:, a, b])
+        rates += spent.astype(np.float32) @ basis.squares[:, :, b, a].T
+        share += spent @ norms if a == b else 0.0
+    share = share / share.sum() if share.sum() != 0 else lengths / lengths.sum()
+    over, here = _fading(rates / basis.sizes, lengths, nodes, record.steps, decay)
+
+    kicks = uses.gradient * record.amplitudes()[:, None]
+    part = (uses.step + 1 - nodes[cell]) / lengths[cell]  # a kick acts when its step ends
+    given = np.zeros((cells + 1, n, k))
+    for a in range(k):
+        given[:-1, :, a] += by_cell(kicks[:, a] * (1 - part))
+        given[1:, :, a] += by_cell(kicks[:, a] * part)
+    found, left = np.empty((cells + 1, n, k)), np.zeros(cells + 1)
+    for first in range(0, n, BLOCK):
+        some = slice(first, first + BLOCK)
+        responses = _without_own(basis.squares[:, some], curved.total[some], share, over, here)
+        found[:, some] = np.einsum("snab,snb->sna", responses, given[:, some], optimize=True)
+        left += np.einsum("snaa->s", responses)
+    faded = 1.0 - left / np.abs(left).max()
+    return np.stack([found.sum(0), np.einsum("s,sna->na", faded, found)])
+
+
+def _nodes(record: Record) -> np.ndarray:
+    """Steps at which time is cut, even in what training has done to the predictions, and finer towards the present."""
+    steps = len(record.steps)
+    rates = np.array([step.rate * step.gain for step in record.steps])
+    done = np.append(0.0, np.cumsum(rates)) / rates.sum()
+    wanted = 1.0 - np.linspace(1.0, 0.0, CELLS + 1) ** TOWARDS_NOW
+    nodes = np.searchsorted(done, wanted - 1e-9)
+    memory = 1.0 / (1.0 - record.steps[-1].momentum)
+    if memory > 1.0:  # a velocity answers late
+        nodes = np.append(nodes, steps - np.round(memory * np.array([0.3, 0.7, 1.2, 2.0, 3.0, 5.0])))
+    return np.unique(np.append(nodes, [0, steps]).clip(0, steps).astype(int))
+
+
+def _fading(rates, lengths, nodes, steps: list[Step], decay: float) -> tuple[list[np.ndarray], np.ndarray]:
+    """What is left of a kick at a node: on average over each later cell, by cell `(nodes before, m)`, and now `(node, m)`."""
+    mean = lambda values: np.add.reduceat(values, nodes[:-1]) / lengths
+    pace = mean(np.array([step.rate * step.gain for step in steps]))
+    momentum = mean(np.array([step.momentum for step in steps]))
+    state = np.zeros((0, rates.shape[1], 2))
+    over = []
+    for c, length in enumerate(lengths):
+        state = np.concatenate([state, np.broadcast_to([1.0, -1.0], (1, rates.shape[1], 2))])
+        power, average = _transition(rates[c] / length + pace[c] * decay, momentum[c], int(length))
+        over.append(np.einsum("mb,smb->sm", average, state).astype(np.float32))
+        state = np.einsum("mab,smb->sma", power, state)
+        if c + 1 < len(pace) and pace[c] > 0:
+            state[..., 1] *= pace[c + 1] / pace[c]
+    return over, np.concatenate([state[..., 0], np.ones((1, rates.shape[1]))]).astype(np.float32)
+
+
+def _transition(a: np.ndarray, momentum: float, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """`M^steps (..., 2, 2)` of `u <- momentum u + a theta`, `theta <- theta - u`, and the mean over the steps of the row of `theta`, by
+    the eigenvalues of `M`, whose determinant is the momentum."""
+    if momentum == 0.0:
+        kept = 1.0 - a
+        last = kept ** (steps - 1)
+        near = np.abs(a) < 1e-9
+        sums = np.where(near, steps, (1.0 - last * kept) / np.where(near, 1.0, a))
+        none = np.zeros_like(a)
+        power = np.stack([np.stack([last * kept, none], -1), np.stack([last * a, none], -1)], -2)
+        return power, np.stack([sums, none], -1) / steps
+    trace = 1.0 - a + momentum
+    root = np.sqrt((trace**2 - 4.0 * momentum).astype(complex))
+    root = np.where(np.abs(root) < 1e-7, 1e-7, root)
+    roots = np.stack([0.5 * (trace + root), 0.5 * (trace - root)])
+    last = roots ** (steps - 1)
+    near = np.abs(roots - 1.0) < 1e-9
+    sums = np.where(near, steps, (last * roots - 1.0) / np.where(near, 1.0, roots - 1.0))
+    difference = lambda pair: ((pair[0] - pair[1]) / root).real
+    here, before = difference(last * roots), difference(last)
+    through, through_before = difference(sums), difference(sums) - before
+    rows = [[(1.0 - a) * here - momentum * before, -momentum * here], [a * here, momentum * here - momentum * before]]
+    average = [(1.0 - a) * through + 1.0 - momentum * through_before, -momentum * through]
+    return np.stack([np.stack(row, -1) for row in rows], -2), np.stack(average, -1) / steps
+
+
+def _without_own(squares, total, share, over, here) -> np.ndarray:
+    """`R (node, n, k, k)` of some samples: the response of a training without the sample, from the latest node back.
+
+    `R_s = chi_s + sum_cells (R_left + R_right) / 2 C_cell chi_cell`, where `C` is the sample's own curvature in a cell."""
+    (groups, n, k), cells = squares.shape[:3], len(over)
+    flat = squares.reshape(groups, -1)
+    quadratic = lambda fading: (fading @ flat).reshape(-1, n, k, k)
+    times = (lambda a, b: a * b) if k == 1 else np.matmul
+    now = quadratic(here)
+    found = np.empty((cells + 1, n, k, k))
+    found[-1] = now[-1]
+    felt = np.empty((cells, n, k, k))  # (R_left + R_right) / 2 C
+    for s in range(cells - 1, -1, -1):
+        chi = quadratic(np.stack([over[c][s] for c in range(s, cells)]))
+        own = share[s] * total
+        later = np.einsum("cnab,cnab->nab", felt[s + 1 :], chi[1:]) if k == 1 else np.matmul(felt[s + 1 :], chi[1:]).sum(0)
+        right = now[s] + later + 0.5 * times(times(found[s + 1], own), chi[0])
+        keeps = np.eye(k) - 0.5 * times(own, chi[0])
+        found[s] = right / keeps if k == 1 else np.linalg.solve(keeps.swapaxes(1, 2), right.swapaxes(1, 2)).swapaxes(1, 2)
+        felt[s] = 0.5 * times(found[s] + found[s + 1], own)
+    return found

@@ -1,0 +1,274 @@
+"""`OneRun`: listens to a training loop, and says at any moment what its test risk is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..checks import number, positive
+from ..errors import InputError, Words, refuse
+from ..learning.slopes import Slopes, slopes
+from . import response, trust
+from .estimate import Best, LeftOutRisk, best_of, of_pairs
+from .record import Record, Step, evaluate
+from .scales import Fit, fit_scales
+from .tangents import Tangents
+
+LEFT_OUT = 16  # samples left out exactly, to correct the response of all others by
+GROWTH = 2.0  # eigenvectors are found again when there are so many times as many uses
+WORSE = 1.3  # or when samples left out exactly scatter so many times as much around them as when they were found,
+TOLERATED = 0.02  # and by more than this
+
+
+class OneRun:
+    """The test risk of a training from the training itself, without held-out data (OPTIMISERS section 7).
+
+    It stands beside a loop of one's own, for any student that is a function of `X theta`: linear and logistic models, softmax, the last
+    layer of a network on fixed features. The loop tells of every batch; an estimate takes what the samples would have been predicted,
+    had each been left out of the training.
+
+        run = sl.OneRun(X, y, loss, learning_rate=0.1)
+        for batch in batches:
+            r = X[batch] @ theta
+            run.step(batch, r)
+            theta -= 0.1 * X[batch].T @ slope(r, y[batch]) / len(batch)
+        print(run.estimate(X @ theta))
+
+    Arguments:
+        X: features `(n, d)`, as the loop takes them. An intercept that is trained is a column of ones.
+        y: labels, `n` of them along the first axis: `(n,)`, one-hot `(n, classes)`, or any tree of such arrays.
+        loss: `loss(r, y)` of one sample in JAX, `r (k,)`, twice differentiable nearly everywhere.
+        learning_rate, momentum, weight_decay: those of `torch.optim.SGD`, on the mean loss of a batch. A schedule passes its learning
+            rate to `step`.
+        seed: of which samples are left out exactly.
+
+    Memory is about `4 (3 n d + d^2)` bytes, and `4 (k^2 + 2 k + 4)` for every use of a sample. An estimate takes the eigenvectors of a
+    `(d, d)` matrix, though not each time.
+
+    Raises:
+        InputError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        X: Any,
+        y: Any,
+        loss: Callable[[Any, Any], Any] | Slopes,
+        learning_rate: float,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        *,
+        seed: int = 0,
+    ):
+        self.rows = _rows(X)
+        self.labels = _labels(y, len(self.rows))
+        if not callable(loss) and not isinstance(loss, Slopes):
+            raise refuse("loss", "be a function of r and y", loss, "lambda r, y: 0.5 * (r[0] - y) ** 2")
+        self.slopes = loss if isinstance(loss, Slopes) else slopes(loss)
+        self.learning_rate = positive("learning_rate", learning_rate, "that of the loop, for the mean loss of a batch")
+        self.momentum = _momentum(momentum)
+        self.weight_decay = number("weight_decay", weight_decay)
+        if self.weight_decay < 0:
+            raise refuse("weight_decay", "not be negative", weight_decay, "as PyTorch's")
+        self.norms = np.einsum("nd,nd->n", self.rows, self.rows).astype(float)
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(LEFT_OUT,)))  # not the stream that a loop shuffles by
+        self.who = np.sort(rng.permutation(len(self.rows))[:LEFT_OUT])
+        self.history: list[LeftOutRisk] = []
+        self._record: Record | None = None
+        self._tangents: Tangents | None = None
+        self._basis: response.Basis | None = None
+        self._scatter = 0.0
+        self._flat = True  # predictions come as (n,)
+        self._copies: float | None = None
+
+    def step(self, indices: Any, predictions: Any, learning_rate: float | None = None) -> None:
+        """Tell of a batch, once for every update of the weights.
+
+        Arguments:
+            indices: its rows `(b,)`.
+            predictions: theirs before the update, `X[indices] @ theta`, `(b,)` or `(b, k)`.
+            learning_rate: of this step, where a schedule changes it.
+
+        Raises:
+            InputError: shapes or numbers are wrong.
+        """
+        rate = self.learning_rate if learning_rate is None else positive("learning_rate", learning_rate)
+        self.record_step(indices, predictions, Step(rate, self.momentum, 1.0))
+
+    def record_step(self, indices: Any, predictions: Any, step: Step) -> None:
+        """`step`, for an optimiser that changes as it goes."""
+        indices, predictions = _copy("indices", indices), _copy("predictions", predictions)
+        if indices.ndim != 1 or indices.dtype.kind not in "iu":
+            raise refuse("indices", "be the rows of a batch (b,)", Words(f"{indices.dtype} of shape {indices.shape}"))
+        r = self._shaped("predictions", predictions, len(indices))
+        assert self._record is not None
+        self._record.add(indices, r, step)
+
+    def estimate(self, predictions: Any) -> LeftOutRisk:
+        """The test risk now.
+
+        Arguments:
+            predictions: of all samples with the weights of now, `X @ theta`, `(n,)` or `(n, k)`.
+
+        Returns:
+            LeftOutRisk: `risk`, `standard_error`, `left_out`, and whether to trust it. It is kept for `best`.
+
+        Raises:
+            InputError: shapes or numbers are wrong.
+        """
+        r = self._shaped("predictions", _copy("predictions", predictions), len(self.rows))
+        found = self._estimate(r)
+        self.history.append(found)
+        return found
+
+    def best(self) -> Best:
+        """Which of the estimates so far has the least left-out risk, and how flat it is around it.
+
+        Raises:
+            InputError: there is no estimate yet.
+        """
+        if not self.history:
+            raise InputError("`estimate` must have been called before `best`, but has not (call it once an epoch)")
+        return best_of(self.history)
+
+    def _shaped(self, name: str, r: np.ndarray, rows: int) -> np.ndarray:
+        """Predictions `(rows, k)`; the first ones tell `k`."""
+        if r.ndim not in (1, 2) or len(r) != rows or r.dtype.kind not in "fiu":
+            raise refuse(
+                name, f"be numbers of shape ({rows},) or ({rows}, k)", Words(f"{r.dtype} of shape {r.shape}"), "X[indices] @ theta"
+            )
+        flat = r.ndim == 1
+        r = r.reshape(rows, -1)
+        if self._record is None:
+            self._record, self._flat = Record(self.slopes, self.labels, len(self.rows), r.shape[1]), flat
+            self._tangents = Tangents(self.rows, self.who, r.shape[1], self.weight_decay)
+            _try(self.slopes, r.shape[1], self.labels)
+        elif r.shape[1] != self._record.k:
+            raise refuse(name, f"have {self._record.k} entries a row, as those before", Words(f"of shape {r.shape}"))
+        return r
+
+    def _estimate(self, r: np.ndarray) -> LeftOutRisk:
+        record, tangents = self._record, self._tangents
+        assert record is not None
+        assert tangents is not None
+        with np.errstate(all="ignore"):  # a training that diverges is told in words
+            tangents.replay(record, *record.close())
+            moved_by = tangents.moved()
+            exact = moved_by[self.who, np.arange(len(self.who))]
+            modelled, fit = self._fitted(exact)
+            shift = np.einsum("p,pna->na", fit.scales, modelled)
+            shift[self.who] = exact
+            moved = r + shift
+            losses, slope, _ = evaluate(self.slopes, moved, self.labels)
+            train, _, _ = evaluate(self.slopes, r, self.labels)
+            steep = np.einsum("na,pna->p", slope, modelled) / len(r)
+            spread = losses.std(ddof=1) / np.sqrt(len(losses))
+            response_error = float(np.sqrt(steep @ fit.cov @ steep))
+            pairs = np.einsum("na,nqa->nq", slope, moved_by)
+            risk, standard_error = float(losses.mean()), float(np.sqrt(spread**2 + of_pairs(pairs, self.who) ** 2 + response_error**2))
+        measured = {
+            "risk": risk,
+            "scale": float(fit.scales[0]),
+            "scale_faded": float(fit.scales.sum()),
+            "scatter": fit.scatter,
+            "response_error": response_error,
+            "alone": float(losses.max() / losses.sum()) if losses.sum() > 0 else 0.0,
+            **self._measured(),
+        }
+        left_out = moved[:, 0] if self._flat else moved
+        step = len(record.batches)
+        known = trust.warnings(measured), measured, self.labels, pairs, self.who
+        return LeftOutRisk(risk, standard_error, left_out, losses, float(train.mean()), step, *known)
+
+    def _fitted(self, exact: np.ndarray) -> tuple[np.ndarray, Fit]:
+        """What the response's model says of leaving out each sample `(2, n, k)`, and how it is scaled to samples left out exactly. The
+        eigenvectors of before serve until there is much more to know, or the exact ones scatter more around them."""
+        record = self._record
+        assert record is not None
+        uses = len(record.uses.sample)
+        if not uses:
+            modelled = np.zeros((2, len(self.rows), record.k))
+            return modelled, fit_scales(modelled[:, self.who], exact)
+        if self._basis is not None and uses < GROWTH * self._basis.uses:
+            modelled = response.shift(record, self._basis, self.norms, self.weight_decay)
+            fit = fit_scales(modelled[:, self.who], exact)
+            if fit.scatter < max(WORSE * self._scatter, TOLERATED) or uses == self._basis.uses:
+                return modelled, fit
+        try:
+            self._basis = response.find_basis(record, self.rows, self.norms)
+            modelled = response.shift(record, self._basis, self.norms, self.weight_decay)
+        except np.linalg.LinAlgError:  # not finite
+            modelled = np.full((2, len(self.rows), record.k), np.nan)
+        fit = fit_scales(modelled[:, self.who], exact)
+        self._scatter = fit.scatter
+        return modelled, fit
+
+    def _measured(self) -> dict[str, float]:
+        """Numbers about the training so far, for the verdict."""
+        record, tangents = self._record, self._tangents
+        assert record is not None
+        assert tangents is not None
+        if self._copies is None:
+            self._copies = trust.copies(self.rows, self.norms)
+        share = lambda part, whole: float(np.sqrt(part / whole)) if whole > 0 else 0.0
+        uses = record.uses
+        size = np.linalg.norm(uses.hessian, axis=(1, 2)) * record.amplitudes() * self.norms[uses.sample]
+        return {
+            "features": float(min(self.rows.shape)),
+            "tangents": float(len(self.who)),
+            "copies": self._copies,
+            "bend": share(tangents.bent, tangents.straight),
+            "unexplained": share(tangents.missed, tangents.explained),
+            "overshoot": float(np.quantile(size, 0.9)) if len(size) else 0.0,
+        }
+
+
+def _try(slopes: Slopes, k: int, labels: Any) -> None:
+    """Try the loss on shapes, so that a mistake gets words."""
+    one = jax.tree.map(lambda part: part[0], labels)
+    with jax.enable_x64(True):
+        try:
+            shape = jax.eval_shape(slopes.loss, np.zeros(k), one).shape
+        except Exception as e:
+            must = f"map r ({k},) and the label of a sample to a number with JAX operations"
+            raise refuse("loss", must, Words(f"one that fails: {str(e).splitlines()[0]}")) from None
+    if shape != ():
+        raise refuse("loss", "return a number", Words(f"an array of shape {shape}"), "r is (k,): r[0] for one output")
+
+
+def _copy(name: str, value: Any) -> np.ndarray:
+    """A copy, since a loop may use its arrays again."""
+    try:
+        return np.array(value)
+    except Exception as e:
+        raise refuse(name, "be an array", Words(f"none: {str(e).splitlines()[0]}"), "of a PyTorch tensor its .detach().numpy()") from None
+
+
+def _momentum(value: Any) -> float:
+    found = number("momentum", value)
+    if not 0 <= found < 1:
+        raise refuse("momentum", "be at least 0 and below 1", value, "as PyTorch's")
+    return found
+
+
+def _rows(X: Any) -> np.ndarray:
+    try:
+        rows = np.ascontiguousarray(X, dtype=np.float32)
+    except (TypeError, ValueError):
+        raise refuse("X", "be an array of numbers (n, d)", Words(type(X).__name__)) from None
+    if rows.ndim != 2 or rows.shape[0] < 2 or rows.shape[1] < 1:
+        raise refuse("X", "be an array (n, d) with at least two rows", Words(f"of shape {rows.shape}"))
+    if not np.isfinite(rows).all():
+        raise refuse("X", "be finite", Words("not everywhere"), "as float32")
+    return rows
+
+
+def _labels(y: Any, n: int) -> Any:
+    labels = jax.tree.map(np.asarray, y) if isinstance(y, dict | tuple) else np.asarray(y)
+    for part in jax.tree.leaves(labels):
+        if part.ndim < 1 or len(part) != n or part.dtype.kind not in "fiub":
+            raise refuse("y", f"be {n} labels, as X has rows", Words(f"{part.dtype} of shape {part.shape}"))
+    return labels
