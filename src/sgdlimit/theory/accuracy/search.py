@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextvars import copy_context
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -62,6 +63,7 @@ class Search:
         self.ended: float | None = None  # when training diverges
         self.unbounded, self.cuts = False, 0  # whether averages stop to exist there, and how often the horizon came nearer for it
         self.pilot_cells = 0
+        self.stage = 0  # of the random numbers of the last answer
         self.pace = 1.0, 1.0, 0.0  # paths, cells of the finest level, and seconds that the one with half of them took
         self.test_risk = TestRisk(problem, seed)
         self.witnesses = Witnesses(problem, seed)
@@ -96,6 +98,20 @@ class Search:
         if plan != pilot.plan:
             self.report(0.0, self._price(plan, rtol))
             yield from self.refine(pilot, plan, rtol)
+
+    def on(self, plan: Plan, stage: int) -> Answer | None:
+        """The answer on a plan and random numbers that are given, those of another search say; None where training does not arrive at the
+        horizon, and then `ended` says when it diverges."""
+        levels = self._replicates(plan, stage)
+        self.ended = min(level.nodes[-1] for replicate in levels for level in replicate)
+        if self.ended < self.horizon:
+            return None
+        answer = self.estimator.estimate(plan, levels)
+        if not answer.sound():
+            self.ended, self.unbounded = answer.sound_until(self.outputs), True
+            return None
+        self.ended = None
+        return answer
 
     def _price(self, plan: Plan, rtol: float) -> str:
         """What a plan takes, from what a level of the pilot took once its program was compiled: work goes with paths and replicates, and
@@ -166,11 +182,11 @@ class Search:
 
     def refine(self, pilot: Answer, plan: Plan, rtol: float) -> Iterator[Answer]:
         """Spend what the pilot says it takes; then check, and spend more where it was not enough."""
-        stage, levels = 0, pilot.levels
+        levels = pilot.levels
         if (plan.cells, plan.paths) != (pilot.plan.cells, pilot.plan.paths):
-            stage, levels = 1, []
+            self.stage, levels = 1, []
         while True:
-            levels = levels + self._replicates(plan, stage, done=len(levels))
+            levels = levels + self._replicates(plan, self.stage, done=len(levels))
             estimate = self.estimator.estimate(plan, levels)
             self._moved(pilot, estimate)
             yield estimate
@@ -179,7 +195,7 @@ class Search:
             if estimate.worst(estimate.discretisation) > 0.7 * rtol:
                 if plan.cells >= self.most_cells:
                     break
-                plan, stage, levels = self.planner.wider(plan), stage + 1, []
+                plan, self.stage, levels = self.planner.wider(plan), self.stage + 1, []
             elif plan.replicates < MAX_REPLICATES:
                 plan = replace(plan, replicates=2 * plan.replicates)
             else:
@@ -214,7 +230,8 @@ class Search:
         size = int(np.clip(self.planner.room_for(cells) / plan.paths, 1, GROUP))
         groups = [range(a, min(a + size, plan.replicates)) for a in range(done, plan.replicates, size)]
         with ThreadPoolExecutor(threads()) as pool:
-            for index, levels in enumerate(pool.map(work, groups)):
+            here = [copy_context() for _ in groups]  # threads of the pool round sizes as this one does
+            for index, levels in enumerate(pool.map(lambda context, indices: context.run(work, indices), here, groups)):
                 results += levels
                 self.report((index + 1) / len(groups) * 0.99, f"{plan.cells} cells, {plan.paths} paths")
         return results
