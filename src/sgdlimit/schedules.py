@@ -114,8 +114,8 @@ class WarmupStableDecay:
 
 @dataclass(frozen=True)
 class Knots:
-    """`steps` at `times`, and between them smooth: the logarithm of the step is a natural cubic spline, which is positive whatever the knots
-    are. Before the first knot and after the last it is constant."""
+    """`steps` at `times`, and between them smooth: the logarithm of the step is a natural cubic spline, so the step is positive. Before the
+    first knot and after the last it is constant."""
 
     times: Sequence[float]
     steps: Sequence[float]

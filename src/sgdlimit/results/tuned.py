@@ -152,6 +152,7 @@ class Rival:
         numbers: those that were tuned.
         value, value_se: the objective.
         above, above_se: how much more that is than with the best schedule; better known than both, since random numbers are common.
+        times, steps: the schedule up to the end of its epochs.
     """
 
     name: str
@@ -161,6 +162,8 @@ class Rival:
     value_se: float
     above: float
     above_se: float
+    times: tuple[float, ...]
+    steps: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -202,9 +205,7 @@ class TunedSchedule(Kept):
     def __str__(self) -> str:
         when = f"{self.objective.replace('_', ' ')} {WHEN[self.at]} of {self.epochs:g} epochs"
         lines = [f"The best schedule of the step for the {when}: {spoken(self.value, self.value_se)}", f"  {self.schedule}"]
-        rows = [
-            (one.name, spoken(one.value, one.value_se), spoken(one.above, one.above_se), one.schedule) for one in self.rivals
-        ]
+        rows = [(one.name, spoken(one.value, one.value_se), spoken(one.above, one.above_se), one.schedule) for one in self.rivals]
         if rows:
             lines += ["  " + line for line in table(("form, each tuned", "value", "above the best", "step"), rows).splitlines()]
         seconds = float(self.trials["cpu_seconds"].sum()) + float(self.solution.diagnostics.get("cpu_seconds", 0.0))

@@ -17,6 +17,7 @@ from ..errors import SolveError
 from ..learning.dynamics import Dynamics, MiniBatchGD, OnlineSGD
 from ..learning.problem import Problem
 from ..learning.slopes import as_trained
+from ..results import Solution
 from .accuracy.estimates import Answer
 from .accuracy.existence import check_start
 from .accuracy.outcome import diverged, dominated
@@ -24,10 +25,10 @@ from .accuracy.plans import Plan
 from .accuracy.search import Search
 from .checks import check
 from .samples.engines import choose, reshuffled
-from .solve import solve
+from .solve import solution_of, solve
 
 ROUGH_CELLS = 32  # from which on what the march does not survive is taken to diverge, as in a search's pilots
-MOST_ROUGH = 128
+MOST_ROUGH = 64
 Setting = tuple[Problem, Dynamics, float]  # with its horizon
 
 
@@ -53,7 +54,7 @@ class Paired:
 
     Attributes:
         times: output times `(T,)`.
-        curves, errors: as in a dataset, time first.
+        curves, errors: as in a dataset, time first; `discretisation` is a part of the errors.
         each: curves of every replicate `(S, T, ...)`; of closed equations None.
         coarser: curves of the next coarser resolution, for the discretisation's part of a difference.
         ended: where training diverges, as a part of the horizon; `words` says how. There are no curves then.
@@ -62,6 +63,7 @@ class Paired:
     times: np.ndarray
     curves: dict[str, np.ndarray]
     errors: dict[str, np.ndarray]
+    discretisation: dict[str, np.ndarray]
     each: dict[str, np.ndarray] | None
     coarser: dict[str, np.ndarray] | None
     ended: float | None
@@ -109,7 +111,7 @@ def solve_on(common: Common, setting: Setting, watch: Callable[[], object] = lam
     began, (problem, dynamics, horizon) = time.process_time(), setting
     outputs = check(problem, dynamics, horizon, common.rtol, common.seed, None, common.method, "return")
     seconds = lambda: time.process_time() - began
-    nothing = lambda share, words: Paired(outputs, {}, {}, None, None, share, words, seconds())
+    nothing = lambda share, words: Paired(outputs, {}, {}, {}, None, None, share, words, seconds())
     try:
         if common.plan is None:
             return _closed(common, setting, seconds)
@@ -119,9 +121,28 @@ def solve_on(common: Common, setting: Setting, watch: Callable[[], object] = lam
         if answer is None:
             ended = float(search.ended or 0.0)
             return nothing(ended / horizon, str((dominated if search.unbounded else diverged)(ended, 0.0)).partition(":")[0])
-        return Paired(outputs, answer.curves, answer.errors, answer.each, answer.coarser, None, "", seconds())
+        return Paired(outputs, answer.curves, answer.errors, answer.discretisation, answer.each, answer.coarser, None, "", seconds())
     except SolveError as e:
         return nothing(0.0, str(e).partition(" (")[0])
+
+
+def solution_on(common: Common, setting: Setting) -> Solution:
+    """The solution that a solve of the family is; where it misses `rtol`, or a witness disagrees, that of a solve of its own.
+
+    Raises:
+        SolveError: that did not reach `rtol`, either.
+    """
+    problem, dynamics, horizon = setting
+    if common.plan is not None:
+        began = time.perf_counter(), time.process_time()
+        search = _search(setting, common.seed, common.method)
+        answer = search.on(common.plan, common.stage)
+        if answer is not None:
+            why = choose(problem, dynamics, horizon, common.method)[1]
+            found = solution_of(search, answer, horizon, common.rtol, why, began)
+            if found.status.code == "done":
+                return found
+    return solve(problem, dynamics, horizon, rtol=common.rtol, seed=common.seed, method=common.method)
 
 
 def _closed(common: Common, setting: Setting, seconds: Callable[[], float]) -> Paired:
@@ -133,7 +154,8 @@ def _closed(common: Common, setting: Setting, seconds: Callable[[], float]) -> P
         ended = float(times[-1]) / horizon
     names = ("self_overlap", "overlap", "train_risk", "test_risk")
     curves, errors = ({name: ds[name + ending].values for name in names} for ending in ("", "_se"))
-    return Paired(times, curves, errors, None, None, ended, "" if ended is None else str(found.status).partition(":")[0], seconds())
+    none = {name: np.zeros_like(error) for name, error in errors.items()}
+    return Paired(times, curves, errors, none, None, None, ended, "" if ended is None else str(found.status).partition(":")[0], seconds())
 
 
 def _search(setting: Setting, seed: int, method: str, watch: Callable[[], object] = lambda: None) -> Search:

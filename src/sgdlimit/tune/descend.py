@@ -85,7 +85,7 @@ def bracketed(height: Height, places: np.ndarray, most: int = 4) -> np.ndarray:
     if not heights[i] < min(heights[i - 1], heights[i + 1]):
         return np.array([places[i]])
     options = {"maxiter": most, "xtol": FINAL}
-    seen = {u: value for u, value in zip(triple, heights[i - 1 : i + 2], strict=True)}
+    seen = dict(zip(triple, heights[i - 1 : i + 2], strict=True))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = optimize.minimize_scalar(

@@ -13,6 +13,7 @@ from ..schedules import Cosine, InverseTime, Knots, Linear, WarmupStableDecay
 from .space import Axis
 
 POINTS = 2049
+WARMUP = 0.02  # part of the time of warm-up, stable, decay that its first part takes
 SLOWEST, FASTEST = 1 / 60, 6.0  # of the best constant step, that a schedule may have
 TURNS = 200
 CLOSE = 1e-11
@@ -45,8 +46,8 @@ def rivals(step: float) -> list[Form]:
         Form("1/t", (start, Axis("time", 0.02, 10.0, "log")), lambda duration, start, time: InverseTime(start, time * duration)),
         Form(
             "warm-up, stable, decay",
-            (start, Axis("decay", 0.05, 0.9)),
-            lambda duration, start, decay: WarmupStableDecay(start, start * SLOWEST, duration, decay * duration, 0.05 * duration),
+            (start, end, Axis("decay", 0.02, 0.9)),
+            lambda duration, start, end, decay: WarmupStableDecay(start, end, duration, decay * duration, WARMUP * duration),
         ),
     ]
 

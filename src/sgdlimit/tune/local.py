@@ -29,7 +29,6 @@ class Optimum:
     Attributes:
         u, se: the place and its standard error `(n,)`.
         value: what the polynomial says there.
-        low, high: how far each number may go alone until the value has risen by one standard error of it.
         at_bound: the numbers that the bounds hold, `(n,)`.
         unsure: numbers in which no minimum is seen, `(n,)`.
     """
@@ -37,10 +36,15 @@ class Optimum:
     u: np.ndarray
     se: np.ndarray
     value: float
-    low: np.ndarray
-    high: np.ndarray
     at_bound: np.ndarray
     unsure: np.ndarray
+    heights: Heights | None = None
+
+    def flat(self, rise: float) -> list[tuple[float, float]]:
+        """How far each number may go alone until the value has risen by `rise`."""
+        if self.heights is None:
+            return [(float(u), float(u)) for u in self.u]
+        return [self.heights.within(i, rise) for i in range(len(self.u))]
 
 
 class Polynomial:
@@ -82,6 +86,32 @@ class Polynomial:
         return optimize.minimize(height, start, jac=slope, method="L-BFGS-B", bounds=box, options={"gtol": 1e-9, "ftol": 1e-14}).x
 
 
+@dataclass(frozen=True)
+class Heights:
+    """The polynomial `terms` around its least value `best` within `box`, in spacings from the centre."""
+
+    polynomial: Polynomial
+    terms: np.ndarray
+    best: np.ndarray
+    box: list[tuple[float, float]]
+    centre: np.ndarray
+    spacing: np.ndarray
+
+    def within(self, i: int, rise: float) -> tuple[float, float]:
+        """How far number `i` may go alone in the unit cube until the value has risen by `rise`; beyond the box by its curvature."""
+        axis, best = np.eye(len(self.best))[i], self.best
+        floor = float(self.polynomial.rows(best)[0] @ self.terms)
+        bent = max(float(self.polynomial.bend(self.terms, best)[i, i]), 1e-300)
+        found = []
+        for sign, end in zip((-1.0, 1.0), self.box[i], strict=True):
+            way = np.linspace(0.0, end - best[i], 201)
+            over = np.flatnonzero(self.polynomial.rows(best + way[:, None] * axis) @ self.terms - floor > rise)
+            far = sign * min(np.sqrt(2.0 * rise / bent), 1.0 / self.spacing[i])
+            far = way[over[0]] if len(over) else max(far, way[-1], key=abs)
+            found.append(float(np.clip(self.centre[i] + self.spacing[i] * (best[i] + far), 0.0, 1.0)))
+        return found[0], found[1]
+
+
 def stencil(size: int) -> np.ndarray:
     """One and two spacings along each number, and one corner of each pair: `(places, size)`, the centre first."""
     places = [np.zeros(size)]
@@ -91,7 +121,7 @@ def stencil(size: int) -> np.ndarray:
     return np.array(places)
 
 
-def optimum(attempt: Try, centre: np.ndarray, spacing: np.ndarray, value_se: float) -> Optimum:
+def optimum(attempt: Try, centre: np.ndarray, spacing: np.ndarray) -> Optimum:
     """The least value near `centre (n,)` within the cube, by solves `spacing (n,)` apart; moved where it is found at their edge."""
     spacing = np.minimum(spacing, 0.24)
     for moved in range(RECENTRED + 1):
@@ -103,32 +133,30 @@ def optimum(attempt: Try, centre: np.ndarray, spacing: np.ndarray, value_se: flo
             spacing = 0.5 * spacing
             centre = centre - spacing * np.sign((x[~good]).sum(0)) * (0.5 if moved else 1.0)
             continue
-        found = _fit(trials, x, centre, spacing, value_se)
+        found = _fit(trials, x, centre, spacing)
         offset = (found.u - centre) / spacing
         beyond = (np.abs(offset) > 2.0) & (found.u > 1e-9) & (found.u < 1.0 - 1e-9)
         if moved == RECENTRED or not beyond.any():
             return found
         centre = centre + spacing * np.round(offset)
-    return _place_alone(attempt, centre, value_se)
+    return _place_alone(attempt, centre)
 
 
-def _place_alone(attempt: Try, centre: np.ndarray, value_se: float) -> Optimum:
+def _place_alone(attempt: Try, centre: np.ndarray) -> Optimum:
     """Where solves next to the best diverge: it alone, with no error of its place."""
     trial, nothing = attempt(centre), np.full(len(centre), np.nan)
     no = np.zeros(len(centre), bool)
-    return Optimum(centre, nothing, trial.value, centre, centre, no, ~no)
+    return Optimum(centre, nothing, trial.value, no, ~no)
 
 
-def _fit(trials: list[Trial], x: np.ndarray, centre: np.ndarray, spacing: np.ndarray, value_se: float) -> Optimum:
+def _fit(trials: list[Trial], x: np.ndarray, centre: np.ndarray, spacing: np.ndarray) -> Optimum:
     size = len(centre)
     polynomial = Polynomial(size)
     solve = np.linalg.pinv(polynomial.rows(x))
     values = np.array([one.value for one in trials])
     each = np.array([one.each for one in trials]) if min(len(one.each) for one in trials) > 1 else None
     terms = solve @ values
-    box = [
-        (max(-REACH, -c / h), min(REACH, (1.0 - c) / h)) for c, h in zip(centre, spacing, strict=True)
-    ]
+    box = [(max(-REACH, -c / h), min(REACH, (1.0 - c) / h)) for c, h in zip(centre, spacing, strict=True)]
     start = x[int(np.argmin(values))]
     best = polynomial.least(terms, start, box)
     edge = np.array([min(b - low, high - b) < 1e-6 for b, (low, high) in zip(best, box, strict=True)])
@@ -147,40 +175,20 @@ def _fit(trials: list[Trial], x: np.ndarray, centre: np.ndarray, spacing: np.nda
             slopes = np.array([polynomial.gradient(column, best)[free] for column in noise.T])
             se[free] = np.sqrt(((slopes @ reach) ** 2).sum(0))
         coarser = solve @ (values - np.array([one.coarser for one in trials])) / GAIN
-        se[free] = np.hypot(se[free], np.abs(steep([coarser])[0]))
+        errors = solve @ np.array([one.discretisation for one in trials])  # what is told of them where changes cross zero
+        se[free] = np.hypot(se[free], np.abs(steep([coarser, errors])).max(0))
         plain = np.where(polynomial.curved, terms, 0.0)
         inner = np.abs(x).max(1) <= 1.0
         plain[polynomial.curved] = np.linalg.pinv(polynomial.rows(x[inner])[:, polynomial.curved]) @ values[inner]
         se[free] = np.hypot(se[free], SHAPE * np.abs(polynomial.least(plain, best, box) - best)[free])
-    along = [_rise(polynomial, terms, best, i, box[i], value_se) for i in range(size)]
-    low, high = (np.clip(centre + spacing * np.array([pair[side] for pair in along]), 0.0, 1.0) for side in (0, 1))
-    return Optimum(u, se * spacing, float(polynomial.rows(best)[0] @ terms), low, high, bound, edge & ~bound)
+    heights = Heights(polynomial, terms, best, box, centre, spacing)
+    return Optimum(u, se * spacing, float(polynomial.rows(best)[0] @ terms), bound, edge & ~bound, heights)
 
 
 def _inverse(bend: np.ndarray) -> np.ndarray:
     """Of a curvature: what is flat within rounding stays finite."""
     values, vectors = np.linalg.eigh(bend)
     return (vectors / np.maximum(values, 1e-9 * max(float(values.max()), 1e-300))) @ vectors.T
-
-
-def _rise(
-    polynomial: Polynomial, terms: np.ndarray, best: np.ndarray, i: int, box: tuple[float, float], rise: float
-) -> tuple[float, float]:
-    """How far number `i` may go alone, downwards and upwards, until the value has risen by `rise`; beyond the box by its curvature."""
-    axis = np.eye(len(best))[i]
-    floor = float(polynomial.rows(best)[0] @ terms)
-    bent = max(float(polynomial.bend(terms, best)[i, i]), 1e-300)
-    found = []
-    for end in box:
-        way = np.linspace(0.0, end - best[i], 201)
-        heights = polynomial.rows(best + way[:, None] * axis) @ terms - floor
-        over = np.flatnonzero(heights > rise)
-        if len(over):
-            found.append(float(best[i] + way[over[0]]))
-        else:
-            far = np.sqrt(2.0 * rise / bent) * (1.0 if end > best[i] else -1.0)
-            found.append(float(best[i] + far) if abs(far) > abs(way[-1]) else float(end))
-    return found[0], found[1]
 
 
 def spacing_from(trials: list[Trial], units: np.ndarray, best: np.ndarray, rise: float) -> np.ndarray:

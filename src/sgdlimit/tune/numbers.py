@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,8 @@ from ..errors import refuse
 from ..learning.problem import Problem
 from ..results.tuned import Tuned
 from ..theory.accuracy.checkpoint import identify
-from ..theory.paired import first_plan, one_method
+from ..theory.paired import Common, first_plan, one_method, solution_on
 from ..theory.shapes import few_here
-from ..theory.solve import solve
 from .descend import descend
 from .local import Optimum, optimum, spacing_from
 from .space import Axis, Clock, Family, axes_of
@@ -85,35 +85,47 @@ def tune(
     trials.tell = lambda text: report(min(0.95 * len(trials.done) / expected, 0.95), text)
     with nullcontext() if clock.epochs is not None else few_here():  # numbers of jumps vary with the step, and sizes with them
         chosen = one_method(extremes, method)
-        rough = first_plan(extremes, min(max(ROUGH * rtol, 2 * rtol), MOST_ROUGH) if rtol < MOST_ROUGH else rtol, seed, chosen)
+        rough = first_plan(extremes, max(rtol, min(ROUGH * rtol, MOST_ROUGH)), seed, chosen)
         attempt = lambda u: trials.at(family, family.numbers(u), rough)
         centre = descend(attempt, len(axes), seed)
         near = trials.at(family, family.numbers(centre), rough)
-        fine = trials.plan(family, family.numbers(centre), rtol, seed, chosen)
+        fine = finer(trials, family, family.numbers(centre), rough, rtol)
         units = np.array([[axis.unit(one.numbers[axis.name]) for axis in axes] for one in trials.done])
         spacing = spacing_from(trials.done, units, centre, 0.5 * rtol * abs(near.value))
         searched = len(trials.done)
-        rise = trials.at(family, family.numbers(centre), fine).se
-        found = optimum(lambda u: trials.at(family, family.numbers(u), fine), centre, spacing, rise)
+        found = optimum(lambda u: trials.at(family, family.numbers(u), fine), centre, spacing)
         made = family.setting(family.numbers(found.u))
         report(0.97, "solving at the best numbers")
-        solution = solve(*made, rtol=rtol, seed=seed, method=chosen)
+        solution = solution_on(fine, made)
     return _told(family, trials, found, solution, measure, searched)
+
+
+def finer(trials: Trials, family: Family, numbers: dict[str, float], rough: Common, rtol: float) -> Common:
+    """The plan for the last solves: the rough one where it is accurate enough, with nothing compiled anew; else what a solve there plans,
+    on no fewer cells."""
+    if rough.plan is None:
+        return replace(rough, rtol=rtol)
+    near = trials.at(family, numbers, rough)
+    if near.good and near.se <= rtol * near.scale:
+        return replace(rough, rtol=rtol)
+    planned = trials.plan(family, numbers, rtol, rough.seed, rough.method)
+    assert planned.plan is not None
+    return replace(planned, plan=replace(planned.plan, cells=max(planned.plan.cells, rough.plan.cells)))
 
 
 def _told(family: Family, trials: Trials, found: Optimum, solution: Any, measure: Measure, searched: int) -> Tuned:
     ds = solution.dataset
     weights = measure.weights(ds["time"].values, ds[measure.curve].values)
     numbers = family.numbers(found.u)
+    value_se = float(ds[measure.curve + "_se"].values @ np.abs(weights))
+    ends = found.flat(value_se)
     errors = {axis.name: float(axis.slope(u) * se) for axis, u, se in zip(family.axes, found.u, found.se, strict=True)}
-    flat = {
-        axis.name: (axis.number(low), axis.number(high)) for axis, low, high in zip(family.axes, found.low, found.high, strict=True)
-    }
+    flat = {axis.name: (axis.number(low), axis.number(high)) for axis, (low, high) in zip(family.axes, ends, strict=True)}
     return Tuned(
         parameters=numbers,
         parameters_se=errors,
         value=float(ds[measure.curve].values @ weights),
-        value_se=float(ds[measure.curve + "_se"].values @ np.abs(weights)),
+        value_se=value_se,
         flat=flat,
         time=float(ds["time"].values @ weights),
         objective=measure.curve,

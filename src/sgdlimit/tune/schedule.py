@@ -6,26 +6,27 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
-from ..errors import Words, refuse
+from ..errors import refuse
 from ..learning.problem import Problem
 from ..learning.risk import TestRisk
 from ..results.tuned import Rival, TunedSchedule
 from ..spread import spread
 from ..theory.accuracy.checkpoint import identify
-from ..theory.paired import Common, first_plan, one_method
-from ..theory.solve import solve
+from ..theory.paired import Common, first_plan, one_method, solution_on
 from . import forms
 from .descend import Height, descend, nearby
 from .forms import Form
-from .numbers import MOST_ROUGH, ROUGH, check_rtol
+from .numbers import MOST_ROUGH, ROUGH, check_rtol, finer
 from .space import Clock, Family, axes_of
 from .trials import GAIN, Kept, Measure, Trial, Trials
 
 MOST_KNOTS = 12
+DRAWN = 101  # times of a rival's schedule that are kept for pictures
 USUAL = (0.05, 4.0)  # constant steps looked at, over the curvature of the risk at the start
 RADIUS, FINAL = 0.12, 0.012  # of the range of a knot's step, a factor of 360
 
@@ -121,24 +122,25 @@ class _Tuning:
         expected = 15 + 14 * count + (80 if with_rivals else 0)
         self.trials.tell = lambda text: self.report(min(0.95 * len(self.trials.done) / expected, 0.95), text)
         self.method = one_method(extremes, self.method)
-        self.rough = first_plan(extremes, min(max(ROUGH * self.rtol, 2 * self.rtol), MOST_ROUGH), self.seed, self.method)
+        self.rough = first_plan(extremes, max(self.rtol, min(ROUGH * self.rtol, MOST_ROUGH)), self.seed, self.method)
         place = descend(lambda u: self._try(first, u, self.rough), 1, self.seed)
         step = first.numbers(place)["step"]
+        self.rough = first_plan([first.setting({"step": 1.5 * step})], self.rough.rtol, self.seed, self.method)  # on a grid for its horizon
         best = self.family(forms.knotted(count, step))
         start = np.array([axis.unit(step) for axis in best.axes])
         numbers = self._descend(best, start, 12 * count)
-        fine = self.trials.plan(best, numbers, self.rtol, self.seed, self.method)
+        fine = finer(self.trials, best, numbers, self.rough, self.rtol)
         numbers = self._polish(best, numbers, fine, 4 * count)
         found = self.trials.at(best, numbers, fine)
-        others = [(first, self._polish(first, first.numbers(place), fine, 8))]
+        others = [(first, self._polish(first, self._descend(first, place, 5), fine, 8))]
         for form in forms.rivals(step) if with_rivals else []:
             family = self.family(form)
             middle = np.array([0.5 if axis.name != "start" else axis.unit(step) for axis in form.axes])
-            others.append((family, self._polish(family, self._descend(family, middle, 18), fine, 8)))
+            others.append((family, self._polish(family, self._descend(family, middle, 9 * len(middle)), fine, 8)))
         against = tuple(_rival(family, numbers, self.trials.at(family, numbers, fine), found) for family, numbers in others)
         problem, dynamics, horizon = best.setting(numbers)
         self.report(0.97, "solving with the best schedule")
-        solution = solve(problem, dynamics, horizon, rtol=self.rtol, seed=self.seed, method=self.method)
+        solution = solution_on(fine, (problem, dynamics, horizon))
         return self._told(best.schedule(numbers), horizon, solution, against)
 
     def _try(self, family: FormFamily, u: np.ndarray, plan: Common) -> Trial:
@@ -152,6 +154,8 @@ class _Tuning:
 
     def _polish(self, family: FormFamily, numbers: dict[str, float], fine: Common, most: int) -> dict[str, float]:
         """The best numbers of the final plan, near those of the rough one."""
+        if (fine.plan, fine.stage) == (self.rough.plan, self.rough.stage) and fine.plan is not None:
+            return numbers
         attempt = lambda u: self._try(family, u, fine)
         start = np.array([axis.unit(numbers[axis.name]) for axis in family.axes])
         height = Height(attempt, [attempt(start)])
@@ -182,6 +186,14 @@ class _Tuning:
         )
 
 
+def _brief(schedule: Any) -> str:
+    """A schedule in words, with few digits."""
+    if not callable(schedule):
+        return f"{schedule:.4g}"
+    told = (f"{one.name}={getattr(schedule, one.name):.4g}" for one in fields(schedule) if getattr(schedule, one.name) != one.default)  # pyright: ignore
+    return f"{type(schedule).__name__}({', '.join(told)})"
+
+
 def _rival(family: FormFamily, numbers: dict[str, float], trial: Trial, best: Trial) -> Rival:
     """A form at its best numbers against the best schedule, paired."""
     above = trial.value - best.value
@@ -190,4 +202,16 @@ def _rival(family: FormFamily, numbers: dict[str, float], trial: Trial, best: Tr
     else:
         noise = float(np.hypot(trial.se, best.se))
     noise = float(np.hypot(noise, (above - (trial.coarser - best.coarser)) / GAIN))
-    return Rival(family.name, repr(family.schedule(numbers)), dict(numbers), trial.value, trial.se, above, noise)
+    schedule = family.schedule(numbers)
+    times = np.linspace(0.0, trial.horizon, DRAWN if callable(schedule) else 2).tolist()
+    return Rival(
+        name=family.name,
+        schedule=_brief(schedule),
+        numbers=dict(numbers),
+        value=trial.value,
+        value_se=trial.se,
+        above=above,
+        above_se=noise,
+        times=tuple(times),
+        steps=tuple(schedule(t) if callable(schedule) else schedule for t in times),
+    )

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from ..checks import number
-from ..errors import InputError, SolveError, Words, refuse
+from ..errors import SolveError, refuse
 from ..learning.problem import Problem
 from ..results.schema import CURVES, LONG_NAMES
 from ..spread import spread
@@ -93,7 +93,9 @@ def _slope(family: Family, here: dict[str, float], name: str, size: float, commo
             numbers = {**here, name: here[name] + sign * h}
             solved = solve_on(common, family.setting(numbers))
             if solved.ended is not None:
-                raise SolveError(f"derivatives need curves on both sides, but at {name} = {numbers[name]:.4g} training ends: {solved.words}")
+                raise SolveError(
+                    f"derivatives need curves on both sides, but at {name} = {numbers[name]:.4g} training ends: {solved.words}"
+                )
             ends.append(solved)
         pairs.append((h, *ends))
     return {curve: _extrapolated(pairs, curve) for curve in CURVES}
@@ -126,7 +128,9 @@ def _dataset(found: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]], times: 
     for curve, dims in CURVES.items():
         for ending, which in (("", 0), ("_se", 1)):
             stacked = np.stack([slopes[curve][which] for slopes in found.values()])
-            told = f"derivative of the {LONG_NAMES[curve]}" if not ending else f"standard error of the derivative of the {LONG_NAMES[curve]}"
+            told = (
+                f"derivative of the {LONG_NAMES[curve]}" if not ending else f"standard error of the derivative of the {LONG_NAMES[curve]}"
+            )
             data[curve + ending] = (("parameter", *dims), stacked, {"long_name": told})
     k, k_star = data["overlap"][1].shape[2:]
     coords = {"parameter": list(found), "time": times, "student": np.arange(k), "student_": np.arange(k), "teacher": np.arange(k_star)}

@@ -132,7 +132,9 @@ class Family:
             inspect.signature(make).bind(**dict.fromkeys(names))
         except (TypeError, ValueError) as e:
             if isinstance(e, TypeError):
-                raise InputError(f"`make` must take the numbers of `bounds` by their names ({', '.join(names)}), but does not: {e}") from None
+                raise InputError(
+                    f"`make` must take the numbers of `bounds` by their names ({', '.join(names)}), but does not: {e}"
+                ) from None
 
     def numbers(self, u: Any) -> dict[str, float]:
         return {axis.name: axis.number(place) for axis, place in zip(self.axes, np.atleast_1d(u), strict=True)}

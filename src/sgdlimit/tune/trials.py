@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,8 @@ class Trial:
         form: of a schedule, if that is what is tuned.
         numbers: what was tried.
         value, se: of the objective; NaN where training diverges.
+        discretisation: a part of `se`.
+        scale: the largest the curve is.
         each: of every replicate `(S,)`, empty where there are none to pair.
         coarser: of the next coarser resolution.
         time, horizon: when it was read, and where training ends.
@@ -79,6 +81,8 @@ class Trial:
     numbers: dict[str, float]
     value: float
     se: float
+    discretisation: float
+    scale: float
     each: list[float]
     coarser: float
     time: float
@@ -102,14 +106,25 @@ def read(measure: Measure, found: Paired, form: str, numbers: dict[str, float], 
     rest = {"cells": plan.cells, "paths": plan.paths, "replicates": plan.replicates, "stage": common.stage}
     rest |= {"cpu_seconds": found.cpu_seconds, "horizon": horizon, "form": form, "numbers": dict(numbers)}
     if found.ended is not None or not found.curves:
-        return Trial(value=np.nan, se=np.nan, each=[], coarser=np.nan, time=0.0, ended=found.ended or 0.0, words=found.words, **rest)
+        none = dict.fromkeys(("value", "se", "discretisation", "scale", "coarser"), np.nan)
+        return Trial(each=[], time=0.0, ended=found.ended or 0.0, words=found.words, **none, **rest)
     values = found.curves[measure.curve]
     weights = measure.weights(found.times, values)
     each = [] if found.each is None else [float(one @ weights) for one in found.each[measure.curve]]
     value = float(values @ weights)
-    coarser = value if found.coarser is None else float(found.coarser[measure.curve] @ weights)
-    se = float(found.errors[measure.curve] @ np.abs(weights))
-    return Trial(value=value, se=se, each=each, coarser=coarser, time=float(found.times @ weights), ended=None, words="done", **rest)
+    se, gap = (float(part[measure.curve] @ np.abs(weights)) for part in (found.errors, found.discretisation))
+    return Trial(
+        value=value,
+        se=se,
+        discretisation=gap,
+        scale=float(np.abs(values).max()),
+        each=each,
+        coarser=value if found.coarser is None else float(found.coarser[measure.curve] @ weights),
+        time=float(found.times @ weights),
+        ended=None,
+        words="done",
+        **rest,
+    )
 
 
 class Kept:
@@ -131,7 +146,9 @@ class Kept:
         except (OSError, ValueError, KeyError, TypeError) as e:
             raise InputError(f"`checkpoint` must be a file that tune wrote, but `{self.path}` is not: {e} (use another path)") from None
         if not same:
-            raise InputError(f"`checkpoint` must belong to the same tuning, but `{self.path}` is of another (use another path or delete it)")
+            raise InputError(
+                f"`checkpoint` must belong to the same tuning, but `{self.path}` is of another (use another path or delete it)"
+            )
 
     def __call__(self, key: str, compute: Callable[[], Any]) -> Any:
         if key not in self.done:
@@ -153,7 +170,8 @@ class Trials:
     _found: dict[str, Trial] = field(default_factory=dict)
 
     def at(self, family: Family, numbers: dict[str, float], common: Common) -> Trial:
-        key = f"{family.name} {numbers!r} {common!r}"
+        same = common if common.plan is None else replace(common, rtol=0.5)  # the accuracy asked for is not that of a plan
+        key = f"{family.name} {numbers!r} {same!r}"
         if key not in self._found:
             setting = family.setting(numbers)
             compute = lambda: asdict(read(self.measure, solve_on(common, setting), family.name, numbers, setting[2], common))

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import time
-from contextvars import copy_context
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import replace
 
 import numpy as np
