@@ -38,7 +38,7 @@ from ..theory.checks import check_theory
 from ..version import __version__
 from .numbers import tune
 from .schedule import MOST_KNOTS, tune_schedule
-from .space import Axis, axes_of
+from .space import Axis, Clock, axes_of
 
 STEP = "dynamics.step"
 
@@ -53,7 +53,7 @@ class BoundsSpec(Section):
 
 class TuneSpec(Section):
     place = ("tune",)
-    bounds: dict[str, BoundsSpec] = {}
+    bounds: Annotated[dict[str, BoundsSpec], Field(default_factory=dict)]
     epochs: Positive | None = None
     objective: Literal["test_risk", "train_risk"] = "test_risk"
     at: Literal["end", "best"] = "end"
@@ -77,6 +77,10 @@ class TuneJob:
     seed: int
     horizon: float | None
     fingerprint: str
+
+    @property
+    def clock(self) -> Clock:
+        return Clock(self.horizon, self.spec.epochs)
 
     def build(self, numbers: dict[str, float]) -> Any:
         """The problem and the dynamics at these numbers."""
@@ -167,7 +171,7 @@ def _axes(spec: TuneSpec) -> tuple[tuple[Axis, ...], dict[str, str]]:
 
 
 def execute(job: TuneJob, out: Path, force: bool, progress: Callable[[float, str], object] | None) -> Tuned | TunedSchedule:
-    """Tune, and write `tuned.nc`, the picture and the page. What an interrupted tuning has tried is in `trials.json`, and is not solved again.
+    """Tune, and write `tuned.nc`, the picture and the page. What an interrupted tuning has tried is in `trials.json`, and not solved again.
 
     Raises:
         InputError: the folder has a tuning of other settings, and `force` is not given.
