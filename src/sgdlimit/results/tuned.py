@@ -75,6 +75,7 @@ class Tuned(Kept):
         objective, at, trained: what was made small, when, and how long is trained.
         notes: in words, such as a number that its bounds hold.
         searched: how many of the trials were rough, the first ones.
+        profiles: by name numbers around the best, and the objective there with the others at their best, as the polynomial has it.
         scales: by name low, high and scale.
         trials: a dataset, a row a solve: numbers, `value`, `value_se`, when, the plan, seconds and how it ended.
         solution: solved at the best numbers.
@@ -91,6 +92,7 @@ class Tuned(Kept):
     trained: str
     notes: tuple[str, ...]
     searched: int
+    profiles: dict[str, tuple[list[float], list[float]]]
     scales: dict[str, tuple[float, float, str]]
     trials: xr.Dataset
     solution: Solution
@@ -138,7 +140,7 @@ class Tuned(Kept):
 
     @classmethod
     def _read(cls, plain: dict[str, Any]) -> dict[str, Any]:
-        pairs = {name: {key: tuple(value) for key, value in plain[name].items()} for name in ("flat", "scales")}
+        pairs = {name: {key: tuple(value) for key, value in plain[name].items()} for name in ("flat", "scales", "profiles")}
         return {**plain, **pairs, "notes": tuple(plain["notes"])}
 
 

@@ -50,6 +50,13 @@ def _number(axis: Axes, tuned: Tuned, name: str) -> None:
     if low < high:
         axis.axvspan(low, high, color="0.5", alpha=0.15, linewidth=0, label="flat within one standard error")
     shown = good & (value <= top)
+    if name in tuned.profiles:
+        axis.plot(
+            *tuned.profiles[name],
+            color=look(0)["color"],
+            linewidth=1.2,
+            label="the others at their best" if len(tuned.scales) > 1 else None,
+        )
     axis.plot(x[shown & rough], value[shown & rough], label=FIRST, **paper.dots(look(4)))
     last = Curve(x[shown & ~rough], value[shown & ~rough], se[shown & ~rough], 0, LAST, measured=True)
     paper.curve(axis, last)

@@ -97,6 +97,12 @@ class Heights:
     centre: np.ndarray
     spacing: np.ndarray
 
+    def along(self, i: int, count: int = 41) -> tuple[np.ndarray, np.ndarray]:
+        """Places of number `i` in the unit cube, the others at their best, and the values there."""
+        x = np.linspace(*self.box[i], count)
+        values = self.polynomial.rows(np.where(np.arange(len(self.best)) == i, x[:, None], self.best)) @ self.terms
+        return np.clip(self.centre[i] + self.spacing[i] * x, 0.0, 1.0), values
+
     def within(self, i: int, rise: float) -> tuple[float, float]:
         """How far number `i` may go alone in the unit cube until the value has risen by `rise`; beyond the box by its curvature."""
         axis, best = np.eye(len(self.best))[i], self.best

@@ -133,10 +133,19 @@ def _told(family: Family, trials: Trials, found: Optimum, solution: Any, measure
         trained=str(family.clock),
         notes=tuple(_notes(family.axes, found)),
         searched=searched,
+        profiles=_profiles(family, found),
         scales={axis.name: (axis.low, axis.high, axis.scale) for axis in family.axes},
         trials=trials.dataset(),
         solution=solution,
     )
+
+
+def _profiles(family: Family, found: Optimum) -> dict[str, tuple[list[float], list[float]]]:
+    """By name numbers, and the objective at them with the others at their best."""
+    if found.heights is None:
+        return {}
+    drawn = {axis.name: (axis, *found.heights.along(i)) for i, axis in enumerate(family.axes)}
+    return {name: ([axis.number(u) for u in places], values.tolist()) for name, (axis, places, values) in drawn.items()}
 
 
 def _notes(axes: tuple[Axis, ...], found: Optimum) -> list[str]:
