@@ -114,8 +114,8 @@ class WarmupStableDecay:
 
 @dataclass(frozen=True)
 class Knots:
-    """`steps` at `times`, and between them smooth: the logarithm of the step is a natural cubic spline, so the step is positive. Before the
-    first knot and after the last it is constant."""
+    """`steps` at `times`, and between them smooth: the logarithm of the step is the monotone cubic of Fritsch and Carlson, so the step is
+    positive and between its neighbours. Before the first knot and after the last it is constant."""
 
     times: Sequence[float]
     steps: Sequence[float]
@@ -132,7 +132,7 @@ class Knots:
             raise refuse("step.steps", "have one step for each of two times or more", many)
         if any(b <= a for a, b in zip(self.times, self.times[1:], strict=False)):
             raise refuse("step.times", "increase", list(self.times))
-        object.__setattr__(self, "_pieces", _spline(self.times, [math.log(one) for one in self.steps]))
+        object.__setattr__(self, "_pieces", _cubics(self.times, [math.log(one) for one in self.steps]))
 
     def __call__(self, t: float) -> float:
         t = min(max(t, self.times[0]), self.times[-1])
@@ -150,11 +150,11 @@ class Knots:
         return f'step = {{ kind = "knots", times = {list(self.times)}, steps = {list(self.steps)} }}'
 
 
-def _spline(times: Sequence[float], values: Sequence[float]) -> tuple[tuple[float, ...], ...]:
-    """Of the natural cubic spline, for each piece the coefficients of the powers of what has passed since its start, the highest first."""
-    from scipy.interpolate import CubicSpline
+def _cubics(times: Sequence[float], values: Sequence[float]) -> tuple[tuple[float, ...], ...]:
+    """For each piece the coefficients of the powers of what has passed since its start, the highest first."""
+    from scipy.interpolate import PchipInterpolator
 
-    return tuple(map(tuple, CubicSpline(times, values, bc_type="natural").c.T.tolist()))
+    return tuple(map(tuple, PchipInterpolator(times, values).c.T.tolist()))
 
 
 def _check_ramp(schedule: Linear | Cosine | WarmupStableDecay) -> None:

@@ -238,4 +238,5 @@ class TunedSchedule(Kept):
 
     @classmethod
     def _read(cls, plain: dict[str, Any]) -> dict[str, Any]:
-        return {**plain, "schedule": Knots(**plain["schedule"]), "rivals": tuple(Rival(**one) for one in plain["rivals"])}
+        rivals = ({**one, **{name: tuple(one[name]) for name in ("times", "steps")}} for one in plain["rivals"])
+        return {**plain, "schedule": Knots(**plain["schedule"]), "rivals": tuple(Rival(**one) for one in rivals)}

@@ -120,7 +120,10 @@ def read(path: str | Path, plugin: str | Path | None = None) -> TuneJob:
             spec = TuneSpec.model_validate(section)
         except ValidationError as e:
             raise refusal(e, ("tune",)) from None
-        return _job(recipe, spec, str(raw.get("title") or path.stem))
+        try:
+            return _job(recipe, spec, str(raw.get("title") or path.stem))
+        except InputError as e:  # a recipe calls what it is asked for by the name of a sweep's
+            raise InputError(str(e).replace("`sweep.axes", "`tune.bounds").replace("`sweep.epochs", "`tune.epochs")) from None
 
 
 def _job(recipe: SettingsRecipe, spec: TuneSpec, title: str) -> TuneJob:
