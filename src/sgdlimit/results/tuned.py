@@ -50,7 +50,7 @@ class Kept:
             solution = Solution._from_dataset(opened.load())
         plain = json.loads(trials.attrs.pop("tuned"))
         trials.attrs.pop("sgdlimit_kind")
-        return cls(**cls._read(plain), trials=trials, solution=solution)
+        return cls(**{**cls._read(plain), "trials": trials, "solution": solution})
 
     @classmethod
     def _read(cls, plain: dict[str, Any]) -> dict[str, Any]:

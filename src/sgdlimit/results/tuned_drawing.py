@@ -17,14 +17,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from .tuned import Tuned, TunedSchedule
-
 LAST = "solves around the best"
 FIRST = "rough search"
 SHOWN = 4.0  # times the rise to the second best half, what is drawn of the objective
 
 
-def along(tuned: Tuned, ax: Any = None) -> Any:
+def along(tuned: Any, ax: Any = None) -> Any:
     """The objective along each number, see `Tuned.plot`."""
     names = list(tuned.parameters)
     if ax is None:
@@ -41,7 +39,7 @@ def along(tuned: Tuned, ax: Any = None) -> Any:
     return ax
 
 
-def _number(axis: Axes, tuned: Tuned, name: str) -> None:
+def _number(axis: Axes, tuned: Any, name: str) -> None:
     rows = tuned.trials
     x, value, se = (rows[key].values for key in (name, "value", "value_se"))
     rough, good = np.arange(len(x)) < tuned.searched, np.isfinite(value)
@@ -71,7 +69,7 @@ def _number(axis: Axes, tuned: Tuned, name: str) -> None:
     axis.set_xlabel(name)
 
 
-def schedules(tuned: TunedSchedule, ax: Axes | None = None) -> Axes:
+def schedules(tuned: Any, ax: Axes | None = None) -> Axes:
     """The best schedule over the epochs, see `TunedSchedule.plot`."""
     axis = paper.axes(ax)
     times = np.linspace(0.0, tuned.horizon, 401)
@@ -85,7 +83,8 @@ def schedules(tuned: TunedSchedule, ax: Axes | None = None) -> Axes:
         if not i:
             axis.plot(np.interp(tuned.schedule.times, times, epochs), tuned.schedule.steps, **paper.dots(how))
     axis.set_yscale("log")
-    paper.plain_ticks(axis.yaxis, float(np.divide(*axis.get_ylim()[::-1])))
+    low, high = axis.get_ylim()
+    paper.plain_ticks(axis.yaxis, high / low)
     axis.set(xlabel="epoch", ylabel="step")
     axis.legend(frameon=False, fontsize="small")
     return axis
@@ -97,7 +96,7 @@ def _epochs(times: np.ndarray, steps: np.ndarray, total: float) -> np.ndarray:
     return total * passed / passed[-1]
 
 
-def figure(tuned: Tuned | TunedSchedule) -> Figure:
+def figure(tuned: Any) -> Figure:
     """In the style of a paper."""
     from ..show.picture import Picture
 
@@ -112,7 +111,7 @@ def figure(tuned: Tuned | TunedSchedule) -> Figure:
 # --- in a notebook, and on a page --------------------------------------------------------------------------------------------
 
 
-def page_of_numbers(tuned: Tuned) -> str:
+def page_of_numbers(tuned: Any) -> str:
     first, *rest = str(tuned).splitlines()
     rows = [
         (name, words.spoken(value, tuned.parameters_se[name]), *(f"{end:.4g}" for end in tuned.flat[name]))
@@ -122,7 +121,7 @@ def page_of_numbers(tuned: Tuned) -> str:
     return html.frame(html.title(first), _verdict(tuned), picture(tuned), table, _lines(rest[len(rows) :]))
 
 
-def page_of_schedule(tuned: TunedSchedule) -> str:
+def page_of_schedule(tuned: Any) -> str:
     first, *_, last = str(tuned).splitlines()
     rows = [(one.name, words.spoken(one.value, one.value_se), words.spoken(one.above, one.above_se)) for one in tuned.rivals]
     table = html.table(("form, each tuned", "value", "above the best"), rows) if rows else ""

@@ -6,8 +6,8 @@ Random numbers are common, so what they minimise is smooth, and few evaluations 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from scipy import optimize
@@ -86,11 +86,8 @@ def bracketed(height: Height, places: np.ndarray, most: int = 4) -> np.ndarray:
         return np.array([places[i]])
     options = {"maxiter": most, "xtol": FINAL}
     seen = dict(zip(triple, heights[i - 1 : i + 2], strict=True))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = optimize.minimize_scalar(
-            lambda u: seen[u] if u in seen else height(np.array([u])), bracket=triple, method="brent", options=options
-        )
+    known = lambda u: seen[u] if u in seen else height(np.array([u]))
+    found: Any = optimize.minimize_scalar(known, bracket=triple, method="brent", options=options)
     return np.array([float(np.clip(found.x, 0.0, 1.0))])
 
 
@@ -105,7 +102,5 @@ def nearby(height: Callable[[np.ndarray], float], start: np.ndarray, radius: flo
         return value
 
     options = {"initial_tr_radius": radius, "final_tr_radius": final, "maxfev": most}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        optimize.minimize(told, start, method="COBYQA", bounds=optimize.Bounds(np.zeros(len(start)), np.ones(len(start))), options=options)
+    optimize.minimize(told, start, method="COBYQA", bounds=[(0.0, 1.0)] * len(start), options=options)
     return np.array(best[1], dtype=float)

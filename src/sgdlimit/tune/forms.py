@@ -29,8 +29,8 @@ class Form:
 
     def step(self, lasting: float, numbers: dict[str, float]) -> Any:
         """With the duration after which `lasting`, the mean step times so much, is spent: `int dt / step = lasting`."""
-        shape = self.make(1.0, **numbers)
-        if not callable(shape):
+        shape: Any = self.make(1.0, **numbers)
+        if isinstance(shape, float):
             return shape
         grid = np.linspace(0.0, 1.0, POINTS)
         spent = np.array([1.0 / shape(float(t)) for t in grid])

@@ -164,7 +164,7 @@ class _Tuning:
     def _identity(self, setting: Any, constant: Form, count: int) -> str:
         if self.checkpoint is None:
             return ""
-        told = identify(*setting, self.rtol, self.seed, np.zeros(1), self.method)
+        told = identify(setting[0], setting[1], setting[2], self.rtol, self.seed, np.zeros(1), self.method)
         told |= {"steps": repr(constant.axes), "knots": str(count), "clock": repr(self.clock), "measure": repr(self.measure)}
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:24]
 
@@ -188,9 +188,10 @@ class _Tuning:
 
 def _brief(schedule: Any) -> str:
     """A schedule in words, with few digits."""
-    if not callable(schedule):
+    if isinstance(schedule, float):
         return f"{schedule:.4g}"
-    told = (f"{one.name}={getattr(schedule, one.name):.4g}" for one in fields(schedule) if getattr(schedule, one.name) != one.default)  # pyright: ignore
+    values = ((one.name, getattr(schedule, one.name), one.default) for one in fields(schedule))
+    told = (f"{name}={value:.4g}" for name, value, usual in values if value != usual)
     return f"{type(schedule).__name__}({', '.join(told)})"
 
 
@@ -202,8 +203,9 @@ def _rival(family: FormFamily, numbers: dict[str, float], trial: Trial, best: Tr
     else:
         noise = float(np.hypot(trial.se, best.se))
     noise = float(np.hypot(noise, (above - (trial.coarser - best.coarser)) / GAIN))
-    schedule = family.schedule(numbers)
-    times = np.linspace(0.0, trial.horizon, DRAWN if callable(schedule) else 2).tolist()
+    schedule: Any = family.schedule(numbers)
+    constant = isinstance(schedule, float)
+    times = np.linspace(0.0, trial.horizon, 2 if constant else DRAWN).tolist()
     return Rival(
         name=family.name,
         schedule=_brief(schedule),
@@ -213,5 +215,5 @@ def _rival(family: FormFamily, numbers: dict[str, float], trial: Trial, best: Tr
         above=above,
         above_se=noise,
         times=tuple(times),
-        steps=tuple(schedule(t) if callable(schedule) else schedule for t in times),
+        steps=tuple(schedule if constant else schedule(t) for t in times),
     )

@@ -87,7 +87,7 @@ class Clock:
             if value is not None and number(name, value) <= 0:
                 raise refuse(name, "be positive", value)
 
-    def end(self, problem: Problem, dynamics: Dynamics) -> float:
+    def end(self, problem: Problem, dynamics: Any) -> float:
         """The horizon of a dynamics."""
         if self.epochs is None:
             return float(self.horizon or 0.0)
@@ -103,12 +103,13 @@ class Clock:
 
 def end_of_epochs(problem: Problem, dynamics: Any, epochs: float) -> float:
     """The time after so many epochs, each of which lasts `step * sample_ratio`; with a schedule as `theory` counts jumps."""
-    if not callable(dynamics.step):
-        return epochs * dynamics.step * problem.sample_ratio
+    step: Any = dynamics.step
+    if isinstance(step, float):
+        return epochs * step * problem.sample_ratio
     from scipy.optimize import brentq
 
-    missing = lambda end: float(jump_intensity(problem, dynamics, end)[1][-1]) - epochs
-    end = epochs * float(dynamics.step(0.0)) * problem.sample_ratio
+    missing: Any = lambda end: float(jump_intensity(problem, dynamics, end)[1][-1]) - epochs
+    end = epochs * float(step(0.0)) * problem.sample_ratio
     for _ in range(60):
         if missing(end) >= 0.0:
             break

@@ -103,7 +103,7 @@ class Trial:
 def read(measure: Measure, found: Paired, form: str, numbers: dict[str, float], horizon: float, common: Common) -> Trial:
     """The objective of a solve."""
     plan = common.plan or Plan(0, 0, 0)
-    rest = {"cells": plan.cells, "paths": plan.paths, "replicates": plan.replicates, "stage": common.stage}
+    rest: dict[str, Any] = {"cells": plan.cells, "paths": plan.paths, "replicates": plan.replicates, "stage": common.stage}
     rest |= {"cpu_seconds": found.cpu_seconds, "horizon": horizon, "form": form, "numbers": dict(numbers)}
     if found.ended is not None or not found.curves:
         none = dict.fromkeys(("value", "se", "discretisation", "scale", "coarser"), np.nan)

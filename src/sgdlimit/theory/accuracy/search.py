@@ -103,14 +103,14 @@ class Search:
         """The answer on a plan and random numbers that are given, those of another search say; None where training does not arrive at the
         horizon, and then `ended` says when it diverges."""
         levels = self._replicates(plan, stage)
-        self.ended = min(level.nodes[-1] for replicate in levels for level in replicate)
-        if self.ended < self.horizon:
+        reached = float(min(level.nodes[-1] for replicate in levels for level in replicate))
+        if reached < self.horizon:
+            self.ended = reached
             return None
         answer = self.estimator.estimate(plan, levels)
         if not answer.sound():
             self.ended, self.unbounded = answer.sound_until(self.outputs), True
             return None
-        self.ended = None
         return answer
 
     def _price(self, plan: Plan, rtol: float) -> str:
