@@ -172,6 +172,8 @@ BAD = {
     "rtol": (lambda: sl.tune(PROBLEM, sl.SGD, {"step": (0.1, 1.0)}, epochs=1, rtol=2.0), "`rtol` must lie in (0, 1)"),
     "flow": (lambda: sl.tune(PROBLEM, lambda ridge: sl.GradientFlow(), {"ridge": (0.1, 1.0)}, epochs=1), "`epochs` must be None for Gra"),
     "a number of theirs": (lambda: sl.tune(PROBLEM, sl.SGD, {"step": (-1.0, 1.0)}, epochs=1), "`step` must be positive"),
+    "a dynamics": (lambda: sl.tune_schedule(PROBLEM, sl.SGD(1.0), epochs=1), "`dynamics` must be a function of a step"),
+    "no step": (lambda: sl.tune_schedule(PROBLEM, sl.GradientFlow, epochs=1), "`dynamics` must be a function of a step"),
     "one knot": (lambda: sl.tune_schedule(PROBLEM, sl.SGD, epochs=1, knots=1), "`knots` must be a whole number from 2 to 12"),
     "steps": (lambda: sl.tune_schedule(PROBLEM, sl.SGD, epochs=1, steps=1.0), "`steps` must be (low, high)"),
     "no parameters": (lambda: sl.sensitivity(PROBLEM, sl.SGD, {}, epochs=1), "`parameters` must be a dict of numbers"),

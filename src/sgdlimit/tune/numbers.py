@@ -97,6 +97,7 @@ def tune(
         made = family.setting(family.numbers(found.u))
         report(0.97, "solving at the best numbers")
         solution = solution_on(fine, made)
+        report(1.0, "done")
     return _told(family, trials, found, solution, measure, searched)
 
 

@@ -87,6 +87,10 @@ def tune_schedule(
         raise refuse("knots", f"be a whole number from 2 to {MOST_KNOTS}", knots)
     if not isinstance(problem, Problem):
         raise refuse("problem", "be a sl.Problem", problem)
+    try:
+        dynamics(1.0)
+    except TypeError:
+        raise refuse("dynamics", "be a function of a step", dynamics, 'sl.SGD, or lambda step: sl.SGD(step, "reshuffle")') from None
     clock, measure, rtol = Clock(epochs=epochs), Measure(objective, at), check_rtol(rtol)
     low, high = _steps(problem, steps, seed)
     tuning = _Tuning(problem, dynamics, clock, measure, rtol, int(seed), method, checkpoint, progress or (lambda fraction, text: None))
@@ -110,7 +114,6 @@ class _Tuning:
     def __init__(self, problem, train, clock, measure, rtol, seed, method, checkpoint, report):
         self.problem, self.train, self.clock, self.measure, self.rtol, self.seed = problem, train, clock, measure, rtol, seed
         self.method, self.report, self.checkpoint = method, report, checkpoint
-        self.formed: list[str] = []
 
     def family(self, form: Form) -> FormFamily:
         return FormFamily(self.problem, self.train, form, self.clock)
@@ -141,6 +144,7 @@ class _Tuning:
         problem, dynamics, horizon = best.setting(numbers)
         self.report(0.97, "solving with the best schedule")
         solution = solution_on(fine, (problem, dynamics, horizon))
+        self.report(1.0, "done")
         return self._told(best.schedule(numbers), horizon, solution, against)
 
     def _try(self, family: FormFamily, u: np.ndarray, plan: Common) -> Trial:
@@ -149,7 +153,7 @@ class _Tuning:
     def _descend(self, family: FormFamily, start: np.ndarray, most: int) -> dict[str, float]:
         """The best numbers of the rough plan, from `start`."""
         attempt = lambda u: self._try(family, u, self.rough)
-        height = Height(attempt, [attempt(start)])
+        height = Height(attempt, [*self.trials.done, attempt(start)])
         return family.numbers(nearby(height, start, RADIUS, FINAL, most))
 
     def _polish(self, family: FormFamily, numbers: dict[str, float], fine: Common, most: int) -> dict[str, float]:
@@ -158,7 +162,7 @@ class _Tuning:
             return numbers
         attempt = lambda u: self._try(family, u, fine)
         start = np.array([axis.unit(numbers[axis.name]) for axis in family.axes])
-        height = Height(attempt, [attempt(start)])
+        height = Height(attempt, [*self.trials.done, attempt(start)])
         return family.numbers(nearby(height, start, 0.5 * RADIUS, FINAL, most))
 
     def _identity(self, setting: Any, constant: Form, count: int) -> str:
@@ -198,7 +202,7 @@ def _brief(schedule: Any) -> str:
 def _rival(family: FormFamily, numbers: dict[str, float], trial: Trial, best: Trial) -> Rival:
     """A form at its best numbers against the best schedule, paired."""
     above = trial.value - best.value
-    if len(trial.each) > 1:
+    if len(trial.each) == len(best.each) > 1:
         noise = float(spread(np.array(trial.each) - np.array(best.each)))
     else:
         noise = float(np.hypot(trial.se, best.se))
