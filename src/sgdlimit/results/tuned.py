@@ -103,7 +103,7 @@ class Tuned(Kept):
         for name, value in self.parameters.items():
             low, high = self.flat[name]
             told = f"  {name} = {spoken(value, self.parameters_se[name])}"
-            if self.parameters_se[name] > 0:
+            if low < high:
                 told += f", flat within one standard error from {low:.4g} to {high:.4g}"
             lines.append(told)
         lines += [f"  {note}" for note in self.notes]
