@@ -146,8 +146,13 @@ def test_what_diverges_is_a_bad_place_in_words():
     assert bad.status.str.contains("diverge").all()
     assert bad.step.min() > 2.0  # beyond the limit of stability
     assert "diverge" in str(best)
-    with pytest.raises(sl.SolveError, match="`bounds` must have numbers at which training stays bounded"):
-        sl.tune(diverging, sl.SGD, {"step": (4.0, 5.0)}, epochs=1, rtol=0.1)
+
+
+def test_where_everything_diverges_it_says_so(monkeypatch):
+    gone = paired.Paired(np.zeros(1), {}, {}, {}, None, None, 0.3, "diverged at t = 0.9", 0.0)
+    monkeypatch.setattr(trials, "solve_on", lambda *_: gone)
+    with pytest.raises(sl.SolveError, match=r"it diverges at all 5 tried \(diverged at t = 0.9; widen them"):
+        sl.tune(PROBLEM, sl.SGD, {"step": (4.0, 5.0)}, epochs=1, rtol=0.1)
 
 
 def test_an_optimum_at_a_bound_is_told(exact):
