@@ -224,7 +224,7 @@ def points_against_all(problem: sl.Problem, paths: int, replicates: int) -> dict
                 in_steps(paths_last, y[0]),
                 [np.concatenate(part, -1) for part in zip(*map(in_steps, cut(paths_last, 1), cut(y[0], 0)), strict=True)],
             ),
-            "test risk": _against(lambda g, z: risk(at, np.eye(k_star), g, z, even(g)), (g[0], z[0]), cut, 0),
+            "test risk": _against(lambda g, z: risk(at, None, np.eye(k_star), g, z, even(g)), (g[0], z[0]), cut, 0),
             "train risk of real runs": _against(train, (rows, y[0]), cut, 0),
         }
 

@@ -21,11 +21,13 @@ from typer.testing import CliRunner
 from sgdlimit import cli
 from sgdlimit.settings import config
 from sgdlimit.sweep import plan as plans
+from sgdlimit.tune import file as tunings
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXAMPLES = sorted((ROOT / "examples").glob("*.toml"))
 SWEEPS = [path for path in EXAMPLES if "[sweep]" in path.read_text()]
+TUNED = [path for path in EXAMPLES if "[tune]" in path.read_text()]
 
 
 def plugin_of(path):
@@ -57,7 +59,7 @@ def small(path):
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_examples_are_in_order(path):
     plugin = path.with_suffix(".py")
-    read = plans.read if path in SWEEPS else config.read
+    read = plans.read if path in SWEEPS else tunings.read if path in TUNED else config.read
     assert read(path, plugin if plugin.exists() else None).title != path.stem
 
 
@@ -169,6 +171,7 @@ ELSEWHERE = {
     "sgdlimit run examples/own_loss.toml *": "test_docs.py::test_small_examples_run",
     "sgdlimit recommend *": "test_recommend_cli.py::test_the_command_of_the_documentation_runs",
     "sgdlimit sweep *": "test_sweep_kills.py::test_the_store_has_all_points_and_any_reader_opens_it",
+    "sgdlimit tune *": "test_tune.py::test_the_command_tunes_and_continues",
     "sgdlimit plot *": "test_docs.py::test_the_page_on_sweeps_runs",
     "dask *": "test_sweep_kills.py::test_workers_joined_by_address_give_the_same_also_when_their_scheduler_is_killed",
     "sgdlimit explore*": "test_explore*.py::test_*",

@@ -32,9 +32,11 @@ if TYPE_CHECKING:
     from .results.compare import Comparison, compare
     from .results.laws import LawComparison, laws
     from .results.observables import accuracy, observe
+    from .results.tuned import Tuned, TunedSchedule
     from .simulate import simulate
     from .sweep import sweep
     from .theory import solve
+    from .tune import sensitivity, tune, tune_schedule
 
 # Where each public name lives.
 _HOME = {
@@ -54,6 +56,8 @@ _HOME = {
     "sweep": ("sweep",),
     "results.compare": ("Comparison", "compare"),
     "results.observables": ("accuracy", "observe"),
+    "results.tuned": ("Tuned", "TunedSchedule"),
+    "tune": ("sensitivity", "tune", "tune_schedule"),
     "results.laws": ("LawComparison", "laws"),
     "one_run": ("OneRun",),
     "recommend": ("Recommendation", "recommend"),
@@ -81,7 +85,7 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """Keeps `sgdlimit.simulate`, `sgdlimit.sweep` and `sgdlimit.recommend` the functions: importing
+    """Keeps `sgdlimit.simulate`, `sgdlimit.sweep`, `sgdlimit.tune` and `sgdlimit.recommend` the functions: importing
     the submodule of the same name would otherwise bind the module over them, so the answer would depend on what was imported first."""
 
     def __setattr__(self, name: str, value: Any) -> None:

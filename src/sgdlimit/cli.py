@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from .errors import InputError, SolveError, quiet_compiler
-from .terminal import Named, bars, points, tell
+from .terminal import Named, bars, describe_run, describe_sweep, describe_tuning, points, tell
 from .version import __version__
 
 app = typer.Typer(
@@ -115,29 +115,11 @@ def run(
 @app.command(epilog="Example: sgdlimit check examples/quickstart.toml")
 @spoken
 def check(file: File, plugin: Plugin = None) -> None:
-    """Check a settings file, and say what a run or a sweep would do and take. Writes nothing."""
+    """Check a settings file, and say what a run, a sweep or a tuning would do and take. Writes nothing."""
     from .settings import config
-    from .settings import run as runner
 
-    if "sweep" in config.parse(file)[0]:
-        _check_sweep(file, plugin)
-        return
-    job = config.read(file, plugin)
-    memory = runner.check(job)
-    spec = job.settings.simulation
-    print(f"{file} is in order: {job.title}")
-    print(f"  problem     {job.settings.problem.model}, {job.problem.k} student and {job.problem.k_star} teacher direction(s)")
-    if job.problem.spectrum is not None:
-        top = job.problem.spectrum.eigenvalues.max()
-        print(f"  spectrum    {len(job.problem.spectrum)} eigenvalues, the largest {top:.3g} times the mean")
-    if job.problem.kinks:
-        print("  kinks       the gradient of the loss jumps; the theory follows paths on both sides of each kink")
-    print(f"  dynamics    {', '.join(part.name for part in job.parts)}")
-    print(
-        f"  time        0 to {job.settings.run.horizon:g}, {len(job.times)} output times, errors below {job.settings.run.rtol:g} of scale"
-    )
-    if spec is not None:
-        print(f"  real runs   {spec.repeats} at d = {spec.n_features}, {memory / 2**20:.0f} MiB of memory")
+    tables = config.parse(file)[0]
+    (describe_tuning if "tune" in tables else describe_sweep if "sweep" in tables else describe_run)(file, plugin)
 
 
 @app.command(epilog="Example: sgdlimit recommend data.csv --target price --loss squared --verify")
@@ -215,18 +197,6 @@ def recommend(
     print(f"Report: {folder / 'report.html'}")
 
 
-def _check_sweep(file: Path, plugin: Path | None) -> None:
-    from .sweep import plan as plans
-
-    plan = plans.read(file, plugin)
-    print(f"{file} is in order: {plan.title}")
-    for axis in plan.design.axes:
-        print(f"  {axis.name:<15} {len(axis.values)} values from {min(axis.values):g} to {max(axis.values):g}, {axis.scale}")
-    print(f"  points          {plan.design.size} ({plan.design.kind})")
-    for kind in plan.kinds:
-        print(f"  {kind:<15} {', '.join(name for name, wanted in zip(plan.parts, plan.wanted[kind], strict=True) if wanted)}")
-
-
 @app.command(epilog="Example: sgdlimit sweep examples/phase_diagram.toml --out runs/phase_diagram.zarr --workers 2")
 @spoken
 def sweep(
@@ -275,6 +245,35 @@ def sweep(
     print(f"Store: {path}")
     if tally.lost:
         _fail(f"{len(tally.lost)} computations are missing; the same command tries them again. {tally.lost[0]}", 1)
+
+
+@app.command(epilog="Example: sgdlimit tune examples/tune.toml --out runs/tune")
+@spoken
+def tune(
+    file: File,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Directory of the results; runs/NAME if not given.", show_default=False)
+    ] = None,
+    plugin: Plugin = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the results of an earlier tuning in DIR.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only say where the report is.")] = False,
+) -> None:
+    """Find the numbers, or the schedule of the step, that the file's [tune] asks for: those with the least risk by theory.
+
+    A tuning that was interrupted continues with the same command from what it has tried, and gives the same numbers.
+    """
+    from rich.console import Console
+
+    from .settings import run as runner
+    from .tune import file as tuning
+
+    runner.use_compilation_cache()
+    job, folder = tuning.read(file, plugin), out or Path("runs") / file.stem
+    console = Console(quiet=quiet, highlight=False)
+    with bars(console) as around, around(Named(job.title), False) as progress:
+        found = tuning.execute(job, folder, force, progress)
+    console.print(str(found), markup=False, soft_wrap=True)
+    print(f"Report: {folder / 'report.html'}")
 
 
 @app.command(epilog="Example: sgdlimit plot runs/phase_diagram.zarr --at 10")

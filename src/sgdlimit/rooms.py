@@ -25,6 +25,7 @@ FLOORS: tuple[dict[str, str], ...] = (
     {"theory": "solve: check, choose, search, report", "simulate": "real runs"},
     {"recommend": "from data to a step, a batch, an epoch", "settings": "TOML tables, one run, its folder"},
     {"sweep": "many problems at once"},
+    {"tune": "the best numbers and schedules, derivatives"},
     {"sgdlimit": "the public names"},
     {"app": "the explorer", "gallery": "claims of the papers, checked"},
     {"cli terminal __main__": "the commands"},

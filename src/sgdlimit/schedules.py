@@ -6,11 +6,13 @@ Any function of time will do for `sl.SGD(step=...)`; these print as what they ar
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .checks import number as _number
 from .checks import positive as _positive
-from .errors import refuse
+from .errors import Words, refuse
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,75 @@ class Cosine:
         return self.end + (self.start - self.end) * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
-def _check_ramp(schedule: Linear | Cosine) -> None:
+@dataclass(frozen=True)
+class WarmupStableDecay:
+    """Linear warm-up from `end` to `start` over `warmup`, `start` until `decay` before the `duration`, then linearly down to `end`."""
+
+    start: float
+    end: float
+    duration: float
+    decay: float
+    warmup: float = 0.0
+
+    def __post_init__(self):
+        _check_ramp(self)
+        if not 0 <= _number("step.decay", self.decay) <= self.duration - self.warmup:
+            raise refuse("step.decay", "lie in [0, duration - warmup]", self.decay, "how long the step falls at the end")
+
+    def __call__(self, t: float) -> float:
+        rising = t / self.warmup if t < self.warmup else 1.0
+        falling = min((t - self.duration + self.decay) / self.decay, 1.0) if t > self.duration - self.decay else 0.0
+        if not self.decay:
+            falling = 0.0
+        return self.end + (self.start - self.end) * (rising - falling)
+
+
+@dataclass(frozen=True)
+class Knots:
+    """`steps` at `times`, and between them smooth: the logarithm of the step is the monotone cubic of Fritsch and Carlson, so the step is
+    positive and between its neighbours. Before the first knot and after the last it is constant."""
+
+    times: Sequence[float]
+    steps: Sequence[float]
+
+    def __post_init__(self):
+        for name in ("times", "steps"):
+            given = getattr(self, name)
+            if isinstance(given, str) or not hasattr(given, "__len__"):
+                raise refuse(f"step.{name}", "be a list of numbers", given)
+            check = _number if name == "times" else _positive
+            object.__setattr__(self, name, tuple(check(f"step.{name}", one) for one in given))
+        if len(self.times) < 2 or len(self.times) != len(self.steps):
+            many = Words(f"{len(self.times)} times and {len(self.steps)} steps")
+            raise refuse("step.steps", "have one step for each of two times or more", many)
+        if any(b <= a for a, b in zip(self.times, self.times[1:], strict=False)):
+            raise refuse("step.times", "increase", list(self.times))
+        object.__setattr__(self, "_pieces", _cubics(self.times, [math.log(one) for one in self.steps]))
+
+    def __call__(self, t: float) -> float:
+        t = min(max(t, self.times[0]), self.times[-1])
+        i = min(bisect_right(self.times, t), len(self.times) - 1) - 1
+        a, b, c, d = self._pieces[i]  # pyright: ignore[reportAttributeAccessIssue]
+        s = t - self.times[i]
+        return math.exp(((a * s + b) * s + c) * s + d)
+
+    def __repr__(self) -> str:
+        times, steps = (", ".join(f"{one:.6g}" for one in part) for part in (self.times, self.steps))
+        return f"Knots(times=({times}), steps=({steps}))"
+
+    def settings(self) -> str:
+        """The line of a settings file's `[[dynamics]]`."""
+        return f'step = {{ kind = "knots", times = {list(self.times)}, steps = {list(self.steps)} }}'
+
+
+def _cubics(times: Sequence[float], values: Sequence[float]) -> tuple[tuple[float, ...], ...]:
+    """For each piece the coefficients of the powers of what has passed since its start, the highest first."""
+    from scipy.interpolate import PchipInterpolator
+
+    return tuple(map(tuple, PchipInterpolator(times, values).c.T.tolist()))
+
+
+def _check_ramp(schedule: Linear | Cosine | WarmupStableDecay) -> None:
     for name in ("start", "end", "duration"):
         _positive(f"step.{name}", getattr(schedule, name), "a step is positive at all times" if name == "end" else "")
     if not 0 <= _number("step.warmup", schedule.warmup) < schedule.duration:

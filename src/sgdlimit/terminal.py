@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -105,3 +106,57 @@ def points(console: Console) -> Iterator[Callable[[Any], None]]:
                 console.print(f"{tally.stored} of {tally.total}, {rate:.3g} a second", markup=False)
 
         yield progress
+
+
+# --- what a file asks for ------------------------------------------------------------------------------------------------
+
+
+def describe_run(file: Path, plugin: Path | None) -> None:
+    """What `sgdlimit run` would do."""
+    from .settings import config
+    from .settings import run as runner
+
+    job = config.read(file, plugin)
+    memory = runner.check(job)
+    spec = job.settings.simulation
+    print(f"{file} is in order: {job.title}")
+    print(f"  problem     {job.settings.problem.model}, {job.problem.k} student and {job.problem.k_star} teacher direction(s)")
+    if job.problem.spectrum is not None:
+        top = job.problem.spectrum.eigenvalues.max()
+        print(f"  spectrum    {len(job.problem.spectrum)} eigenvalues, the largest {top:.3g} times the mean")
+    if job.problem.kinks:
+        print("  kinks       the gradient of the loss jumps; the theory follows paths on both sides of each kink")
+    print(f"  dynamics    {', '.join(part.name for part in job.parts)}")
+    print(
+        f"  time        0 to {job.settings.run.horizon:g}, {len(job.times)} output times, errors below {job.settings.run.rtol:g} of scale"
+    )
+    if spec is not None:
+        print(f"  real runs   {spec.repeats} at d = {spec.n_features}, {memory / 2**20:.0f} MiB of memory")
+
+
+def describe_sweep(file: Path, plugin: Path | None) -> None:
+    """What `sgdlimit sweep` would do."""
+    from .sweep import plan as plans
+
+    plan = plans.read(file, plugin)
+    print(f"{file} is in order: {plan.title}")
+    for axis in plan.design.axes:
+        print(f"  {axis.name:<15} {len(axis.values)} values from {min(axis.values):g} to {max(axis.values):g}, {axis.scale}")
+    print(f"  points          {plan.design.size} ({plan.design.kind})")
+    for kind in plan.kinds:
+        print(f"  {kind:<15} {', '.join(name for name, wanted in zip(plan.parts, plan.wanted[kind], strict=True) if wanted)}")
+
+
+def describe_tuning(file: Path, plugin: Path | None) -> None:
+    """What `sgdlimit tune` would do."""
+    from .tune import file as tuning
+
+    job = tuning.read(file, plugin)
+    print(f"{file} is in order: {job.title}")
+    print(f"  objective       {job.spec.objective.replace('_', ' ')}, at {'the end' if job.spec.at == 'end' else 'its best time'}")
+    print(f"  trained         {job.name}, {job.clock}")
+    if job.spec.knots is not None:
+        print(f"  schedule        {job.spec.knots} knots{', and rivals' if job.spec.rivals else ''}")
+        return
+    for axis in job.axes:
+        print(f"  {axis.name:<15} from {axis.low:g} to {axis.high:g}, {axis.scale}")

@@ -40,7 +40,8 @@ def files(paths: Sequence[Path]) -> tuple[dict[str, Opened], dict[str, Any], dic
             from ..results import load
 
             name = _free(path.stem if path.parent.name in ("", ".") else f"{path.parent.name}/{path.stem}", results)
-            results[name] = load(path)
+            loaded = load(path)
+            results[name] = getattr(loaded, "solution", loaded)  # of what was tuned
             if (found := _beside(path, results[name])) is not None and not any(found.raw == one.raw for one in opened.values()):
                 opened[_free(found.name, opened)] = found
         elif path.suffix == ".zarr":

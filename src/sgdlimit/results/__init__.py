@@ -1,5 +1,6 @@
 """What comes back, what follows from it, and how it is held against real runs; each result draws itself."""
 
+from .loading import load
 from .result import (
     Kept,
     Result,
@@ -9,7 +10,6 @@ from .result import (
     build_dataset,
     judge_growth,
     labels_of,
-    load,
     output_times,
     path_dataset,
 )

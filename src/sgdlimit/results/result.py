@@ -56,14 +56,18 @@ class Result:
         path = Path(path)
         if not path.parent.is_dir():
             raise InputError(f"`path` must be in an existing directory, but `{path.parent}` is not one (make it first)")
+        with replacing(path) as temporary:
+            self.described().to_netcdf(temporary, engine="h5netcdf")
+
+    def described(self) -> xr.Dataset:
+        """The dataset as a file has it: with kind, status and diagnostics as attributes."""
         attrs = {
             "sgdlimit_kind": type(self).__name__,
             "status_code": self.status.code,
             "status": self.status.message,
             "diagnostics": json.dumps(dict(self.diagnostics)),
         }
-        with replacing(path) as temporary:
-            self.dataset.assign_attrs(attrs).to_netcdf(temporary, engine="h5netcdf")
+        return self.dataset.assign_attrs(attrs)
 
     def plot(self, *curves: str, ax: Axes | None = None, label: str | None = None) -> Axes:
         """Draw curves over time into one pair of Matplotlib axes: theory as lines with a band, real runs as points with bars, both of
@@ -232,27 +236,6 @@ class Simulation(Result):
         if _count("n", n) > kept.sizes["path"]:
             raise refuse("n", f"be at most {kept.sizes['path']}, the {what} kept", n, "more features or repeats give more")
         return kept.isel(path=np.random.default_rng(_count("seed", seed, 0)).permutation(kept.sizes["path"])[:n])
-
-
-def load(path: str | os.PathLike[str]) -> Solution | Simulation:
-    """Read a file written by `save`.
-
-    Raises:
-        InputError: the file does not exist or was not written by `save`.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"`path` must be a result file, but `{path}` does not exist")
-    try:
-        with xr.open_dataset(path, engine="h5netcdf") as opened:
-            dataset = opened.load()
-    except (OSError, ValueError, KeyError) as e:
-        raise InputError(f"`path` must be a NetCDF result file, but `{path}` cannot be read: {e}") from None
-    kinds = {"Solution": Solution, "Simulation": Simulation}
-    kind = dataset.attrs.get("sgdlimit_kind")
-    if kind not in kinds:
-        raise InputError(f"`path` must be a file written by save(), but `{path}` says nothing of sgdlimit")
-    return kinds[kind]._from_dataset(dataset)
 
 
 def build_dataset(

@@ -235,8 +235,8 @@ def read(path: str | Path, plugin: str | Path | None = None) -> Job:
     if plugin is not None:
         plugin = Path(plugin)
     raw, text = parse(path)
-    if "sweep" in raw:
-        raise InputError(f"`FILE` must be the settings of one run, but `{path}` has a [sweep] (sgdlimit sweep {path})")
+    for other in {"sweep", "tune"} & raw.keys():
+        raise InputError(f"`FILE` must be the settings of one run, but `{path}` has a [{other}] (sgdlimit {other} {path})")
     module = None if plugin is None else load_plugin(plugin)
     with placed(path, text):
         settings = _settings(raw)

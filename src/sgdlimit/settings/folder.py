@@ -71,7 +71,7 @@ class Folder:
             result = load(self.path / name)
         except (InputError, KeyError, ValueError):
             return None
-        return result if result.dataset.attrs.get(FINGERPRINT) == self.job.fingerprint else None
+        return result if isinstance(result, Result) and result.dataset.attrs.get(FINGERPRINT) == self.job.fingerprint else None
 
     def keep(self, name: str, result: Result) -> None:
         result.dataset.attrs[FINGERPRINT] = self.job.fingerprint

@@ -63,11 +63,30 @@ class CosineSpec(Section):
     warmup: float = 0.0
 
 
+class WarmupStableDecaySpec(Section):
+    place = ("step", "warmup_stable_decay")
+    kind: Literal["warmup_stable_decay"]
+    start: float
+    end: float
+    duration: float
+    decay: float
+    warmup: float = 0.0
+
+
+class KnotsSpec(Section):
+    place = ("step", "knots")
+    kind: Literal["knots"]
+    times: list[float]
+    steps: list[float]
+
+
 SCHEDULES: dict[str, tuple[type[Section], Callable[..., Step]]] = {
     "exponential": (ExponentialSpec, schedules.Exponential),
     "inverse_time": (InverseTimeSpec, schedules.InverseTime),
     "linear": (LinearSpec, schedules.Linear),
     "cosine": (CosineSpec, schedules.Cosine),
+    "warmup_stable_decay": (WarmupStableDecaySpec, schedules.WarmupStableDecay),
+    "knots": (KnotsSpec, schedules.Knots),
 }
 
 

@@ -98,3 +98,10 @@ def still(problem: Problem) -> Problem:
     held = lambda function: _Held(key(function), trained.start)
     update = None if problem.update is None else held(problem.update)
     return replace(problem, loss=held(problem.loss), update=update, trained=None)
+
+
+def parted(states: np.ndarray, problem: Problem, d: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Weights `(time, k, d)` and numbers `(time, p)` that are trained along, or None, of `states (time, k d + p)`."""
+    size = problem.k * d
+    thetas = states[:, :size].reshape(-1, problem.k, d)
+    return thetas, None if problem.trained is None else states[:, size:]

@@ -20,7 +20,7 @@ from ..learning.problem import Problem
 from ..learning.risk import POINTS, RANDOMISATIONS, TestRisk
 from ..learning.slopes import as_trained
 from ..results import PATHS_KEPT, Simulation, Status, build_dataset, judge_growth, output_times
-from .along import still
+from .along import parted, still
 from .averaging import Averager
 from .data import allocate, check_design, check_memory, draw, n_samples
 from .diffusion import DiffusionPath
@@ -318,7 +318,7 @@ def _repeats(
                 raise InputError(
                     f"`times` must start before the training diverges at t = {ended:.3g}, but starts at {times[0]:g} (0 always works)"
                 )
-            thetas, numbers = _parted(states, problem, d)
+            thetas, numbers = parted(states, problem, d)
             found = _curves(problem, path, test, data, thetas, numbers)
             if beside is not None:
                 found[LEFT_OUT] = beside[-1].curves(kept)
@@ -333,13 +333,6 @@ def _precise() -> Iterator[None]:
     """Doubles for the weights; the CPU, because a step is too small for a GPU to be faster."""
     with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]), np.errstate(all="ignore"):
         yield
-
-
-def _parted(states, problem, d) -> tuple[np.ndarray, np.ndarray | None]:
-    """Weights `(time, k, d)` and numbers `(time, p)` that are trained along, or None, of `states (time, k d + p)`."""
-    size = problem.k * d
-    thetas = states[:, :size].reshape(-1, problem.k, d)
-    return thetas, None if problem.trained is None else states[:, size:]
 
 
 def _curves(problem, path, test, data, thetas, numbers) -> dict[str, np.ndarray]:

@@ -5,7 +5,12 @@ Compiling takes seconds and a solve a fraction of one: a sweep over many problem
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 _few = False
+_here: ContextVar[bool] = ContextVar("few", default=False)
 
 
 def few() -> None:
@@ -15,9 +20,19 @@ def few() -> None:
     _few = True
 
 
+@contextmanager
+def few_here() -> Iterator[None]:
+    """As `few`, for what is done inside alone: other threads of the process keep their sizes."""
+    token = _here.set(True)
+    try:
+        yield
+    finally:
+        _here.reset(token)
+
+
 def room(size: int, least: int = 1, growth: int = 2) -> int:
     """The size itself, or where `few` has asked for it the least of `least`, `growth * least`, ... that it fits in."""
-    if not _few:
+    if patient():
         return size
     while least < size:
         least *= growth
@@ -26,11 +41,11 @@ def room(size: int, least: int = 1, growth: int = 2) -> int:
 
 def patient() -> bool:
     """Whether another plan may have other sizes only because they cost less to compute with."""
-    return not _few
+    return not (_few or _here.get())
 
 
 def roomy(size: int, parts: int) -> int:
     """The least size from `size` on, of those with `parts` (a power of two) to each doubling: for 2 they are 4, 6, 8, 12, 16, ..."""
-    parts = 1 if _few else parts
+    parts = parts if patient() else 1
     step = max(2 ** ((max(size, 2) - 1).bit_length() - 1) // parts, 1)
     return -(-size // step) * step

@@ -92,7 +92,7 @@ def solve(
     search = Search(problem, dynamics, float(horizon), int(seed), outputs, engine, report, store, budget=limits)
     estimate = deque(search.estimates(rtol), maxlen=1).pop()
     report(1.0, "done")
-    return keep_promise(_solution(search, estimate, horizon, rtol, why, began), on_failure)
+    return keep_promise(solution_of(search, estimate, horizon, rtol, why, began), on_failure)
 
 
 def refinements(
@@ -124,10 +124,10 @@ def refinements(
     engine, why = choose(problem, dynamics, float(horizon), method)
     search = Search(problem, dynamics, float(horizon), int(seed), outputs, engine, report, watch=watch)
     for estimate in search.estimates(rtol):
-        yield _solution(search, estimate, horizon, rtol, why, began)
+        yield solution_of(search, estimate, horizon, rtol, why, began)
 
 
-def _solution(search: Search, estimate: Answer, horizon: float, rtol: float, why: str, began: tuple[float, float]) -> Solution:
+def solution_of(search: Search, estimate: Answer, horizon: float, rtol: float, why: str, began: tuple[float, float]) -> Solution:
     """An estimate with its kernels and law, as `solve` hands it out."""
     problem, dynamics, levels = search.problem, search.dynamics, estimate.levels
     fine, middle, coarse = (mean_level([one[i] for one in levels]) for i in range(3))

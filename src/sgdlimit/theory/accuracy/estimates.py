@@ -28,7 +28,11 @@ NEARBY = 0.1  # fraction of the horizon
 
 @dataclass
 class Answer:
-    """Curves at the output times with their errors, the share of each error, and what they took."""
+    """Curves at the output times with their errors, the share of each error, and what they took.
+
+    `each` are the curves of every replicate, `(S, T, ...)`, of which `curves` are the means, and `coarser` those of the next coarser
+    resolutions: what differences between problems on common random numbers are judged by, see `paired`.
+    """
 
     plan: Plan
     curves: dict[str, np.ndarray]
@@ -36,6 +40,8 @@ class Answer:
     discretisation: dict[str, np.ndarray]
     scales: dict[str, float]
     levels: list[list[Level]]
+    each: dict[str, np.ndarray]
+    coarser: dict[str, np.ndarray]
 
     @property
     def errors(self) -> dict[str, np.ndarray]:
@@ -117,7 +123,8 @@ class Estimator:
                         part[name][0] = 0.0
             for part in (curves, sampling, discretisation):
                 part["train_risk"][0] = part["test_risk"][0]
-        estimate = Answer(plan, curves, sampling, discretisation, scales(self.problem, curves), replicates)
+        coarser = {name: values.mean(0) for name, values in previous.items()}
+        estimate = Answer(plan, curves, sampling, discretisation, scales(self.problem, curves), replicates, extrapolated, coarser)
         if self.uneven:
             floor = ANISOTROPIC_SHARED * estimate.worst(discretisation) * (self.outputs > 0.0)
             for name, error in discretisation.items():
@@ -148,6 +155,7 @@ class Estimator:
         curves["test_risk"] = mean + each.mean(0)
         sampling["test_risk"] = np.hypot(spread(each), own)
         before = shift(*(previous[name].mean(0) for name in names))
+        extrapolated["test_risk"], previous["test_risk"] = mean + each, (mean + before)[None]
         discretisation["test_risk"] = self._envelope(np.abs(before) / self.gain)
 
     def _envelope(self, error: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import replace
 
 import numpy as np
@@ -66,6 +67,7 @@ class Search:
         self.ended: float | None = None  # when training diverges
         self.unbounded, self.cuts = False, 0  # whether averages stop to exist there, and how often the horizon came nearer for it
         self.pilot_cells = 0
+        self.stage = 0  # of the random numbers of the last answer
         # Paths, cells of the finest level, and seconds that the one with half of them took, of computing and on the clock.
         self.pace = 1.0, 1.0, 0.0, 0.0
         self.compiling = 0.0  # seconds that a first level takes more than it takes again
@@ -122,6 +124,20 @@ class Search:
         paths, cells, *_ = self.pace
         share = plan.paths * plan.replicates / paths * (plan.cells / cells) ** 2
         return share * sum(COARSENINGS[1] / c for c in COARSENINGS)
+
+    def on(self, plan: Plan, stage: int) -> Answer | None:
+        """The answer on a plan and random numbers that are given, those of another search say; None where training does not arrive at the
+        horizon, and then `ended` says when it diverges."""
+        levels = self._replicates(plan, stage)
+        reached = float(min(level.nodes[-1] for replicate in levels for level in replicate))
+        if reached < self.horizon:
+            self.ended = reached
+            return None
+        answer = self.estimator.estimate(plan, levels)
+        if not answer.sound():
+            self.ended, self.unbounded = answer.sound_until(self.outputs), True
+            return None
+        return answer
 
     def _price(self, plan: Plan, rtol: float) -> str:
         """What a plan takes, from what a level of the pilot took once its program was compiled."""
@@ -189,11 +205,11 @@ class Search:
 
     def refine(self, pilot: Answer, plan: Plan, rtol: float) -> Iterator[Answer]:
         """Spend what the pilot says it takes; then check, and spend more where it was not enough."""
-        stage, levels = 0, pilot.levels
+        levels = pilot.levels
         if (plan.cells, plan.paths) != (pilot.plan.cells, pilot.plan.paths):
-            stage, levels = 1, []
+            self.stage, levels = 1, []
         while True:
-            levels = levels + self._replicates(plan, stage, done=len(levels))
+            levels = levels + self._replicates(plan, self.stage, done=len(levels))
             plan = replace(plan, replicates=len(levels))  # fewer where the budget was spent
             estimate = self.estimator.estimate(plan, levels)
             self._moved(pilot, estimate)
@@ -204,7 +220,7 @@ class Search:
             if estimate.worst(estimate.discretisation) > 0.7 * rtol:
                 if plan.cells >= self.most_cells:
                     break
-                plan, stage, levels = self.planner.wider(plan), stage + 1, []
+                plan, self.stage, levels = self.planner.wider(plan), self.stage + 1, []
             elif plan.replicates < MAX_REPLICATES:
                 plan = replace(plan, replicates=2 * plan.replicates)
             else:
@@ -246,8 +262,9 @@ class Search:
         size = int(np.clip(self.planner.room_for(cells) / plan.paths, 1, GROUP))
         groups = [range(a, min(a + size, plan.replicates)) for a in range(done, plan.replicates, size)]
         with ThreadPoolExecutor(threads()) as pool:
+            here = [copy_context() for _ in groups]  # threads of the pool round sizes as this one does
             try:
-                for index, levels in enumerate(pool.map(work, groups)):
+                for index, levels in enumerate(pool.map(lambda context, indices: context.run(work, indices), here, groups)):
                     results += levels
                     self.report((index + 1) / len(groups) * 0.99, f"{plan.cells} cells, {plan.paths} paths")
             except OutOfTime:
