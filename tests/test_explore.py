@@ -342,7 +342,8 @@ class Heard:
 
 
 def order(choices, kind, what="theory"):
-    return {"kind": what, "settings": choices.settings({}, (kind,)), "key": choices.key(kind, {})}
+    key = (choices.runs_key if what == "simulation" else choices.key)(kind, {})
+    return {"kind": what, "settings": choices.settings({}, (kind,)), "key": key}
 
 
 def ask(desk, choices, kind, what="theory"):
@@ -430,6 +431,7 @@ def test_averages_are_made_of_what_was_solved(desk, name):
     assert base.over.wait(60)
     desk.ask({**order(choices, kind, "average"), "from": choices.key("flow", {})}, heard)
     assert heard.over.wait(120)
+    assert heard.all[-1][0] == "answer", heard.all[-1]
     (_, found), solved = heard.all[-1], base.all[-1][1].dataset
     assert (heard.all[-1][0], found.dataset.attrs["of"]) == ("answer", choices.key(kind, {}))
     times = solved.time.values
