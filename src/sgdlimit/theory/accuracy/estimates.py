@@ -181,7 +181,7 @@ def status(estimate: Answer, rtol: float, ended: float | None, unbounded: bool, 
     if ended is not None and unbounded:
         return dominated(ended, error)
     if ended is not None:
-        return diverged(ended, error)
+        return diverged(ended, error, estimate.curves)
     if error > rtol:
         part = "discretisation" if estimate.worst(estimate.discretisation) > estimate.worst(estimate.sampling) else "sampling"
         return Status(

@@ -106,7 +106,7 @@ def _status(found: Replicated, error: float, rtol: float) -> Status:
     if found.faults:
         return doubted(found.faults)
     if found.ended is not None:
-        return diverged(found.ended, error)
+        return diverged(found.ended, error, found.curves)
     if error > rtol:
         spent = " and ".join(f"{value} {name}" for name, value in found.effort.items())
         return Status(
@@ -122,11 +122,13 @@ def doubted(faults: Sequence[str]) -> Status:
     return Status("inaccurate", f"a witness inside solve disagrees, and the answer is not vouched for: {faults[0]}")
 
 
-def diverged(ended: float, error: float) -> Status:
+def diverged(ended: float, error: float, curves: Mapping[str, np.ndarray]) -> Status:
     """A training that blows up, in words."""
+    passed = f"the self-overlap passed {DIVERGED:g} times its starting scale"
     return Status(
         "diverged",
-        f"diverged at t = {ended:.4g}: the self-overlap passed {DIVERGED:g} times its starting scale; the curves up to there are kept, "
+        f"diverged at t = {ended:.4g}: {passed}{', or numbers trained along ran away' if 'trained' in curves else ''}; "
+        "the curves up to there are kept, "
         f"with errors up to {error:.2%} of their scale (a smaller step or a penalty usually cures it)",
     )
 
