@@ -76,7 +76,7 @@ def test_a_continuous_gradient_is_no_kink(name):
 
 @pytest.mark.parametrize("name", sorted(models.MODELS))
 def test_named_models_have_kinks_where_they_say_so(name):
-    assert named(models.build(name)).kinks == (name in ("hinge", "svm", "absolute", "median_regression"))
+    assert named(models.build(name)).kinks == (name in ("hinge", "svm", "absolute", "median_regression", "two_layer"))
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,8 @@ def test_parameters_that_make_kinks(name, parameters):
 
 def named(m):
     init = sl.Init(overlap=np.zeros((m.k, m.k_star)), cov=0.5 * np.eye(m.k))
-    return sl.Problem(m.loss, m.label, m.noise, sample_ratio=2.0, teacher=sl.GaussianTeacher(np.eye(m.k_star)), init=init)
+    teacher = sl.GaussianTeacher(np.eye(m.k_star))
+    return sl.Problem(m.loss, m.label, m.noise, sample_ratio=2.0, teacher=teacher, init=init, trained=m.trained)
 
 
 @pytest.mark.parametrize("index", range(10))
