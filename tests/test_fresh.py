@@ -87,7 +87,7 @@ def test_what_lies_beyond_the_rounding_of_uniform_numbers_counts():
     # A quarter of this mean is of noise so rare that 1 - u is rounded.
     case, q, m, exact = EXACT["Pareto 2.1"]
     average = TestRisk(case, 0)
-    inside = np.mean([average.at(*at(q, m), which, beyond=False) for which in range(risk.RANDOMISATIONS)])
+    inside = np.mean([average.at(*at(q, m), which=which, beyond=False) for which in range(risk.RANDOMISATIONS)])
     assert inside < 0.9 * exact
     assert average(*at(q, m))[0] == pytest.approx(exact, rel=1e-3)
 
