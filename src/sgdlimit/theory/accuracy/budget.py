@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import TypeVar
+from typing import Any
 
 from ...checks import positive
 from ...errors import SolveError
 
 RESERVE = 1.0  # seconds, or a tenth of what there is: for what is done with an answer
-
-
-Answer = TypeVar("Answer")
 
 
 class OutOfTime(Exception):
@@ -36,7 +33,7 @@ class Budget:
         """That it fell short, for a sentence; empty if it did not."""
         return f" within the budget of {self.seconds:g} s" if self.short else ""
 
-    def in_time(self, answers: Iterator[Answer], needed: bool = True) -> Iterator[Answer]:
+    def in_time(self, answers: Iterator[Any], needed: bool = True) -> Iterator[Any]:
         """Those that come before it is spent.
 
         Raises:
