@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -122,7 +122,7 @@ def doubted(faults: Sequence[str]) -> Status:
     return Status("inaccurate", f"a witness inside solve disagrees, and the answer is not vouched for: {faults[0]}")
 
 
-def diverged(ended: float, error: float, curves: Mapping[str, np.ndarray]) -> Status:
+def diverged(ended: float, error: float, curves: Collection[str] = ()) -> Status:
     """A training that blows up, in words."""
     passed = f"the self-overlap passed {DIVERGED:g} times its starting scale"
     return Status(
