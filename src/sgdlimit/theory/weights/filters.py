@@ -18,6 +18,7 @@ memory; `b = g` leaves one of `tau` times the cell. Likewise for the velocity, w
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -197,16 +198,24 @@ class Filter:
     def uneven(self, node: int) -> np.ndarray:
         """Standard deviation of `E` over the independent increments within each cell before `node`, `(node,)`: what the filter passes on of
         a cell depends on where in it the noise was. It is the same at all later nodes but for its decay, and so is one normal more."""
-        z = np.diff(self.clock[: node + 1])
-        spread = np.sqrt([_unevenness(float(x)) for x in z]) if node else np.zeros(0)
+        spread = self._uneven[:node].copy()
         spread[: min(self.settled, node)] = 0.0  # see `missed`
         return spread * self.held(node)[1:]
+
+    @cached_property
+    def _uneven(self) -> np.ndarray:
+        """Of every cell."""
+        return np.sqrt([_unevenness(float(z)) for z in np.diff(self.clock)])
+
+    @cached_property
+    def _slants(self) -> np.ndarray:
+        """Of every cell."""
+        return np.array([slant(float(z)) for z in np.diff(self.clock)])
 
     def slanted(self, node: int) -> np.ndarray:
         """What a line over each cell before `node` that rises by one has of the same normal, `(node,)`: the correlation of the two, times
         the line's deviation."""
-        z = np.diff(self.clock[: node + 1])
-        slanted = np.array([slant(float(x)) for x in z]) if node else np.zeros(0)
+        slanted = self._slants[:node].copy()
         slanted[: min(self.settled, node)] = 0.0  # see `missed`
         return slanted
 
