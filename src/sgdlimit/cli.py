@@ -35,6 +35,8 @@ File = Annotated[
 Plugin = Annotated[
     Path | None, typer.Option(metavar="FILE.py", help="Python file with models of your own; the only code that is run.", show_default=False)
 ]
+Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Directory of the results; runs/NAME if not given.", show_default=False)]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only say where the report is.")]
 
 
 def spoken(command: Callable[..., None]) -> Callable[..., None]:
@@ -81,12 +83,10 @@ def top(version: Annotated[bool, typer.Option("--version", help="Show the versio
 @spoken
 def run(
     file: File,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Directory of the results; runs/NAME if not given.", show_default=False)
-    ] = None,
+    out: Out = None,
     plugin: Plugin = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the results of an earlier run in DIR.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only say where the report is.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Solve, simulate, compare; write NetCDF files, figures and one HTML report.
 
@@ -251,12 +251,10 @@ def sweep(
 @spoken
 def tune(
     file: File,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Directory of the results; runs/NAME if not given.", show_default=False)
-    ] = None,
+    out: Out = None,
     plugin: Plugin = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the results of an earlier tuning in DIR.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only say where the report is.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Find the numbers, or the schedule of the step, that the file's [tune] asks for: those with the least risk by theory.
 
