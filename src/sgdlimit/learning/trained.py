@@ -62,15 +62,24 @@ class Trained:
     def __len__(self) -> int:
         return len(self.start)
 
+    @property
+    def ridge(self) -> float:
+        """Strength of the ridge; zero without a penalty or with a smooth one."""
+        return self.penalty.strength if isinstance(self.penalty, Ridge) else 0.0
+
+    @property
+    def smooth(self) -> Callable[[Array], Array] | None:
+        """The smooth penalty, if it is one."""
+        return self.penalty.fn if isinstance(self.penalty, SmoothPenalty) else None
+
     def pull(self, a: Array) -> Array:
         """Gradient `(..., p)` of the penalty at `a (..., p)`."""
-        if isinstance(self.penalty, SmoothPenalty):
-            return _over_rows(self.penalty.fn)(a)
-        return a * (self.penalty.strength if isinstance(self.penalty, Ridge) else 0.0)
+        return a * self.ridge if self.smooth is None else over_rows(self.smooth)(a)
 
 
 @lru_cache(maxsize=32)
-def _over_rows(fn: Callable[[Array], Array]) -> Callable[[Array], Array]:
+def over_rows(fn: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    """The gradient of `fn(a (p,))` at `a (..., p)`."""
     return jnp.vectorize(jax.grad(fn), signature="(p)->(p)")
 
 

@@ -19,7 +19,6 @@ import numpy as np
 from ..functions import Static, key
 from ..learning.problem import Problem
 from ..learning.trained import Labelled
-from ..learning.weights import Ridge, SmoothPenalty
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["rate", "ridge", "batch"], meta_fields=["slope", "smooth"])
@@ -44,9 +43,7 @@ def along_of(problem: Problem) -> Along | None:
     trained = problem.trained
     if trained is None:
         return None
-    ridge = trained.penalty.strength if isinstance(trained.penalty, Ridge) else 0.0
-    smooth = trained.penalty.fn if isinstance(trained.penalty, SmoothPenalty) else None
-    return Along(np.array(trained.rate), ridge, trained.batch_size, Static(problem.slopes.pull), Static(smooth))
+    return Along(np.array(trained.rate), trained.ridge, trained.batch_size, Static(problem.slopes.pull), Static(trained.smooth))
 
 
 def start_of(problem: Problem) -> Any:

@@ -9,13 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ...functions import key
-from ...learning.trained import Trained
-from ...learning.weights import Ridge, SmoothPenalty
+from ...learning.trained import Trained, over_rows
 
 Array = Any
 
@@ -34,8 +31,7 @@ class Told(NamedTuple):
 def told_of(trained: Trained | None) -> Told | None:
     if trained is None:
         return None
-    ridge = trained.penalty.strength if isinstance(trained.penalty, Ridge) else 0.0
-    return Told(np.array(trained.start), np.array(trained.rate), ridge, trained.batch_size)
+    return Told(np.array(trained.start), np.array(trained.rate), trained.ridge, trained.batch_size)
 
 
 def within(start: Array, a: Array) -> Array:
@@ -45,11 +41,10 @@ def within(start: Array, a: Array) -> Array:
 
 def penalty_of(trained: Trained | None) -> Callable | None:
     """The smooth penalty, which is compiled into a program."""
-    penalty = None if trained is None else trained.penalty
-    return key(penalty.fn) if isinstance(penalty, SmoothPenalty) else None
+    return None if trained is None or trained.smooth is None else key(trained.smooth)
 
 
 def force(told: Told, penalty: Callable | None, a: Array, mean: Array) -> Array:
     """`F (..., p)` at `a`, of the mean of the loss's gradient there."""
     pull = mean + told.ridge * a
-    return -(pull if penalty is None else pull + jnp.vectorize(jax.grad(penalty), signature="(p)->(p)")(a))
+    return -(pull if penalty is None else pull + over_rows(penalty)(a))
