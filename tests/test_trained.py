@@ -46,18 +46,24 @@ DYNAMICS = {
 }
 
 
-@pytest.mark.parametrize("name", DYNAMICS)
+ANY = DYNAMICS | {"online": (sl.OnlineSGD(1.5), "auto"), "mini-batch": (sl.MiniBatchGD(0.5, 0.5), "auto")}
+
+
+@pytest.mark.parametrize("name", ANY)
 def test_numbers_that_do_not_move_are_those_of_a_loss(name):
-    dynamics, method = DYNAMICS[name]
-    plain = replace(tanh_regression(), loss=lambda r, y: 0.5 * (0.7 * jnp.tanh(r[0]) - y) ** 2)
-    fixed, moving = (
-        sl.solve(problem, dynamics, 1.0, rtol=0.1, times=np.linspace(0.0, 1.0, 3), method=method).dataset
-        for problem in (plain, head(start=0.7, rate=0.0))
-    )
-    for curve in CURVES:  # other programs, so that sums are rounded in another order
-        np.testing.assert_allclose(fixed[curve].values, moving[curve].values, rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(moving["trained"].values, 0.7, rtol=1e-14)
-    np.testing.assert_allclose(moving["trained_se"].values, 0.0, atol=1e-14)
+    """To the last bit: curves, kernels, averages."""
+    dynamics, method = ANY[name]
+    plain = replace(tanh_regression(), loss=lambda r, y: 0.5 * (jnp.array((0.7,))[0] * jnp.tanh(r[0]) - y) ** 2)
+    problem, times = head(start=0.7, rate=0.0), np.linspace(0.0, 1.0, 3)
+    without, still = (sl.solve(one, dynamics, 1.0, rtol=0.1, times=times, method=method) for one in (plain, problem))
+    average = sl.TailAverage(0.5)
+    for one, other in ((without, still), (without.averaged(average), still.averaged(average))):
+        for curve in one.dataset:
+            np.testing.assert_array_equal(one.dataset[curve].values, other.dataset[curve].values, err_msg=str(curve))
+        assert (other.dataset["trained"].values == 0.7).all()
+        assert (other.dataset["trained_se"].values == 0.0).all()
+    for side in ("train", "test"):
+        assert np.isfinite(sl.observe(problem, still, lambda r, r_star, y, a: (a[0] * jnp.tanh(r[0]) - y) ** 2, side=side).values).all()
 
 
 @pytest.mark.parametrize("optimizer", [None, sl.Momentum(0.3), sl.Adam(0.2, 0.5, 0.1)])

@@ -83,3 +83,20 @@ def as_trained(problem: Problem, dynamics: Dynamics) -> Problem:
         return problem
     update = _first_gradient(key(problem.loss)) if problem.update is None else key(problem.update)
     return replace(problem, update=clipped(update, dynamics.clip))
+
+
+@lru_cache(maxsize=64)
+def _at(function: Callable, numbers: tuple[float, ...]) -> Callable:
+    """A function of `r`, `y` and `a` at one `a`."""
+    return lambda r, y: function(r, y, jnp.array(numbers))
+
+
+def still(problem: Problem) -> Problem:
+    """The problem itself, or where no rate is positive the one in whose functions these numbers are constants: it is solved and trained to
+    the last bit as if the loss had never had them."""
+    trained = problem.trained
+    if trained is None or any(trained.rate):
+        return problem
+    held = lambda function: _at(key(function), trained.start)
+    update = None if problem.update is None else held(problem.update)
+    return replace(problem, loss=held(problem.loss), update=update, trained=None)

@@ -12,6 +12,7 @@ from .result import (
     labels_of,
     output_times,
     path_dataset,
+    with_numbers,
 )
 from .schema import ALONG, CURVES, KERNELS, LONG_NAMES, PATHS_KEPT, curves_of
 
@@ -33,4 +34,5 @@ __all__ = [
     "load",
     "output_times",
     "path_dataset",
+    "with_numbers",
 ]

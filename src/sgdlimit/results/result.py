@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -276,6 +276,14 @@ def build_dataset(
         coords["time_"] = ("time_", np.asarray(times, dtype=float), {"long_name": "earlier time s"})
     size = {} if teacher_cov is None else {TEACHER_SIZE: float(np.diag(teacher_cov).max())}
     return xr.Dataset(data, coords, {**(attrs or {}), **size})
+
+
+def with_numbers(ds: xr.Dataset, numbers: Sequence[float]) -> xr.Dataset:
+    """The dataset with the curve of `numbers (p,)` that are trained along at a rate of zero, so that they stay."""
+    still = np.broadcast_to(numbers, (ds.sizes["time"], len(numbers)))
+    dims, spoken = ALONG["trained"], {"long_name": LONG_NAMES["trained"]}
+    error = (dims, 0.0 * still, {"long_name": "standard error of the trained"})
+    return ds.assign(trained=(dims, still.copy(), spoken), trained_se=error).assign_coords(parameter=np.arange(len(numbers)))
 
 
 def path_dataset(times: np.ndarray, values: Mapping[str, np.ndarray], y: Any = None) -> xr.Dataset:

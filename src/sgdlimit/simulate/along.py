@@ -8,7 +8,7 @@ what it makes of this gradient, so PyTorch's numbers follow from the rates of `t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..functions import Static, key
+from ..functions import Static
 from ..learning.problem import Problem
 from ..learning.trained import Labelled
 
@@ -74,27 +74,6 @@ def added(along: Along | None, pull: Any, r: Any, labelled: Any) -> Any:
 def flat(*parts: Any) -> np.ndarray:
     """Weights and what is trained along as one row of what a path yields."""
     return np.concatenate([np.ravel(part) for part in parts if part is not None])
-
-
-@dataclass(frozen=True)
-class _Held:
-    """A function of `r`, `y` and `a` at one `a`."""
-
-    function: Callable
-    numbers: tuple[float, ...]
-
-    def __call__(self, r: Any, y: Any) -> Any:
-        return self.function(r, y, jnp.array(self.numbers))
-
-
-def still(problem: Problem) -> Problem:
-    """The problem itself, or where no rate is positive the one in whose functions these numbers are constants."""
-    trained = problem.trained
-    if trained is None or any(trained.rate):
-        return problem
-    held = lambda function: _Held(key(function), trained.start)
-    update = None if problem.update is None else held(problem.update)
-    return replace(problem, loss=held(problem.loss), update=update, trained=None)
 
 
 def parted(states: np.ndarray, problem: Problem, d: int) -> tuple[np.ndarray, np.ndarray | None]:

@@ -18,9 +18,9 @@ from ..learning.dynamics import SGD, SME, Dynamics, GradientFlow, MiniBatchGD, O
 from ..learning.kinks import refuse_kinks
 from ..learning.problem import Problem
 from ..learning.risk import POINTS, RANDOMISATIONS, TestRisk
-from ..learning.slopes import as_trained
+from ..learning.slopes import as_trained, still
 from ..results import PATHS_KEPT, Simulation, Status, build_dataset, judge_growth, output_times
-from .along import parted, still
+from .along import parted
 from .averaging import Averager
 from .data import allocate, check_design, check_memory, draw, n_samples
 from .diffusion import DiffusionPath

@@ -11,14 +11,14 @@ from typing import Any, Literal
 from ..errors import refuse
 from ..learning.dynamics import Dynamics, MiniBatchGD, OnlineSGD
 from ..learning.problem import Problem
-from ..learning.slopes import as_trained
+from ..learning.slopes import as_trained, still
 from ..results import Solution, build_dataset
 from .accuracy.budget import Budget
 from .accuracy.checkpoint import Checkpoint, identify
 from .accuracy.estimates import Answer, status
 from .accuracy.existence import check_start
 from .accuracy.levels import mean_level
-from .accuracy.outcome import attributes, keep_promise
+from .accuracy.outcome import attributes, keep_promise, with_still
 from .accuracy.search import Search
 from .checks import check
 from .closed import discrete, online
@@ -74,7 +74,7 @@ def solve(
     began = time.perf_counter(), time.process_time()
     limits = Budget(budget)
     outputs = check(problem, dynamics, horizon, rtol, seed, times, method, on_failure)
-    problem = as_trained(problem, dynamics)
+    given, problem = problem, as_trained(still(problem), dynamics)
     check_start(problem)
     if checkpoint is not None and isinstance(dynamics, (OnlineSGD, MiniBatchGD)):
         raise refuse("checkpoint", f"be None for {type(dynamics).__name__}", checkpoint, "its theory is not computed in parts to keep")
@@ -84,15 +84,15 @@ def solve(
     on_failure = on_failure if budget is None else "return"
     if isinstance(dynamics, OnlineSGD):
         every = online.refinements(problem, dynamics, horizon, rtol, seed, outputs, report, limits.watch)
-        return keep_promise(deque(limits.in_time(every), maxlen=1).pop(), on_failure)
+        return keep_promise(with_still(deque(limits.in_time(every), maxlen=1).pop(), given), on_failure)
     if isinstance(dynamics, MiniBatchGD):
-        return keep_promise(discrete.solve(problem, dynamics, horizon, rtol, seed, outputs, report), on_failure)
+        return keep_promise(with_still(discrete.solve(problem, dynamics, horizon, rtol, seed, outputs, report), given), on_failure)
     engine, why = choose(problem, dynamics, float(horizon), method)
     store = None if checkpoint is None else Checkpoint(checkpoint, identify(problem, dynamics, horizon, rtol, seed, outputs, engine))
     search = Search(problem, dynamics, float(horizon), int(seed), outputs, engine, report, store, budget=limits)
     estimate = deque(search.estimates(rtol), maxlen=1).pop()
     report(1.0, "done")
-    return keep_promise(solution_of(search, estimate, horizon, rtol, why, began), on_failure)
+    return keep_promise(with_still(solution_of(search, estimate, horizon, rtol, why, began), given), on_failure)
 
 
 def refinements(
@@ -111,20 +111,21 @@ def refinements(
     ends the solve (of `MiniBatchGD` before it has begun only)."""
     began = time.perf_counter(), time.process_time()
     outputs = check(problem, dynamics, horizon, rtol, seed, times, method, "return")
-    problem = as_trained(problem, dynamics)
+    given, problem = problem, as_trained(still(problem), dynamics)
     check_start(problem)
     report = progress or (lambda fraction, text: None)
     watch()
     if isinstance(dynamics, OnlineSGD):
-        yield from online.refinements(problem, dynamics, horizon, rtol, seed, outputs, report, watch)
+        for found in online.refinements(problem, dynamics, horizon, rtol, seed, outputs, report, watch):
+            yield with_still(found, given)
         return
     if isinstance(dynamics, MiniBatchGD):
-        yield discrete.solve(problem, dynamics, horizon, rtol, seed, outputs, report)
+        yield with_still(discrete.solve(problem, dynamics, horizon, rtol, seed, outputs, report), given)
         return
     engine, why = choose(problem, dynamics, float(horizon), method)
     search = Search(problem, dynamics, float(horizon), int(seed), outputs, engine, report, watch=watch)
     for estimate in search.estimates(rtol):
-        yield solution_of(search, estimate, horizon, rtol, why, began)
+        yield with_still(solution_of(search, estimate, horizon, rtol, why, began), given)
 
 
 def solution_of(search: Search, estimate: Answer, horizon: float, rtol: float, why: str, began: tuple[float, float]) -> Solution:

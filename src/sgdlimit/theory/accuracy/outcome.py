@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from ...errors import SolveError
 from ...learning.dynamics import Dynamics
 from ...learning.problem import Problem
-from ...results import Solution, Status, build_dataset, derived, judge_growth
+from ...results import Solution, Status, build_dataset, derived, judge_growth, with_numbers
 
 DIVERGED = 1e3  # a self-overlap beyond this multiple of its start's and the teacher's scale has diverged
 MAX_REPLICATES = 64
@@ -141,6 +141,13 @@ def dominated(ended: float, error: float) -> Status:
         f"infinite or training diverges; the curves up to there are kept, with errors up to {error:.2%} of their scale (a loss whose "
         "gradient is bounded or grows linearly, or a smaller step)",
     )
+
+
+def with_still(found: Solution, problem: Problem) -> Solution:
+    """The solution with the numbers of the problem that no rate moves, which nothing has computed."""
+    if problem.trained is None or "trained" in found.dataset:
+        return found
+    return replace(found, dataset=with_numbers(found.dataset, problem.trained.start))
 
 
 def keep_promise(found: Solution, on_failure: str) -> Solution:

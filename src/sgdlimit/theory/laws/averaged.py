@@ -26,7 +26,7 @@ from ...learning.problem import Problem
 from ...learning.risk import TestRisk
 from ...learning.slopes import Slopes
 from ...learning.trained import Labelled
-from ...results import ALONG, CURVES, KERNELS, Solution, Status, build_dataset, curves_of, judge_growth, labels_of
+from ...results import ALONG, CURVES, KERNELS, Solution, Status, build_dataset, curves_of, judge_growth, labels_of, with_numbers
 from ..accuracy.outcome import scales
 
 PATHS, MOST_PATHS = 2**12, 2**16  # of samples: drawn at once, and at most
@@ -151,6 +151,8 @@ def averaged(law: Averaging, solution: Solution, average: Average) -> Solution:
         "response": _response(followed, of.weights, average, times),
     }
     found = build_dataset(times, curves, errors, kernels, {**data.attrs, "average": repr(average)}, problem.rho)
+    if "trained" in data and "trained" not in found:  # numbers that no rate moves
+        found = with_numbers(found, data["trained"].values[0])
     effort = {"method": f"averages of {solution.diagnostics['method']}", "nodes": len(nodes), "paths": paths, "error": max(worst.values()),
               "rtol": rtol, "wall_seconds": time.perf_counter() - began}  # fmt: skip
     return Solution(found, _status(solution.status, curves, times, max(worst.values()), rtol), effort, of)
