@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.optimize import brentq
+from scipy.stats import norm
 
 import sgdlimit as sl
 from problems import tanh_regression
@@ -105,6 +107,10 @@ WRONG = {
     "noise of no step": lambda: sl.dp_noise(1.0, 1.0, 16, 1000),
     "noise of a schedule": lambda: sl.dp_noise(1.0, 1.0, 16, 1000, step=lambda t: 1.0),
     "negative noise": lambda: sl.dp_noise(-1.0, 1.0, 16, 1000, lr=0.1),
+    "a batch of more than all": lambda: sl.dp_epsilon(1.0, 300, 200, 1.0),
+    "epochs before the start": lambda: sl.dp_epsilon(1.0, 30, 200, -1.0),
+    "all may be lost": lambda: sl.dp_epsilon(1.0, 30, 200, 1.0, delta=1.0),
+    "privacy by another order": lambda: sl.dp_epsilon(1.0, 30, 200, 1.0, sampling="poisson"),
 }
 TRANSFORM = type("T", (), {"init": lambda theta: theta, "update": lambda g, s, p: (g, s)})
 
@@ -137,6 +143,23 @@ def test_a_step_of_dp_sgd():
     spread = lr / batch * sigma * norm * np.sqrt(variance * d)
     np.testing.assert_allclose(np.sqrt(2 * dynamics.temperature * step * batch / d), spread)
     assert sl.dp_noise(sigma, norm, batch, d, step=step, feature_variance=variance) == pytest.approx(found)
+
+
+@pytest.mark.torch
+def test_epsilon_of_epochs_is_that_of_one_gaussian():
+    """Reshuffled epochs, and full batches, are compositions of Gaussian mechanisms, which are one of mean `sqrt(epochs) / sigma` (Balle and
+    Wang, arXiv 1805.06530, Theorem 8); chance of being drawn only adds privacy, as the moments accountant's 1.26 does not know all of
+    (Abadi et al., arXiv 1607.00133: q = .01, sigma = 4, 10,000 steps)."""
+    pytest.importorskip("dp_accounting")
+    mu, delta = 20**0.5 / 3.0, 1e-5
+    lost = lambda epsilon: norm.cdf(mu / 2 - epsilon / mu) - np.exp(epsilon) * norm.cdf(-mu / 2 - epsilon / mu) - delta
+    exact = brentq(lost, 0.0, 50.0)
+    assert sl.dp_epsilon(3.0, 100, 1000, 20, delta, "reshuffle") == pytest.approx(exact, rel=1e-3)
+    assert sl.dp_epsilon(3.0, 1000, 1000, 20, delta) == pytest.approx(exact, rel=1e-3)
+    assert sl.dp_epsilon(3.0, 100, 1000, 20, delta) < 0.9 * exact
+    assert 0.8 < sl.dp_epsilon(4.0, 600, 60_000, 100, delta) < 1.26
+    assert sl.dp_epsilon(3.0, 100, 1000, 0) == 0.0
+    assert sl.dp_epsilon(0.0, 100, 1000, 1) == np.inf
 
 
 # --- update and clip in real runs ------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .learning.dynamics import SGD, SME, GradientFlow, MiniBatchGD, OnlineSGD
     from .learning.noise import Gumbel, NoNoise, Normal, StudentT, Uniform
     from .learning.optimisers import Momentum
-    from .learning.privacy import dp_noise
+    from .learning.privacy import dp_epsilon, dp_noise
     from .learning.problem import Problem
     from .learning.reading import dynamics_of
     from .learning.spectrum import Spectrum
@@ -48,7 +48,7 @@ _HOME = {
     "learning.optimisers": ("Momentum",),
     "learning.adam": ("Adam",),
     "learning.averages": ("ExponentialAverage", "TailAverage"),
-    "learning.privacy": ("dp_noise",),
+    "learning.privacy": ("dp_epsilon", "dp_noise"),
     "learning.reading": ("dynamics_of",),
     "learning.spectrum": ("Spectrum",),
     "theory": ("solve",),

@@ -1,12 +1,12 @@
-"""Differentially private SGD as noise and clipping of a dynamics (OPTIMISERS section 5)."""
+"""Differentially private SGD as noise and clipping of a dynamics (OPTIMISERS section 5), and what it promises."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 from ..checks import number, positive
-from ..errors import refuse
+from ..errors import InputError, refuse
 from .optimisers import all_positive
 
 
@@ -47,3 +47,62 @@ def dp_noise(
         step = positive("lr", lr) * n_features * feature_variance / batch_size
     most = clip / math.sqrt(n_features * feature_variance)
     return {"temperature": 0.5 * positive("step", step) * sigma**2 * most**2 * n_features / batch_size, "clip": most}
+
+
+def dp_epsilon(
+    noise_multiplier: float,
+    batch_size: int,
+    n_samples: int,
+    epochs: float,
+    delta: float | None = None,
+    sampling: Literal["replacement", "reshuffle"] = "replacement",
+) -> float:
+    """Epsilon of the privacy that DP-SGD keeps, (epsilon, delta)-differential privacy of one sample added or left out.
+
+    By the privacy loss distribution of Google's `dp-accounting` (optional: `pip install 'sgdlimit[privacy]'`).
+
+    Arguments:
+        noise_multiplier: as `dp_noise` takes it.
+        batch_size, n_samples: of the script.
+        epochs: passes over the data so far; `t / (step sample_ratio)` at the time `t` of a curve.
+        delta: by default `1 / n_samples`, above which a promise is empty.
+        sampling: "replacement" for batches that have each sample with probability `batch_size / n_samples`, as Opacus draws them, the same
+            limit as drawing with replacement; or "reshuffle", where each epoch shows every sample once and nothing is gained by chance.
+
+    Returns:
+        Epsilon; infinite without noise, zero before the first step.
+
+    Raises:
+        InputError: names the field, what it must be, and what it was; or `dp-accounting` is missing.
+    """
+    sigma = number("noise_multiplier", noise_multiplier)
+    if sigma < 0:
+        raise refuse("noise_multiplier", "not be negative", noise_multiplier, "0 keeps nothing private")
+    all_positive(batch_size=batch_size, n_samples=n_samples)
+    if batch_size > n_samples:
+        raise refuse("batch_size", f"be at most the {n_samples} samples", batch_size, "both are those of the script")
+    passes = number("epochs", epochs)
+    if passes < 0:
+        raise refuse("epochs", "not be negative", epochs, "passes over the data so far")
+    delta = 1.0 / n_samples if delta is None else number("delta", delta)
+    if not 0.0 < delta < 1.0:
+        raise refuse("delta", "lie between 0 and 1", delta, f"1 / n_samples is {1 / n_samples:.3g}")
+    if sampling not in ("replacement", "reshuffle"):
+        raise refuse("sampling", "be 'replacement' or 'reshuffle'", sampling)
+    share = batch_size / n_samples
+    steps = math.ceil(passes if sampling == "reshuffle" else passes / share - 1e-9)
+    if not steps:
+        return 0.0
+    if not sigma:
+        return math.inf
+    try:
+        import dp_accounting  # pyright: ignore[reportMissingImports]
+        from dp_accounting import pld  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise InputError("`dp_epsilon` needs dp-accounting, which is not installed (pip install 'sgdlimit[privacy]')") from None
+    event: Any = dp_accounting.GaussianDpEvent(sigma)
+    if sampling == "replacement" and share < 1.0:
+        event = dp_accounting.PoissonSampledDpEvent(share, event)
+    accountant = pld.PLDAccountant()
+    accountant.compose(dp_accounting.SelfComposedDpEvent(event, steps))
+    return float(accountant.get_epsilon(delta))
