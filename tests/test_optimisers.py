@@ -123,6 +123,18 @@ def test_momentum_zero_is_plain_to_the_last_bit():
 # --- two witnesses ---------------------------------------------------------------------------------------------------------------
 
 
+def test_a_gain_without_a_memory_has_the_response_of_a_short_one():
+    times = np.linspace(0.0, 1.0, 5)
+    none, short = (
+        sl.solve(tanh_regression(), sl.SGD(0.5, optimizer=sl.Adam(memory, 0.5)), 1.0, rtol=0.1, times=times).dataset["response"].values
+        for memory in (0.0, 1e-7)
+    )
+    assert np.isfinite(none).all()
+    later = np.tri(5, k=-1, dtype=bool) & (times > 0.0)  # at the start a velocity that is corrected for it moves more
+    np.testing.assert_allclose(none[later], short[later], rtol=0.02)
+    assert (none[np.arange(5), np.arange(5)] > 0.0).all()  # a kick moves at once
+
+
 @pytest.mark.parametrize("optimizer", [sl.Momentum(0.05), sl.Momentum(0.8), sl.Adam(0.02, 1.0, decay=0.2)])
 def test_events_and_paths_agree(optimizer):
     times, d = np.linspace(0.0, 1.5, 7), sl.SGD(1.5, optimizer=optimizer)

@@ -149,6 +149,8 @@ def kernels_at(level: Level, times: np.ndarray, ends: np.ndarray = NONE) -> dict
 def kicked(S: np.ndarray, times: np.ndarray, dynamics: Dynamics) -> np.ndarray:
     """The response to kicks behind a filter `(T, T, k, k)`, of whose part that a level has at `times` this is `S`. An optimiser that
     corrects its velocity for the start lets a kick at zero move infinitely much: there it is one that comes a little later."""
+    if not dynamics.memory:
+        return S
     shown = np.maximum(times, EARLY * dynamics.memory)
     filter = Filter(dynamics, np.append(0.0, shown), 1, S.shape[-1], len(times))
     out = S.copy()
