@@ -51,8 +51,9 @@ class Held(NamedTuple):
         return self._later(pair, place, x) if self.jumps else pair
 
     def seen(self, r: Array, chi: Array, pair: Pair, x: Array) -> Pair:
-        """`r` and its response at `x`, if nothing were held back, less what is."""
-        held, tangent = pair if self.jumps else self._later(self.begun, jnp.zeros_like(x), x)
+        """`r` and its response at `x`, if nothing were held back, less what is. Smooth kicks come all over the cell, so that they meet the
+        mean of what was held at its start: a kick that begins there would else miss its first memory."""
+        held, tangent = pair if self.jumps else (self._spread * self.begun[0], self._spread * self.begun[1])
         return r + self._unmoved(x, held), chi + self._unmoved(self.few(x), tangent)
 
     def shaken(self, r: Array, chi: Array, x: Array, noise: Array, functions: Functions, y: Any) -> tuple[Array, Array, Pair]:
