@@ -1,6 +1,7 @@
 """What all tests share: how programs are compiled, a cache of them, new in every run, for this process, its neighbours and the commands
 they start, and the order of the files."""
 
+import gc
 import os
 
 import jax
@@ -10,9 +11,11 @@ from sgdlimit.settings.run import use_compilation_cache
 
 # Most of the time goes into compiling programs that run for a moment. Known faults of the compiler show with these options too (the check
 # in `compiling` uses such ones), and `make bench` compiles as users do. A process reads them once, before JAX's first program. Tests
-# average over many samples, which takes longer at level 0 than what it saves; the commands that they start are over sooner.
-QUICK = "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level="
+# average over many samples, which takes longer at level 0 than what it saves; the commands that they start are over sooner. Pieces of a
+# program that are compiled at once cost more together, and both cores have work.
+QUICK = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1 --xla_backend_optimization_level="
 os.environ.setdefault("XLA_FLAGS", f"{QUICK}1")
+gc.set_threshold(50_000, 20, 20)  # what traces programs makes many objects, and hardly a circle: looking for these took a twentieth
 
 # Files in minutes, the longest first: else one core waits for the other at the end.
 LONGEST = (
