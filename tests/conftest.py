@@ -19,9 +19,11 @@ gc.set_threshold(50_000, 20, 20)  # what traces programs makes many objects, and
 
 # Files in minutes, the longest first: else one core waits for the other at the end.
 LONGEST = (
-    "test_docs.py", "test_gallery.py", "test_kinks.py", "test_reference.py", "test_reshuffle.py", "test_penalty.py", "test_shapes.py",
-    "test_explore_page.py", "test_sweep_kills.py", "test_regimes.py", "test_spectrum.py", "test_laws.py", "test_simulate.py", "test_cli.py",
-    "test_calibration.py", "test_checkpoint.py", "test_no_answer.py", "test_explore_faults.py",
+    "test_optimisers.py", "test_tune.py", "test_trained.py", "test_trained_closed.py", "test_closed_optimisers.py", "test_averages.py",
+    "test_witnesses.py", "test_regimes.py", "test_optimiser_product.py", "test_engines.py", "test_trained_runs.py", "test_optimiser_runs.py", "test_one_run.py",
+    "test_docs.py", "test_explore_page.py", "test_reference.py", "test_reshuffle.py", "test_penalty.py", "test_kinks.py", "test_shapes.py",
+    "test_sweep_kills.py", "test_spectrum.py", "test_laws.py", "test_simulate.py", "test_cli.py",
+    "test_calibration.py", "test_checkpoint.py", "test_no_answer.py", "test_explore_faults.py", "test_gallery.py",
 )  # fmt: skip
 
 
