@@ -104,6 +104,7 @@ def test_particles_have_exact_second_moments(teacher):
     np.testing.assert_allclose(root @ moment[:2, :2] @ root, teacher.cov, atol=1e-9)
 
 
+@pytest.mark.evidence
 def test_penalty_that_pushes_outwards_diverges():
     # A result, not a failure: the curves end where the weights run away.
     outwards = dataclasses.replace(TANH, penalty=sl.SmoothPenalty(lambda row: -3.0 * jnp.sum(row**2)))

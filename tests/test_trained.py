@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import sgdlimit as sl
+from marks import cases
 from problems import CURVES, REFERENCE, ridge_regression, tanh_regression
 from sgdlimit.learning.trained import Labelled
 from sgdlimit.theory import closed_forms
@@ -62,7 +63,7 @@ DYNAMICS = {
 }
 
 
-@pytest.mark.parametrize("name", DYNAMICS)
+@pytest.mark.parametrize("name", cases(DYNAMICS, evidence=["SME", "reshuffled"]))
 def test_numbers_that_do_not_move_are_those_of_a_loss(name):
     dynamics, method = DYNAMICS[name]
     plain = replace(tanh_regression(), loss=_fixed_head_loss)

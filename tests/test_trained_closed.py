@@ -10,6 +10,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import sgdlimit as sl
+from marks import cases
 from problems import CURVES
 from sgdlimit.theory import closed_forms
 
@@ -339,7 +340,7 @@ def _fixed_head(r, y):
     return _head(r, y, (0.5, 0.1))
 
 
-@pytest.mark.parametrize("dynamics", [DYNAMICS[0], *DYNAMICS[2:]], ids=str)
+@pytest.mark.parametrize("dynamics", cases([DYNAMICS[0], *DYNAMICS[2:]], evidence=[DYNAMICS[2]]), ids=str)
 def test_numbers_that_do_not_move_are_constants(dynamics):
     moving = network(trained=sl.Trained([0.5, 0.1], 0.0))
     fixed = replace(moving, loss=_fixed_head, trained=None)
@@ -354,7 +355,7 @@ def _as_ridge(a):
     return 0.15 * jnp.sum(a**2)
 
 
-@pytest.mark.parametrize("dynamics", DYNAMICS[::2], ids=str)
+@pytest.mark.parametrize("dynamics", cases(DYNAMICS[::2], evidence=[DYNAMICS[2]]), ids=str)
 def test_a_smooth_penalty_of_numbers_is_a_ridge_where_it_is_one(dynamics):
     ridge, smooth = sl.Ridge(0.3), sl.SmoothPenalty(_as_ridge)
     one, other = (
