@@ -1,8 +1,11 @@
 """What all tests share: how programs are compiled, a cache of them, new in every run, for this process, its neighbours and the commands
 they start, and the order of the files."""
 
-import gc
 import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: two workers' threads would wait for each other, and burn time
+
+import gc
 import sys
 import threading
 from functools import wraps
