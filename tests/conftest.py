@@ -24,7 +24,9 @@ os.environ.setdefault("XLA_FLAGS", f"{QUICK}1")
 gc.set_threshold(50_000, 20, 20)  # what traces programs makes many objects, and hardly a circle: looking for these took a twentieth
 
 
+OFTEN = ("test_tune.py",)  # runs each of its few programs hundreds of times
 _here = threading.local()  # whether this thread calls a program of the theory
+_quickly = {"theory": True}  # whether these are compiled so in this file
 
 
 def _jit(function, real=compiling.jit, **how):
@@ -45,7 +47,7 @@ def _jit(function, real=compiling.jit, **how):
 
 
 def _options(real=compiling._options):
-    return real() | ({"xla_backend_optimization_level": 0} if getattr(_here, "theory", False) else {})
+    return real() | ({"xla_backend_optimization_level": 0} if _quickly["theory"] and getattr(_here, "theory", False) else {})
 
 
 compiling.jit, compiling._options = _jit, _options  # before any module of the package takes them
@@ -64,6 +66,11 @@ LONGEST = (
 def pytest_collection_modifyitems(items):
     place = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.name, len(place)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def level(request):
+    _quickly["theory"] = request.path.name not in OFTEN
 
 
 @pytest.fixture(scope="session", autouse=True)
