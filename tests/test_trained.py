@@ -89,7 +89,7 @@ def test_both_engines_agree(optimizer):
         assert (np.abs(a[curve].values - b[curve].values) <= 4.0 * joint + 1e-9).all(), curve
 
 
-SHIFT = 1.0
+PLAIN, SHIFT = ridge_regression(), 1.0
 
 
 def _shifted_loss(r, y, a):
@@ -97,14 +97,14 @@ def _shifted_loss(r, y, a):
 
 
 def _shifted_label(r_star, z):
-    return ridge_regression().label(r_star, z) + SHIFT
+    return PLAIN.label(r_star, z) + SHIFT
 
 
 @pytest.mark.parametrize("dynamics", [sl.GradientFlow(), sl.SGD(0.8), sl.SME(0.8)])
 def test_an_intercept_of_the_linear_model(dynamics):
     """`u = r + a - y` has the mean `v_t = a_t - b - int R(t,s) v_s ds`, and `a' = -c v`: with `R` of the closed form, without samples."""
     rate, times = 1.5, np.linspace(0.0, 2.0, 5)
-    problem = replace(ridge_regression(), loss=_shifted_loss, label=_shifted_label, trained=sl.Trained([0.0], rate))
+    problem = replace(PLAIN, loss=_shifted_loss, label=_shifted_label, trained=sl.Trained([0.0], rate))
     fine = np.linspace(0.0, 2.0, 401)
     known = {"sample_ratio": 2.0, "ridge": 0.1, "noise_variance": 0.25, "start_variance": 0.5, "teacher_variance": 1.0}
     R = closed_forms.linear_kernels(step=0.0, times=fine, **known)["response"]
