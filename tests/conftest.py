@@ -55,11 +55,11 @@ from sgdlimit.settings.run import use_compilation_cache  # noqa: E402
 
 # Files in minutes, the longest first: else one core waits for the other at the end.
 LONGEST = (
-    "test_docs.py", "test_explore_page.py", "test_optimisers.py", "test_trained_closed.py", "test_tune.py", "test_trained.py",
-    "test_closed_optimisers.py", "test_reference.py", "test_reshuffle.py", "test_penalty.py", "test_kinks.py", "test_averages.py",
-    "test_sweep_kills.py", "test_witnesses.py", "test_regimes.py", "test_optimiser_product.py", "test_engines.py", "test_trained_runs.py",
-    "test_optimiser_runs.py", "test_one_run.py", "test_spectrum.py", "test_laws.py", "test_simulate.py", "test_shapes.py", "test_cli.py",
-    "test_calibration.py", "test_checkpoint.py", "test_no_answer.py", "test_explore_faults.py", "test_gallery.py",
+    "test_docs.py", "test_explore_page.py", "test_optimisers.py", "test_tune.py", "test_sweep_kills.py", "test_kinks.py",
+    "test_trained_closed.py", "test_optimiser_runs.py", "test_reshuffle.py", "test_closed_optimisers.py", "test_laws.py", "test_penalty.py",
+    "test_reference.py", "test_trained.py", "test_optimiser_product.py", "test_trained_runs.py", "test_regimes.py", "test_averages.py",
+    "test_spectrum.py", "test_simulate.py", "test_one_run.py", "test_explore_faults.py", "test_checkpoint.py", "test_shapes.py",
+    "test_gallery.py", "test_cli.py", "test_witnesses.py", "test_calibration.py", "test_no_answer.py", "test_engines.py",
 )  # fmt: skip
 
 
