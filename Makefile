@@ -2,7 +2,8 @@
 # make test           lint, types, tests and pages, as in continuous integration
 # make docs           build the documentation's site; warnings are errors
 # make image          draw the pictures of the README and the documentation again
-# make bench          measure error against CPU time, whether errors are as reported, how cost grows, and that shapes do not matter
+# make evidence       tests of many seconds each, of kinds of which `make test` runs a quick one
+# make bench          the same, then measure error against CPU time, whether errors are as reported, how cost grows, and that shapes do not matter
 # make journey        click through the whole explorer in a browser
 # make release-check  build wheel and source archive, install the wheel into empty environments, and try it there
 
@@ -11,7 +12,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test docs image bench journey release-check
+.PHONY: run test docs image evidence bench journey release-check
 run: $(VENV)/.installed
 	$(VENV)/bin/sgdlimit run examples/quickstart.toml --out runs/quickstart --force
 
@@ -25,7 +26,10 @@ docs: $(VENV)/.installed-dev
 	$(PYTHON) -m sphinx -q -W --keep-going -n -b html -d docs/_build/doctrees docs docs/_build/html
 	@echo "Site: docs/_build/html/index.html"
 
-bench: $(VENV)/.installed-dev
+evidence: $(VENV)/.installed-dev
+	$(PYTHON) -m pytest -n 2 --dist loadfile -m evidence
+
+bench: evidence
 	$(PYTHON) benchmarks/work_precision.py
 	$(PYTHON) benchmarks/calibration.py
 	$(PYTHON) benchmarks/calibration.py --momentum --count 30

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -43,6 +43,7 @@ KINDS: dict[str, tuple[sl.Dynamics, str]] = {  # a sample jumps every other time
 }
 
 
+@cache  # programs are shared by problems with the same functions
 def committee(k: int, kinks: bool = False) -> sl.Problem:
     """`k` units that learn `k` units, so that all directions meet in the loss; or with absolute values, where its gradient jumps."""
     unit = jnp.abs if kinks else jnp.tanh

@@ -29,10 +29,19 @@ class Case:
     horizon: float
 
 
+# Functions have names: programs are shared by problems with the same ones.
+def _tanh_loss(r, y):
+    return 0.5 * (jnp.tanh(r[0]) - y) ** 2
+
+
+def _tanh_label(r_star, z):
+    return jnp.tanh(r_star[0]) + 0.3 * z
+
+
 def tanh_regression() -> sl.Problem:
     return sl.Problem(
-        loss=lambda r, y: 0.5 * (jnp.tanh(r[0]) - y) ** 2,
-        label=lambda r_star, z: jnp.tanh(r_star[0]) + 0.3 * z,
+        loss=_tanh_loss,
+        label=_tanh_label,
         noise=sl.Normal(),
         sample_ratio=1.5,
         teacher=sl.GaussianTeacher(cov=[[2.25]]),
@@ -45,11 +54,19 @@ def ridge_regression() -> sl.Problem:
     return linear(sample_ratio=2.0, ridge=0.1, noise_variance=0.25, start_variance=0.5, teacher_variance=1.0)
 
 
+def _logistic_loss(r, y):
+    return jnp.logaddexp(0.0, -y * r[0])
+
+
+def _logistic_label(r_star, z):
+    return jnp.where(z < 1.0 / (1.0 + jnp.exp(-r_star[0])), 1.0, -1.0)
+
+
 def logistic() -> sl.Problem:
     """Label +1 with probability `1/(1 + exp(-r*))`, else -1, from one uniform draw."""
     return sl.Problem(
-        loss=lambda r, y: jnp.logaddexp(0.0, -y * r[0]),
-        label=lambda r_star, z: jnp.where(z < 1.0 / (1.0 + jnp.exp(-r_star[0])), 1.0, -1.0),
+        loss=_logistic_loss,
+        label=_logistic_label,
         noise=sl.Uniform(),
         sample_ratio=3.0,
         teacher=sl.GaussianTeacher(cov=[[4.0]]),
@@ -58,10 +75,18 @@ def logistic() -> sl.Problem:
     )
 
 
+def _committee_loss(r, y):
+    return 0.5 * (jnp.tanh(r[0]) - 0.5 * jnp.tanh(r[1]) - y) ** 2
+
+
+def _committee_label(r_star, z):
+    return jnp.tanh(r_star[0]) - 0.5 * jnp.tanh(r_star[1]) + 0.2 * z
+
+
 def committee() -> sl.Problem:
     return sl.Problem(
-        loss=lambda r, y: 0.5 * (jnp.tanh(r[0]) - 0.5 * jnp.tanh(r[1]) - y) ** 2,
-        label=lambda r_star, z: jnp.tanh(r_star[0]) - 0.5 * jnp.tanh(r_star[1]) + 0.2 * z,
+        loss=_committee_loss,
+        label=_committee_label,
         noise=sl.Normal(),
         sample_ratio=2.0,
         teacher=sl.GaussianTeacher(cov=[[1.5, 0.3], [0.3, 1.0]]),

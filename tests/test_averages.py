@@ -136,7 +136,7 @@ def test_behind_a_filter():
     average, optimizer = AVERAGES[0], sl.Momentum(0.6)
     found = sl.solve(linear(**NUMBERS), sl.SGD(ETA, optimizer=optimizer), HORIZON, rtol=RTOL).averaged(average).dataset
     times = found.time.values
-    nodes = np.union1d(times, np.linspace(0.0, times[-1], 601))
+    nodes = np.union1d(times, np.linspace(0.0, times[-1], 301))
     known = closed_forms.linear_kernels(**NUMBERS, step=ETA, times=nodes, optimizer=optimizer)
     curve = closed_forms.linear_model(**NUMBERS, step=ETA, times=nodes, optimizer=optimizer)
     W = weights(average, nodes, times)

@@ -18,6 +18,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from marks import cases
 from sgdlimit import cli
 from sgdlimit.settings import config
 from sgdlimit.sweep import plan as plans
@@ -63,8 +64,12 @@ def test_examples_are_in_order(path):
     assert read(path, plugin if plugin.exists() else None).title != path.stem
 
 
-# One of each sort: all dynamics, matrices, a plugin. The reference tests solve the problems of the others.
-@pytest.mark.parametrize("name", ["quickstart", "regimes", "epochs", "committee", "own_loss", "softmax", "robust"])
+# One of each sort: several dynamics, a plugin, and at length matrices and all dynamics. The reference tests solve the problems of the
+# others.
+MORE = ("regimes", "epochs", "committee", "softmax", "robust")
+
+
+@pytest.mark.parametrize("name", cases(["quickstart", "own_loss", *MORE], evidence=MORE))
 def test_small_examples_run(name, tmp_path):
     path = ROOT / "examples" / f"{name}.toml"
     (tmp_path / "small.toml").write_text(small(path))
@@ -122,10 +127,16 @@ def test_the_page_on_sweeps_runs(tmp_path):
 # --- the site ----------------------------------------------------------------------------------------------------------------
 
 
-def test_the_site_builds_without_warnings_and_its_pages_run(tmp_path):
+EXECUTED = sorted(path.name for path in PAGES if "{code-cell}" in path.read_text())
+SHORT = {"start.md", "errors.md"}
+
+
+# All pages take minutes, each in a process of its own.
+@pytest.mark.parametrize("left_out", [sorted({*EXECUTED} - SHORT), pytest.param([], marks=pytest.mark.evidence)], ids=["short", "all"])
+def test_the_site_builds_without_warnings_and_its_pages_run(tmp_path, left_out):
     # In a folder of its own, so that no page is taken from an earlier build.
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-n", "-b", "html", "-d", "doctrees", ROOT / "docs", "html"]
-    environment = {**os.environ, "SGDLIMIT_DOCS_CACHE": str(tmp_path / "cache")}
+    environment = {**os.environ, "SGDLIMIT_DOCS_CACHE": str(tmp_path / "cache"), "SGDLIMIT_DOCS_UNEXECUTED": " ".join(left_out)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     page = (tmp_path / "html" / "start.html").read_text()

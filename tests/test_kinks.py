@@ -11,6 +11,7 @@ from scipy import integrate
 from typer.testing import CliRunner
 
 import sgdlimit as sl
+from marks import cases
 from problems import CURVES, KINKED, reference
 from sgdlimit import cli, models
 from sgdlimit.learning.slopes import as_trained
@@ -137,7 +138,7 @@ def gaps(solution, stored, curve):
     return np.abs(found - mean) / allowed, np.abs(spans(found) - spans(mean)) / twice
 
 
-@pytest.mark.parametrize("name", KINKED)
+@pytest.mark.parametrize("name", cases(KINKED, evidence=["relu_committee"]))
 def test_theory_meets_real_training(name):
     # Stored: 100 and 64 runs at d = 4000. Every entry at every stored time, and every increment over half the horizon.
     solution, stored = solved(name)
@@ -149,7 +150,10 @@ def test_theory_meets_real_training(name):
         assert increments.max() <= 1, f"increments of {curve}: {increments.max():.2f}"
 
 
-@pytest.mark.parametrize(("name", "rtol", "off"), [("hinge", 0.015, 0.2), ("relu_committee", 0.007, 0.08)])
+SMALL = ("relu_committee", 0.007, 0.08)
+
+
+@pytest.mark.parametrize(("name", "rtol", "off"), cases([("hinge", 0.015, 0.2), SMALL], evidence=[SMALL]))
 def test_without_what_sits_at_the_kink_it_would_not(name, rtol, off, monkeypatch):
     # A witness sees it and widens the errors; here it is the curves that are looked at, with the errors they would have without it.
     monkeypatch.setattr(Witnesses, "overlaps", lambda self, gaps, bias, scale: np.zeros(len(bias)))
@@ -235,7 +239,7 @@ BEYOND = {
 }
 
 
-@pytest.mark.parametrize("name", BEYOND)
+@pytest.mark.parametrize("name", cases(BEYOND, evidence=["spectrum online"]))
 def test_kinks_in_epochs_and_in_anisotropic_data(name):
     # 12 runs at d = 1000, seed 0; 3 joint standard errors and 1%. An epoch lasts 2.
     dynamics, spectrum, times = BEYOND[name]

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 import sgdlimit as sl
+from marks import cases
 from sgdlimit import cli
 from sgdlimit.settings import config
 from sgdlimit.settings.training import title_of
@@ -98,7 +99,7 @@ SOLVED = [
 ]
 
 
-@pytest.mark.parametrize(("name", "optimiser", "case"), SOLVED)
+@pytest.mark.parametrize(("name", "optimiser", "case"), cases(SOLVED, evidence=[("sme", "noise", "smooth")]))
 def test_one_of_each_pair_is_solved(problems, name, optimiser, case, tmp_path):
     dynamics = dynamics_of(name, optimiser, case)
     solution = sl.solve(problems[case], dynamics, 0.2, rtol=0.3, times=[0.0, 0.1, 0.2])

@@ -9,6 +9,7 @@ import pytest
 from scipy.integrate import quad, solve_ivp
 
 import sgdlimit as sl
+from marks import cases
 from problems import CURVES, REFERENCE, deviations, linear, random_linear, tanh_regression
 from sgdlimit.theory import closed_forms
 from sgdlimit.theory.accuracy.levels import run_levels
@@ -200,7 +201,7 @@ REAL = {
 }
 
 
-@pytest.mark.parametrize("name", REAL)
+@pytest.mark.parametrize("name", cases(REAL, evidence=["a spectrum", "heat and a spectrum", "a schedule", "SME with a spectrum"]))
 def test_theory_meets_real_runs(name):
     # d = 800, 8 runs: finite size is about 1%.
     problem, dynamics = REAL[name]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import sgdlimit as sl
+from marks import cases
 from problems import CURVES, DYNAMICS, closed_forms, committee, dynamics, linear, tanh_regression
 from sgdlimit.theory.weights.particles import draw_particles
 
@@ -61,7 +62,7 @@ def test_quadratic_penalty_is_a_ridge(problem):
 SPARSE = dataclasses.replace(TANH, teacher=sl.SparseTeacher(density=0.2, cov=[[1.5]]), penalty=sl.SmoothPenalty(_pseudo_huber))
 
 
-@pytest.mark.parametrize("name", DYNAMICS)
+@pytest.mark.parametrize("name", cases(DYNAMICS, evidence=["sme"]))
 def test_theory_meets_simulation_under_a_penalty_that_is_no_ridge(name):
     # A sparse teacher, so that more than second moments matter. 8 runs at d = 2000, seeds 1 and 5; as for the reference problems,
     # 3 joint standard errors plus 1% of scale, for finite size and for many comparisons.
@@ -103,6 +104,7 @@ def test_particles_have_exact_second_moments(teacher):
     np.testing.assert_allclose(root @ moment[:2, :2] @ root, teacher.cov, atol=1e-9)
 
 
+@pytest.mark.evidence
 def test_penalty_that_pushes_outwards_diverges():
     # A result, not a failure: the curves end where the weights run away.
     outwards = dataclasses.replace(TANH, penalty=sl.SmoothPenalty(lambda row: -3.0 * jnp.sum(row**2)))

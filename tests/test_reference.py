@@ -1,17 +1,19 @@
 """The theory against stored simulations of real training (tests/data/reference), and against a solver that shares no code with it."""
 
 import importlib.util
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import sgdlimit as sl
+from marks import cases
 from problems import CASES, CURVES, DYNAMICS, closed_forms, dynamics, reference
 
 
-@pytest.mark.parametrize("name", DYNAMICS)
-@pytest.mark.parametrize("problem", CASES)
+# Paths in several directions take longest.
+@pytest.mark.parametrize(("problem", "name"), cases(product(CASES, DYNAMICS), evidence=[("committee", "sme"), ("committee", "gf")]))
 def test_theory_meets_simulation(problem, name):
     # Every entry at every stored time: 3 joint standard errors plus 1% of the curve's scale for the simulations' finite size (a few
     # parts in a thousand) and for the many comparisons.

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import sgdlimit as sl
+from marks import cases
 from problems import CASES, CURVES, linear, reference
 from sgdlimit import schedules
 
@@ -151,7 +152,7 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize("case", RUNS)
+@pytest.mark.parametrize("case", cases(RUNS, evidence=["two students", "schedule"]))
 def test_new_simulation(case):
     build, dynamics, horizon = RUNS[case]
     times = np.linspace(0.0, horizon, 9)

@@ -6,6 +6,7 @@ A compiler that is wrong from a certain size on, or for a certain batch, is seen
 import pytest
 
 from grouped import KINDS, blocks_against_all, committee, march, points_against_all
+from marks import cases
 
 ROUNDING = 1e-11  # of sums over thousands of samples in doubles, relative to the largest entry; a fault is of the size of the numbers
 SHAPES = {  # directions, samples, replicates: below and beyond the sizes from which jaxlib 0.10.2 is wrong
@@ -17,7 +18,7 @@ SHAPES = {  # directions, samples, replicates: below and beyond the sizes from w
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", cases(KINDS, evidence=["SME, paths", "reshuffled, events"]))
 def test_averages_do_not_depend_on_how_samples_are_grouped(kind):
     k, paths, replicates = SHAPES[kind]
     marched = march(kind, committee(k), replicates)

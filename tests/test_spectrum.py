@@ -8,7 +8,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import sgdlimit as sl
-from problems import CURVES, linear, tanh_regression
+from problems import CURVES, committee, linear, tanh_regression
 from sgdlimit.settings import config
 from sgdlimit.theory import closed_forms
 
@@ -233,16 +233,8 @@ def test_theory_meets_real_runs(dynamics):
 
 def test_two_directions_and_a_matrix_for_each_eigenvalue():
     # A committee whose two teachers live at different eigenvalues: theory against 8 runs, as above.
-    base = tanh_regression()
-    problem = sl.Problem(
-        loss=lambda r, y: 0.5 * (jnp.tanh(r[0]) - 0.5 * jnp.tanh(r[1]) - y) ** 2,
-        label=lambda r_star, z: jnp.tanh(r_star[0]) - 0.5 * jnp.tanh(r_star[1]) + 0.2 * z,
-        noise=base.noise,
-        sample_ratio=2.0,
-        teacher=sl.GaussianTeacher([[1.5, 0.3], [0.3, 1.0]]),
-        init=sl.Init([[0.2, 0.0], [0.0, 0.1]], 0.6 * np.eye(2)),
-        penalty=sl.Ridge(0.02),
-        spectrum=sl.Spectrum([2.0, 0.5], [1 / 3, 2 / 3], teacher=[[[1.5, 0.0], [0.0, 0.2]], [[0.3, 0.1], [0.1, 2.0]]]),
+    problem = with_spectrum(
+        committee(), sl.Spectrum([2.0, 0.5], [1 / 3, 2 / 3], teacher=[[[1.5, 0.0], [0.0, 0.2]], [[0.3, 0.1], [0.1, 2.0]]])
     )
     times = [0.0, 1.0, 2.0]
     theory = sl.solve(problem, sl.SGD(1.0), 2.0, rtol=0.03, seed=1, times=times).dataset

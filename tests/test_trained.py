@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import sgdlimit as sl
+from marks import cases
 from problems import CURVES, REFERENCE, ridge_regression, tanh_regression
 from sgdlimit.learning.trained import Labelled
 from sgdlimit.theory import closed_forms
@@ -16,17 +17,33 @@ from sgdlimit.theory import closed_forms
 STORED = {"self_overlap": "q", "overlap": "m", "train_risk": "train", "test_risk": "test", "trained": "a"}
 
 
+# Functions have names: programs are shared by problems with the same ones.
+def _head_loss(r, y, a):
+    return 0.5 * (a[0] * jnp.tanh(r[0]) - y) ** 2
+
+
+def _fixed_head_loss(r, y):
+    return 0.5 * (jnp.array((0.7,))[0] * jnp.tanh(r[0]) - y) ** 2
+
+
 def head(start=0.5, rate=2.0, **more):
     """`a tanh(r)`, the stored PyTorch runs' problem."""
-    loss = lambda r, y, a: 0.5 * (a[0] * jnp.tanh(r[0]) - y) ** 2
-    return replace(tanh_regression(), loss=loss, trained=sl.Trained([start], rate, **more))
+    return replace(tanh_regression(), loss=_head_loss, trained=sl.Trained([start], rate, **more))
+
+
+def _unbalanced_loss(r, y, a):
+    return jnp.logaddexp(0.0, -y * (r[0] + a[0]))
+
+
+def _unbalanced_label(r_star, z):
+    return jnp.where(z < 1.0 / (1.0 + jnp.exp(-r_star[0] - 1.5)), 1.0, -1.0)
 
 
 def unbalanced(penalty=None):
     """Logistic regression whose labels have a constant, with an intercept."""
     return sl.Problem(
-        loss=lambda r, y, a: jnp.logaddexp(0.0, -y * (r[0] + a[0])),
-        label=lambda r_star, z: jnp.where(z < 1.0 / (1.0 + jnp.exp(-r_star[0] - 1.5)), 1.0, -1.0),
+        loss=_unbalanced_loss,
+        label=_unbalanced_label,
         noise=sl.Uniform(),
         sample_ratio=2.0,
         teacher=sl.GaussianTeacher(cov=[[2.0]]),
@@ -49,11 +66,11 @@ DYNAMICS = {
 ANY = DYNAMICS | {"online": (sl.OnlineSGD(1.5), "auto"), "mini-batch": (sl.MiniBatchGD(0.5, 0.5), "auto")}
 
 
-@pytest.mark.parametrize("name", ANY)
+@pytest.mark.parametrize("name", cases(ANY, evidence=["SME", "reshuffled"]))
 def test_numbers_that_do_not_move_are_those_of_a_loss(name):
     """To the last bit: curves, kernels, averages."""
     dynamics, method = ANY[name]
-    plain = replace(tanh_regression(), loss=lambda r, y: 0.5 * (jnp.array((0.7,))[0] * jnp.tanh(r[0]) - y) ** 2)
+    plain = replace(tanh_regression(), loss=_fixed_head_loss)
     problem, times = head(start=0.7, rate=0.0), np.linspace(0.0, 1.0, 3)
     without, still = (sl.solve(one, dynamics, 1.0, rtol=0.1, times=times, method=method) for one in (plain, problem))
     average = sl.TailAverage(0.5)
@@ -78,22 +95,27 @@ def test_both_engines_agree(optimizer):
         assert (np.abs(a[curve].values - b[curve].values) <= 4.0 * joint + 1e-9).all(), curve
 
 
+PLAIN, SHIFT = ridge_regression(), 1.0
+
+
+def _shifted_loss(r, y, a):
+    return 0.5 * (r[0] + a[0] - y) ** 2
+
+
+def _shifted_label(r_star, z):
+    return PLAIN.label(r_star, z) + SHIFT
+
+
 @pytest.mark.parametrize("dynamics", [sl.GradientFlow(), sl.SGD(0.8), sl.SME(0.8)])
 def test_an_intercept_of_the_linear_model(dynamics):
     """`u = r + a - y` has the mean `v_t = a_t - b - int R(t,s) v_s ds`, and `a' = -c v`: with `R` of the closed form, without samples."""
-    shift, rate, times = 1.0, 1.5, np.linspace(0.0, 2.0, 5)
-    plain = ridge_regression()
-    problem = replace(
-        plain,
-        loss=lambda r, y, a: 0.5 * (r[0] + a[0] - y) ** 2,
-        label=lambda r_star, z: plain.label(r_star, z) + shift,
-        trained=sl.Trained([0.0], rate),
-    )
+    rate, times = 1.5, np.linspace(0.0, 2.0, 5)
+    problem = replace(PLAIN, loss=_shifted_loss, label=_shifted_label, trained=sl.Trained([0.0], rate))
     fine = np.linspace(0.0, 2.0, 401)
     known = {"sample_ratio": 2.0, "ridge": 0.1, "noise_variance": 0.25, "start_variance": 0.5, "teacher_variance": 1.0}
     R = closed_forms.linear_kernels(step=0.0, times=fine, **known)["response"]
     found = sl.solve(problem, dynamics, 2.0, rtol=0.01, times=times).dataset
-    exact = intercept(fine, R / 2.0, shift, rate)[::100]
+    exact = intercept(fine, R / 2.0, SHIFT, rate)[::100]
     gap = np.abs(found["trained"].values[:, 0] - exact)
     assert (gap <= 3.5 * found["trained_se"].values[:, 0] + 1e-4).all(), gap / found["trained_se"].values[:, 0].max()
 

@@ -10,6 +10,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import sgdlimit as sl
+from marks import cases
 from problems import CURVES
 from sgdlimit.theory import closed_forms
 
@@ -17,11 +18,19 @@ ALL = (*CURVES, "trained")
 TIMES = np.linspace(0.0, 3.0, 7)
 
 
+def _offset_loss(r, y, a):
+    return 0.5 * (r[0] + a[0] - y) ** 2
+
+
+def _offset_label(r_star, z):
+    return r_star[0] + 1.0 + 0.3 * z
+
+
 def intercept(**changes):
     """A linear model whose labels have an offset of one."""
     problem = sl.Problem(
-        loss=lambda r, y, a: 0.5 * (r[0] + a[0] - y) ** 2,
-        label=lambda r_star, z: r_star[0] + 1.0 + 0.3 * z,
+        loss=_offset_loss,
+        label=_offset_label,
         noise=sl.Normal(),
         sample_ratio=2.0,
         teacher=sl.GaussianTeacher(cov=[[2.0]]),
@@ -327,10 +336,14 @@ DYNAMICS = (
 )
 
 
-@pytest.mark.parametrize("dynamics", [DYNAMICS[0], *DYNAMICS[2:]], ids=str)
+def _fixed_head(r, y):
+    return _head(r, y, (0.5, 0.1))
+
+
+@pytest.mark.parametrize("dynamics", cases([DYNAMICS[0], *DYNAMICS[2:]], evidence=[DYNAMICS[2]]), ids=str)
 def test_numbers_that_do_not_move_are_constants(dynamics):
     moving = network(trained=sl.Trained([0.5, 0.1], 0.0))
-    fixed = replace(moving, loss=lambda r, y: _head(r, y, (0.5, 0.1)), trained=None)
+    fixed = replace(moving, loss=_fixed_head, trained=None)
     one, other = (sl.solve(problem, dynamics, 3.0, rtol=0.02, times=TIMES).dataset for problem in (moving, fixed))
     for name in (*CURVES, "correlation", "response"):
         np.testing.assert_allclose(one[name], other[name], rtol=1e-10, atol=1e-12, err_msg=name)
@@ -338,9 +351,13 @@ def test_numbers_that_do_not_move_are_constants(dynamics):
     assert "trained" not in other
 
 
-@pytest.mark.parametrize("dynamics", DYNAMICS[::2], ids=str)
+def _as_ridge(a):
+    return 0.15 * jnp.sum(a**2)
+
+
+@pytest.mark.parametrize("dynamics", cases(DYNAMICS[::2], evidence=[DYNAMICS[2]]), ids=str)
 def test_a_smooth_penalty_of_numbers_is_a_ridge_where_it_is_one(dynamics):
-    ridge, smooth = sl.Ridge(0.3), sl.SmoothPenalty(lambda a: 0.15 * jnp.sum(a**2))
+    ridge, smooth = sl.Ridge(0.3), sl.SmoothPenalty(_as_ridge)
     one, other = (
         sl.solve(network(trained=sl.Trained([0.5, 0.1], 1.0, penalty)), dynamics, 3.0, rtol=0.05, times=TIMES).dataset
         for penalty in (ridge, smooth)
@@ -374,10 +391,14 @@ def test_numbers_are_averaged_like_weights():
     assert (np.abs(np.mean(losses, 0) - average["train_risk"].values) <= 4 * error + 1e-6).all()
 
 
+def _without_end(r, y, a):
+    return 0.5 * (r[0] - y) ** 2 - (a[0] + 1.0) ** 4
+
+
 @pytest.mark.parametrize("dynamics", [*DYNAMICS[:2], DYNAMICS[3]], ids=str)  # Adam's steps are as long as ever
 def test_numbers_that_run_away_end_it(dynamics):
     """Of a loss that asks for no end, while the weights learn as they do; `a' = 8 (a + 1)^3` ends at a finite time."""
-    problem = intercept(loss=lambda r, y, a: 0.5 * (r[0] - y) ** 2 - (a[0] + 1.0) ** 4, trained=sl.Trained([1.0], 2.0))
+    problem = intercept(loss=_without_end, trained=sl.Trained([1.0], 2.0))
     found = sl.solve(problem, dynamics, 3.0, rtol=0.05, on_failure="return")
     assert found.status.code == "diverged"
     assert all(np.isfinite(found.dataset[name]).all() for name in ALL)

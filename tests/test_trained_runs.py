@@ -171,6 +171,12 @@ def test_the_sme_is_near_sgd(optimizer):
         assert (np.abs(sme[name] - run[name]) < room).all(), name
 
 
+def pulled(target):
+    """A loss whose second number feels none of the data."""
+    return lambda r, y, a: loss(r, y, jnp.array(START)) + 0.5 * (a[1] - target) ** 2
+
+
+TO_ONE, TO_NINE = pulled(1), pulled(9)  # each one, so that its programs are shared
 ALONE = {"rate": (0.0, 3.0), "penalty": sl.SmoothPenalty(lambda a: 0.25 * jnp.sum(a**2))}
 
 
@@ -178,8 +184,7 @@ ALONE = {"rate": (0.0, 3.0), "penalty": sl.SmoothPenalty(lambda a: 0.25 * jnp.su
 @pytest.mark.parametrize("kind", ["SGD", "reshuffled", "OnlineSGD", "MiniBatchGD", "SME", "GradientFlow"])
 def test_noise_and_clipping_are_of_the_weights_alone(kind, temperature):
     """A number that feels none of the data, `da = -3 (a - 1 + a / 2) dt`: to the length of a step, which is up to 0.008."""
-    quiet = case(**ALONE)
-    quiet = replace(quiet, loss=lambda r, y, a: loss(r, y, jnp.array(START)) + 0.5 * (a[1] - 1) ** 2)
+    quiet = replace(case(**ALONE), loss=TO_ONE)
     step = {"MiniBatchGD": (0.01, 0.5), "GradientFlow": ()}.get(kind, (0.5,))
     more = {"sampling": "reshuffle"} if kind == "reshuffled" else {}
     clip = {} if kind == "GradientFlow" else {"clip": 0.01}
@@ -195,8 +200,7 @@ def test_noise_and_clipping_are_of_the_weights_alone(kind, temperature):
 def test_a_gain_measures_the_mean_with_the_batch(kind):
     """The same number under RMSProp without memories: its gradient is all mean, so it moves by `rate / sqrt(batch)`, whatever the gradient,
     less what decays. A batch of `MiniBatchGD` is what it takes, and that of the SME what `Trained` says."""
-    quiet = case(batch_size=4, **ALONE)
-    quiet = replace(quiet, loss=lambda r, y, a: loss(r, y, jnp.array(START)) + 0.5 * (a[1] - 9) ** 2)
+    quiet = replace(case(batch_size=4, **ALONE), loss=TO_NINE)
     step = (0.01, 0.5) if kind == "MiniBatchGD" else (0.5,)
     dynamics = getattr(sl, kind)(*step, optimizer=sl.Adam(0.0, 0.0, decay=0.2))
     times = np.linspace(0.0, 1.0, 5)
@@ -242,11 +246,15 @@ ALL = [
 ]
 
 
+def at_rest(r, y):
+    return 0.5 * (START[0] * jnp.tanh(r[0] + START[1]) - y) ** 2
+
+
 @pytest.mark.parametrize("dynamics", ALL, ids=repr)
 def test_numbers_at_rest_are_constants_of_the_loss(dynamics, tmp_path):
     """To the last bit; and a file has them."""
     moving = case(0.3, 0.0, sl.Ridge(0.3))
-    fixed = replace(moving, loss=lambda r, y: 0.5 * (START[0] * jnp.tanh(r[0] + START[1]) - y) ** 2, trained=None)
+    fixed = replace(moving, loss=at_rest, trained=None)
     given = {"horizon": 0.6, "n_features": 60, "batch_size": 2, "repeats": 2, "seed": 1, "times": [0.0, 0.3, 0.6]}
     runs, theirs = sl.simulate(moving, dynamics, **given), sl.simulate(fixed, dynamics, **given)
     for name in CURVES:

@@ -95,12 +95,12 @@ class RecomputedPaths:
             "w": (arrived, theirs["w"]),
             "the kicks": (before + np.zeros_like(w), theirs["early"] + theirs["late"]),
             "the feedback": (
-                later + self._met(kicks, end, True) - self._left(held, end) - self._ended(late),
+                later + self._met(kicks, end, True) - self._left(held, end, True) - self._ended(late),
                 self._fed(theirs["memory"], "held"),
             ),
         }
         if not kinks:
-            ours = self._arrived() - tangent_later - self._met(turns, end, True) + self._left(tangent_held, end) + self._ended(tangent_late)
+            ours = self._arrived() - tangent_later - self._met(turns, end, True) + self._left(tangent_held, end, True) + self._ended(tangent_late)
             theirs = self._fed(self._taken(self.seen.arrival, "tangent_memory")[0], "tangent_held")
             found["the response"] = ours, self.cell.arrived[..., None] - theirs
         return found
@@ -133,11 +133,14 @@ class RecomputedPaths:
         """What is held back of it at the end of the cell."""
         return 0.0 if isinstance(held, float) else self._gain(1.0, held)
 
-    def _left(self, held: Any, x: Array) -> Array | float:
-        """What the filter has not passed on at `x` of kicks before the cell."""
+    def _left(self, held: Any, x: Array, ends: bool = False) -> Array | float:
+        """What the filter has not passed on at `x` of kicks before the cell; of those of a flow, which meet it all over the cell, the mean,
+        but where it `ends`."""
         if self.layer is None:
             return 0.0
-        return self._gain(x, np.exp(-x * (self.layer.clock[1] - self.layer.clock[0])) * held)
+        z = self.layer.clock[1] - self.layer.clock[0]
+        spread = self.seen.draws.earlier is None and not ends
+        return self._gain(x, (-np.expm1(-z) / z if spread else np.exp(-x * z)) * held)
 
     def _met(self, kicks: list[tuple[Array, Array]], x: Array, ends: bool = False) -> Array | float:
         """What the cell's own kicks so far do at the place `x`, or where it `ends`: `R` in the diagonal triangle."""
