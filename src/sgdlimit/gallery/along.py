@@ -10,7 +10,7 @@ from pydantic import Field
 
 import sgdlimit as sl
 
-from ..errors import Words, refuse
+from ..errors import refuse
 from ..learning.dynamics import Dynamics
 from ..learning.problem import Problem
 from ..results import Result

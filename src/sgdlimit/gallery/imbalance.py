@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,6 @@ from .statistics import bound, exponent, pooled
 FINITE = 5.0  # allowance for finite size in a time, relative and over d
 EXPONENT = 0.1  # and for what the weights do to the intercept: in the exponent,
 RULE = 0.25  # and of the closed form for an intercept alone
-FULL = 1.0  # the rate of the weights' own learning rate
 
 
 def alone(level: float, rare: float) -> float:
@@ -68,7 +68,7 @@ def judge(numbers: Numbers) -> Verdict:
         Check("no intercept: real runs' rise of the test risk over its start", (up := rise(none["runs"]))[0] / up[1], t, "se", least=True)
     )
     last = [entry(m["runs"], "test_risk") for m in numbers["members"]]
-    steps = [(a["value"][-1] - b["value"][-1]) / np.hypot(a["se"][-1], b["se"][-1]) for a, b in zip(last, last[1:], strict=False)]
+    steps = [(a["value"][-1] - b["value"][-1]) / np.hypot(a["se"][-1], b["se"][-1]) for a, b in pairwise(last)]
     checks.append(
         Check("last test risk of real runs below that of the next slower intercept, least", float(min(steps)), t, "se", least=True)
     )
@@ -112,10 +112,10 @@ def table(numbers: Numbers) -> list[list[str]]:
 CLAIM = Claim(
     name="imbalance",
     title="A rare class: the risk waits for the intercept",
-    words="Logistic regression with one positive to twenty negatives. The intercept starts at zero and has to come to the classes' log-odds,"
-    " -3; half of that takes a time of about 6 over its rate, which at the weights' own learning rate (rate 1) and for standardised"
-    " features is 6 / (learning rate) updates, whatever the size of a batch. Until then the risk is that of the missing intercept: without"
-    " any, the weights learn to make up for it and the test risk rises; a faster intercept is better throughout.",
+    words="Logistic regression with one positive to twenty negatives. The intercept starts at zero and has to come to the log-odds of the"
+    " classes, -3; half of that takes a time of about 6 over its rate, which at the weights' own learning rate (rate 1) and for"
+    " standardised features is 6 / (learning rate) updates, whatever the batch. Until then the risk is that of the missing intercept:"
+    " without any, the weights learn to make up for it and the test risk rises; a faster intercept is better throughout.",
     source="Beyond the paper: OPTIMISERS section 4 of this project.",
     settings=Settings,
     measure=measured,

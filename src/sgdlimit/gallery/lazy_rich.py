@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ def judge(numbers: Numbers) -> Verdict:
         checks.append(apart(f"rate {rate:g}: cosine at equal risk of real runs from theory beyond {FINITE:g}/d of it", theory, real,
                             FINITE / numbers["n_features"], t))  # fmt: skip
     for kind, place, least in (("theory", 1, z), ("real runs", 2, t)):
-        for slow, fast in zip(found, found[1:], strict=False):
+        for slow, fast in pairwise(found):
             below = (slow[place][0] - fast[place][0]) / np.hypot(slow[place][1], fast[place][1])
             checks.append(
                 Check(f"cosine at equal risk at rate {fast[0]:g} below that at rate {slow[0]:g}, {kind}", float(below), least, "se", True)
@@ -77,7 +78,7 @@ def draw(numbers: Numbers) -> Any:
         middle.axvline(numbers["level"], color="0.45", dashes=(4, 2), linewidth=1.1, zorder=1)
         middle.invert_xaxis()
         left.set(xlabel="time $t$", ylabel="test risk", ylim=(0, None))
-        middle.set(xlabel="test risk", ylabel="cosine of first layer and teacher")
+        middle.set(xlabel="test risk", ylabel="cosine (first layer, teacher)")
         rates = np.array([m["rate"] for m in numbers["members"][1:]])
         theory, real = (np.array([learnt(numbers, m, kind) for m in numbers["members"][1:]]) for kind in ("theory", "runs"))
         right.plot(rates, theory[:, 0], color="0.3", linewidth=1.2, zorder=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def judge(numbers: Numbers) -> Verdict:
     for rate, theory, real in found:
         checks.append(apart(f"rate {rate:g}: time of escape of real runs from theory beyond {FINITE:g}/d of it", theory, real,
                             FINITE / numbers["n_features"], t))  # fmt: skip
-    for (slow, one, _), (fast, other, _) in zip(found, found[1:], strict=False):
+    for (slow, one, _), (fast, other, _) in pairwise(found):
         gap, se = one[0] - other[0], float(np.hypot(one[1], other[1]))
         if slow < SLOW:
             checks.append(Check(f"escape at rate {fast:g} before that at rate {slow:g}, theory", gap / se, z, "se", least=True))
