@@ -202,7 +202,7 @@ def draw(numbers: Numbers) -> Any:
         right.plot(
             stopped["held"], stopped["left_out"], linestyle="none", marker="o", markersize=4, color=look(2)["color"], fillstyle="none"
         )
-        right.set(xlabel="stopped by a held-out quarter", ylabel="stopped by left-out risk")
+        right.set(xlabel="test risk, stopped by held-out data", ylabel="test risk, stopped by left-out risk")
     return figure
 
 
