@@ -158,8 +158,8 @@ CLAIM = Claim(
     name="one-pass-schedule",
     title="One pass: the best schedule is the known one",
     words="For the linear model without a ridge dynamic programming has an answer for one pass over fresh samples: at any time the best"
-    " step is the excess error over the whole, e / (e + noise²), with the variance of features as its unit. Theory tuned through a few knots"
-    " finds it, its risk, and what it gains over the best constant step.",
+    " step is the excess error over the whole, e / (e + noise²), in units where a feature's variance is 1. Theory tuned through a few"
+    " knots finds it, its risk, and what it gains over the best constant step.",
     source="For one pass Mignacco and Mori, arXiv 2507.07907, and Bordelon and Mori, arXiv 2602.04774.",
     settings=Settings,
     measure=measure,
