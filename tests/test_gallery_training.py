@@ -208,11 +208,8 @@ def nothing_solved(monkeypatch):
         numbers = {name: 0.5 * (low + high) for name, (low, high, *_) in asked["bounds"].items()}
         asked["make"](**numbers)
         ratio = asked["problem"].sample_ratio
-        end, value, errors = (
-            numbers["step"] * ratio * asked["epochs"],
-            0.3 + 0.1 / (ratio * asked["epochs"] ** 0.5),
-            dict.fromkeys(numbers, 0.1),
-        )
+        end, errors = numbers["step"] * ratio * asked["epochs"], dict.fromkeys(numbers, 0.1)
+        value = 0.3 + 0.1 / (ratio * asked["epochs"] ** 0.5)
         return SimpleNamespace(parameters=numbers, parameters_se=errors, value=value, value_se=0.01, flat=dict.fromkeys(numbers, (0.1, 1.0)),
                                time=end, notes=())  # fmt: skip
 

@@ -60,7 +60,7 @@ def known(noise: float, start: float, samples: float, parts: Any) -> Numbers:
         rate, floor = 2 * step - step**2, step * square / (2 - step)
         return floor + (start - floor) * np.exp(-rate * samples)
 
-    least = optimize.minimize_scalar(constant, bounds=(1e-3, 1.99), method="bounded", options={"xatol": 1e-8})
+    least: Any = optimize.minimize_scalar(constant, bounds=(1e-3, 1.99), method="bounded", options={"xatol": 1e-8})
     return {
         "steps": (along / (along + square)).tolist(), "risk": float(0.5 * (excess.y[0][-1] + square)),
         "constant": float(least.x), "constant_risk": float(0.5 * (least.fun + square)),
