@@ -93,7 +93,7 @@ CLAIM = Claim(
     name="tuned-momentum",
     title="To a tuned step momentum adds nothing",
     words="Momentum is compared at equal numbers of epochs, and with the step tuned for each memory. What it gains at a given step is what"
-    " a better step gains too: at the best step no memory lowers the test risk, and one as long as the training raises it.",
+    " a better step gains too: at the best step no memory lowers the test risk, and one of half an epoch or more raises it.",
     source="Beyond the paper: OPTIMISERS section 2 of this project, tuned by theory, reshuffled epochs.",
     settings=Settings,
     measure=measure,
