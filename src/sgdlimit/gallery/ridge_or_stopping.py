@@ -74,7 +74,7 @@ def judge(numbers: Numbers) -> Verdict:
     counts = ", ".join(f"{one['epochs']}" for one in stopped)
     summary = (
         f"with {counts} epochs the least test risk with stopping is {', '.join(told)} above that with a ridge; it is above that of a ridge"
-        f" with fewer epochs, too. At its best step no training is best stopped before {100 * early:.0f}% of its epochs. Real runs at the"
+        f" with fewer epochs, too. At its best step none is best stopped before {100 * early:.0f}% of its epochs. Real runs at the"
         f" tuned numbers are within {worst:.1f} se of theory."
     )
     return Verdict(tuple(checks), summary, law)
