@@ -129,6 +129,7 @@ WRONG = {
         ((M, 1, "runs", "value"), times(1.1), "risk of real runs"),
     ],
     "best-schedule": [
+        ((M, 0, "gain", "se"), plus(0.01), "schedules found"),
         ((M, 1, "gain", "value"), times(0.1), "gain over the best constant step"),
         ((M, 1, "gain", "value"), times(4.0), "gain beyond 3%"),
         ((M, 2, "real_gain", "value"), times(-1.0), "the same, real runs"),
