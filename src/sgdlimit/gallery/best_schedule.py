@@ -148,8 +148,8 @@ CLAIM = Claim(
     name="best-schedule",
     title="The best schedule, and how little it gains",
     words="For a given number of epochs theory finds the best step as a function of time, with replacement and reshuffled. It is large"
-    " until past the middle and small at the end, and gains a few parts in a hundred of the risk at most over the best constant step: a tuned constant"
-    " is hard to beat.",
+    " until past the middle and small at the end, and gains a few parts in a hundred of the risk at most over the best constant step: a"
+    " tuned constant is hard to beat.",
     source="Beyond the paper; for one pass Mignacco and Mori, arXiv 2507.07907, and Bordelon and Mori, arXiv 2602.04774.",
     settings=Settings,
     measure=measure,
