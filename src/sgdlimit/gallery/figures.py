@@ -12,7 +12,21 @@ from ..show.looks import BAND, COLOURS, DASHES, look
 from ..show.paper import marks, style
 from .claims import Numbers
 
-__all__ = ["BAND", "COLOURS", "DASHES", "band", "exact", "guide", "legend", "logarithmic", "look", "panel_letters", "panels", "points"]
+__all__ = [
+    "BAND",
+    "COLOURS",
+    "DASHES",
+    "band",
+    "exact",
+    "guide",
+    "legend",
+    "logarithmic",
+    "look",
+    "marks",
+    "panel_letters",
+    "panels",
+    "points",
+]
 
 
 @contextmanager

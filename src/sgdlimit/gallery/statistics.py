@@ -70,3 +70,17 @@ def exponent(x: Any, y: Any, errors: Any, correction: bool = False) -> Fit:
         values = np.full_like(guess, np.nan)
     spread = np.sqrt((np.linalg.pinv(slopes_at(values)) ** 2).sum(1)) if np.isfinite(values).all() else values
     return Fit(values, spread, float((((form(values) - y) / errors) ** 2).sum()), len(y) - columns.shape[1])
+
+
+def crossing(time: Any, value: Any, se: Any, level: float) -> tuple[float, float]:
+    """When a curve first goes through a level, by straight lines between its points, and the error of that: the curve's over its slope.
+    NaN for one that does not."""
+    time, value, se = (np.asarray(v, dtype=float) for v in (time, value, se))
+    above = value > level
+    (turns,) = np.nonzero(above[1:] != above[:-1])
+    if not len(turns):
+        return float("nan"), float("nan")
+    i = turns[0]
+    slope = (value[i + 1] - value[i]) / (time[i + 1] - time[i])
+    part = (level - value[i]) / (value[i + 1] - value[i])
+    return float(time[i] + (level - value[i]) / slope), float(((1 - part) * se[i] + part * se[i + 1]) / abs(slope))
