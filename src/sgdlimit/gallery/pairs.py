@@ -1,0 +1,230 @@
+"""Two trainings on the same data with the same draws, as real runs grow: do they come together, or stay apart as their limits are?
+
+Of two trainings that share data, start and the order of samples the difference scatters far less than either, so that it can be followed
+over orders of magnitude.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+import sgdlimit as sl
+
+from ..learning.dynamics import Dynamics
+from ..learning.problem import Problem
+from ..settings.sections import Section
+from .claims import Check, Numbers, Progress, Verdict
+from .figures import guide, legend, logarithmic, panels, points
+from .measure import CURVES, LABELS, WORDS, Rtol, Seed, Sizes, check_sizes, last, solved
+from .statistics import LEVEL, Fit, bound, exponent, limit, pooled
+
+CURVATURE = 0.15  # allowance for orders beyond 1/d, in the exponent
+BLOCK = 2  # real runs of one seed, the fewest there may be; what is compared are their means
+SHOWN = ("test_risk", "self_overlap")
+ORDERS = (1.0, 2.0)  # in 1/d, beyond the limit
+
+
+class Growing(Section):
+    """Real runs of growing size; `repeats` are blocks of two runs."""
+
+    place = ("experiment",)
+    samples_per_feature: Annotated[int, Field(gt=0)]  # seen until the end: a whole number, so that whole steps end there
+    rtol: Rtol = 0.005
+    seed: Seed = 0
+    n_features: Sizes
+    repeats: list[Annotated[int, Field(ge=3)]]
+
+    def check(self) -> None:
+        check_sizes(self)
+
+
+@dataclass(frozen=True)
+class Training:
+    """One way to train up to time `end`: `limit` in theory, and `real(d)` in real runs of `d` features and `batch` samples a step."""
+
+    limit: Dynamics
+    end: float
+    batch: int = 1
+    real: Callable[[int], Dynamics] | None = None
+
+    def of(self, d: int) -> Dynamics:
+        return self.limit if self.real is None else self.real(d)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Trainings `one` and `other` and what is claimed of them: that they come together (`alike`), or stay apart. `label` is for figures,
+    `name` for sentences."""
+
+    name: str
+    label: str
+    one: str
+    other: str
+    alike: bool
+    look: int = field(default=0)
+
+
+def follow(problem: Problem, trainings: dict[str, Training], pairs: Sequence[Pair], e: Growing, tell: Progress) -> Numbers:
+    """Real runs of all trainings at all sizes, the limits of all of them, and the differences of the pairs."""
+    limits, steps = {}, len(trainings) * (len(e.n_features) + 1)
+    for i, (name, one) in enumerate(trainings.items()):
+        tell(i / steps, f"{name}, theory")
+        if one.limit not in limits:
+            limits[one.limit] = last(solved(problem, one.limit, one.end, e.rtol, e.seed + i, [0.0, one.end]))
+    means = {name: [] for name in trainings}
+    for j, (d, blocks) in enumerate(zip(e.n_features, e.repeats, strict=True)):
+        for i, (name, one) in enumerate(trainings.items()):
+            tell((len(trainings) * (j + 1) + i) / steps, f"{name}, d = {d}")
+            means[name].append(np.array([_block(problem, one, d, e.seed + 1000 * (j + 1) + b) for b in range(blocks)]))
+    rows = lambda each: [
+        {"n_features": d, "repeats": len(x), **_summary(x)} for d, x in zip(e.n_features, each, strict=True)
+    ]
+    found = {name: {"limit": limits[one.limit], "rows": rows(means[name])} for name, one in trainings.items()}
+    gaps = []
+    for pair in pairs:
+        ends = found[pair.one]["limit"], found[pair.other]["limit"]
+        same = trainings[pair.one].limit == trainings[pair.other].limit
+        theory = {name: _apart(*(end[name] for end in ends), same) for name in CURVES}
+        each = [a - b for a, b in zip(means[pair.one], means[pair.other], strict=True)]
+        gaps.append({"name": pair.name, "label": pair.label, "other": pair.other, "alike": pair.alike, "limit": theory, "rows": rows(each)})
+    return {"trainings": found, "pairs": gaps}
+
+
+def _block(problem: Problem, one: Training, d: int, seed: int) -> list[float]:
+    runs = sl.simulate(problem, one.of(d), one.end, d, batch_size=one.batch, repeats=BLOCK, seed=seed, times=[one.end])
+    found = last(runs)
+    return [found[name]["value"] for name in CURVES]
+
+
+def _summary(values: np.ndarray) -> Numbers:
+    """Means over blocks `(block, curve)` with their errors."""
+    mean, error = values.mean(0), values.std(0, ddof=1) / np.sqrt(len(values))
+    return {name: {"value": float(v), "se": float(s)} for name, v, s in zip(CURVES, mean, error, strict=True)}
+
+
+def _apart(one: Numbers, other: Numbers, same: bool) -> Numbers:
+    return {"value": 0.0, "se": 0.0} if same else {"value": one["value"] - other["value"], "se": float(np.hypot(one["se"], other["se"]))}
+
+
+# --- from the numbers ------------------------------------------------------------------------------------------------------
+
+
+def of(numbers: Numbers, pair: Numbers, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, float, float]:
+    """Sizes, the difference of real runs with its error, and that of the limits with its own, relative to the other's limit."""
+    scale = abs(numbers["trainings"][pair["other"]]["limit"][name]["value"])
+    d, value, se = _columns(pair["rows"], name)
+    theory = pair["limit"][name]
+    return d, value / scale, se / scale, theory["value"] / scale, theory["se"] / scale
+
+
+def _columns(rows: Sequence[Numbers], name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    d, value, se = zip(*((row["n_features"], row[name]["value"], row[name]["se"]) for row in rows), strict=True)
+    return np.array(d, dtype=float), np.array(value), np.array(se)
+
+
+def _far(numbers: Numbers, pair: Numbers, name: str) -> Fit:
+    d, gap, se, _, _ = of(numbers, pair, name)
+    return limit(d, gap, se, ORDERS)
+
+
+def judged(numbers: Numbers, said: Callable[[str, str], str]) -> Verdict:
+    """Whether pairs do as is claimed and every training goes to its own limit; `said(exponents, distances)` is what then may be said."""
+    count = len(CURVES) * (2 * len(numbers["pairs"]) + len(numbers["trainings"]))
+    degrees = pooled([row["repeats"] for pair in numbers["pairs"] for row in pair["rows"]])
+    t, checks, exponents, distances = bound(count, degrees=degrees), [], [], []
+    for pair in numbers["pairs"]:
+        found, spoken = (_together if pair["alike"] else _parted)(numbers, pair, t)
+        checks += found
+        (exponents if pair["alike"] else distances).append(spoken)
+    for name, one in numbers["trainings"].items():
+        left = []
+        for curve in CURVES:
+            d, value, se = _columns(one["rows"], curve)
+            theory = one["limit"][curve]
+            far = limit(d, value - theory["value"], se, ORDERS)
+            left.append(abs(far.values[0]) / np.hypot(far.errors[0], theory["se"]))
+        checks.append(Check(f"{name}: real runs from their own limit at infinite d, furthest curve", max(left), t, "se"))
+    law = (
+        f"Student t with {degrees:.0f} degrees of freedom, level {LEVEL:g} over {count} comparisons (Bonferroni: {t:.2f} se). Real runs of"
+        f" a pair share data, start and draws; differences over blocks of {BLOCK} runs, fitted by c0 + c1/d + c2/d^2; exponents by least"
+        f" squares of c d^-p where a difference is clear at three sizes, {CURVATURE:g} allowed for higher orders."
+    )
+    return Verdict(tuple(checks), said("; ".join(exponents), "; ".join(distances)), law)
+
+
+def _together(numbers: Numbers, pair: Numbers, t: float) -> tuple[list[Check], str]:
+    """Checks that a pair has one limit, and is on its way there like 1/d."""
+    left, checks, spoken = [], [], []
+    for name in CURVES:
+        d, gap, se, _, _ = of(numbers, pair, name)
+        far = _far(numbers, pair, name)
+        left.append(abs(far.values[0]) / far.errors[0])
+        if (np.abs(gap) > 3.0 * se).sum() >= 3:
+            slope = exponent(d, gap, se)
+            p, error = -slope.values[1], slope.errors[1]
+            what = f"{pair['name']}: distance of the exponent {p:.2f} ± {error:.2f} ({WORDS[name]}) from 1"
+            checks.append(Check(what, abs(p - 1), t * error + CURVATURE))
+            spoken.append(f"{p:.2f} ± {error:.2f} ({WORDS[name]})")
+    checks.insert(0, Check(f"{pair['name']}: difference left at infinite d, furthest curve", max(left), t, "se"))
+    checks.append(Check(f"{pair['name']}: curves whose difference is clear at three sizes or more", len(spoken), 1, least=True))
+    return checks, f"{pair['name']} with exponent {', '.join(spoken)}"
+
+
+def _parted(numbers: Numbers, pair: Numbers, t: float) -> tuple[list[Check], str]:
+    """Checks that a pair stays apart, as far as its limits are."""
+    sizes, off = [], []
+    for name in CURVES:
+        far, (*_, theory, error) = _far(numbers, pair, name), of(numbers, pair, name)
+        sizes.append(abs(far.values[0]) / far.errors[0])
+        off.append(abs(far.values[0] - theory) / np.hypot(far.errors[0], error))
+    name = CURVES[int(np.argmax(sizes))]
+    far, (*_, theory, error) = _far(numbers, pair, name), of(numbers, pair, name)
+    checks = [
+        Check(f"{pair['name']}: difference at infinite d, clearest curve", max(sizes), 2 * t, "se", least=True),
+        Check(f"{pair['name']}: difference at infinite d from that of the limits, furthest curve", max(off), t, "se"),
+    ]
+    return checks, (
+        f"{pair['name']} by {100 * far.values[0]:.2f} ± {100 * far.errors[0]:.2f}% of the {WORDS[name]}, where theory has"
+        f" {100 * theory:.2f} ± {100 * error:.2f}%"
+    )
+
+
+def draw(numbers: Numbers, says: str, columns: int = 2) -> Any:
+    """Differences over the size, both logarithmic: what vanishes with its fit, what stays with that of the limits."""
+    with panels(2, height=3.0) as (figure, (axes,)):
+        for axis, name in zip(axes, SHOWN, strict=True):
+            lowest, highest = [], []
+            for i, pair in enumerate(numbers["pairs"]):
+                d, gap, se, theory, _ = of(numbers, pair, name)
+                clear = np.abs(gap) > 2.0 * se
+                points(axis, d[clear], 100 * np.abs(gap[clear]), 100 * se[clear], i, pair["label"])
+                fine = np.geomspace(d[0] / 1.15, d[-1] * 1.15, 60)
+                line = _far(numbers, pair, name).values[1:] @ np.stack([fine**-p for p in ORDERS]) if pair["alike"] else theory + 0.0 * fine
+                guide(axis, fine, 100 * np.abs(line), i)
+                lowest += (100 * np.abs(gap[clear])).tolist()
+                highest.append(100 * np.abs(line).max())
+            wide = np.array([d[0] / 1.15, d[-1] * 1.15])
+            top = 1.6 * max([*highest, *lowest, 1e-9])
+            guide(axis, wide, top * wide[0] / wide)
+            axis.annotate("slope $-1$", (wide[0] * 2, top / 2), (3, 3), textcoords="offset points", fontsize=8.5, color="0.35")
+            logarithmic(axis, d, y=True, bottom=0.6 * min([*lowest, top / 2]))
+            axis.set(xlabel="features $d$", ylabel=f"{says}, {LABELS[name]} (%)")
+        legend(figure, axes[0], columns)
+    return figure
+
+
+def table(numbers: Numbers) -> list[list[str]]:
+    sizes = [row["n_features"] for row in numbers["pairs"][0]["rows"]]
+    rows = [["difference", "curve", *(f"d = {d}" for d in sizes), "d → ∞", "of the limits"]]
+    for pair in numbers["pairs"]:
+        for name in CURVES:
+            _, gap, se, theory, error = of(numbers, pair, name)
+            far = _far(numbers, pair, name)
+            cells = [f"{100 * g:.2f} ± {100 * s:.2f} %" for g, s in zip([*gap, far.values[0]], [*se, far.errors[0]], strict=True)]
+            rows.append([pair["name"], WORDS[name], *cells, "0" if theory == error == 0 else f"{100 * theory:.2f} ± {100 * error:.2f} %"])
+    return rows
