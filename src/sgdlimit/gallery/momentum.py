@@ -57,14 +57,14 @@ def judge(numbers: Numbers) -> Verdict:
 CLAIM = Claim(
     name="momentum",
     title="Momentum is a rescaled learning rate only while its memory is short",
-    words="At a fixed β the velocity forgets within 1/(1-β) steps, which is no time at all when d is large: heavy-ball momentum then has the"
-    " limit of plain SGD at the learning rate lr/(1-β), and differs from it by a part 1/d. At the critical scaling, where 1-β shrinks"
+    words="At a fixed β the velocity forgets within 1/(1-β) steps, which is no time at all when d is large: heavy-ball momentum then has"
+    " the limit of plain SGD at the learning rate lr/(1-β), and differs from it by a part 1/d. At the critical scaling, where 1-β shrinks"
     " like 1/d and the memory stays a fixed part of an epoch, the limit is another one, which the theory with a velocity has.",
     source="Beyond the paper: its equations (Fan and Wang, arXiv 2601.21093) behind a filter; derived for this project.",
     settings=Settings,
     measure=measure,
     judge=judge,
-    draw=lambda numbers: pairs.draw(numbers, "distance from plain SGD", 3),
+    draw=lambda numbers: pairs.draw(numbers, "plain SGD's", 3),
     table=pairs.table,
     caption="Distance of real runs with momentum from plain SGD's on the same data with the same draws, relative to plain SGD's limit."
     " Points: ±2 standard errors. Lines: fits c1/d + c2/d² at a fixed β, and the difference of the limits at a fixed memory.",

@@ -7,7 +7,7 @@ over orders of magnitude.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
@@ -15,32 +15,35 @@ from pydantic import Field
 
 import sgdlimit as sl
 
+from ..errors import refuse
 from ..learning.dynamics import Dynamics
 from ..learning.problem import Problem
 from ..settings.sections import Section
 from .claims import Check, Numbers, Progress, Verdict
 from .figures import guide, legend, logarithmic, panels, points
-from .measure import CURVES, LABELS, WORDS, Rtol, Seed, Sizes, check_sizes, last, solved
-from .statistics import LEVEL, Fit, bound, exponent, limit, pooled
+from .measure import CURVES, LABELS, WORDS, Repeats, Rtol, Seed, Sizes, check_sizes, last, solved
+from .statistics import LEVEL, Fit, bound, exponent, fit, limit, pooled
 
 CURVATURE = 0.15  # allowance for orders beyond 1/d, in the exponent
-BLOCK = 2  # real runs of one seed, the fewest there may be; what is compared are their means
-SHOWN = ("test_risk", "self_overlap")
+SHOWN = ("test_risk", "train_risk")
 ORDERS = (1.0, 2.0)  # in 1/d, beyond the limit
 
 
 class Growing(Section):
-    """Real runs of growing size; `repeats` are blocks of two runs."""
+    """Real runs of growing size, in `repeats` blocks of `block` runs of one seed: what is compared are the means of blocks."""
 
     place = ("experiment",)
     samples_per_feature: Annotated[int, Field(gt=0)]  # seen until the end: a whole number, so that whole steps end there
     rtol: Rtol = 0.005
     seed: Seed = 0
     n_features: Sizes
+    block: list[Repeats]
     repeats: list[Annotated[int, Field(ge=3)]]
 
     def check(self) -> None:
         check_sizes(self)
+        if len(self.block) != len(self.n_features):
+            raise refuse("experiment.block", f"have one number for each of the {len(self.n_features)} sizes of `n_features`", self.block)
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,6 @@ class Pair:
     one: str
     other: str
     alike: bool
-    look: int = field(default=0)
 
 
 def follow(problem: Problem, trainings: dict[str, Training], pairs: Sequence[Pair], e: Growing, tell: Progress) -> Numbers:
@@ -77,26 +79,24 @@ def follow(problem: Problem, trainings: dict[str, Training], pairs: Sequence[Pai
         if one.limit not in limits:
             limits[one.limit] = last(solved(problem, one.limit, one.end, e.rtol, e.seed + i, [0.0, one.end]))
     means = {name: [] for name in trainings}
-    for j, (d, blocks) in enumerate(zip(e.n_features, e.repeats, strict=True)):
+    for j, (d, size, blocks) in enumerate(zip(e.n_features, e.block, e.repeats, strict=True)):
         for i, (name, one) in enumerate(trainings.items()):
             tell((len(trainings) * (j + 1) + i) / steps, f"{name}, d = {d}")
-            means[name].append(np.array([_block(problem, one, d, e.seed + 1000 * (j + 1) + b) for b in range(blocks)]))
-    rows = lambda each: [
-        {"n_features": d, "repeats": len(x), **_summary(x)} for d, x in zip(e.n_features, each, strict=True)
-    ]
+            means[name].append(np.array([_block(problem, one, d, size, e.seed + 1000 * (j + 1) + b) for b in range(blocks)]))
+    rows = lambda each: [{"n_features": d, "repeats": len(x), **_summary(x)} for d, x in zip(e.n_features, each, strict=True)]
     found = {name: {"limit": limits[one.limit], "rows": rows(means[name])} for name, one in trainings.items()}
     gaps = []
     for pair in pairs:
-        ends = found[pair.one]["limit"], found[pair.other]["limit"]
+        a, b = found[pair.one]["limit"], found[pair.other]["limit"]
         same = trainings[pair.one].limit == trainings[pair.other].limit
-        theory = {name: _apart(*(end[name] for end in ends), same) for name in CURVES}
-        each = [a - b for a, b in zip(means[pair.one], means[pair.other], strict=True)]
+        theory = {name: _apart(a[name], b[name], same) for name in CURVES}
+        each = [x - y for x, y in zip(means[pair.one], means[pair.other], strict=True)]
         gaps.append({"name": pair.name, "label": pair.label, "other": pair.other, "alike": pair.alike, "limit": theory, "rows": rows(each)})
     return {"trainings": found, "pairs": gaps}
 
 
-def _block(problem: Problem, one: Training, d: int, seed: int) -> list[float]:
-    runs = sl.simulate(problem, one.of(d), one.end, d, batch_size=one.batch, repeats=BLOCK, seed=seed, times=[one.end])
+def _block(problem: Problem, one: Training, d: int, size: int, seed: int) -> list[float]:
+    runs = sl.simulate(problem, one.of(d), one.end, d, batch_size=one.batch, repeats=size, seed=seed, times=[one.end])
     found = last(runs)
     return [found[name]["value"] for name in CURVES]
 
@@ -151,28 +151,30 @@ def judged(numbers: Numbers, said: Callable[[str, str], str]) -> Verdict:
         checks.append(Check(f"{name}: real runs from their own limit at infinite d, furthest curve", max(left), t, "se"))
     law = (
         f"Student t with {degrees:.0f} degrees of freedom, level {LEVEL:g} over {count} comparisons (Bonferroni: {t:.2f} se). Real runs of"
-        f" a pair share data, start and draws; differences over blocks of {BLOCK} runs, fitted by c0 + c1/d + c2/d^2; exponents by least"
-        f" squares of c d^-p where a difference is clear at three sizes, {CURVATURE:g} allowed for higher orders."
+        f" a pair share data, start and draws; differences of the means of blocks of runs, fitted by c0 + c1/d + c2/d^2; exponents by least"
+        f" squares of c d^-p of the curve with the clearest difference, {CURVATURE:g} allowed for higher orders."
     )
     return Verdict(tuple(checks), said("; ".join(exponents), "; ".join(distances)), law)
 
 
 def _together(numbers: Numbers, pair: Numbers, t: float) -> tuple[list[Check], str]:
     """Checks that a pair has one limit, and is on its way there like 1/d."""
-    left, checks, spoken = [], [], []
+    left, clear = [], []
     for name in CURVES:
-        d, gap, se, _, _ = of(numbers, pair, name)
+        _, gap, se, _, _ = of(numbers, pair, name)
         far = _far(numbers, pair, name)
         left.append(abs(far.values[0]) / far.errors[0])
-        if (np.abs(gap) > 3.0 * se).sum() >= 3:
-            slope = exponent(d, gap, se)
-            p, error = -slope.values[1], slope.errors[1]
-            what = f"{pair['name']}: distance of the exponent {p:.2f} ± {error:.2f} ({WORDS[name]}) from 1"
-            checks.append(Check(what, abs(p - 1), t * error + CURVATURE))
-            spoken.append(f"{p:.2f} ± {error:.2f} ({WORDS[name]})")
-    checks.insert(0, Check(f"{pair['name']}: difference left at infinite d, furthest curve", max(left), t, "se"))
-    checks.append(Check(f"{pair['name']}: curves whose difference is clear at three sizes or more", len(spoken), 1, least=True))
-    return checks, f"{pair['name']} with exponent {', '.join(spoken)}"
+        clear.append(float(np.sum((gap / se) ** 2)))
+    name = CURVES[int(np.argmax(clear))]
+    d, gap, se, _, _ = of(numbers, pair, name)
+    slope = exponent(d, gap, se)
+    p, error = -slope.values[1], slope.errors[1]
+    checks = [
+        Check(f"{pair['name']}: difference left at infinite d, furthest curve", max(left), t, "se"),
+        Check(f"{pair['name']}: difference at the smallest d ({WORDS[name]})", abs(gap[0]) / se[0], 2 * t, "se", least=True),
+        Check(f"{pair['name']}: distance of the exponent {p:.2f} ± {error:.2f} ({WORDS[name]}) from 1", abs(p - 1), t * error + CURVATURE),
+    ]
+    return checks, f"{pair['name']} with exponent {p:.2f} ± {error:.2f} ({WORDS[name]})"
 
 
 def _parted(numbers: Numbers, pair: Numbers, t: float) -> tuple[list[Check], str]:
@@ -194,26 +196,27 @@ def _parted(numbers: Numbers, pair: Numbers, t: float) -> tuple[list[Check], str
     )
 
 
-def draw(numbers: Numbers, says: str, columns: int = 2) -> Any:
+def draw(numbers: Numbers, whose: str, columns: int = 2) -> Any:
     """Differences over the size, both logarithmic: what vanishes with its fit, what stays with that of the limits."""
     with panels(2, height=3.0) as (figure, (axes,)):
         for axis, name in zip(axes, SHOWN, strict=True):
-            lowest, highest = [], []
+            d, lowest, highest = of(numbers, numbers["pairs"][0], name)[0], np.inf, 0.0
+            fine = np.geomspace(d[0] / 1.15, d[-1] * 1.15, 60)
             for i, pair in enumerate(numbers["pairs"]):
-                d, gap, se, theory, _ = of(numbers, pair, name)
+                _, gap, se, theory, _ = of(numbers, pair, name)
                 clear = np.abs(gap) > 2.0 * se
                 points(axis, d[clear], 100 * np.abs(gap[clear]), 100 * se[clear], i, pair["label"])
-                fine = np.geomspace(d[0] / 1.15, d[-1] * 1.15, 60)
-                line = _far(numbers, pair, name).values[1:] @ np.stack([fine**-p for p in ORDERS]) if pair["alike"] else theory + 0.0 * fine
+                line = 0.0 * fine + theory
+                if pair["alike"]:
+                    line = fit(np.stack([d**-p for p in ORDERS], 1), gap, se).values @ np.stack([fine**-p for p in ORDERS])
+                    highest = max(highest, 100 * abs(line[0]))
                 guide(axis, fine, 100 * np.abs(line), i)
-                lowest += (100 * np.abs(gap[clear])).tolist()
-                highest.append(100 * np.abs(line).max())
-            wide = np.array([d[0] / 1.15, d[-1] * 1.15])
-            top = 1.6 * max([*highest, *lowest, 1e-9])
-            guide(axis, wide, top * wide[0] / wide)
-            axis.annotate("slope $-1$", (wide[0] * 2, top / 2), (3, 3), textcoords="offset points", fontsize=8.5, color="0.35")
-            logarithmic(axis, d, y=True, bottom=0.6 * min([*lowest, top / 2]))
-            axis.set(xlabel="features $d$", ylabel=f"{says}, {LABELS[name]} (%)")
+                lowest = min([lowest, *(100 * (np.abs(gap) - se)[clear])])
+            guide(axis, fine, 2.2 * highest * fine[0] / fine)
+            middle = (fine[30], 2.2 * highest * fine[0] / fine[30])
+            axis.annotate("slope $-1$", middle, (4, 4), textcoords="offset points", fontsize=8.5, color="0.35")
+            logarithmic(axis, d, y=True, bottom=0.7 * lowest if np.isfinite(lowest) else None)
+            axis.set(xlabel="features $d$", ylabel=f"{LABELS[name]} from {whose} (%)")
         legend(figure, axes[0], columns)
     return figure
 
