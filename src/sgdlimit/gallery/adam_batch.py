@@ -34,14 +34,14 @@ class Settings(OneProblem):
         self.build()
 
 
-def trained(e: Batched, name: str, batch: int, rule: str) -> SGD:
-    """The dynamics of this optimiser where `lr n_features` is that of batches of one times a power of the batch. Memories last equally
-    many samples: 1 - beta goes with the batch, as is part of either rule."""
+def trained(e: Batched, name: str, batch: int, rule: str) -> tuple[SGD, float]:
+    """The dynamics of this optimiser and its step, where `lr n_features` is that of batches of one times a power of the batch. Memories
+    last equally many samples: 1 - beta goes with the batch, as is part of either rule."""
     rate = (e.adam if name == "Adam" else e.sgd) * batch ** RULES[rule]
     if name == "SGD":
-        return sl.SGD(rate / batch)
+        return sl.SGD(rate / batch), rate / batch
     step = rate / batch**0.5
-    return sl.SGD(step, optimizer=sl.Adam(e.memory * step, e.second_memory * step))
+    return sl.SGD(step, optimizer=sl.Adam(e.memory * step, e.second_memory * step)), step
 
 
 def measure(settings: Settings, tell: Progress) -> Numbers:
@@ -49,9 +49,9 @@ def measure(settings: Settings, tell: Progress) -> Numbers:
     trainings, compared = {}, []
     for name, own in OWN.items():
         for batch, rule in ((1, own), *((e.batch, rule) for rule in RULES)):
-            how = trained(e, name, batch, rule)
+            how, step = trained(e, name, batch, rule)
             key = f"{name}, batch 1" if batch == 1 else f"{name}, batch {batch}, {rule}"
-            trainings[key] = pairs.Training(how, float(how.step) * e.samples_per_feature, batch)
+            trainings[key] = pairs.Training(how, step * e.samples_per_feature, batch, adaptive=name == "Adam")
             if batch > 1:
                 label = rf"{name}, $\mathrm{{lr}} \propto {MATH[rule]}$"
                 compared.append(pairs.Pair(f"{name} with {rule}", label, key, f"{name}, batch 1", alike=rule == own))
@@ -62,9 +62,9 @@ def judge(numbers: Numbers) -> Verdict:
     return pairs.judged(
         numbers,
         lambda exponents, distances: (
-            f"batches of {numbers['batch']} train as batches of one do, as d grows, if the learning rate of Adam goes with their square root"
-            f" and that of SGD with their size: the difference vanishes for {exponents} (1 is claimed). By the other's rule it stays:"
-            f" {distances}."
+            f"batches of {numbers['batch']} train as batches of one do, as d grows, if the learning rate of Adam goes with their square"
+            f" root and that of SGD with their size: the difference vanishes for {exponents} (1 is claimed, for Adam beside a logarithm)."
+            f" By the other's rule it stays: {distances}."
         ),
     )
 
@@ -72,18 +72,18 @@ def judge(numbers: Numbers) -> Verdict:
 CLAIM = Claim(
     name="adam-batch",
     title="Adam's learning rate goes with the square root of the batch, SGD's with the batch",
-    words="A batch of κ samples averages the gradient's noise, and Adam divides by the size of that noise: at equal numbers of samples it is"
-    " the same training if lr grows like √κ, where SGD needs lr to grow like κ (1-β goes with κ for both, so that memories last equally"
-    " many samples). By its own rule a larger batch has the same limit, and the difference at finite size vanishes like κ/d; by the other's"
-    " rule it is another training.",
+    words="A batch of κ samples averages the gradient's noise, and Adam divides by the size of that noise: at equal numbers of samples it"
+    " is the same training if lr grows like √κ, where SGD needs lr to grow like κ (1-β goes with κ for both, so that memories last equally"
+    " many samples). By its own rule a larger batch has the same limit, and the difference at finite size vanishes like κ/d, for"
+    " Adam times log(d/κ), since its first steps divide by what few samples say; by the other's rule it is another training.",
     source="Square-root rule: Malladi, Lyu, Panigrahi and Arora, arXiv 2205.10287; its limit is beyond the paper (Fan and Wang, arXiv"
     " 2601.21093), derived for this project.",
     settings=Settings,
     measure=measure,
     judge=judge,
-    draw=lambda numbers: pairs.draw(numbers, "batch 1", 4),
+    draw=lambda numbers: pairs.draw(numbers, "batch 1", 4, ("overlap", "self_overlap")),
     table=pairs.table,
     caption="Distance of real runs with larger batches from those with batches of one, on the same data and after equally many samples,"
-    " relative to the limit. Points: ±2 standard errors. Lines: fits c1/d + c2/d² for each optimiser's own rule, the difference of the"
-    " limits for the other's.",
+    " relative to the limit. Points: ±2 standard errors. Lines: for each optimiser's own rule fits, c1/d + c2/d² for SGD and c1 log(d/κ)/d"
+    " + c2/d for Adam; for the other's rule the difference of the limits.",
 )

@@ -22,11 +22,9 @@ from ..settings.sections import Section
 from .claims import Check, Numbers, Progress, Verdict
 from .figures import guide, legend, logarithmic, panels, points
 from .measure import CURVES, LABELS, WORDS, Repeats, Rtol, Seed, Sizes, check_sizes, last, solved
-from .statistics import LEVEL, Fit, bound, exponent, fit, limit, pooled
+from .statistics import LEVEL, Fit, bound, exponent, fit, pooled
 
 CURVATURE = 0.15  # allowance for orders beyond 1/d, in the exponent
-SHOWN = ("test_risk", "train_risk")
-ORDERS = (1.0, 2.0)  # in 1/d, beyond the limit
 
 
 class Growing(Section):
@@ -48,12 +46,16 @@ class Growing(Section):
 
 @dataclass(frozen=True)
 class Training:
-    """One way to train up to time `end`: `limit` in theory, and `real(d)` in real runs of `d` features and `batch` samples a step."""
+    """One way to train up to time `end`: `limit` in theory, and `real(d)` in real runs of `d` features and `batch` samples a step.
+
+    `adaptive`: the first steps have a gain of few samples, wrong by a part `1/j` at step `j`; together they add `log(d/batch)` steps.
+    """
 
     limit: Dynamics
     end: float
     batch: int = 1
     real: Callable[[int], Dynamics] | None = None
+    adaptive: bool = False
 
     def of(self, d: int) -> Dynamics:
         return self.limit if self.real is None else self.real(d)
@@ -84,14 +86,16 @@ def follow(problem: Problem, trainings: dict[str, Training], pairs: Sequence[Pai
             tell((len(trainings) * (j + 1) + i) / steps, f"{name}, d = {d}")
             means[name].append(np.array([_block(problem, one, d, size, e.seed + 1000 * (j + 1) + b) for b in range(blocks)]))
     rows = lambda each: [{"n_features": d, "repeats": len(x), **_summary(x)} for d, x in zip(e.n_features, each, strict=True)]
-    found = {name: {"limit": limits[one.limit], "rows": rows(means[name])} for name, one in trainings.items()}
+    logs = {name: one.batch if one.adaptive else 0 for name, one in trainings.items()}
+    found = {name: {"limit": limits[one.limit], "log": logs[name], "rows": rows(means[name])} for name, one in trainings.items()}
     gaps = []
     for pair in pairs:
         a, b = found[pair.one]["limit"], found[pair.other]["limit"]
         same = trainings[pair.one].limit == trainings[pair.other].limit
         theory = {name: _apart(a[name], b[name], same) for name in CURVES}
         each = [x - y for x, y in zip(means[pair.one], means[pair.other], strict=True)]
-        gaps.append({"name": pair.name, "label": pair.label, "other": pair.other, "alike": pair.alike, "limit": theory, "rows": rows(each)})
+        told = {"name": pair.name, "label": pair.label, "other": pair.other, "alike": pair.alike, "log": logs[pair.one]}
+        gaps.append({**told, "limit": theory, "rows": rows(each)})
     return {"trainings": found, "pairs": gaps}
 
 
@@ -127,9 +131,19 @@ def _columns(rows: Sequence[Numbers], name: str) -> tuple[np.ndarray, np.ndarray
     return np.array(d, dtype=float), np.array(value), np.array(se)
 
 
-def _far(numbers: Numbers, pair: Numbers, name: str) -> Fit:
-    d, gap, se, _, _ = of(numbers, pair, name)
-    return limit(d, gap, se, ORDERS)
+def _leading(d: np.ndarray, log: float) -> np.ndarray:
+    """How a deviation falls with `d`: like `1/d`, for an adaptive step of batches of `log` samples like `log(d/batch)/d`."""
+    return np.log(d / log) / d if log else 1.0 / d
+
+
+def _orders(d: np.ndarray, log: float) -> np.ndarray:
+    """What deviations are fitted by beyond their limit, `(d, 2)`: the leading order and the next."""
+    return np.stack([_leading(d, log), 1.0 / d if log else d**-2.0], 1)
+
+
+def _far(d: np.ndarray, gap: np.ndarray, se: np.ndarray, log: float) -> Fit:
+    """Its first value is the deviation at infinite `d`."""
+    return fit(np.column_stack([np.ones_like(d), _orders(d, log)]), gap, se)
 
 
 def judged(numbers: Numbers, said: Callable[[str, str], str]) -> Verdict:
@@ -146,7 +160,7 @@ def judged(numbers: Numbers, said: Callable[[str, str], str]) -> Verdict:
         for curve in CURVES:
             d, value, se = _columns(one["rows"], curve)
             theory = one["limit"][curve]
-            far = limit(d, value - theory["value"], se, ORDERS)
+            far = _far(d, value - theory["value"], se, one["log"])
             left.append(abs(far.values[0]) / np.hypot(far.errors[0], theory["se"]))
         checks.append(Check(f"{name}: real runs from their own limit at infinite d, furthest curve", max(left), t, "se"))
     law = (
@@ -154,6 +168,8 @@ def judged(numbers: Numbers, said: Callable[[str, str], str]) -> Verdict:
         f" a pair share data, start and draws; differences of the means of blocks of runs, fitted by c0 + c1/d + c2/d^2; exponents by least"
         f" squares of c d^-p of the curve with the clearest difference, {CURVATURE:g} allowed for higher orders."
     )
+    if any(pair["log"] for pair in numbers["pairs"]):
+        law += " With an adaptive step c0 + c1 log(d/batch)/d + c2/d, and exponents of what is divided by the logarithm."
     return Verdict(tuple(checks), said("; ".join(exponents), "; ".join(distances)), law)
 
 
@@ -161,17 +177,18 @@ def _together(numbers: Numbers, pair: Numbers, t: float) -> tuple[list[Check], s
     """Checks that a pair has one limit, and is on its way there like 1/d."""
     left, clear = [], []
     for name in CURVES:
-        _, gap, se, _, _ = of(numbers, pair, name)
-        far = _far(numbers, pair, name)
+        d, gap, se, _, _ = of(numbers, pair, name)
+        far = _far(d, gap, se, pair["log"])
         left.append(abs(far.values[0]) / far.errors[0])
         clear.append(float(np.sum((gap / se) ** 2)))
     name = CURVES[int(np.argmax(clear))]
     d, gap, se, _, _ = of(numbers, pair, name)
-    slope = exponent(d, gap, se)
+    per = d * _leading(d, pair["log"])
+    slope = exponent(d, gap / per, se / per)
     p, error = -slope.values[1], slope.errors[1]
     checks = [
         Check(f"{pair['name']}: difference left at infinite d, furthest curve", max(left), t, "se"),
-        Check(f"{pair['name']}: difference at the smallest d ({WORDS[name]})", abs(gap[0]) / se[0], 2 * t, "se", least=True),
+        Check(f"{pair['name']}: difference at the smallest d ({WORDS[name]})", abs(gap[0]) / se[0], t, "se", least=True),
         Check(f"{pair['name']}: distance of the exponent {p:.2f} ± {error:.2f} ({WORDS[name]}) from 1", abs(p - 1), t * error + CURVATURE),
     ]
     return checks, f"{pair['name']} with exponent {p:.2f} ± {error:.2f} ({WORDS[name]})"
@@ -179,27 +196,26 @@ def _together(numbers: Numbers, pair: Numbers, t: float) -> tuple[list[Check], s
 
 def _parted(numbers: Numbers, pair: Numbers, t: float) -> tuple[list[Check], str]:
     """Checks that a pair stays apart, as far as its limits are."""
-    sizes, off = [], []
+    found = {}
     for name in CURVES:
-        far, (*_, theory, error) = _far(numbers, pair, name), of(numbers, pair, name)
-        sizes.append(abs(far.values[0]) / far.errors[0])
-        off.append(abs(far.values[0] - theory) / np.hypot(far.errors[0], error))
-    name = CURVES[int(np.argmax(sizes))]
-    far, (*_, theory, error) = _far(numbers, pair, name), of(numbers, pair, name)
+        d, gap, se, theory, error = of(numbers, pair, name)
+        far = _far(d, gap, se, pair["log"])
+        value, spread = far.values[0], far.errors[0]
+        found[name] = abs(value) / spread, abs(value - theory) / np.hypot(spread, error), (value, spread, theory, error)
+    sizes, off = ([one[i] for one in found.values()] for i in (0, 1))
+    name = max(found, key=lambda curve: found[curve][0])
+    value, spread, theory, error = (100 * number for number in found[name][2])
     checks = [
         Check(f"{pair['name']}: difference at infinite d, clearest curve", max(sizes), 2 * t, "se", least=True),
         Check(f"{pair['name']}: difference at infinite d from that of the limits, furthest curve", max(off), t, "se"),
     ]
-    return checks, (
-        f"{pair['name']} by {100 * far.values[0]:.2f} ± {100 * far.errors[0]:.2f}% of the {WORDS[name]}, where theory has"
-        f" {100 * theory:.2f} ± {100 * error:.2f}%"
-    )
+    return checks, (f"{pair['name']} by {value:.2f} ± {spread:.2f}% of the {WORDS[name]}, where theory has {theory:.2f} ± {error:.2f}%")
 
 
-def draw(numbers: Numbers, whose: str, columns: int = 2) -> Any:
+def draw(numbers: Numbers, whose: str, columns: int = 2, shown: Sequence[str] = ("test_risk", "train_risk")) -> Any:
     """Differences over the size, both logarithmic: what vanishes with its fit, what stays with that of the limits."""
     with panels(2, height=3.0) as (figure, (axes,)):
-        for axis, name in zip(axes, SHOWN, strict=True):
+        for axis, name in zip(axes, shown, strict=True):
             d, lowest, highest = of(numbers, numbers["pairs"][0], name)[0], np.inf, 0.0
             fine = np.geomspace(d[0] / 1.15, d[-1] * 1.15, 60)
             for i, pair in enumerate(numbers["pairs"]):
@@ -208,7 +224,7 @@ def draw(numbers: Numbers, whose: str, columns: int = 2) -> Any:
                 points(axis, d[clear], 100 * np.abs(gap[clear]), 100 * se[clear], i, pair["label"])
                 line = 0.0 * fine + theory
                 if pair["alike"]:
-                    line = fit(np.stack([d**-p for p in ORDERS], 1), gap, se).values @ np.stack([fine**-p for p in ORDERS])
+                    line = _orders(fine, pair["log"]) @ fit(_orders(d, pair["log"]), gap, se).values
                     highest = max(highest, 100 * abs(line[0]))
                 guide(axis, fine, 100 * np.abs(line), i)
                 lowest = min([lowest, *(100 * (np.abs(gap) - se)[clear])])
@@ -226,8 +242,8 @@ def table(numbers: Numbers) -> list[list[str]]:
     rows = [["difference", "curve", *(f"d = {d}" for d in sizes), "d → ∞", "of the limits"]]
     for pair in numbers["pairs"]:
         for name in CURVES:
-            _, gap, se, theory, error = of(numbers, pair, name)
-            far = _far(numbers, pair, name)
+            d, gap, se, theory, error = of(numbers, pair, name)
+            far = _far(d, gap, se, pair["log"])
             cells = [f"{100 * g:.2f} ± {100 * s:.2f} %" for g, s in zip([*gap, far.values[0]], [*se, far.errors[0]], strict=True)]
             rows.append([pair["name"], WORDS[name], *cells, "0" if theory == error == 0 else f"{100 * theory:.2f} ± {100 * error:.2f} %"])
     return rows
