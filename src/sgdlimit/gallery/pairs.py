@@ -13,15 +13,13 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-import sgdlimit as sl
-
 from ..errors import refuse
 from ..learning.dynamics import Dynamics
 from ..learning.problem import Problem
 from ..settings.sections import Section
 from .claims import Check, Numbers, Progress, Verdict
 from .figures import guide, legend, logarithmic, panels, points
-from .measure import CURVES, LABELS, WORDS, Repeats, Rtol, Seed, Sizes, check_sizes, last, solved
+from .measure import CURVES, LABELS, WORDS, Repeats, Rtol, Seed, Sizes, blocks, check_sizes, last, solved, summary
 from .statistics import LEVEL, Fit, bound, exponent, fit, pooled
 
 CURVATURE = 0.15  # allowance for orders beyond 1/d, in the exponent
@@ -81,11 +79,12 @@ def follow(problem: Problem, trainings: dict[str, Training], pairs: Sequence[Pai
         if one.limit not in limits:
             limits[one.limit] = last(solved(problem, one.limit, one.end, e.rtol, e.seed + i, [0.0, one.end]))
     means = {name: [] for name in trainings}
-    for j, (d, size, blocks) in enumerate(zip(e.n_features, e.block, e.repeats, strict=True)):
+    for j, (d, size, count) in enumerate(zip(e.n_features, e.block, e.repeats, strict=True)):
         for i, (name, one) in enumerate(trainings.items()):
             tell((len(trainings) * (j + 1) + i) / steps, f"{name}, d = {d}")
-            means[name].append(np.array([_block(problem, one, d, size, e.seed + 1000 * (j + 1) + b) for b in range(blocks)]))
-    rows = lambda each: [{"n_features": d, "repeats": len(x), **_summary(x)} for d, x in zip(e.n_features, each, strict=True)]
+            seed = e.seed + 1000 * (j + 1)
+            means[name].append(blocks(problem, one.of(d), [one.end], d, size, count, seed, batch_size=one.batch))
+    rows = lambda each: [{"n_features": d, "repeats": len(x), **summary(x)} for d, x in zip(e.n_features, each, strict=True)]
     logs = {name: one.batch if one.adaptive else 0 for name, one in trainings.items()}
     found = {name: {"limit": limits[one.limit], "log": logs[name], "rows": rows(means[name])} for name, one in trainings.items()}
     gaps = []
@@ -97,18 +96,6 @@ def follow(problem: Problem, trainings: dict[str, Training], pairs: Sequence[Pai
         told = {"name": pair.name, "label": pair.label, "other": pair.other, "alike": pair.alike, "log": logs[pair.one]}
         gaps.append({**told, "limit": theory, "rows": rows(each)})
     return {"trainings": found, "pairs": gaps}
-
-
-def _block(problem: Problem, one: Training, d: int, size: int, seed: int) -> list[float]:
-    runs = sl.simulate(problem, one.of(d), one.end, d, batch_size=one.batch, repeats=size, seed=seed, times=[one.end])
-    found = last(runs)
-    return [found[name]["value"] for name in CURVES]
-
-
-def _summary(values: np.ndarray) -> Numbers:
-    """Means over blocks `(block, curve)` with their errors."""
-    mean, error = values.mean(0), values.std(0, ddof=1) / np.sqrt(len(values))
-    return {name: {"value": float(v), "se": float(s)} for name, v, s in zip(CURVES, mean, error, strict=True)}
 
 
 def _apart(one: Numbers, other: Numbers, same: bool) -> Numbers:
