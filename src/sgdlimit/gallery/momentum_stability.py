@@ -216,8 +216,11 @@ def _floors(axis: Any, numbers: Numbers) -> None:
         rows = [_theory_moved(numbers, kind, i, name) if kind == "one_pass" else _moved(numbers, kind, i, name)[:2] for i in others]
         value, se = 100 * np.array(rows).T / scale
         points(axis, np.array(memories) * (1 + 0.04 * (k - 1)), value, se, k + 3, label)
-    guide(axis, [0.0, 1.1 * memories[-1]], [0, 0])
-    axis.set(xlabel=r"memory $\tau$", ylabel=f"floor of the {LABELS[name]},\nfrom that without (%)", xlim=(0, 1.15 * memories[-1]))
+    limit, error = _theory_moved(numbers, "theory", len(memories), name)
+    scale = found[0]["theory"][name]["value"]
+    points(axis, [1.1 * memories[-1]], [100 * limit / scale], [100 * error / scale], 6, "the same, theory")
+    guide(axis, [0.0, 1.15 * memories[-1]], [0, 0])
+    axis.set(xlabel=r"memory $\tau$", ylabel=f"floor of the {LABELS[name]},\nfrom that without (%)", xlim=(0, 1.2 * memories[-1]))
     axis.legend(frameon=False, fontsize=8, handlelength=1.2)
 
 
