@@ -45,7 +45,7 @@ def measure(settings: Settings, tell: Progress) -> Numbers:
             tell((i * len(clips) + j) / (len(noises) * len(clips)), f"noise multiplier {noise:g}, clip {clip:g}")
             # Opacus' numbers for features of norm one; the temperature depends on the batch's part of the data alone.
             private = sl.dp_noise(noise, clip, round(e.fraction * problem.sample_ratio * d), d, step=e.step, feature_variance=1.0 / d)
-            dynamics = sl.MiniBatchGD(e.step, e.fraction, **private)
+            dynamics = sl.MiniBatchGD(e.step, e.fraction, temperature=private["temperature"], clip=private["clip"])
             theory = last(solved(problem, dynamics, e.horizon, e.rtol, e.seed, [0.0, e.horizon]))
             runs = blocks(problem, dynamics, [e.horizon], d, e.block, e.repeats, e.seed + 1)
             rows.append({"noise": noise, "clip": clip, "temperature": private["temperature"], "theory": theory, "runs": runs.tolist()})
@@ -142,7 +142,7 @@ def _between(numbers: Numbers, noise: float, z: float, t: float) -> tuple[list[C
     slope = exponent(np.array(numbers["clips"]), cost, error, correction=True)
     p, spread = slope.values[1], slope.errors[1]
     checks.append(Check(f"{label}: distance of the exponent {p:.2f} ± {spread:.2f} of its cost from 2", abs(p - 2), z * spread + CURVATURE))
-    told = [f"{np.exp(a):.3g} ± {np.exp(a) * b:.1g}" for a, b in (place[:2], place[2:])]
+    told = [f"{np.exp(a):.3f} ± {np.exp(a) * b:.3f}" for a, b in (place[:2], place[2:])]
     return checks, f"at noise multiplier {noise:g} it is {told[0]} in theory and {told[1]} in real runs", place
 
 
@@ -198,8 +198,8 @@ CLAIM = Claim(
     name="private",
     title="DP-SGD has a best clip, between what clipping and what its noise costs",
     words="DP-SGD shortens the gradient of each sample to a length c and adds noise of standard deviation σc to their sum. A small clip"
-    " makes small steps, a large one much noise, whose cost goes with c² as c is small: at a given noise multiplier σ, which is what privacy"
-    " asks for, one clip between is best, and it falls as σ grows. Without noise no clip is large enough.",
+    " makes small steps, a large one much noise, whose cost goes with c² as c is small: at a given noise multiplier σ, which is what"
+    " privacy asks for, one clip between is best, and it falls as σ grows. Without noise no clip is large enough.",
     source="DP-SGD: Abadi et al., arXiv 1607.00133. Its limit is that of batches of a fixed fraction (Gerbelot et al., arXiv 2210.06591)"
     " with a clipped gradient and a temperature, derived for this project.",
     settings=Settings,
