@@ -44,9 +44,11 @@ class Growing(Section):
 
 @dataclass(frozen=True)
 class Training:
-    """One way to train up to time `end`: `limit` in theory, and `real(d)` in real runs of `d` features and `batch` samples a step.
+    """One way to train up to time `end`: `limit` in theory (up to `limit_end`, where that counts time otherwise), and `real(d)` in real
+    runs of `d` features and `batch` samples a step.
 
-    `adaptive`: the first steps have a gain of few samples, wrong by a part `1/j` at step `j`; together they add `log(d/batch)` steps.
+    `transform(d)`: an optax optimiser that trains real runs in the place of the dynamics' own. `adaptive`: the first steps have a gain of
+    few samples, wrong by a part `1/j` at step `j`; together they add `log(d/batch)` steps.
     """
 
     limit: Dynamics
@@ -54,6 +56,8 @@ class Training:
     batch: int = 1
     real: Callable[[int], Dynamics] | None = None
     adaptive: bool = False
+    transform: Callable[[int], Any] | None = None
+    limit_end: float | None = None
 
     def of(self, d: int) -> Dynamics:
         return self.limit if self.real is None else self.real(d)
@@ -77,13 +81,15 @@ def follow(problem: Problem, trainings: dict[str, Training], pairs: Sequence[Pai
     for i, (name, one) in enumerate(trainings.items()):
         tell(i / steps, f"{name}, theory")
         if one.limit not in limits:
-            limits[one.limit] = last(solved(problem, one.limit, one.end, e.rtol, e.seed + i, [0.0, one.end]))
+            ends = one.limit_end or one.end
+            limits[one.limit] = last(solved(problem, one.limit, ends, e.rtol, e.seed + i, [0.0, ends]))
     means = {name: [] for name in trainings}
     for j, (d, size, count) in enumerate(zip(e.n_features, e.block, e.repeats, strict=True)):
         for i, (name, one) in enumerate(trainings.items()):
             tell((len(trainings) * (j + 1) + i) / steps, f"{name}, d = {d}")
             seed = e.seed + 1000 * (j + 1)
-            means[name].append(blocks(problem, one.of(d), [one.end], d, size, count, seed, batch_size=one.batch))
+            how = {"batch_size": one.batch, "optimizer": None if one.transform is None else one.transform(d)}
+            means[name].append(blocks(problem, one.of(d), [one.end], d, size, count, seed, **how))
     rows = lambda each: [{"n_features": d, "repeats": len(x), **summary(x)} for d, x in zip(e.n_features, each, strict=True)]
     logs = {name: one.batch if one.adaptive else 0 for name, one in trainings.items()}
     found = {name: {"limit": limits[one.limit], "log": logs[name], "rows": rows(means[name])} for name, one in trainings.items()}
