@@ -91,6 +91,10 @@ WRONG = {
         (("memories", 2, "one_pass", "self_overlap", "value"), 0.05, "one pass, memory 2: floors from those without"),
         (("memories", 2, "theory", "overlap", "value"), 0.3, "other loss, memory 2: what momentum does to floors"),
     ],
+    "adam-features": [
+        (("pairs", 1, "limit", "overlap", "value"), 0.2, "unequal variance: difference at infinite d from that of the limits"),
+        (("trainings", "standardised features", "limit", "overlap", "value"), 0.1, "standardised features: real runs from their own limit"),
+    ],
     "averaging": [
         (("rows", -1, "theory", "tail", "test_risk", "value"), 0.08, "gain at step 5.6"),
         (("rows", 0, "theory", "tail", "test_risk", "value"), -0.01, "loss at step 0.35"),

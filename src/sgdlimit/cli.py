@@ -353,7 +353,7 @@ def gallery(
 
     if listed:
         for one in CLAIMS:
-            print(f"{one:<14}{find(one).title}")
+            print(f"{one:<20}{find(one).title}")
         return
     if settings is not None and name is None:
         raise InputError("`NAME` must be given with --settings, but is missing (settings belong to one claim)")
