@@ -32,7 +32,7 @@ from .measure import (
 )
 from .statistics import LEVEL, bound, pooled
 
-LATE = 60.0, 400.0  # times at which the floors of one pass and of the closed form are read off
+LATE = 60.0, 100.0  # times at which the floors of one pass and of the closed form are read off
 WINDOW = np.linspace(0.75, 1.0, 4)  # parts of the horizon over which floors of real runs are averaged
 
 
