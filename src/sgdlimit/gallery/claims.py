@@ -97,6 +97,7 @@ class Claim:
 # In the order of the argument: finite size first, since all others rest on it.
 CLAIMS = (
     "finite-size", "batch-size", "universality", "distinct", "linear-model", "small-step", "many-samples", "reshuffling", "divergence",
+    "momentum", "momentum-stability", "adam-batch", "averaging", "private", "nesterov", "adam-features",
     "trained-head", "lazy-rich", "imbalance", "one-run", "one-pass-schedule", "best-schedule", "tuned-momentum",
     "ridge-or-stopping", "reuse",
 )  # fmt: skip

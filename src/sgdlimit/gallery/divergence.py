@@ -43,9 +43,25 @@ class Settings(Section):
     experiment: Threshold
 
 
-def _problem(ratio: float, ridge: float, noise: float, teacher: float) -> Problem:
+def problem_of(ratio: float, ridge: float, noise: float, teacher: float) -> Problem:
     m = linear_regression(noise)
     return sl.Problem(m.loss, m.label, m.noise, ratio, sl.GaussianTeacher([[teacher]]), sl.Init([[0.0]], [[1.0]]), sl.Ridge(ridge))
+
+
+def growth(problem: Problem, dynamics: sl.SGD, window: list[float], d: int, repeats: int, seed: int) -> Numbers:
+    """How fast the train risk of a linear model with labels of zero grows over the window, in the closed form and in real runs."""
+    step: Any = dynamics.step
+    closed = linear_model(problem.sample_ratio, step, problem.ridge, 0.0, 1.0, 0.0, window, optimizer=dynamics.optimizer)["train_risk"]
+    runs = sl.simulate(problem, dynamics, window[1], d, repeats=repeats, seed=seed, times=window)
+    risk, se = (runs.dataset[name].values for name in ("train_risk", "train_risk_se"))
+    whole, length = len(risk) == 2, window[1] - window[0]
+    return {
+        "step": step,
+        "limit_growth": float(np.log(closed[1] / closed[0]) / length),
+        "growth": float(np.log(risk[1] / risk[0]) / length) if whole else float("nan"),
+        "growth_se": float(np.hypot(*(se / risk)) / length) if whole else float("nan"),
+        "status": str(runs.status),
+    }
 
 
 def measure(settings: Settings, tell: Progress) -> Numbers:
@@ -55,26 +71,15 @@ def measure(settings: Settings, tell: Progress) -> Numbers:
     for j, ridge in enumerate(e.ridges):
         critical = stability_limit(e.sample_ratio, ridge)
         # Labels of zero: the curves are then those of a disturbance, which decays below the limit and grows above it.
-        problem, rows = _problem(e.sample_ratio, ridge, 0.0, 0.0), []
+        problem, rows = problem_of(e.sample_ratio, ridge, 0.0, 0.0), []
         for i, part in enumerate(e.steps):
             tell(done / total, f"ridge {ridge:g}, step {part:g} of the limit")
-            step = part * critical
-            closed = linear_model(e.sample_ratio, step, ridge, 0.0, 1.0, 0.0, window)["train_risk"]
-            runs = sl.simulate(problem, sl.SGD(step), e.end, e.n_features, repeats=e.repeats, seed=e.seed + 1 + i + 100 * j, times=window)
-            risk, se = (runs.dataset[name].values for name in ("train_risk", "train_risk_se"))
-            whole = len(risk) == 2
-            rows.append({
-                "step": step,
-                "limit_growth": float(np.log(closed[1] / closed[0]) / (e.end - e.start)),
-                "growth": float(np.log(risk[1] / risk[0]) / (e.end - e.start)) if whole else float("nan"),
-                "growth_se": float(np.hypot(*(se / risk)) / (e.end - e.start)) if whole else float("nan"),
-                "status": str(runs.status),
-            })  # fmt: skip
+            rows.append(growth(problem, sl.SGD(part * critical), window, e.n_features, e.repeats, e.seed + 1 + i + 100 * j))
             done += 1
         found.append({"ridge": ridge, "critical": critical, "steps": rows})
     ridge = e.ridges[0]
     trainings = []
-    problem = _problem(e.sample_ratio, ridge, e.noise, 1.0)
+    problem = problem_of(e.sample_ratio, ridge, e.noise, 1.0)
     for i, part in enumerate(e.shown):
         step = part * stability_limit(e.sample_ratio, ridge)
         times = np.linspace(0.0, e.end, 13)
@@ -96,7 +101,7 @@ def measure(settings: Settings, tell: Progress) -> Numbers:
     }
 
 
-def _crossing(found: Numbers, growth: str) -> tuple[float, float]:
+def crossing(found: Numbers, growth: str) -> tuple[float, float]:
     """Step at which the growth changes sign, relative to the limit of stability, with its error; by a parabola in the step."""
     x = np.array([row["step"] / found["critical"] - 1.0 for row in found["steps"]])
     y = np.array([row[growth] for row in found["steps"]])
@@ -119,24 +124,36 @@ def _crossing(found: Numbers, growth: str) -> tuple[float, float]:
     return 1.0 + root, float(error)
 
 
+def stops_decaying(label: str, found: Numbers, allowed: float, z: float) -> tuple[list[Check], float, float]:
+    """Checks that real runs stop decaying where the closed form does, and that this is the limit of stability; and where they do, relative
+    to it, with its error."""
+    where, error = crossing(found, "growth")
+    limit_where, _ = crossing(found, "limit_growth")
+    what = (
+        f"{label}: step at which growth of real runs changes sign, {where:.3f} ± {error:.3f} of the limit's ({limit_where:.3f}),"
+        f" apart beyond {FINITE:g}/d"
+    )
+    beyond = max(abs(where - limit_where) - allowed, 0.0)
+    window = f"{label}: the window's step from the stability limit {found['critical']:.3f}, relative"
+    return (
+        [
+            Check(what, beyond / error if error > 0 else float("nan"), z, "se"),
+            Check(window, abs(limit_where - 1), 0.02),
+        ],
+        where,
+        error,
+    )
+
+
 def judge(numbers: Numbers) -> Verdict:
     checks, spoken = [], []
     steps = sum(len(found["steps"]) for found in numbers["ridges"])
     degrees = pooled(numbers["repeats"])
     z, t = bound(len(numbers["ridges"])), bound(steps, degrees=degrees)
     for found in numbers["ridges"]:
-        where, error = _crossing(found, "growth")
-        limit_where, _ = _crossing(found, "limit_growth")
-        label = f"ridge {found['ridge']:g}"
-        what = (
-            f"{label}: step at which growth of real runs changes sign, {where:.3f} ± {error:.3f} of the limit's ({limit_where:.3f}),"
-            f" apart beyond {FINITE:g}/d"
-        )
-        allowed = FINITE / numbers["n_features"]
-        checks.append(Check(what, max(abs(where - limit_where) - allowed, 0.0) / error if error > 0 else float("nan"), z, "se"))
-        checks.append(
-            Check(f"{label}: the window's step from the stability limit {found['critical']:.3f}, relative", abs(limit_where - 1), 0.02)
-        )
+        label, allowed = f"ridge {found['ridge']:g}", FINITE / numbers["n_features"]
+        crossed, where, error = stops_decaying(label, found, allowed, z)
+        checks += crossed
         first, *_, final = found["steps"]
         slope = (final["limit_growth"] - first["limit_growth"]) / (final["step"] - first["step"]) * found["critical"]
         gaps = [max(abs(row["growth"] - row["limit_growth"]) - allowed * slope, 0.0) / row["growth_se"] for row in found["steps"]]
