@@ -100,7 +100,13 @@ class RecomputedPaths:
             ),
         }
         if not kinks:
-            ours = self._arrived() - tangent_later - self._met(turns, end, True) + self._left(tangent_held, end, True) + self._ended(tangent_late)
+            ours = (
+                self._arrived()
+                - tangent_later
+                - self._met(turns, end, True)
+                + self._left(tangent_held, end, True)
+                + self._ended(tangent_late)
+            )
             theirs = self._fed(self._taken(self.seen.arrival, "tangent_memory")[0], "tangent_held")
             found["the response"] = ours, self.cell.arrived[..., None] - theirs
         return found
