@@ -158,6 +158,19 @@ def test_the_linear_model(dynamics, memory):
         assert (gap <= 4 * se + 1e-9).all(), f"{curve}: {np.max(gap / (se + 1e-12)):.1f} standard errors"
 
 
+@pytest.mark.parametrize("optimizer", [sl.Momentum, lambda memory: sl.Adam(memory, 0.5)], ids=["momentum", "adam"])
+def test_a_memory_that_vanishes_under_a_spectrum(optimizer):
+    """What a kick moves does not depend on how short the memory is; it once grew without bound below a ten-thousandth of a cell."""
+    problem, times = spectral(tanh_regression(), [0.3, 1.7]), np.linspace(0.0, 0.6, 3)
+    memories = (0.0, 1e-7, 1e-4)
+    found = [sl.solve(problem, sl.SGD(0.4, optimizer=optimizer(m)), 0.6, rtol=0.1, times=times, seed=1).dataset for m in memories]
+    for curve in CURVES:
+        values = [one[curve].values for one in found]
+        allowed = 0.01 * np.abs(values[-1]).max()
+        np.testing.assert_allclose(values[1], values[2], atol=allowed)
+        np.testing.assert_allclose(values[0], values[2], atol=3.0 * allowed)  # of other programs, and so of other draws
+
+
 def test_a_flow_of_which_a_cell_begins_with_what_is_held_back():
     """A memory of a tenth of a cell leaves an error of second order in the cell, none of first order in itself: both seeds of a random
     problem whose self-overlap was off by one per cent at an error of a third (71 to 80% within two standard errors, rms 2 to 3)."""

@@ -97,13 +97,17 @@ class FilteredSpectralCoordinates(SpectralCoordinates):
         if after is not None:
             ended = self._push(node + 1, after, self._begun(node))[..., : rest.shape[-1]]
         V = moved - (first - second) @ rest - second @ ended
-        kick = np.broadcast_to(np.eye(self.k) / self.filter.memory, (*V.shape[:2], self.k, self.k))
+        kick = np.broadcast_to(np.eye(self.k) / self._memory(node + 1), (*V.shape[:2], self.k, self.k))
         self.velocities = {node: self.velocities[node], node + 1: np.concatenate([V, kick], 3)}
+
+    def _memory(self, node: int) -> float:
+        """The filter's, as the system of cell `node` has it; a kick at that node moves as far only if it has the same."""
+        return max(self.filter.memory, BRIEF * float(np.diff(self.filter.nodes[node : node + 2]).sum()))
 
     def _system(self, node: int, spacing: float, gamma: Array) -> tuple[Array, Array, Array, Array]:
         """Over cell `node`, of theta and V `(S, m, 2k, 2k)`: what is kept; and how a force of one, and one that grows to one, moves both,
         `(S, m, 2k, k)`. Also `x (S, m)`, the mean rate of plain training times the cell's length."""
-        k, memory = self.k, max(self.filter.memory, BRIEF * spacing)
+        k, memory = self.k, self._memory(node)
         gain = self.filter.gain[:, node : node + 2].mean(1) * self.filter.rush(node)
         pull = self.ridge * np.eye(k) + self.eigenvalues[:, None, None] * 0.5 * (gamma + np.swapaxes(gamma, 1, 2))[:, None]
         matrix = np.zeros((*pull.shape[:2], 4 * k, 4 * k))
