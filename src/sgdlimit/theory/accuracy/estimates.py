@@ -160,8 +160,8 @@ class Estimator:
         discretisation["test_risk"] = self._envelope(np.abs(before) / self.gain)
 
     def _pooled(self, error: np.ndarray) -> np.ndarray:
-        """Root mean square of a spread `(T, ...)` over nearby times, at most half as early or late: of few replicates it is by chance too small
-        at some time, and it changes smoothly."""
+        """Root mean square of a spread `(T, ...)` over nearby times, at most half as early or late: of few replicates it is by chance too
+        small at some time, and it changes smoothly."""
         t = self.outputs
         near = (np.abs(t[:, None] - t) <= np.minimum(POOLED * self.horizon, 0.5 * t)[:, None]) & ((t > 0.0) | (t[:, None] == 0.0))
         return np.array([np.sqrt((error[row] ** 2).mean(0)) for row in near])
