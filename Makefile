@@ -19,8 +19,7 @@ run: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
-	$(VENV)/bin/basedpyright
-	$(PYTHON) -m pytest -n 2 --dist loadfile
+	$(VENV)/bin/basedpyright & types=$$!; $(PYTHON) -m pytest -n 2 --dist loadfile; tests=$$?; wait $$types && exit $$tests
 
 docs: $(VENV)/.installed-dev
 	$(PYTHON) -m sphinx -q -W --keep-going -n -b html -d docs/_build/doctrees docs docs/_build/html

@@ -66,10 +66,10 @@ def test_examples_are_in_order(path):
 
 # One of each sort: several dynamics, a plugin, and at length matrices and all dynamics. The reference tests solve the problems of the
 # others.
-MORE = ("regimes", "epochs", "committee", "softmax", "robust")
+MORE = ("own_loss", "regimes", "epochs", "committee", "softmax", "robust")
 
 
-@pytest.mark.parametrize("name", cases(["quickstart", "own_loss", *MORE], evidence=MORE))
+@pytest.mark.parametrize("name", cases(["quickstart", *MORE], evidence=MORE))
 def test_small_examples_run(name, tmp_path):
     path = ROOT / "examples" / f"{name}.toml"
     (tmp_path / "small.toml").write_text(small(path))
@@ -99,6 +99,7 @@ def test_the_settings_shown_are_a_file(tmp_path):
     ]
 
 
+@pytest.mark.evidence
 def test_the_page_on_sweeps_runs(tmp_path):
     page = (ROOT / "docs" / "sweeps.md").read_text()
     (text,) = re.findall(r"```toml\n(.*?)```", page, re.S)

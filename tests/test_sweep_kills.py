@@ -152,6 +152,7 @@ def test_a_killed_command_continues_and_a_killed_worker_costs_only_its_point(fol
     assert contents(store) == contents(whole)
 
 
+@pytest.mark.evidence
 def test_workers_joined_by_address_give_the_same_also_when_their_scheduler_is_killed(folder, whole):
     store = folder / "joined.zarr"
     with scheduler(folder, workers=1) as (process, address):
