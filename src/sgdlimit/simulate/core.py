@@ -19,7 +19,7 @@ from ..learning.kinks import refuse_kinks
 from ..learning.problem import Problem
 from ..learning.risk import POINTS, RANDOMISATIONS, TestRisk
 from ..learning.slopes import as_trained, still
-from ..results import PATHS_KEPT, Simulation, Status, build_dataset, judge_growth, output_times
+from ..results import PATHS_KEPT, Simulation, Status, build_dataset, judge_growth, output_times, with_numbers
 from .along import parted
 from .averaging import Averager
 from .data import allocate, check_design, check_memory, draw, n_samples
@@ -160,9 +160,6 @@ def _simulation(problem, dynamics, test, times, n, repeats, known, path, keeper,
     with _precise():  # the points are the same in all repeats, whose spread does not tell what they miss
         missed = test.error(rules.mean(axis=0).T, means["self_overlap"], means["overlap"], means.get("trained"))
         infinite, why = test.infinite(means["self_overlap"], means["overlap"])
-    if "held" in known:
-        values = np.broadcast_to(known["held"], (repeats, len(times), len(known["held"])))
-        curves, means, errors = curves | {"trained": values}, means | {"trained": values[0]}, errors | {"trained": 0.0 * values[0]}
     common = {name: missed if name == "test_risk" or (path.fresh and name == "train_risk") else 0.0 * errors[name] for name in errors}
     errors = {name: np.hypot(error, common[name]) for name, error in errors.items()}
     if path.fresh:
@@ -185,6 +182,8 @@ def _simulation(problem, dynamics, test, times, n, repeats, known, path, keeper,
         **{name: known[name] for name in ("average", "optimizer") if name in known},
     }
     dataset = build_dataset(times, means, errors, attrs=attrs, teacher_cov=problem.rho, repeats=curves, common=common)
+    if "held" in known:
+        dataset = with_numbers(dataset, known["held"])
     for name in ("test_risk", "train_risk" if path.fresh else "generalisation_gap"):
         dataset[name].values[infinite], dataset[f"{name}_se"].values[infinite] = np.inf, 0.0
     if left_out is not None:

@@ -84,15 +84,17 @@ def solve(
     on_failure = on_failure if budget is None else "return"
     if isinstance(dynamics, OnlineSGD):
         every = online.refinements(problem, dynamics, horizon, rtol, seed, outputs, report, limits.watch)
-        return keep_promise(with_still(deque(limits.in_time(every), maxlen=1).pop(), given), on_failure)
-    if isinstance(dynamics, MiniBatchGD):
-        return keep_promise(with_still(discrete.solve(problem, dynamics, horizon, rtol, seed, outputs, report), given), on_failure)
-    engine, why = choose(problem, dynamics, float(horizon), method)
-    store = None if checkpoint is None else Checkpoint(checkpoint, identify(problem, dynamics, horizon, rtol, seed, outputs, engine))
-    search = Search(problem, dynamics, float(horizon), int(seed), outputs, engine, report, store, budget=limits)
-    estimate = deque(search.estimates(rtol), maxlen=1).pop()
-    report(1.0, "done")
-    return keep_promise(with_still(solution_of(search, estimate, horizon, rtol, why, began), given), on_failure)
+        found = deque(limits.in_time(every), maxlen=1).pop()
+    elif isinstance(dynamics, MiniBatchGD):
+        found = discrete.solve(problem, dynamics, horizon, rtol, seed, outputs, report)
+    else:
+        engine, why = choose(problem, dynamics, float(horizon), method)
+        store = None if checkpoint is None else Checkpoint(checkpoint, identify(problem, dynamics, horizon, rtol, seed, outputs, engine))
+        search = Search(problem, dynamics, float(horizon), int(seed), outputs, engine, report, store, budget=limits)
+        estimate = deque(search.estimates(rtol), maxlen=1).pop()
+        report(1.0, "done")
+        found = solution_of(search, estimate, horizon, rtol, why, began)
+    return keep_promise(with_still(found, given), on_failure)
 
 
 def refinements(
