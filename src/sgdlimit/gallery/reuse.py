@@ -10,9 +10,25 @@ from pydantic import Field
 
 from ..settings.training import Count
 from .claims import Check, Claim, Numbers, Progress, Verdict
-from .figures import band, logarithmic, look, panels, points
+from .figures import logarithmic, look, panels, points
 from .measure import OneProblem
-from .tuned import Training, Tuning, above, bounds_of, column, described, followed, shuffled, table, tuned, with_ratio, worse
+from .tuned import (
+    Training,
+    Tuning,
+    above,
+    bounds_of,
+    column,
+    described,
+    drawn,
+    followed,
+    more,
+    number,
+    shuffled,
+    table,
+    tuned,
+    with_ratio,
+    worse,
+)
 
 WORTH = 0.5  # part of the gain of fresh samples that a second pass should have, at least
 
@@ -64,7 +80,7 @@ def judge(numbers: Numbers) -> Verdict:
         checks += worse(f"one pass worse than {again['epochs']} over the same samples", one, again, z, t)
     part, se = worth(numbers, 1)
     checks.append(Check("part of the gain of fresh samples in a second pass, that much surely", part - z * se, WORTH, least=True))
-    rises = [f"{100 * (one['theory']['value'] / full[0]['theory']['value'] - 1):.0f}%" for one in full[1:]]
+    rises = [more(one, full[0]) for one in full[1:]]
     parted = [f"{100 * worth(numbers, i + 1)[0]:.0f}%" for i in range(len(full) - 1)]
     counts = ", ".join(f"{one['epochs']}" for one in full[1:])
     summary = (
@@ -79,14 +95,10 @@ def draw(numbers: Numbers) -> Any:
     full, once = parts(numbers)
     with panels(2, height=2.9) as (figure, ((left, right),)):
         for i, (members, label) in enumerate(((full, "same number of gradients"), (once, "one pass"))):
-            x = column(members, "x")
-            curve = {key: column(members, "theory", key) for key in ("value", "se")}
-            band(left, x, curve, i)
-            points(left, x, column(members, "runs", "best", "value"), column(members, "runs", "best", "se"), i, label)
-            how = look(i)
-            step, se = column(members, "parameters", "step"), column(members, "parameters_se", "step")
-            right.plot(x, step, color=how["color"], dashes=how["dashes"], linewidth=1.2)
-            points(right, x, step, se, i)
+            drawn(left, members, i, label)
+            how, x, step = look(i), column(members, "x"), number(members, "step")
+            right.plot(x, step["value"], color=how["color"], dashes=how["dashes"], linewidth=1.2)
+            points(right, x, step["value"], step["se"], i)
         for one in full[1:]:
             left.annotate(
                 f"{one['epochs']} passes",

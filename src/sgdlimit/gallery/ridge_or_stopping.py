@@ -14,7 +14,7 @@ from ..settings.training import Count
 from .claims import Check, Claim, Numbers, Progress, Verdict
 from .figures import band, logarithmic, panels, points
 from .measure import OneProblem, Positive
-from .tuned import Training, Tuning, bounds_of, column, described, followed, shuffled, table, tuned, worse
+from .tuned import Training, Tuning, bounds_of, column, described, drawn, followed, more, number, shuffled, table, tuned, worse
 
 EARLY = 0.05  # part of the epochs that stopping at the best step may leave out
 
@@ -70,7 +70,7 @@ def judge(numbers: Numbers) -> Verdict:
         checks += worse(f"{one['name']} worse than a ridge after {other['epochs']}", one, other, z, t)
     early = float(min(one["stopped"] / one["epochs"] for one in stopped))
     checks.append(Check("part of the epochs after which stopping is best at the best step, least", early, 1 - EARLY, least=True))
-    told = [f"{100 * (one['theory']['value'] / other['theory']['value'] - 1):.0f}%" for one, other in zip(stopped, ridged, strict=True)]
+    told = [more(one, other) for one, other in zip(stopped, ridged, strict=True)]
     counts = ", ".join(f"{one['epochs']}" for one in stopped)
     summary = (
         f"with {counts} epochs the least test risk with stopping is {', '.join(told)} above that with a ridge; it is above that of a ridge"
@@ -83,13 +83,11 @@ def judge(numbers: Numbers) -> Verdict:
 def draw(numbers: Numbers) -> Any:
     with panels(2, height=2.75) as (figure, ((left, right),)):
         for i, (members, label) in enumerate(zip(parts(numbers), ("early stopping", "ridge"), strict=True)):
-            x = column(members, "x")
-            band(left, x, {key: column(members, "theory", key) for key in ("value", "se")}, i)
-            points(left, x, column(members, "runs", "best", "value"), column(members, "runs", "best", "se"), i, label)
-            step = {"value": column(members, "parameters", "step"), "se": column(members, "parameters_se", "step")}
+            drawn(left, members, i, label)
+            x, step = column(members, "x"), number(members, "step")
             band(right, x, step, i)
             points(right, x, step["value"], step["se"], i, label)
-        ridge = {"value": 10 * column(members, "parameters", "ridge"), "se": 10 * column(members, "parameters_se", "ridge")}
+        ridge = {key: 10 * each for key, each in number(members, "ridge").items()}
         band(right, x, ridge, 2)
         points(right, x, ridge["value"], ridge["se"], 2, r"strength of the ridge $\times 10$")
         for axis in (left, right):

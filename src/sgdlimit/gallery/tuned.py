@@ -16,6 +16,7 @@ from ..learning.problem import Problem
 from ..settings.sections import Section
 from .approach import ALLOWED_BIAS
 from .claims import Check, Numbers
+from .figures import band, points
 from .measure import Positive, Repeats, Rtol, Seed, simulated
 from .statistics import LEVEL, bound, pooled
 
@@ -136,6 +137,28 @@ def column(members: list[Numbers], *path: str) -> np.ndarray:
             at = at[key]
         found.append(at)
     return np.array(found, dtype=float)
+
+
+def risk(members: list[Numbers], *path: str) -> dict[str, np.ndarray]:
+    """That of every training, `{value, se}`."""
+    return {key: column(members, *path, key) for key in ("value", "se")}
+
+
+def number(members: list[Numbers], name: str) -> dict[str, np.ndarray]:
+    """The best number of this name of every training, `{value, se}`."""
+    return {"value": column(members, "parameters", name), "se": column(members, "parameters_se", name)}
+
+
+def drawn(axis: Any, members: list[Numbers], i: int, label: str) -> None:
+    """Test risks at the best numbers, theory as a line and real runs as points."""
+    x, real = column(members, "x"), risk(members, "runs", "best")
+    band(axis, x, risk(members, "theory"), i)
+    points(axis, x, real["value"], real["se"], i, label)
+
+
+def more(one: Numbers, other: Numbers) -> str:
+    """How much more risk a training has than another, in theory."""
+    return f"{100 * (one['theory']['value'] / other['theory']['value'] - 1):.0f}%"
 
 
 def table(numbers: Numbers) -> list[list[str]]:

@@ -14,7 +14,7 @@ from ..settings.training import Count
 from .claims import Check, Claim, Numbers, Progress, Verdict
 from .figures import band, panels, points
 from .measure import OneProblem
-from .tuned import Training, Tuning, above, bounds_of, column, described, followed, shuffled, table, tuned, worse
+from .tuned import Training, Tuning, above, bounds_of, column, described, followed, number, risk, shuffled, table, tuned, worse
 
 GAIN = 0.01  # part of the risk that a momentum may gain, at most
 
@@ -77,12 +77,13 @@ def draw(numbers: Numbers) -> Any:
     x = column(members, "x")
     with panels(2, height=2.75) as (figure, ((left, right),)):
         for i, (kind, label) in enumerate((("best", "at the best step"), ("below", "at half of it"), ("above", "at twice of it"))):
-            points(left, x, column(members, "runs", kind, "value"), column(members, "runs", kind, "se"), i, label)
-        band(left, x, {key: column(members, "theory", key) for key in ("value", "se")}, 0)
+            real = risk(members, "runs", kind)
+            points(left, x, real["value"], real["se"], i, label)
+        band(left, x, risk(members, "theory"), 0)
         low, high = left.get_ylim()
         left.set(xlabel=r"memory of the momentum $\tau$ (time $t$)", ylabel="test risk", ylim=(low, high + 0.35 * (high - low)))
         left.legend(frameon=False, fontsize=8.5, loc="upper left", ncols=2)
-        step = {"value": column(members, "parameters", "step"), "se": column(members, "parameters_se", "step")}
+        step = number(members, "step")
         band(right, x, step, 0)
         points(right, x, step["value"], step["se"], 0)
         right.set(xlabel=r"memory of the momentum $\tau$ (time $t$)", ylabel=r"best step $\eta$", ylim=(0, None))
