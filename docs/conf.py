@@ -71,6 +71,7 @@ nb_execution_cache_path = str(_build / _digest())
 nb_execution_excludepatterns = os.environ.get("SGDLIMIT_DOCS_UNEXECUTED", "").split()  # of a test that has only some pages run
 if nb_execution_excludepatterns:
     suppress_warnings.append("myst-nb.lexer")  # a kernel tells the language
+    extensions.remove("sphinx.ext.viewcode")  # a page a module, a third of the time
 nb_execution_in_temp = True
 nb_execution_timeout = 600
 nb_execution_raise_on_error = True

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
+
+from sgdlimit.cli import app
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "recommend.md").read_text()
@@ -88,16 +91,17 @@ def test_a_table_written_in_another_way_is_read_and_told(tmp_path):
     assert "uses it all the same" not in said
 
 
-def test_mistakes_get_a_sentence_and_code_two(tmp_path):
+def test_mistakes_get_a_sentence_and_code_two(tmp_path, monkeypatch):
     (tmp_path / "x.csv").write_text("a,b\n1,2\n3,4\n")
+    monkeypatch.chdir(tmp_path)
     for arguments, words in (
-        (("recommend", "y.csv", "--target", "b"), "does not exist"),
-        (("recommend", "x.csv", "--target", "c"), "must be a column"),
-        (("recommend", "x.csv", "--target", "b", "--loss", "squared"), "at least 20 samples"),
-        (("recommend", "x.csv", "--target", "b", "--decimal", ";"), "`decimal` must be . or ,"),
-        (("recommend", "x.csv", "--target", "4", "--no-header"), "columns are called 1 to 2"),
+        (("y.csv", "--target", "b"), "does not exist"),
+        (("x.csv", "--target", "c"), "must be a column"),
+        (("x.csv", "--target", "b", "--loss", "squared"), "at least 20 samples"),
+        (("x.csv", "--target", "b", "--decimal", ";"), "`decimal` must be . or ,"),
+        (("x.csv", "--target", "4", "--no-header"), "columns are called 1 to 2"),
     ):
-        done = sgdlimit(tmp_path, *arguments)
-        assert done.returncode == 2, done.stdout
+        done = CliRunner().invoke(app, ["recommend", *arguments])
+        assert done.exit_code == 2, done.output
         assert words in done.stderr
         assert "Traceback" not in done.stderr

@@ -66,7 +66,7 @@ DYNAMICS = {
 ANY = DYNAMICS | {"online": (sl.OnlineSGD(1.5), "auto"), "mini-batch": (sl.MiniBatchGD(0.5, 0.5), "auto")}
 
 
-@pytest.mark.parametrize("name", cases(ANY, evidence=["SME", "reshuffled", "momentum"]))
+@pytest.mark.parametrize("name", cases(ANY, evidence=["SME", "reshuffled", "momentum", "flow"]))
 def test_numbers_that_do_not_move_are_those_of_a_loss(name):
     """To the last bit: curves, kernels, averages."""
     dynamics, method = ANY[name]
