@@ -96,7 +96,7 @@ def coordinates_of(engine: Engine, drawn: list[Drawn], nodes: np.ndarray, cells:
     particles = [lay_particles(one.particles, nodes, finest, engine.natural) for one in drawn if one.particles is not None]
     if particles:
         return SampledCoordinates(engine.problem, particles, cells, at_nodes(nodes, engine.ends), warmth)
-    balanced = not engine.natural
+    balanced = engine.balanced
     if not engine.dynamics.plain:
         ends = at_nodes(nodes, engine.ends)
         filter = Filter(engine.dynamics, nodes, len(drawn), engine.problem.k, cells)

@@ -26,8 +26,11 @@ LOOSE = 0.02  # rtol from which on half of the pilot's paths are enough
 EDGE_CELLS = 64  # a first grid has at most so many for the fastest rate, whose part of the curves is soon over
 FASTER = 4.0  # than isotropic data, at most, a first grid supposes anisotropic ones to be: few features move faster
 MAX_PATHS = 2**15
-REPLICATES = 8
 PILOT_REPLICATES = 4
+REPLICATES = 8  # at least, of what is not a pilot: four tell their spread badly, and the error is wider for it
+MOST_REPLICATES = 32  # of a plan: more paths each are a little better than more of them, but another program to compile
+AIM, AIM_AGAIN = 0.8, 0.9  # of `rtol`: the sampling error that a plan is made for, and more replicates of one that fell short
+SLOPE = 0.6  # the spread over replicates falls like paths^-SLOPE
 THREADS = 2  # SGDLIMIT_THREADS sets another number; results do not depend on it
 GROUP = 4  # replicates marched together, where memory allows
 PATHS_PER_CELL = 24  # with fewer, the noise's covariance over so many cells fluctuates too much to have a factor, see `noise`
@@ -93,22 +96,23 @@ class Planner:
         return room(int(np.clip(4 * roomy(math.ceil(0.25 * relaxations), 4), 8 if few else 12, self.most_cells)), LEAST_SHARED)
 
     def after(self, pilot: Found, rtol: float) -> Plan:
-        """Cells from the extrapolation's order, paths from the spread over replicates, which falls like paths^-0.6."""
+        """Cells from the extrapolation's order; replicates from their spread, and where these would be too many more paths for each."""
         if pilot.total <= rtol:
             return pilot.plan
         excess = pilot.discretisation / (DISCRETISATION_SHARE * rtol)
         cells = pilot.plan.cells if excess <= 1 else self._wider(pilot.plan.cells, excess ** (1 / 3.5))
-        spread = pilot.sampling / student(pilot.plan.replicates) * np.sqrt(pilot.plan.replicates / REPLICATES)
-        short = spread * student(REPLICATES) / (0.7 * rtol)
-        if not patient() and spread * student(MAX_REPLICATES) * np.sqrt(REPLICATES / MAX_REPLICATES) <= 0.7 * rtol:
-            return self.affordable(self.enough(Plan(cells, pilot.plan.paths, REPLICATES)), MAX_REPLICATES)  # then doubled
-        paths = pilot.plan.paths * 2.0 ** np.ceil(np.log2(max(short, 1.0)) / 0.6)
-        more = 2 * pilot.plan.replicates  # more of the pilot's kind are cheaper than better ones from the start
-        if cells == pilot.plan.cells and spread * student(more) * np.sqrt(REPLICATES / more) <= 0.7 * rtol:
-            return replace(pilot.plan, replicates=more)
-        plan = self.affordable(self.enough(Plan(cells, int(min(paths, MAX_PATHS)), REPLICATES)), MAX_REPLICATES)
-        same = (plan.cells, plan.paths) == (pilot.plan.cells, pilot.plan.paths)
-        return replace(plan, replicates=min(more, plan.replicates)) if same else plan  # then doubled: four tell the spread badly
+        spread = pilot.sampling / student(pilot.plan.replicates) * np.sqrt(pilot.plan.replicates)
+        paths, most = pilot.plan.paths, MOST_REPLICATES if patient() else MAX_REPLICATES
+        while (replicates := _replicates(spread, AIM * rtol, MAX_REPLICATES)) > most and paths < MAX_PATHS:
+            paths, spread = 2 * paths, spread / 2**SLOPE
+        plan = Plan(cells, paths, max(replicates, REPLICATES))
+        return self.affordable(self.enough(plan), MAX_REPLICATES)
+
+    def more(self, plan: Plan, found: Found, rtol: float) -> Plan:
+        """The plan with more replicates, where their spread is what is left of the error."""
+        spread = found.sampling / student(plan.replicates) * np.sqrt(plan.replicates)
+        aim = AIM_AGAIN * np.sqrt(max(rtol**2 - found.discretisation**2, 0.0))
+        return replace(plan, replicates=max(_replicates(spread, aim, MAX_REPLICATES), min(plan.replicates + GROUP, MAX_REPLICATES)))
 
     def enough(self, plan: Plan) -> Plan:
         """The plan with enough paths for its cells."""
@@ -131,3 +135,8 @@ class Planner:
     def _wider(self, cells: int, factor: float) -> int:
         """More cells, a multiple of four: they are halved twice."""
         return min(4 * roomy(math.ceil(cells * factor / 4), 4), self.most_cells)
+
+
+def _replicates(spread: float, error: float, most: int) -> int:
+    """How many replicates of this spread have such a standard error of their mean; groups of them, and at most so many."""
+    return next((n for n in range(GROUP, most, GROUP) if student(n) * spread <= error * np.sqrt(n)), most)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import replace
+from itertools import count
+from threading import Event
 
 import numpy as np
 
@@ -222,7 +224,7 @@ class Search:
                     break
                 plan, self.stage, levels = self.planner.wider(plan), self.stage + 1, []
             elif plan.replicates < MAX_REPLICATES:
-                plan = replace(plan, replicates=2 * plan.replicates)
+                plan = self.planner.more(plan, estimate.found, rtol)
             else:
                 break
             if not self.budget.allows(self._on_the_clock(plan, done)):
@@ -235,6 +237,13 @@ class Search:
         nodes = engine.nodes(plan.cells)
         cells = engine.capacity(len(nodes) - 1)
 
+        compiled, nodes_begun = Event(), count()
+
+        def watch() -> None:
+            self.watch()
+            if next(nodes_begun):  # one cell has been crossed, by programs that are compiled now
+                compiled.set()
+
         def group(indices: range) -> list[list[Level]]:
             seeds = [np.random.SeedSequence(self.seed, spawn_key=(stage, index)) for index in indices]
             drawn = [draw_all(engine, cells, plan.paths, seed) for seed in seeds]
@@ -245,7 +254,7 @@ class Search:
             first = 0.0
             for c, look in zip(COARSENINGS, looks, strict=True):
                 began = time.thread_time(), time.perf_counter()
-                resolutions.append(run_levels(engine, drawn, nodes[::c], cells, self.watch, look))
+                resolutions.append(run_levels(engine, drawn, nodes[::c], cells, watch, look))
                 spent = time.thread_time() - began[0], time.perf_counter() - began[1]
                 if c == COARSENINGS[0]:
                     first = spent[1]
@@ -258,13 +267,24 @@ class Search:
         if self.checkpoint is not None:
             place = f"stage={stage}/cells={plan.cells}/paths={plan.paths}/horizon={self.horizon!r}"
             work = self.checkpoint.kept(group, place, len(COARSENINGS))
+
+        def in_turn(indices: range) -> list[list[Level]]:
+            """The first group goes ahead: threads that start together compile the same programs."""
+            if indices.start != done:
+                compiled.wait()
+                return work(indices)
+            try:
+                return work(indices)
+            finally:
+                compiled.set()
+
         results = []
         size = int(np.clip(self.planner.room_for(cells) / plan.paths, 1, GROUP))
         groups = [range(a, min(a + size, plan.replicates)) for a in range(done, plan.replicates, size)]
         with ThreadPoolExecutor(threads()) as pool:
             here = [copy_context() for _ in groups]  # threads of the pool round sizes as this one does
             try:
-                for index, levels in enumerate(pool.map(lambda context, indices: context.run(work, indices), here, groups)):
+                for index, levels in enumerate(pool.map(lambda context, indices: context.run(in_turn, indices), here, groups)):
                     results += levels
                     self.report((index + 1) / len(groups) * 0.99, f"{plan.cells} cells, {plan.paths} paths")
             except OutOfTime:

@@ -42,6 +42,7 @@ class Engine(Protocol):
         name: that `solve(method=...)` and diagnostics use.
         program: the compiled work on samples, see `march.Program`.
         natural: whether the noise's covariance is best estimated from the kicks themselves.
+        balanced: whether the self-overlap is taken from the balance with `E[l r]`, see `coordinates`.
         ends: of epochs, where curves have kinks; none elsewhere.
         pilot: paths of a replicate of the first estimate.
         jumps: mean and variance of a path's number of jumps.
@@ -59,6 +60,8 @@ class Engine(Protocol):
     def name(self) -> str: ...
     @property
     def natural(self) -> bool: ...
+    @property
+    def balanced(self) -> bool: ...
     @property
     def ends(self) -> np.ndarray: ...
     @property
@@ -92,6 +95,7 @@ class EventEngine:
 
     name = "events"
     natural = False
+    balanced = True
     ends = np.zeros(0)  # of epochs, where curves have kinks
     pilot = 1024  # paths of a replicate of the first estimate
 
@@ -165,10 +169,14 @@ class PathEngine:
 
     name = "paths"
     ends = np.zeros(0)
+    pilot = 2048  # more than of histories, for the last Gaussian is sampled, too
 
     def __init__(self, problem: Problem, dynamics: Dynamics, horizon: float):
         self.problem, self.dynamics, self.horizon = problem, dynamics, horizon
-        self.program = _sample_program(problem.slopes, anywhere(problem.labels), drive_of(dynamics), problem.kinks, not dynamics.plain)
+        self.all_tell = problem.kinks or not self.balanced  # differences across kinks fluctuate more than derivatives
+        self.program = _sample_program(
+            problem.slopes, anywhere(problem.labels), drive_of(dynamics), problem.kinks, not dynamics.plain, self.all_tell
+        )
 
     def nodes(self, cells: int) -> np.ndarray:
         return spaced(self.horizon, cells, grading(self.dynamics))
@@ -177,9 +185,10 @@ class PathEngine:
         return cells
 
     @property
-    def pilot(self) -> int:
-        """More than of histories, for the last Gaussian is sampled, too; fewer where all of them tell the response."""
-        return 1024 if self.natural else 2048
+    def balanced(self) -> bool:
+        """A smooth flow's Gram matrix keeps its own diagonal where it has modes or a filter, which know the noise's order."""
+        simple = self.dynamics.plain and self.problem.anisotropic is None and not isinstance(self.problem.penalty, SmoothPenalty)
+        return simple or not isinstance(self.dynamics, GradientFlow)
 
     @property
     def jumps(self) -> tuple[float, float]:
@@ -198,7 +207,7 @@ class PathEngine:
         on both sides."""
         k, events = self.problem.k, cells if self.room is None else self.room
         response = 2 * (k * min(cells + 4, REMEMBERED)) ** 2
-        own = 2 * cells * k + (2 * response if self.problem.kinks else response if self.natural else response // SHARE)
+        own = 2 * cells * k + (2 * response if self.problem.kinks else response if self.all_tell else response // SHARE)
         return 8 * (3 * (cells * (k + 1) + events * (k + 2)) + own)
 
     def draw(self, cells: int, paths: int, seed: np.random.SeedSequence) -> Randomness:
@@ -268,5 +277,5 @@ def _reshuffle_program(slopes: Slopes, label: Callable, kinks: bool, filtered: b
 
 
 @lru_cache(maxsize=32)
-def _sample_program(slopes: Slopes, label: Callable, drive: str, kinks: bool, filtered: bool) -> SampleProgram:
-    return SampleProgram(slopes, label, drive, kinks, filtered)
+def _sample_program(slopes: Slopes, label: Callable, drive: str, kinks: bool, filtered: bool, all_tell: bool) -> SampleProgram:
+    return SampleProgram(slopes, label, drive, kinks, filtered, all_tell)

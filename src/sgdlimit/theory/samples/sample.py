@@ -38,8 +38,8 @@ SHARE, LEAST = 8, 128  # one path in so many, at least so many, tells the respon
 
 
 def followed(paths: int, all_of_them: bool) -> int:
-    """How many of the paths carry their response. Where training is noisy it takes most of the work and hardly adds to the curves'
-    fluctuations; where it is smooth the self-overlap comes from it, and is better told by all paths than by more of them."""
+    """How many of the paths carry their response. It takes most of the work, and hardly adds to the curves' fluctuations unless the
+    self-overlap comes from it, which is better told by all paths than by more of them."""
     return paths if all_of_them else max(paths // SHARE, min(paths, LEAST))
 
 
@@ -280,7 +280,7 @@ def look(paths: Paths, back: Array, reach: int) -> Paths:
 class SampleProgram:
     """The compiled work on paths for one loss and drive; every array has a leading axis of replicates."""
 
-    def __init__(self, slopes: Slopes, label: Callable, drive: str, kinks: bool = False, filtered: bool = False):
+    def __init__(self, slopes: Slopes, label: Callable, drive: str, kinks: bool = False, filtered: bool = False, all_tell: bool = True):
         functions = path_functions(slopes, drive)
 
         def begin(draws: Draws, rho_root: Array, normals: Array, directions: Array, numbers: Any) -> tuple[Any, Paths, Averages]:
@@ -292,7 +292,7 @@ class SampleProgram:
             k, x, _ = directions.shape
             cells, p = ((len(draws.gauss) - k_star) // k - 1) // (2 if filtered else 1), w.shape[-1]
             padded = -(-x // BLOCK) * BLOCK
-            q = followed(p, kinks or drive == "flow")  # differences across kinks fluctuate more than derivatives
+            q = followed(p, all_tell)
             columns = two_sided(directions) if kinks else directions
             own = signed(sizes(draws.distance, normals)) if kinks else None
             paths = Paths(

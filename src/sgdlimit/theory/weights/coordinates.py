@@ -10,8 +10,8 @@ The kernel equations then need first derivatives only,
 
 which are THEORY's equations for `Cs` and `R`: the first because `dTheta = -h dt - X^T dG` and `x^T theta* = r*`, the
 second because a kick of theta at `s` moves every `w_t` by `R(t,s)` and `chi` is what a sample makes of it, the third because
-`x^T theta = r` for a sample of the training set. The Gram matrix follows from the first two. Where training is noisy the
-third is much the better estimate of its diagonal, and the matrix is scaled to it.
+`x^T theta = r` for a sample of the training set. The Gram matrix follows from the first two. The third is much the better estimate of
+its diagonal, and the matrix is scaled to it.
 
 Every array has a leading axis of replicates; `N` cells, `N + 1` nodes.
 """
@@ -70,8 +70,7 @@ class RidgeCoordinates:
     """
 
     def __init__(self, problem: Problem, replicates: int, cells: int, balanced: bool, warmth: float = 0.0):
-        """`balanced` scales the Gram matrix to `q`; a smooth flow keeps its own diagonal, whose order is better. `warmth` is the rate of
-        white noise of its own, `2 T`."""
+        """`balanced` scales the Gram matrix to `q`. `warmth` is the rate of white noise of its own, `2 T`."""
         k, k_star = problem.k, problem.k_star
         self.ridge, self.warmth, self.white = problem.ridge, warmth * np.eye(k), warmth
         self.spread = root(problem.init.cov)
