@@ -20,7 +20,6 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -86,10 +85,10 @@ class Drawn:
 
 
 def random_problem(index: int) -> Drawn:
-    """The `index`-th one: the model uniform among ten named and three own ones; SGD, reshuffled SGD, SME and flow in turn; `n/d` log-uniform
-    in [.4, 6]; every second one a ridge up to .2 of the curvature at the start; start and teacher of variance .1 to 1 and 1 to 2, with an
-    overlap up to half of what they allow; the step .1 to .8 of the stable one for the curvature at the start; log-uniform 1 to 20 epochs
-    (for the flow of such a step)."""
+    """The `index`-th one: the model uniform among ten named and three own ones; SGD, reshuffled SGD, SME and flow in turn; `n/d`
+    log-uniform in [.4, 6]; every second four a ridge up to .2 of the curvature at the start; start and teacher of variance .1 to 1 and 1
+    to 2, with an overlap up to half of what they allow; the step .1 to .8 of the stable one for the curvature at the start; log-uniform
+    1 to 20 epochs (for the flow of such a step)."""
     rng = np.random.default_rng([1701, index])
     name = str(rng.choice([*NAMED, *OWN]))
     if name in OWN:
@@ -147,9 +146,7 @@ def measure(index: int) -> dict:
     runs(2, 0)
     real, seconds = common.timed(lambda: runs(RUNS, 1))
     scale = common.scales({name: found[0.003][0].dataset[name].values for name in common.CURVES})
-    spread = max(
-        float(np.sqrt(RUNS * np.mean(real.dataset[name + "_se"].values ** 2, 0).max())) / scale[name] for name in common.CURVES
-    )
+    spread = max(float(np.sqrt(RUNS * np.mean(real.dataset[name + "_se"].values ** 2, 0).max())) / scale[name] for name in common.CURVES)
     row["simulation"] = {"seconds": seconds / RUNS, "spread": spread}
     for one in row["solve"].values():
         one["needed"] = seconds / RUNS * max(spread / one["error"], 1.0) ** 2

@@ -31,7 +31,7 @@ def progress(fraction, text):
     if len(said) == fatal:
         os.kill(os.getpid(), signal.SIGKILL)
 
-sl.solve(tanh_regression(), sl.SME(1.5), 1.0, rtol=0.005, seed=3, progress=progress, checkpoint=checkpoint).save(result)
+sl.solve(tanh_regression(), sl.SME(1.5), 1.0, rtol=0.003, seed=3, progress=progress, checkpoint=checkpoint).save(result)
 """
 
 

@@ -30,6 +30,7 @@ PILOT_REPLICATES = 4
 REPLICATES = 8  # at least, of what is not a pilot: four tell their spread badly, and the error is wider for it
 MOST_REPLICATES = 32  # of a plan: more paths each are a little better than more of them, but another program to compile
 AIM, AIM_AGAIN = 0.8, 0.9  # of `rtol`: the sampling error that a plan is made for, and more replicates of one that fell short
+MORE = 4  # times the paths, at most, where a plan fell short: under heavy tails a single replicate may say that far more are needed
 SLOPE = 0.6  # the spread over replicates falls like paths^-SLOPE
 THREADS = 2  # SGDLIMIT_THREADS sets another number; results do not depend on it
 GROUP = 4  # replicates marched together, where memory allows
@@ -96,23 +97,30 @@ class Planner:
         return room(int(np.clip(4 * roomy(math.ceil(0.25 * relaxations), 4), 8 if few else 12, self.most_cells)), LEAST_SHARED)
 
     def after(self, pilot: Found, rtol: float) -> Plan:
-        """Cells from the extrapolation's order; replicates from their spread, and where these would be too many more paths for each."""
+        """Cells from the extrapolation's order, replicates and paths from the spread."""
         if pilot.total <= rtol:
             return pilot.plan
         excess = pilot.discretisation / (DISCRETISATION_SHARE * rtol)
         cells = pilot.plan.cells if excess <= 1 else self._wider(pilot.plan.cells, excess ** (1 / 3.5))
-        spread = pilot.sampling / student(pilot.plan.replicates) * np.sqrt(pilot.plan.replicates)
-        paths, most = pilot.plan.paths, MOST_REPLICATES if patient() else MAX_REPLICATES
-        while (replicates := _replicates(spread, AIM * rtol, MAX_REPLICATES)) > most and paths < MAX_PATHS:
-            paths, spread = 2 * paths, spread / 2**SLOPE
-        plan = Plan(cells, paths, max(replicates, REPLICATES))
-        return self.affordable(self.enough(plan), MAX_REPLICATES)
+        return self._sampled(replace(pilot.plan, cells=cells), pilot, AIM * rtol, MAX_PATHS)
 
-    def more(self, plan: Plan, found: Found, rtol: float) -> Plan:
-        """The plan with more replicates, where their spread is what is left of the error."""
-        spread = found.sampling / student(plan.replicates) * np.sqrt(plan.replicates)
+    def more(self, found: Found, rtol: float) -> Plan:
+        """The plan with more replicates, or paths, where their spread is what is left of the error; the same one where there are none."""
         aim = AIM_AGAIN * np.sqrt(max(rtol**2 - found.discretisation**2, 0.0))
-        return replace(plan, replicates=max(_replicates(spread, aim, MAX_REPLICATES), min(plan.replicates + GROUP, MAX_REPLICATES)))
+        plan = self._sampled(found.plan, found, aim, min(MORE * found.plan.paths, MAX_PATHS))
+        if plan.paths > found.plan.paths:
+            return plan
+        return replace(found.plan, replicates=min(max(plan.replicates, found.plan.replicates + GROUP), MAX_REPLICATES))
+
+    def _sampled(self, plan: Plan, found: Found, aim: float, most_paths: int) -> Plan:
+        """As many replicates as have this error, and where these would be too many more paths for each."""
+        spread = found.sampling / student(found.plan.replicates) * np.sqrt(found.plan.replicates)
+        most = MOST_REPLICATES if patient() and found.plan.replicates < MOST_REPLICATES else MAX_REPLICATES
+        paths = plan.paths
+        while (replicates := _replicates(spread, aim)) > most and paths < most_paths:
+            paths, spread = 2 * paths, spread / 2**SLOPE
+        plan = replace(plan, paths=paths, replicates=min(max(replicates, REPLICATES), MAX_REPLICATES))
+        return self.affordable(self.enough(plan), MAX_REPLICATES)
 
     def enough(self, plan: Plan) -> Plan:
         """The plan with enough paths for its cells."""
@@ -137,6 +145,7 @@ class Planner:
         return min(4 * roomy(math.ceil(cells * factor / 4), 4), self.most_cells)
 
 
-def _replicates(spread: float, error: float, most: int) -> int:
-    """How many replicates of this spread have such a standard error of their mean; groups of them, and at most so many."""
-    return next((n for n in range(GROUP, most, GROUP) if student(n) * spread <= error * np.sqrt(n)), most)
+def _replicates(spread: float, error: float) -> int:
+    """How many replicates of this spread have such a standard error of their mean: groups of them; one more than there can be where these
+    would not do."""
+    return next((n for n in range(GROUP, MAX_REPLICATES + 1, GROUP) if student(n) * spread <= error * np.sqrt(n)), MAX_REPLICATES + 1)

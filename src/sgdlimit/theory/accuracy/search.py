@@ -30,8 +30,7 @@ from .checkpoint import Checkpoint
 from .estimates import Answer, Estimator
 from .existence import check_moments
 from .levels import Level, run_levels
-from .outcome import MAX_REPLICATES
-from .plans import COARSENINGS, GROUP, PILOT_REPLICATES, THREADS, Plan, Planner, cells_at_most
+from .plans import COARSENINGS, GROUP, PILOT_REPLICATES, REPLICATES, THREADS, Plan, Planner, cells_at_most
 from .recomputed import again, worst
 from .replicates import Drawn, draw_all
 from .witness import Witnesses
@@ -206,8 +205,10 @@ class Search:
         self.outputs = kept if len(kept) > 1 else np.linspace(0.0, until, 11)
 
     def refine(self, pilot: Answer, plan: Plan, rtol: float) -> Iterator[Answer]:
-        """Spend what the pilot says it takes; then check, and spend more where it was not enough."""
+        """Spend what the pilot says it takes, but first no more replicates than tell their spread well; then check, and spend more where it
+        was not enough."""
         levels = pilot.levels
+        plan = replace(plan, replicates=min(plan.replicates, REPLICATES))
         if (plan.cells, plan.paths) != (pilot.plan.cells, pilot.plan.paths):
             self.stage, levels = 1, []
         while True:
@@ -223,10 +224,13 @@ class Search:
                 if plan.cells >= self.most_cells:
                     break
                 plan, self.stage, levels = self.planner.wider(plan), self.stage + 1, []
-            elif plan.replicates < MAX_REPLICATES:
-                plan = self.planner.more(plan, estimate.found, rtol)
             else:
-                break
+                plan = self.planner.more(estimate.found, rtol)
+                if plan == done:
+                    break
+                if plan.paths != done.paths:
+                    self.report(0.0, self._price(plan, rtol))
+                    plan, self.stage, levels = replace(plan, replicates=min(plan.replicates, REPLICATES)), self.stage + 1, []
             if not self.budget.allows(self._on_the_clock(plan, done)):
                 break
 
