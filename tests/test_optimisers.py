@@ -203,7 +203,8 @@ def test_a_short_memory_leaves_no_error_of_its_own(method):
 
 
 def test_a_smooth_flow_stays_on_many_cells():
-    """Its covariances have a low rank, and pivots of a millionth of the variance are noise: one replicate of four ran away (1.31 for .53)."""
+    """Its covariances have a low rank, and pivots of a millionth of the variance are noise: one replicate of four ran away, 1.31 for
+    .53."""
     known = random_linear(5, momentum=True)
     engine = engine_of("paths", known.problem, known.dynamics, known.horizon)
     drawn = [draw_all(engine, 48, 1024, seed) for seed in np.random.SeedSequence(101).spawn(4)]
