@@ -32,7 +32,6 @@ bench: evidence
 	$(PYTHON) benchmarks/work_precision.py
 	$(PYTHON) benchmarks/calibration.py
 	$(PYTHON) benchmarks/calibration.py --momentum --count 30
-	$(PYTHON) benchmarks/calibration.py --adam --count 12
 	$(PYTHON) benchmarks/growth.py
 	$(PYTHON) benchmarks/shapes.py
 	$(PYTHON) benchmarks/compiler.py

@@ -129,7 +129,7 @@ def main() -> int:
     text, share = summary(rows)
     print("\n" + text)
     common.save_json(common.RESULTS / f"{name}.json", {"machine": common.machine(), "problems": rows})
-    if options.readme:
+    if options.readme and not options.adam:
         common.fill(name, text)
     if not 0.90 <= share <= 0.99:
         print(f"calibration: {share:.1%} of the points within two standard errors, must be 90 to 99%", file=sys.stderr)
