@@ -228,6 +228,46 @@ def random_linear(index: int, rtol_range: tuple[float, float] = (0.003, 0.05), m
     )
 
 
+@dataclass(frozen=True)
+class Hard:
+    """A problem without a closed form."""
+
+    title: str
+    problem: sl.Problem
+    dynamics: sl.SGD | sl.SME
+    horizon: float
+    rtol: float
+
+
+def random_adam(index: int) -> Hard:
+    """The `index`-th random problem trained by Adam: SGD, SME and SGD reshuffled in turn (a flow has no noise to divide by), and in turn
+    four losses (squares, tanh, logistic, committee), each index its own random stream.
+
+    `sample_ratio` is log-uniform in [0.6, 4], Adam's step in [0.1, 0.6], its memory in [0.02, 2] (none every fifth time), the second one in
+    [0.1, 5]; every third problem decays. Up to 3 units of time, `rtol` log-uniform in [0.015, 0.05].
+    """
+    rng = np.random.default_rng([2602, index])
+    between = lambda low, high: float(np.exp(rng.uniform(np.log(low), np.log(high))))
+    kind = ("sgd", "sme", "reshuffled")[index % 3]
+    name = ("ridge_regression", "tanh_regression", "logistic", "committee")[index // 3 % 4]
+    ratio, step, horizon, rtol = between(0.6, 4.0), between(0.1, 0.6), float(rng.uniform(0.8, 3.0)), between(0.015, 0.05)
+    memory, second = between(0.02, 2.0), between(0.1, 5.0)
+    decay = float(rng.uniform(0.02, 0.3))
+    optimizer = sl.Adam(0.0 if index % 5 == 4 else memory, second, decay=decay if index // 3 % 3 == 2 else 0.0)
+    if kind == "sme":
+        drive = sl.SME(step, optimizer=optimizer)
+    else:
+        drive = sl.SGD(step, sampling="reshuffle" if kind == "reshuffled" else "replacement", optimizer=optimizer)
+    told = f"delta {ratio:.3g}, step {step:.3g}, horizon {horizon:.3g}, rtol {rtol:.2g}"
+    return Hard(
+        title=f"{name} {index}: {kind}, {told}, memories {optimizer.memory:.2g} and {second:.2g}, decay {optimizer.decay:.2g}",
+        problem=replace(CASES[name].build(), sample_ratio=ratio),
+        dynamics=drive,
+        horizon=horizon,
+        rtol=rtol,
+    )
+
+
 def deviations(known: Known, solution: sl.Solution) -> np.ndarray:
     """`(solution - truth) / reported standard error` at all points of the four curves that have an error, in one row."""
     data = solution.dataset

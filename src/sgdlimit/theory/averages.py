@@ -23,7 +23,12 @@ class Averages(NamedTuple):
     h: Array  # E[H] (k, k): Gamma
     h_chi: Array  # E[H chi] per direction (X, k, k)
     risk: Array  # E[L]
-    l_normals: Any = None  # E[l g^T] (k, dims) with the normals behind w; for paths behind a filter only
+    # Behind a filter only: E[l_t held_t^T] (k, k) with what it holds back of a sample's kicks; and of paths E[l g^T] (k, dims) with the
+    # normals behind w, of histories E[dl_t / dw_s] (N + 1, k, k), gathered at nodes, and (k, k) times `E(t - s)`, see `weights.filters`.
+    l_held: Any = None
+    l_normals: Any = None
+    l_w: Any = None
+    l_w_late: Any = None
     pull: Any = None  # (2, p): mean and mean square of the loss's gradient in numbers that are trained along; None without any
 
 

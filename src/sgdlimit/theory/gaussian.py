@@ -9,6 +9,7 @@ from scipy.linalg import get_blas_funcs
 
 TRIANGULAR_SOLVE: Any = get_blas_funcs("trsv", dtype=np.float64)
 PIVOT = 1e-10  # a pivot below this fraction of its variance is rounding: the process is rank-deficient there
+GROWN = 1e-6  # likewise in a factor that grows row by row: what one small pivot is off by, later ones feed on
 
 
 class GrowingFactor:
@@ -19,7 +20,7 @@ class GrowingFactor:
     are second moments of actual samples, positive semi-definite to rounding, which is what makes small pivots harmless.
     """
 
-    def __init__(self, replicates: int, items: int, k: int, pivot: float = PIVOT):
+    def __init__(self, replicates: int, items: int, k: int, pivot: float = GROWN):
         self.items = items
         self.k = k
         self.pivot = pivot

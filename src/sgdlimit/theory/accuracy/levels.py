@@ -102,9 +102,7 @@ def coordinates_of(engine: Engine, drawn: list[Drawn], nodes: np.ndarray, cells:
         filter = Filter(engine.dynamics, nodes, len(drawn), engine.problem.k, cells)
         if engine.problem.anisotropic is not None:
             return FilteredSpectralCoordinates(engine.problem, len(drawn), cells, filter, engine.natural, ends, warmth)
-        balanced = (
-            balanced and engine.name == "paths" and not filter.corrected
-        )  # histories are few, and means over the rest of a path: the matrix is as good
+        balanced = balanced and not filter.corrected
         return FilteredCoordinates(engine.problem, len(drawn), cells, balanced, filter, engine.natural, warmth)
     if engine.problem.anisotropic is None:
         return RidgeCoordinates(engine.problem, len(drawn), cells, balanced, warmth)

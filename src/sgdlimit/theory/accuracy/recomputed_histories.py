@@ -92,6 +92,10 @@ class RecomputedHistories:
         for one, gradients in zip(histories, each[0], strict=True):
             np.add.at(kicks, one.cells, gradients.mean(0)[:, None] * one.kicks[:, None] / len(histories))
         ours["E[l G]"] = kicks
+        if self.gain is not None:
+            left = np.array([one.held_now() for one in histories])
+            ours["E[l held]"] = np.mean([np.outer(gradients.mean(0), x) for gradients, x in zip(each[0], left, strict=True)], 0)
+            names |= {"E[l held]": "l_held"}
         if not self.problem.kinks:
             chi = [one.response_now(np.asarray(self.seen.cell.arrived)[self.s]) for one in histories]
             ours["E[H]"] = H.mean(0)
@@ -166,6 +170,10 @@ class _OneHistory:
         """`R` at the node to the kicks of all jumps, `(m, k, k)`."""
         of, found = self.of, self._response(self.of.response[self.of.node])
         return found if of.gain is None else found - self._layer(of.clock[of.node], of.gain[of.node], np.arange(len(self.at)))
+
+    def held_now(self) -> Array:
+        """What the filter has not passed on at the node, `int E dG (k,)`."""
+        return np.exp(self._clock(np.arange(len(self.at))) - self.of.clock[self.of.node]) @ self.kicks
 
     def _begun(self, clock: float, gain: Array, upto: int) -> Array:
         """What a filter still holds back at a time of kicks at the nodes after the first and up to `upto`, `(k, X, k)`."""

@@ -224,6 +224,8 @@ class RecomputedPaths:
             "E[l r]": (mean(l, r), after.l_r[self.s]),
             "E[L]": (loss.mean(), after.risk[self.s]),
         }
+        if self.layer is not None:
+            found["E[l held]"] = mean(l, of_replicate(self.seen.arrival, self.s, ("held",))[0]), after.l_held[self.s]
         if self.seen.moments is not None:
             found["E[G G]"] = np.moveaxis(mean(kicks[self.seen.node], kicks), 0, 1), self.seen.moments[self.s]
         if not self.problem.kinks:

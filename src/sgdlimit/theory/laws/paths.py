@@ -42,7 +42,7 @@ from ..samples.reshuffle import epoch_ends, epoch_jumps
 from ..samples.sample import Cell, Draws, Paths, cross_cell
 from ..weights.along import along_of
 from ..weights.filtered_spectral import FilteredSpectralCoordinates
-from ..weights.filters import Filter, roughness
+from ..weights.filters import Filter
 from ..weights.particles import Particles, draw_particles
 from ..weights.penalised import SampledCoordinates
 from ..weights.spectral import SpectralCoordinates
@@ -191,10 +191,9 @@ class _Carry:
         self.program = _path_program(problem.slopes, drive_of(law.dynamics))
 
     def _filter(self) -> Layer:
-        """Of all cells; inside one an increment is as rough as the velocity lets it be."""
+        """Of all cells."""
         filter = Filter(self.law.dynamics, self.nodes, 1, self.R.shape[-1], len(self.nodes) - 1)
         filter.gain[0], filter.lead[0] = np.einsum("aaii->ai", self.R), np.einsum("aaij->aij", self.R)
-        self.spread = self.spread * np.sqrt([roughness(float(z)) for z in np.diff(filter.clock)])[:, None, None]
         layers = [filter.layer(cell) for cell in range(len(self.nodes) - 1)]
         return jax.tree.map(lambda *parts: np.concatenate(parts), *layers)
 

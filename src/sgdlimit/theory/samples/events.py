@@ -267,10 +267,17 @@ def average(functions: Functions, kinks: bool, past: Past, draws: Histories, arr
     kicks, early, late, *held = jnp.moveaxis(jax.ops.segment_sum(stacked, draws.cell.reshape(-1), len(past.start)), 1, 0)
     moved = jnp.einsum("nab,nbxc->xac", early, past.start) + jnp.einsum("nab,nbxc->xac", late, past.end)
     moved = moved + jnp.einsum("ab,bxc->xac", gamma, arrived)
+    brief: dict[str, Array] = {}
     if past.clock is not None:  # the layers of directions that start at nodes
         layers = past.begins * _layers(past.clock, node)
         moved = moved.at[: len(layers)].add(-jnp.einsum("nab,xn->xab", held[0], layers[:, : len(held[0])]))
         moved = moved.at[: len(layers)].add(-layers[:, node][:, None, None] * (gamma @ past.gain[node]))
+        E = jnp.exp(-jnp.maximum(past.clock[node] - _age(past, draws.cell, draws.place), 0.0))[:, None]
+        brief = {
+            "l_held": weighted @ (E * past.kick).sum(0).T,
+            "l_w": jnp.zeros_like(past.gain).at[:-1].set(early).at[1:].add(late).at[node].add(gamma),
+            "l_w_late": gamma + (E[:, None] * passed).sum((0, 3)),
+        }
     return Averages(
         l_gstar=weighted @ draws.gstar.T,
         l_kicks=kicks,
@@ -280,6 +287,7 @@ def average(functions: Functions, kinks: bool, past: Past, draws: Histories, arr
         h_chi=moved,
         risk=over(functions.loss).mean(0) @ draws.weight,
         pull=None if functions.pull is None else jnp.mean(over(lambda r, y: functions.pulled(r, y, draws.weight)), 0),
+        **brief,
     )
 
 

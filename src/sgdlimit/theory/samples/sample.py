@@ -206,11 +206,11 @@ def labels_across(y: Any, numbers: Array | None) -> Callable[[Array], Any]:
 
 
 def average(
-    functions: Functions, r: Array, chi: Array, draws: Draws, kicks: Array, apart: Array, own: Array | None = None, filtered: bool = False
+    functions: Functions, r: Array, chi: Array, draws: Draws, kicks: Array, apart: Array, own: Array | None, held: Array | None
 ) -> Averages:
-    """Averages over paths at one node; with kinks `own (2k,)` is the distance there."""
+    """Averages over paths at one node; with kinks `own (2k,)` is the distance there, and `held` is that of a filter."""
     n = r.shape[-1]
-    k_star = draws.gauss.shape[0] - r.shape[0] * (1 + len(kicks) * (2 if filtered else 1))
+    k_star = draws.gauss.shape[0] - r.shape[0] * (1 + len(kicks) * (1 if held is None else 2))
     l = functions.gradient(r, draws.y)  # noqa: E741
     q = chi.shape[-1]
     few, y_few = r[..., :q], jax.tree.map(lambda leaf: leaf[:q], draws.y)
@@ -230,7 +230,8 @@ def average(
         h=h,
         h_chi=h_chi,
         risk=functions.loss(r, draws.y).mean(),
-        l_normals=jnp.einsum("ip,dp->id", l, draws.gauss) / n if filtered else None,
+        l_normals=None if held is None else jnp.einsum("ip,dp->id", l, draws.gauss) / n,
+        l_held=None if held is None else jnp.einsum("ip,jp->ij", l, held) / n,
         pull=functions.pulled(r, draws.y),
     )
 
@@ -307,7 +308,7 @@ class SampleProgram:
                 tangent_held=jnp.zeros((k, x, columns.shape[2], q)) if filtered else None,
             )
             chi = jnp.broadcast_to(columns[..., None], (*columns.shape, q))
-            return y, paths, average(functions, w, chi, draws, paths.kicks, paths.apart, own, filtered)
+            return y, paths, average(functions, w, chi, draws, paths.kicks, paths.apart, own, paths.held)
 
         def cross(paths: Paths, draws: Draws, cell: Cell, node, slots, step) -> tuple[Averages, Array | None, Arrival]:
             """Averages at the next node, for a flow the second moments of the cell's kick with every cell's `(N, k, k)`, the paths."""
@@ -315,7 +316,7 @@ class SampleProgram:
             draws = draws._replace(y=told(draws.y, cell.numbers))
             kick = arrival.early + arrival.late
             own = arrival.apart[node + 1 - cell.first] if kinks else None
-            after = average(functions, r, chi, draws, paths.kicks, arrival.apart, own, filtered)
+            after = average(functions, r, chi, draws, paths.kicks, arrival.apart, own, arrival.held)
             # The cell's own kick is not in the table yet: to copy that twice a cell would take longer than all averages.
             inner = jnp.einsum("ip,jp->ij", functions.gradient(r, draws.y), kick) / kick.shape[-1]
             after = after._replace(l_kicks=after.l_kicks.at[node].set(inner))

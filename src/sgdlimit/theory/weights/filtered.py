@@ -48,6 +48,7 @@ class FilteredCoordinates(RidgeCoordinates):
         self.y, self.p = velocities(cells + 1), velocities(cells + 1)  # of the start (column 0) and of kicks
         self.taught = np.zeros((cells + 1, replicates, k, problem.k_star))  # velocity of M
         self.white_root = np.zeros((replicates, cells, k, k))  # of the noise of each cell, were it white
+        self.laid = np.zeros((replicates, cells + 1 if balanced else 0, k, k + 2 * cells * k))  # the normals of w, without the teacher's
         self.node = 0
 
     def normals(self, node: int) -> np.ndarray:
@@ -70,6 +71,7 @@ class FilteredCoordinates(RidgeCoordinates):
             scale = psd_root(balance) @ np.linalg.pinv(psd_root(gram), rcond=1e-7, hermitian=True)
             rest, moving = scale @ rest, scale @ moving
         self.moving = np.concatenate([self.taught[node], moving], 2)
+        self.laid[:, node] = rest
         return np.concatenate([teacher, rest], 2)
 
     def _parts(
@@ -102,12 +104,27 @@ class FilteredCoordinates(RidgeCoordinates):
 
     def _pushed(self, node: int, step: float, averages: Averages, moving: np.ndarray) -> Pushed:
         """Averages for the balance; `moving` is V of a training sample, but for what its own kicks did, in the normals behind w."""
-        l_v = averages.l_normals @ np.swapaxes(moving, 1, 2)
+        noise = step * averages.l_l + self.warmth
+        if averages.l_w is None:
+            l_v = averages.l_normals @ np.swapaxes(moving, 1, 2)
+        else:
+            l_v = self._by_parts(node, noise, averages, moving)
         if node:
-            V, left = self._velocities(node), self.filter.missed(node, smooth=True)[:, None, None] * self._layer(node)[:, None]
-            kicked = 0.5 * (V[:, :node] + V[:, 1:]) + left
-            l_v = l_v - np.einsum("scij,sclj->sil", averages.l_kicks[:, :node], kicked)
-        return Pushed(averages.l_r, l_v, step * averages.l_l + self.warmth)
+            V = self._velocities(node)
+            l_v = l_v - np.einsum("scij,sclj->sil", averages.l_kicks[:, :node], 0.5 * (V[:, :node] + V[:, 1:]))
+            # Within a memory l itself returns from a kick: a cell's mean kick would not do.
+            l_v = l_v - averages.l_held @ np.swapaxes(self._layer(node), 1, 2)
+        return Pushed(averages.l_r, l_v, noise)
+
+    def _by_parts(self, node: int, noise: np.ndarray, averages: Averages, moving: np.ndarray) -> np.ndarray:
+        """`E[l v^T]` for V in the normals behind w: `E[dl / dw_s]` times the covariance of `w_s` with V. Noise of this rate leaves a brief
+        part of it, `tau b noise layer^T E / 2`, which lines between nodes would not meet."""
+        stars = averages.l_gstar.shape[-1]
+        l_v = averages.l_gstar @ np.swapaxes(moving[..., :stars], 1, 2)
+        l_v = l_v + np.einsum("snia,snad,sjd->sij", averages.l_w, self.laid, moving[..., stars:], optimize=True)
+        brief = averages.l_w_late - np.einsum("snij,n->sij", averages.l_w[:, : node + 1], self.filter.held(node))
+        both = self.filter.lead[:, node] @ noise @ np.swapaxes(self._layer(node), 1, 2)
+        return l_v + 0.5 * self.filter.memory * brief @ both
 
     def advance(self, node: int, spacing: float, step: np.ndarray, before: Averages, after: Averages) -> None:
         self.node = node
@@ -146,7 +163,12 @@ class FilteredCoordinates(RidgeCoordinates):
         m0, m1 = (scaled(gain[:, i] * self.filter.correction(node + i), self.p[node + i][:, now]) + steady[:, i : i + 1] for i in range(2))
         more = (tau * E)[:, None, None] * (m0 * -np.expm1(-z) + (m1 - m0) * z * first_moment(z))
         more = more + (E * self.filter.rushed(node))[:, None, None] * lead.mean(1)[:, None]
+        late, last = self._echo(node, after) if node and after is not before else (0.0, 0.0)
+        if node:
+            more[:, -1] += middle[:, :, None] * last
         self.R[:, node + 1, now], self.y[node + 1][:, now] = forward(self.R[:, node, now], self.y[node][:, now], force0, force1, more)
+        if node:
+            self.y[node + 1][:, node] += late
         self.R[:, node + 1, node + 1] = lead[:, 1]
         self.R[:, node + 1, 0] = self._from_start(node + 1)
         if self.balanced:
@@ -154,6 +176,14 @@ class FilteredCoordinates(RidgeCoordinates):
         self.R[:, node + 1, : self.first] = 0.0
         if self.first:
             self.P[:, node + 1] = 0.0
+
+    def _echo(self, node: int, after: Averages) -> tuple[np.ndarray, np.ndarray]:
+        """What samples return of a kick at the start of cell `node` does not grow linearly over it: what that leaves of the velocity, and
+        of how far it moves, for a gain of one, `(S, k, k)` each."""
+        late, last = self.filter.echoed(node)
+        R = self.R[:, node + 1, node] - self.filter.held(node + 1)[node] * self.filter.lead[:, node + 1]
+        returned = after.h_chi[:, node] - after.h @ R
+        return late * returned, last * returned
 
     def _balance(self, node: int, spacing: float, step: np.ndarray, before: Averages, after: Averages) -> None:
         if after is before:

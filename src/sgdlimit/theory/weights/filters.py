@@ -11,7 +11,7 @@ with a part `S` that is as smooth as the response without memory, `S(t,t) = b(t)
 number for the second, `int E dG`. As `tau` goes to zero `b` is the gain, all that is left is `S`, and every formula is the one of plain
 training. Any `b` is exact at the nodes; what it decides is how well `S` is interpolated between them. While a kick is being passed on,
 theta already returns at the rate `A = lam + Gamma`: `R = g (1 - E) - g A g (t - 2 tau + (2 tau + t) E)` to first order in it. With
-`b = g + tau g A g` the line that takes the place of this over a cell has its area, and errors are of second order in the cell whatever the
+`b = g + 2 tau g A g` all of it that is not brief is a line down to the diagonal, and errors are of second order in the cell whatever the
 memory; `b = g` leaves one of `tau` times the cell. Likewise for the velocity, which a kick turns by `-A g` within a memory.
 """
 
@@ -55,7 +55,7 @@ class Filter:
         decay: w, the decoupled decay.
         gain: `(S, N + 1, k)` at the nodes reached.
         lead: `b (S, N + 1, k, k)` there.
-        back: `A g`, and bend: `g A g`, as far as they are of use.
+        back: `A g`, and bend: `2 g A g`, as far as they are of use.
         clock: nodes in units of the memory.
         corrected: whether the velocity is corrected for its start.
         settled: the first node from which on that makes no difference.
@@ -107,7 +107,7 @@ class Filter:
             back = rate @ gain
             long = self.memory * np.linalg.norm(back, 2, axis=(1, 2))[:, None, None]
             self.back[:, node] = back / (1.0 + long**2)
-            self.bend[:, node] = gain @ self.back[:, node]
+            self.bend[:, node] = 2.0 * gain @ back / (1.0 + 4.0 * long**2)
         self.lead[:, node] = gain + self.memory * self.bend[:, node]
 
     def _gain(self, square: np.ndarray) -> np.ndarray:
@@ -135,6 +135,15 @@ class Filter:
         begun = self.memory * math.expm1(a) * self._log(a, b) if a else 0.0
         last = 0.5 * h - h * float(WEIGHTS @ lag(a + z * POINTS)) / z
         return Answer(forgot, 1.0 - forgot - late, late, begun, h - begun - last, last)
+
+    def echoed(self, node: int) -> tuple[float, float]:
+        """How much later than a force that grows linearly over cell `node` one acts that grows like `echo`, to the same value: what
+        `Answer.late` and `Answer.last` have in excess of it."""
+        z = float(self.clock[node + 1] - self.clock[node])
+        if self._starting(node):
+            return 0.0, 0.0
+        late, last = echo(z)
+        return late_share(z) - late, 0.5 * (self.nodes[node + 1] - self.nodes[node]) - self.memory * (late_share(z) + last)
 
     def _starting(self, node: int) -> bool:
         return self.corrected and node < self.settled
@@ -178,9 +187,12 @@ class Filter:
         return (b - a) / (b - a + math.exp(-b) - math.exp(-a))
 
     def roughness(self, node: int) -> np.ndarray:
-        """Variance `(S, k, k)` of w inside cell `node` relative to a Brownian bridge: that of a velocity which forgets, on average."""
+        """Variance `(S, k, k)` of the Brownian bridge that w is inside cell `node` relative to that of plain training: that of the
+        increment over the cell, so that with it the variance of w is linear in time, as between the nodes. It is less where the filter has
+        only begun to pass noise on."""
         gain = self.gain[:, node : node + 2].mean(1)
-        return gain[:, :, None] * gain[:, None, :] * _bridge(float(self.clock[node + 1] - self.clock[node]))
+        begun = 1.0 if self.corrected else -math.expm1(-0.5 * float(self.clock[node] + self.clock[node + 1]))
+        return gain[:, :, None] * gain[:, None, :] * late_share(float(self.clock[node + 1] - self.clock[node])) * begun**2
 
     def missed(self, node: int, smooth: bool) -> np.ndarray:
         """What noise increments spread over the cells before `node` have not passed on there, as a part of the gain `(node,)`: the mean of
@@ -281,6 +293,23 @@ def late_share(z: float) -> float:
     return 1.0 - mean_decay(z) if z > 1e-3 else 0.5 * z - z * z / 6.0
 
 
+def echo(z: float) -> tuple[float, float]:
+    """Of what samples return of a kick at a cell's start: they respond to it only once the filter has passed it on, and theta to them once
+    more, so that it grows like `int (1 - E(x - u)) (1 - E(u)) du = x - 2 + (2 + x) E`. Velocity at the end of the cell and the way to
+    there under a force of this shape that ends with one, with the memory as unit of time."""
+    if z < 1e-2:
+        return 0.25 * z, 0.05 * z * z
+    E = math.exp(-z)
+    shape = z - 2.0 + (2.0 + z) * E
+    if z < 1.0:
+        x = z * POINTS
+        force = x - 2.0 + (2.0 + x) * np.exp(-x)
+        velocity, area = z * float(WEIGHTS @ (np.exp(x - z) * force)), z * float(WEIGHTS @ force)
+    else:
+        velocity, area = z - 3.0 + (3.0 + 2.0 * z + 0.5 * z * z) * E, 0.5 * z * z - 2.0 * z + 3.0 - (3.0 + z) * E
+    return velocity / shape, (area - velocity) / shape
+
+
 def recoil(z: float) -> float:
     """What of a kick spread over a cell moves its own sample, on average over the rest of the cell."""
     return max(1.0 - 2.0 * late_share(z) / z if z > 1e-3 else z / 3.0, 1e-9)
@@ -296,11 +325,6 @@ def fluctuations(z: float) -> tuple[float, float]:
     return math.sqrt(max(0.5 - 2.0 * pulled(z) + pulled(2.0 * z) - 0.5 * recoil(z) ** 2, 0.0)), held
 
 
-def roughness(z: float) -> float:
-    """Variance inside a cell given its ends, against that of the increment over it, both on average over a cell; see `_bridge`."""
-    return _bridge(z) / late_share(z)
-
-
 def _unevenness(z: float) -> float:
     """Variance of `e^-zx` over `x` in [0, 1]."""
     if z < 0.02:
@@ -313,11 +337,3 @@ def slant(z: float) -> float:
     if z < 1e-3:
         return math.sqrt(1.0 / 12.0)
     return (0.5 * mean_decay(z) - first_moment(z)) / math.sqrt(_unevenness(z))
-
-
-def _bridge(z: float) -> float:
-    """Variance inside a cell of the integral of an Ornstein-Uhlenbeck velocity, given its ends, against that of a Brownian bridge, both
-    averaged over the cell: with `D(t) = t - tau (1 - E(t))` the mean square of an increment, `(1-x) D(xh) + x D((1-x)h) - x(1-x) D(h)`."""
-    if z < 0.1:
-        return z * z / 15.0 - z**3 / 40.0
-    return 1.0 - 5.0 / z + 12.0 / z**2 - 12.0 / z**3 + math.exp(-z) * (12.0 / z**3 - 1.0 / z)
