@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from ..errors import nearest, refuse
-from ..learning.adam import Adam
 from ..learning.dynamics import SGD, SME, Dynamics, GradientFlow, MiniBatchGD, OnlineSGD, step_at
 from ..learning.kinks import refuse_kinks
 from ..learning.problem import Problem
@@ -26,10 +25,6 @@ def check_theory(problem: Problem, dynamics: Dynamics) -> None:
     if not dynamics.plain and isinstance(problem.penalty, SmoothPenalty):
         raise refuse("penalty", "be a Ridge or None where the theory has an optimizer", problem.penalty,
                      "its coordinates are drawn one by one, without a velocity; simulate takes any")  # fmt: skip
-    passes = not isinstance(dynamics, (OnlineSGD, MiniBatchGD))
-    if passes and dynamics.temperature and isinstance(dynamics.optimizer, Adam) and problem.anisotropic is not None:
-        raise refuse("temperature", "be 0 where the theory has Adam and a spectrum", dynamics.temperature,
-                     "every eigenvalue would have a gain with a history of its own; simulate takes any")  # fmt: skip
     if dynamics.temperature and problem.anisotropic is not None and isinstance(problem.penalty, SmoothPenalty):
         raise refuse("temperature", "be 0 for the theory of a smooth penalty with a spectrum", dynamics.temperature,
                      "a Ridge, or data without a spectrum; simulate takes any")  # fmt: skip

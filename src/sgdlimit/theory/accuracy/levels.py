@@ -99,7 +99,7 @@ def coordinates_of(engine: Engine, drawn: list[Drawn], nodes: np.ndarray, cells:
     balanced = not engine.natural
     if not engine.dynamics.plain:
         ends = at_nodes(nodes, engine.ends)
-        filter = Filter(engine.dynamics, nodes, len(drawn), engine.problem.k, cells)
+        filter = Filter(engine.dynamics, nodes, len(drawn), engine.problem.k, cells, engine.problem.anisotropic)
         if engine.problem.anisotropic is not None:
             return FilteredSpectralCoordinates(engine.problem, len(drawn), cells, filter, engine.natural, ends, warmth)
         balanced = (

@@ -285,7 +285,7 @@ def _march_classes(problem: Problem, dynamics: Dynamics, times: np.ndarray, cell
     if dynamics.plain:
         coordinates = SpectralCoordinates(problem, len(drawn), cells, not engine.natural, where, warmth)
     else:
-        filter = Filter(dynamics, nodes, len(drawn), problem.k, cells)
+        filter = Filter(dynamics, nodes, len(drawn), problem.k, cells, problem.anisotropic)
         coordinates = FilteredSpectralCoordinates(problem, len(drawn), cells, filter, engine.natural, where, warmth)
     with jax.enable_x64(True), np.errstate(all="ignore"):
         march(engine.program, coordinates, jax.device_put(draws), spans, nodes, step_at(dynamics, nodes), root(problem.rho),

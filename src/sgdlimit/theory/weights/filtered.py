@@ -198,7 +198,7 @@ class FilteredCoordinates(RidgeCoordinates):
         return (rate + self.warmth) * self.filter.roughness(self.node)
 
     def kernel(self, nodes: int) -> np.ndarray:
-        return self.filter.smooth(super().kernel(nodes), self.filter.gain, self.P)
+        return self.filter.smooth(super().kernel(nodes), self.P * self.filter.gain[:, 0, None, None, :])
 
     def layer(self, node: int) -> Layer | None:
         return self.filter.layer(node)

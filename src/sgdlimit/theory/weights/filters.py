@@ -24,6 +24,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...learning.dynamics import Dynamics
+from ...learning.spectrum import Spectrum
 from ..averages import Layer
 
 SHORTEST = 1e-9  # part of a cell below which a memory is none: exponents must stay finite
@@ -45,7 +46,8 @@ class Answer(NamedTuple):
 
 
 class Filter:
-    """The filter and gain of one march; the gain follows the averages.
+    """The filter and gain of one march; the gain follows the averages. With a `spectrum` Adam has a gain for each of its eigenvalues, whose
+    features have a squared gradient of their own; a sample meets their mean.
 
     Adam's velocity is divided by `1 - E(t)`, to correct for its start. The quotient is a velocity as well, whose memory `tau (1 - E(t))`
     grows from zero: so the gain stays regular, and all that is singular is how much the first kicks move.
@@ -53,7 +55,8 @@ class Filter:
     Attributes:
         memory: tau.
         decay: w, the decoupled decay.
-        gain: `(S, N + 1, k)` at the nodes reached.
+        gain: `(S, N + 1, k)` at the nodes reached, as a sample meets it.
+        each: of every eigenvalue, `(S, m, N + 1, k)`; `m = 1` where they are alike.
         lead: `b (S, N + 1, k, k)` there.
         back: `A g`, and bend: `g A g`, as far as they are of use.
         clock: nodes in units of the memory.
@@ -61,7 +64,9 @@ class Filter:
         settled: the first node from which on that makes no difference.
     """
 
-    def __init__(self, dynamics: Dynamics, nodes: np.ndarray, replicates: int, k: int, cells: int):
+    def __init__(
+        self, dynamics: Dynamics, nodes: np.ndarray, replicates: int, k: int, cells: int, spectrum: Spectrum | None = None
+    ):
         optimizer = dynamics.optimizer
         assert optimizer is not None
         self.nodes = nodes
@@ -71,38 +76,45 @@ class Filter:
         self.corrected = optimizer.gains and optimizer.memory > 0.0
         self.settled = int(np.searchsorted(self.clock, SETTLED)) if self.corrected else 0
         self.decay, self.second, self.small = (getattr(optimizer, name, 0.0) for name in ("decay", "second_memory", "eps"))
+        apart = spectrum is not None and optimizer.gains
+        self.eigenvalues = spectrum.eigenvalues if apart else np.ones(1)
+        self.share = spectrum.weights * spectrum.eigenvalues if apart else np.ones(1)
+        self.each = np.ones((replicates, len(self.share), cells + 1, k))
         self.gain = np.ones((replicates, cells + 1, k))
         self.lead = self.gain[..., None] * np.eye(k)
         self.back, self.bend = np.zeros_like(self.lead), np.zeros_like(self.lead)
-        self.square = np.zeros((replicates, cells + 1, k))  # the mean squared gradient, before the correction for its start
+        self.square = np.zeros_like(self.each)  # the mean squared gradient, before the correction for its start
 
     def follow(self, node: int, step: np.ndarray, before: np.ndarray, after: np.ndarray) -> None:
-        """Gains at both ends of cell `node`, from `E[l l^T] (S, k, k)` and the `step (2,)` there. White noise is part of the gradients."""
-        self.meet(node, [np.einsum("sii->si", at) + self.warmth / eta for at, eta in zip((before, after), step, strict=True)])
+        """Gains at both ends of cell `node`, from `E[l l^T] (S, k, k)` and the `step (2,)` there. White noise is part of the gradients,
+        and the same for all features."""
+        if self.gains:
+            sizes = [self.eigenvalues[:, None] * np.einsum("sii->si", at)[:, None] for at in (before, after)]
+            self.meet(node, [size + self.warmth / eta for size, eta in zip(sizes, step, strict=True)])
 
     def meet(self, node: int, square: list[np.ndarray]) -> None:
-        """`follow`, from the mean squared gradients `(S, k)` at both ends of the cell."""
+        """`follow`, from the mean squared gradients `(S, m, k)` at both ends of the cell."""
         if not self.gains:
             return
         if node == 0:
-            self.gain[:, 0] = self._gain(square[0])
+            self._set_gain(0, square[0])
         h, end = self.nodes[node + 1] - self.nodes[node], self.nodes[node + 1]
         if self.second == math.inf:  # a plain mean: the sum so far
-            self.square[:, node + 1] = self.square[:, node] + 0.5 * h * (square[0] + square[1])
-            mean = self.square[:, node + 1] / end
+            self.square[:, :, node + 1] = self.square[:, :, node] + 0.5 * h * (square[0] + square[1])
+            mean = self.square[:, :, node + 1] / end
         elif self.second:
             z = h / self.second
-            filled = math.exp(-z) * self.square[:, node] + (-math.expm1(-z) - late_share(z)) * square[0] + late_share(z) * square[1]
-            self.square[:, node + 1] = filled
+            filled = math.exp(-z) * self.square[:, :, node] + (-math.expm1(-z) - late_share(z)) * square[0] + late_share(z) * square[1]
+            self.square[:, :, node + 1] = filled
             mean = filled / -math.expm1(-end / self.second)
         else:
             mean = square[1]
-        self.gain[:, node + 1] = self._gain(mean)
+        self._set_gain(node + 1, mean)
 
-    def lay(self, node: int, rate: np.ndarray, shape: float = 1.0) -> None:
-        """`b` at a node, where theta returns at the `rate (S, k, k)`; `shape` is that of the gain. A memory that lasts longer than this is
-        well resolved, and one that is corrected for its start is another one at each time."""
-        gain = shape * self.gain[:, node, :, None] * np.eye(rate.shape[-1])
+    def lay(self, node: int, rate: np.ndarray) -> None:
+        """`b` at a node, where theta returns at the `rate (S, k, k)`. A memory that lasts longer than this is well resolved, and one that
+        is corrected for its start is another one at each time."""
+        gain = self.gain[:, node, :, None] * np.eye(rate.shape[-1])
         if not self.corrected:
             back = rate @ gain
             long = self.memory * np.linalg.norm(back, 2, axis=(1, 2))[:, None, None]
@@ -110,9 +122,10 @@ class Filter:
             self.bend[:, node] = gain @ self.back[:, node]
         self.lead[:, node] = gain + self.memory * self.bend[:, node]
 
-    def _gain(self, square: np.ndarray) -> np.ndarray:
+    def _set_gain(self, node: int, square: np.ndarray) -> None:
         with np.errstate(divide="ignore"):
-            return 1.0 / (np.sqrt(np.maximum(square, 0.0)) + self.small)
+            self.each[:, :, node] = 1.0 / (np.sqrt(np.maximum(square, 0.0)) + self.small)
+        self.gain[:, node] = np.einsum("m,smi->si", self.share, self.each[:, :, node])
 
     def correction(self, node: int) -> float:
         """`1 / (1 - E)` of the velocity at a node after the first."""
@@ -170,6 +183,21 @@ class Filter:
         E[:, 0] = 0.0
         return E
 
+    def lines(self, node: int, begun: int) -> np.ndarray:
+        """For a layer that begins at each node (columns; none at zero) what hats have in the place of `E` in an integral up to `node`:
+        half of what the lines on both sides end with. The hat of the first node of an epoch that has `begun` has only its rising half."""
+        z = np.diff(self.clock[: node + 1])
+        whole, moment = (np.array([f(float(x)) for x in z]) for f in (mean_decay, first_moment))
+        E = self.held_between(node)
+        rising, falling = np.zeros_like(E), np.zeros_like(E)
+        falling[:-1] = (4.0 * whole - 6.0 * moment)[:, None] * E[:-1]
+        rising[1:] = (6.0 * moment - 2.0 * whole)[:, None] * E[:-1]
+        lines = 0.5 * (rising + falling)
+        lines[node] = rising[node]
+        if begun:
+            lines[begun] = rising[begun]
+        return lines
+
     def rush(self, node: int) -> float:
         """By how much the correction of the velocity for its start is faster over cell `node`, under a constant force."""
         if not self._starting(node):
@@ -177,10 +205,12 @@ class Filter:
         a, b = float(self.clock[node]), float(self.clock[node + 1])
         return (b - a) / (b - a + math.exp(-b) - math.exp(-a))
 
-    def roughness(self, node: int) -> np.ndarray:
-        """Variance `(S, k, k)` of w inside cell `node` relative to a Brownian bridge: that of a velocity which forgets, on average."""
-        gain = self.gain[:, node : node + 2].mean(1)
-        return gain[:, :, None] * gain[:, None, :] * _bridge(float(self.clock[node + 1] - self.clock[node]))
+    def roughness(self, node: int, weights: np.ndarray | None = None) -> np.ndarray:
+        """Variance `(S, k, k)` of w inside cell `node` relative to a Brownian bridge: that of a velocity which forgets, on average. With a
+        spectrum noise counts for each eigenvalue by these `weights (m,)`."""
+        gain = self.each[:, :, node : node + 2].mean(2)
+        counts = np.ones(1) if weights is None or gain.shape[1] == 1 else weights / weights.sum()
+        return np.einsum("m,smi,smj->sij", counts, gain, gain) * _bridge(float(self.clock[node + 1] - self.clock[node]))
 
     def missed(self, node: int, smooth: bool) -> np.ndarray:
         """What noise increments spread over the cells before `node` have not passed on there, as a part of the gain `(node,)`: the mean of
@@ -219,16 +249,16 @@ class Filter:
         slanted[: min(self.settled, node)] = 0.0  # see `missed`
         return slanted
 
-    def smooth(self, R: np.ndarray, gain: np.ndarray, P: np.ndarray) -> np.ndarray:
+    def smooth(self, R: np.ndarray, moved: np.ndarray) -> np.ndarray:
         """`S (S, n, n, k, k)` without what the correction for the start adds, so that it may be interpolated: a kick at zero then moves
-        what a displacement does, `P (S, N + 1, k, k)` times the gain."""
+        what a displacement by its gain does, `moved (S, N + 1, k, k)`."""
         if not self.corrected:
             return R
         out = R.copy()
         for node in range(1, R.shape[1]):
-            excess = self.excess(node)[1:, None] * gain[:, node, None]
+            excess = self.excess(node)[1:, None] * self.gain[:, node, None]
             out[:, node, 1 : node + 1] -= excess[..., None] * np.eye(R.shape[-1])
-            out[:, node, 0] = P[:, node] * gain[:, 0, None, :]
+            out[:, node, 0] = moved[:, node]
         return out
 
     def excess(self, node: int) -> np.ndarray:
