@@ -28,9 +28,8 @@ from ...learning.trained import anywhere, own, told
 from ...learning.weights import SmoothPenalty
 from ...results import path_dataset
 from ..accuracy.estimates import ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY, EXTRAPOLATED_GAIN, NEARBY
-from ..accuracy.levels import NONE, Level, at_nodes, curves_at, kernels_at, resolved
+from ..accuracy.levels import NONE, Level, at_nodes, curves_at, kernels_at, particles_of, resolved
 from ..accuracy.outcome import largest_size
-from ..accuracy.replicates import Drawn
 from ..averages import BLOCK, Layer
 from ..gaussian import psd_root
 from ..grids import GRADING, spaced
@@ -43,8 +42,7 @@ from ..samples.sample import Cell, Draws, Paths, cross_cell
 from ..weights.along import along_of
 from ..weights.filtered_spectral import FilteredSpectralCoordinates
 from ..weights.filters import Filter, roughness
-from ..weights.particles import Particles, draw_particles
-from ..weights.penalised import SampledCoordinates
+from ..weights.particles import Particles, blocks_of, draw_particles
 from ..weights.spectral import SpectralCoordinates
 from .averaged import Followed, Kernels, every_second
 from .law import Law, Process, drawn_noise, labeller
@@ -301,15 +299,12 @@ def _particles(
     nodes, outputs, engine = _once_more(problem, dynamics, times, cells, ends)
     cells = len(nodes) - 1
     seeds = np.random.SeedSequence(seed).spawn(2)
-    drawn = Drawn(engine.draw(cells, 2**11, seeds[0]), draw_particles(problem, cells, PARTICLES, seeds[1]))
-    draws, spans = engine.lay_out([drawn.samples], nodes, cells)
-    rho_root, particles = root(problem.rho), drawn.particles
-    assert particles is not None
+    particles = draw_particles(problem, cells, PARTICLES, seeds[1], blocks_of(problem, dynamics, engine.natural))
+    draws, spans = engine.lay_out([engine.draw(cells, 2**11, seeds[0])], nodes, cells)
     with jax.enable_x64(True), np.errstate(all="ignore"):
-        coordinates = SampledCoordinates(problem, [particles], cells, at_nodes(nodes, ends), 2.0 * dynamics.temperature)
-        steps = step_at(dynamics, nodes)
-        march(engine.program, coordinates, jax.device_put(draws), spans, nodes, steps, rho_root, problem.sample_ratio, engine.natural,
-              largest_size(problem), along=along_of(problem, dynamics, nodes, 1, cells))  # fmt: skip
+        coordinates = particles_of(engine, [particles], nodes, cells)
+        march(engine.program, coordinates, jax.device_put(draws), spans, nodes, step_at(dynamics, nodes), root(problem.rho),
+              problem.sample_ratio, engine.natural, largest_size(problem), along=along_of(problem, dynamics, nodes, 1, cells))  # fmt: skip
         apart = np.asarray(coordinates.population.apart[0])[outputs]
     theta = np.einsum("tim,pm->pti", coordinates.M[0, outputs], particles.gstar) + np.moveaxis(apart, 2, 0)
     return theta, particles

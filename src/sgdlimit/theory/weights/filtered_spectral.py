@@ -17,7 +17,7 @@ from ...learning.problem import Problem
 from ..averages import Averages, Layer
 from ..gaussian import psd_factor
 from .coordinates import bridge_variance
-from .filters import Filter, mean_decay
+from .filters import Filter
 from .spectral import NO_ENDS, SpectralCoordinates, meeting
 
 Array = np.ndarray
@@ -144,15 +144,8 @@ class FilteredSpectralCoordinates(SpectralCoordinates):
 
     def _from_start(self, node: int, R: Array) -> Array:
         """R(node, 0) of each eigenvalue, from the response to the start (in its place) and to a kick at the next node."""
-        first = float(self.filter.clock[1])
         moved = R[..., 0, :] * self.filter.each[:, :, None, :2].mean(3)
-        later = R[..., 1, :]
-        if not self.filter.corrected:
-            return np.exp(-first) * later - np.expm1(-first) * moved
-        # Infinite: what has the right mean over the first cell.
-        gain = self.filter.each[:, :, node, :, None] * np.eye(self.k)
-        E, missed = self.filter.held(node), self.filter.missed(node, smooth=True)[0]
-        return 2.0 * (mean_decay(first) * later + moved) - later + gain * (2.0 * missed - E[0] - E[1])
+        return self.filter.from_start(node, R[..., 1, :], moved, self.filter.each[:, :, node, :, None] * np.eye(self.k))
 
     def _met(self, node: int) -> Array:
         missed = self.filter.missed(node, self.smooth)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from ..averages import Layer
 SHORTEST = 1e-9  # part of a cell below which a memory is none: exponents must stay finite
 SETTLED = 20.0  # memories after which the correction of a velocity for its start is none to rounding of a part in 1e9
 FADED = 8.0  # memories after which a kick has passed on all it does
+CLOSED = 2.0  # memories from which on closed forms keep their digits
 POINTS, WEIGHTS = (part / 2.0 + shift for part, shift in zip(np.polynomial.legendre.leggauss(16), (0.5, 0.0), strict=True))
 
 
@@ -43,6 +44,24 @@ class Answer(NamedTuple):
     begun: float
     first: float
     last: float
+
+
+class Reply(NamedTuple):
+    """`Answer` to a force that is a polynomial in the part `x` of the time crossed: the velocity then is `forgot v0 + then @ c`, and what
+    that moves `begun v0 + moved @ c`, for a force `c[0] + c[1] x + c[2] x^2`."""
+
+    forgot: float
+    begun: float
+    then: np.ndarray  # (3,)
+    moved: np.ndarray  # (3,)
+
+
+class Passed(NamedTuple):
+    """What the filter makes over a cell of an increment spread over it, and of how unevenly the increment was, both of one: how far they
+    move, and the velocity at the end."""
+
+    moved: tuple[float, float]
+    velocity: tuple[float, float]
 
 
 class Filter:
@@ -149,6 +168,48 @@ class Filter:
         last = 0.5 * h - h * float(WEIGHTS @ lag(a + z * POINTS)) / z
         return Answer(forgot, 1.0 - forgot - late, late, begun, h - begun - last, last)
 
+    def reply(self, start: float, end: float) -> Reply:
+        """Between any two times."""
+        h, a, b = end - start, start / self.memory, end / self.memory
+        z = b - a
+        then = powers_met(z)
+        moved = h * (1.0 / np.arange(1.0, 4.0) - then / z if z > CLOSED else WEIGHTS * POINTS ** np.arange(3)[:, None] @ -np.expm1(z * (POINTS - 1.0)))
+        forgot, begun = math.exp(-z), h * mean_decay(z)
+        if not self.corrected or a >= SETTLED:
+            return Reply(forgot, begun, then, moved)
+        forgot *= math.expm1(-a) / math.expm1(-b)
+        begun = self.memory * math.expm1(a) * self._log(a, b) if a else 0.0
+        near = min(1.0, SETTLED / z)  # beyond which the correction is none
+        for low, high in ((0.0, 0.2 * near), (0.2 * near, near)):
+            x = low + (high - low) * POINTS
+            weight = h * (high - low) * WEIGHTS / np.expm1(a + z * x)
+            moved = moved + np.array([weight @ (x**n * powers_met(z * x)[n]) for n in range(3)])
+        return Reply(forgot, begun, then / -math.expm1(-b), moved)
+
+    def passed(self, node: int, smooth: bool) -> Passed:
+        """Over cell `node`. How far a kick moves and what velocity it leaves depend on when in the cell it comes; noise of independent
+        increments fluctuates with both. Smooth noise meets their means."""
+        z = float(self.clock[node + 1] - self.clock[node])
+        rate = self.correction(node + 1) / self.memory
+        held, uneven = mean_decay(z), 0.0 if smooth else math.sqrt(_unevenness(z))
+        if not self._starting(node):
+            return Passed((1.0 - held, -uneven), (rate * held, rate * uneven))
+        mean, square, both = self._free(node, node + 1)
+        if smooth:
+            return Passed((mean, 0.0), (rate * held, 0.0))
+        along = (both - mean * held) / uneven
+        return Passed((math.sqrt(max(square - along**2, 0.0)), along), (rate * held, rate * uneven))
+
+    def from_start(self, node: int, later: np.ndarray, moved: np.ndarray, gain: np.ndarray) -> np.ndarray:
+        """`R(node, 0)` from that of a kick at the next node and from what a displacement at zero by its gain has `moved`; `gain` is that of
+        the layer."""
+        first = float(self.clock[1])
+        if not self.corrected:
+            return np.exp(-first) * later - np.expm1(-first) * moved
+        # Infinite: what has the right mean over the first cell.
+        E, missed = self.held(node), self.missed(node, smooth=True)[0]
+        return 2.0 * (mean_decay(first) * later + moved) - later + gain * (2.0 * missed - E[0] - E[1])
+
     def _starting(self, node: int) -> bool:
         return self.corrected and node < self.settled
 
@@ -219,7 +280,7 @@ class Filter:
         E, z = self.held(node), np.diff(self.clock[: node + 1])
         missed = (E[1:] - E[:-1]) / z
         for cell in range(0 if smooth else min(self.settled, node)):
-            mean, square = self._free(cell, node)
+            mean, square, _ = self._free(cell, node)
             if cell:  # what linear interpolation has for the mean
                 mean = 0.5 * sum(self._moved(self.clock[i], node) + E[i] for i in (cell, cell + 1)) - missed[cell]
             missed[cell] -= math.sqrt(square) - mean
@@ -277,18 +338,19 @@ class Filter:
         moved = np.exp(early) * np.log1p(np.maximum(np.exp(-early) - np.exp(-t), 0.0) / -np.expm1(-early))
         return np.where(u < SETTLED, moved, -np.expm1(u - t))
 
-    def _free(self, cell: int, node: int) -> tuple[float, float]:
-        """Mean and mean square of `_moved` over the kicks of a cell."""
+    def _free(self, cell: int, node: int) -> tuple[float, float, float]:
+        """Mean and mean square of `_moved` over the kicks of a cell, and its mean times `E` at the cell's end."""
         a, b = (float(self.clock[i]) for i in (cell, cell + 1))
         middle = min(b, a + FADED)
-        mean = square = 0.0
+        mean = square = both = 0.0
         for low, high in ((a, middle), (middle, b)):
             if high > low:
                 u = low + (high - low) * POINTS**2  # dense where the logarithm is infinite
                 moved = self._moved(u, node)
                 weight = 2.0 * POINTS * WEIGHTS * (high - low) / (b - a)
                 mean, square = mean + float(weight @ moved), square + float(weight @ moved**2)
-        return mean, square
+                both += float(weight @ (moved * np.exp(u - b)))
+        return mean, square, both
 
 
 # --- averages of exponentials over a cell of `z` memories --------------------------------------------------------------------
@@ -302,6 +364,16 @@ def mean_decay(z: float) -> float:
 def first_moment(z: float) -> float:
     """`int_0^1 x e^-zx dx`."""
     return (mean_decay(z) - math.exp(-z)) / z if z > 1e-3 else 0.5 - z / 3.0 + z * z / 8.0
+
+
+def powers_met(z: Any) -> np.ndarray:
+    """`int_0^1 x^n z e^(-z (1 - x)) dx` for `n` of 0, 1, 2, `(3, *z.shape)`: what a velocity at rest makes of a force `x^n`."""
+    z = np.asarray(z, dtype=float)[..., None]
+    small, large = np.minimum(z, CLOSED), np.maximum(z, CLOSED)
+    by_points = [((WEIGHTS * POINTS**n * small * np.exp(small * (POINTS - 1.0))).sum(-1)) for n in range(3)]
+    large, none = large[..., 0], -np.expm1(-large[..., 0])
+    one = 1.0 - none / large
+    return np.where(z[..., 0] <= CLOSED, by_points, [none, one, 1.0 - 2.0 * one / large])
 
 
 def late_share(z: float) -> float:

@@ -15,7 +15,8 @@ A cell is half the exact flow of the penalty, then pull and noise by the trapezo
 order two). `C` is the Gram matrix of the particles, positive semi-definite by construction.
 
 With a spectrum (THEORY section 4) a particle of eigenvalue `lambda` meets the bracket times `lambda` and the noise times its root, and
-counts `lambda` times in the averages that a sample sees.
+counts `lambda` times in the averages that a sample sees. White noise on the weights is no noise of the samples there, and has normals of
+its own.
 
 Every array has a leading axis of replicates; `N` cells, `N + 1` nodes; inside the program `a` nodes padded to whole
 blocks, `x` nodes at which a response starts, `p` particles last.
@@ -54,11 +55,13 @@ class Population(NamedTuple):
 
     weight: Array  # (P,), in what a sample sees
     gstar: Array  # (k_star, P)
-    normals: Array  # (N, k, P): behind U in each cell
+    normals: Array  # (U, N, k, P): behind U in each cell, and where there is a filter behind what it passes on unevenly
+    white: Array | None  # likewise, behind white noise with a spectrum
     apart: Array  # (A, k, P): e at the nodes
     respond: Array  # (Q,): weights of those, the first, whose response is followed
     response: Array  # (A, k, X, k, Q) in float32: R_p(t, s), both on nodes
     eigenvalue: Array | None  # (P,), where there is a spectrum
+    which: Array | None  # (P,): its number
 
 
 class Pull(NamedTuple):
@@ -99,36 +102,47 @@ class ParticleProgram:
             return Pull(on_theta, on_response)
 
         def arrive(
-            population: Population, M: Array, noise: Array, before: Pull, after: Pull, spacing: Array, node: Array
+            population: Population, M: Array, noise: Array, white: Array, before: Pull, after: Pull, spacing: Array, node: Array
         ) -> tuple[Row, Means]:
-            """Particles from `node`, where `E[theta g*^T] = M`, at the next; `noise (N, k, k)` is U's increment in normals."""
-            at = lambda array, i: lax.dynamic_index_in_dim(array, i, 0, False)
+            """Particles from `node`, where `E[theta g*^T] = M`, at the next; `noise (N, k, k)` is U's increment in normals, `white` the size
+            of white noise that is none of it."""
             theta, turn = flow(at(population.apart, node) + times(M, population.gstar), 0.5 * spacing)
-            increment = jnp.einsum("cij,cjp->ip", noise, population.normals)
-            if population.eigenvalue is not None:
-                increment = jnp.sqrt(population.eigenvalue) * increment
+            increment = increment_of(population, noise, white, node)
             theta, turn_again = flow(theta - 0.5 * spacing * (before.theta + after.theta) + increment, 0.5 * spacing)
             first = lambda jacobian: jacobian[..., : len(population.respond)]
             response = times(first(turn), at(population.response, node)) - 0.5 * spacing * (before.response + after.response)
             return average(population, theta, times(first(turn_again), response), node + 1)
 
-        def enter(population: Population, row: Row, node: Array) -> Population:
-            """Their history with particles at `node`; a program of its own, so that it writes one row and copies nothing."""
-            put = lambda history, now: lax.dynamic_update_index_in_dim(history, now.astype(history.dtype), node, 0)
-            return population._replace(apart=put(population.apart, row.apart), response=put(population.response, row.response))
-
         self.pull = jit(jax.vmap(pull, in_axes=(0, 0, 0, 0, None)))
-        self.arrive = jit(jax.vmap(arrive, in_axes=(0, 0, 0, 0, 0, None, None)))
+        self.arrive = jit(jax.vmap(arrive, in_axes=(0, 0, 0, None, 0, 0, None, None)))
         self.average = jit(jax.vmap(average, in_axes=(0, 0, 0, None)))
-        self.enter = jit(jax.vmap(enter, in_axes=(0, 0, None)), donate_argnums=0)
 
 
-def average(population: Population, theta: Array, response: Array, node: Array) -> tuple[Row, Means]:
-    """Split theta into its part along the teacher and the rest, start the response to a kick at `node`, and average."""
+def at(array: Array, i: Array) -> Array:
+    return lax.dynamic_index_in_dim(array, i, 0, False)
+
+
+def enter(population: Population, row: Row, node: Array) -> Population:
+    """Their history with particles at `node`; a program of its own, so that it writes one row and copies nothing."""
+    put = lambda history, now: lax.dynamic_update_index_in_dim(history, now.astype(history.dtype), node, 0)
+    return population._replace(apart=put(population.apart, row.apart), response=put(population.response, row.response))
+
+
+def increment_of(population: Population, noise: Array, white: Array, node: Array) -> Array:
+    """What all noise of cell `node` adds up to, `(k, P)`."""
+    increment = jnp.einsum("cij,cjp->ip", noise, population.normals[0])
+    if population.eigenvalue is not None:
+        increment = jnp.sqrt(population.eigenvalue) * increment
+    return increment if population.white is None else increment + white * at(population.white[0], node)
+
+
+def average(population: Population, theta: Array, response: Array, node: Array, kick: Array | None = None) -> tuple[Row, Means]:
+    """Split theta into its part along the teacher and the rest, start the response to a kick at `node` (of one, if it is not another
+    `kick (k, k, Q)`), and average."""
     weight = population.weight
     M = jnp.einsum("ip,jp->ij", weight * theta, population.gstar)
     apart = theta - times(M, population.gstar)
-    kick = jnp.broadcast_to(jnp.eye(len(theta))[..., None], response[:, 0].shape)
+    kick = jnp.broadcast_to(jnp.eye(len(theta))[..., None] if kick is None else kick, response[:, 0].shape)
     response = lax.dynamic_update_index_in_dim(response, kick, node, 1)
     C = jnp.einsum("ip,ajp->iaj", weight * apart, population.apart)
     C = lax.dynamic_update_index_in_dim(C, jnp.einsum("ip,jp->ij", weight * apart, apart), node, 1)
@@ -179,6 +193,9 @@ def start_rows(problem: Problem, particles: Particles) -> np.ndarray:
     return known + particles.start @ root(problem.init.cov)
 
 
+ENTER = jit(jax.vmap(enter, in_axes=(0, 0, None)), donate_argnums=0)
+
+
 @lru_cache(maxsize=32)
 def _program(penalty: Callable) -> ParticleProgram:
     return ParticleProgram(penalty)
@@ -198,9 +215,12 @@ class SampledCoordinates:
         """`particles` of every replicate, with normals of as many cells as the march will cross; arrays are padded to `cells`. `ends`
         are the nodes at which an epoch ends and the next begins."""
         assert isinstance(problem.penalty, SmoothPenalty)
-        self.program = _program(problem.penalty.fn)
+        self.program = self.program_of(problem.penalty.fn)
         k, k_star, replicates = problem.k, problem.k_star, len(particles)
-        self.eye, self.ends, self.white = np.eye(k), ends, warmth
+        self.eye, self.ends, self.warmth = np.eye(k), ends, warmth
+        self.spectrum = problem.anisotropic
+        apart = self.spectrum is not None and warmth > 0.0  # white noise has normals of its own
+        self.white = 0.0 if apart else warmth
         self.pulls: tuple[Pull, ...] = ()  # at both ends of the present cell,
         self.spacing = 0.0  # and its length
         self.R = np.zeros((replicates, cells + 1, cells + 1, k, k))
@@ -209,27 +229,35 @@ class SampledCoordinates:
         self.apart = GrowingFactor(replicates, cells + 1, k)
         graded = particles[0].eigenvalue is not None
         stacked = Particles(*(np.stack(parts) if parts[0] is not None else None for parts in zip(*particles, strict=True)))  # pyright: ignore
-        self.spectrum = problem.anisotropic
         size, crossed = stacked.cells.shape[1:3]
         weight = stacked.weight * stacked.eigenvalue if graded else stacked.weight
         respond = weight[:, : size // RESPONSE_SHARE]
         self.padded = -(-(cells + 1) // BLOCK) * BLOCK
-        filled = np.zeros((replicates, cells, k, size))
-        filled[:, :crossed] = np.moveaxis(stacked.cells, 1, -1)
+        blocks = stacked.cells.shape[-1] // k
+        filled = np.zeros((replicates, blocks, cells, k, size))
+        filled[:, :, :crossed] = np.moveaxis(stacked.cells.reshape(replicates, size, crossed, blocks, k), (1, 3), (4, 1))
         self.population = Population(
             jnp.asarray(weight),
             jnp.asarray(np.swapaxes(stacked.gstar, 1, 2)),
-            jnp.asarray(filled),
+            jnp.asarray(filled[:, :: 2 if apart else 1]),
+            jnp.asarray(filled[:, 1::2]) if apart else None,
             jnp.zeros((replicates, self.padded, k, size)),
             jnp.asarray(respond / respond.sum(1, keepdims=True)),
             jnp.zeros((replicates, self.padded, k, cells + 1, k, respond.shape[1]), jnp.float32),
             jnp.asarray(stacked.eigenvalue) if graded else None,
+            jnp.asarray(stacked.which) if graded else None,
         )
         no_response = jnp.zeros((replicates, k, cells + 1, k, respond.shape[1]))
-        self._enter(0, *self.program.average(self.population, np.swapaxes(start_rows(problem, stacked), 1, 2), no_response, 0))
+        self._begin(np.swapaxes(start_rows(problem, stacked), 1, 2), no_response)
+
+    def program_of(self, penalty: Callable) -> Any:
+        return _program(penalty)
+
+    def _begin(self, theta: np.ndarray, no_response: Array) -> None:
+        self._enter(0, *self.program.average(self.population, theta, no_response, 0))
 
     def _enter(self, node: int, row: Row, means: Means) -> None:
-        self.population = self.program.enter(self.population, row, node)
+        self.population = ENTER(self.population, row, node)
         self.M[:, node], self.R[:, node], C = jax.device_get(means)
         self.apart.extend(node, C[:, :, : node + 1])
 
@@ -240,7 +268,7 @@ class SampledCoordinates:
 
     def advance(self, node: int, spacing: float, step: np.ndarray, before: Averages, after: Averages) -> None:
         """The pull over cell `node` from the averages at both ends (the first end's twice: Euler)."""
-        begun = max(self.ends[self.ends <= node], default=0)
+        begun = int(max(self.ends[self.ends <= node], default=0))
         first = self._pull(node, before, begun) if after is before else self.pulls[0]
         self.pulls = first, first if after is before else self._pull(node + 1, after, begun)
         self.spacing = spacing
@@ -256,13 +284,18 @@ class SampledCoordinates:
         left[:, node] = J[:, node] - averages.h if node else 0.0
         rows = np.zeros((len(J), self.padded, *J.shape[2:]))
         rows[:, : J.shape[1]] = J
-        return self.program.pull(self.population, rows, np.swapaxes(left, 1, 2), averages.l_gstar, node)
+        return self.program.pull(self.population, rows, self._unmet(node, averages, left, begun), averages.l_gstar, node)
+
+    def _unmet(self, node: int, averages: Averages, left: np.ndarray, begun: int) -> np.ndarray:
+        """What of the bracket `R(., s)` does not meet, `(S, k, X, k)`."""
+        return np.swapaxes(left, 1, 2)
 
     def add_noise(self, node: int, row: np.ndarray) -> None:
         """Particles at the end of cell `node`, whose noise increment has the covariances `row (S, k, node + 1, k)`."""
         self.noise.extend(node, row)
         increment = np.swapaxes(self.noise.factor[:, node], 1, 2)
-        self._enter(node + 1, *self.program.arrive(self.population, self.M[:, node], increment, *self.pulls, self.spacing, node))
+        white = np.sqrt(self.warmth * self.spacing)
+        self._enter(node + 1, *self.program.arrive(self.population, self.M[:, node], increment, white, *self.pulls, self.spacing, node))
 
     def directions(self) -> np.ndarray:
         """The hats at time zero, `(S, k, X, k)`: a unit of direction `x` moves `w` by the hat of node `x`."""
@@ -278,7 +311,7 @@ class SampledCoordinates:
 
     def bridge(self, spacing: float, gamma: np.ndarray, rate: np.ndarray) -> np.ndarray:
         """As `RidgeCoordinates.bridge`."""
-        return (rate + self.white * self.eye) * bridge_variance(self.spectrum, spacing, gamma)
+        return rate * bridge_variance(self.spectrum, spacing, gamma) + self.warmth * self.eye
 
     def gap(self, node: int) -> np.ndarray:
         """None: particles have one estimate of their second moments."""

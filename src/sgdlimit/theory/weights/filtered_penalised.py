@@ -1,0 +1,301 @@
+"""Coordinates under a smooth penalty behind an optimiser's filter: particles with a velocity (see `penalised` and `filters`).
+
+The penalty is part of the gradient, as `weight_decay` of PyTorch's SGD and Adam is. A velocity is linear in the force, so it has two parts:
+`v`, of the penalty's force alone, and `u`, of the bracket and the noise. A cell is then as without a filter half of the penalty's flow,
+
+    tau v' = -grad penalty(theta) - v,        theta' = g v,
+
+pull and noise, to which the filter's answer `u` is known, and the other half; decoupled decay begins and ends it. The flow is followed by
+an exponential Runge-Kutta method (Cox and Matthews, J. Comput. Phys. 176, 430), which takes the filter exactly and is the classical one as
+the memory goes to zero: then all of this is `penalised`, whatever the cell. The gain `g` is that of the particle's eigenvalue.
+
+A response starts at zero and rises within the memory, so particles carry `S = R + g E`, which starts with the gain. Of a force of `-A R`
+on a kick's velocity `A = hess penalty + lambda Gamma` meets `S`, and what it has from `-g E` is known: it moves by `g A g` times a memory
+in all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from ...compiling import jit
+from ...learning.problem import Problem
+from ..averages import Averages, Layer, feedback, times
+from ..gaussian import psd_factor
+from .filters import Filter, mean_decay
+from .particles import Particles
+from .penalised import NO_ENDS, SUBSTEPS, Means, Population, Pull, Row, SampledCoordinates, at, average, increment_of
+
+Array = Any
+
+# From values of a force at the start, the middle and the end of a step to the powers of its parabola.
+PARABOLA = np.array([[1.0, 0.0, 0.0], [-3.0, 4.0, -1.0], [2.0, -4.0, 2.0]])
+
+
+class Motion(NamedTuple):
+    """Velocities of particles at one node, and how they respond to each kick but for what they have had of it at first."""
+
+    v: Array  # (k, P): of the penalty's force
+    u: Array  # (k, P): of all others
+    v_response: Array  # (k, X, k, Q)
+    u_response: Array  # (k, X, k, Q)
+
+
+class Crossing(NamedTuple):
+    """What is known of a cell beforehand: of the filter, and in `gain` and `starts` of each replicate."""
+
+    halves: Array  # (2, SUBSTEPS, 14): see `_step`
+    answer: Array  # (6,): an `Answer`
+    moved: Array  # (2,): what an increment moves, evenly spread and not,
+    velocity: Array  # (2,): and the velocity it leaves
+    decay: Array  # (): what decoupled decay leaves in half of the cell
+    layer: Array  # (4,): of a kick that has held back one at the start of the cell, see `_beside`
+    held: Array  # (X,): what each has
+    begun: Array  # (X,): one where there has been a kick
+    gain: Array  # (m, 3, k): over the cell, at its end less at its start, and at the end
+    first: Array  # (m, k): of a kick at zero
+
+
+class FilteredParticleProgram:
+    """`ParticleProgram` behind a filter."""
+
+    def __init__(self, penalty: Callable):
+        force, flow = force_of(penalty), penalty_flow(penalty)
+        over = lambda f: jax.vmap(f, in_axes=(-1, -1, -1, None), out_axes=-1)
+        flow, turn = over(flow), over(lambda theta, v, gain, steps: jax.jacfwd(lambda both: jnp.stack(flow_of(both, gain, steps)))(jnp.stack([theta, v])))
+        flow_of = lambda both, gain, steps: penalty_flow(penalty)(both[0], both[1], gain, steps)
+        bend = jax.vmap(jax.jacfwd(lambda theta: -force(theta)), in_axes=-1, out_axes=-1)
+
+        def half(theta: Array, v: Array, response: tuple[Array, Array], gain: Array, steps: Array) -> tuple[Array, Array, tuple[Array, Array]]:
+            """The penalty's flow, and its response."""
+            few = response[0].shape[-1]
+            jacobian = turn(theta[:, :few], v[:, :few], gain[:, :few], steps)  # (2, k, 2, k, Q)
+            moved = tuple(sum(times(jacobian[i, :, j], response[j]) for j in range(2)) for i in range(2))
+            return *flow(theta, v, gain, steps), moved
+
+        def pull(population: Population, J: Array, left: Array, l_gstar: Array, node: Array) -> Pull:
+            """As without a filter; `left (m, k, X, k)` is of each gain."""
+            few = population.response.shape[-1]
+            on_theta = feedback(J, population.apart, node) + times(l_gstar, population.gstar)
+            on_response = feedback(J, population.response, node) - of_each(left, population.which, few)
+            if population.eigenvalue is not None:
+                on_theta = population.eigenvalue * on_theta
+                on_response = population.eigenvalue[:few] * on_response
+            return Pull(on_theta, on_response)
+
+        def arrive(
+            population: Population, motion: Motion, M: Array, noise: Array, own: Array, white: Array, gamma: Array, before: Pull, after: Pull,
+            known: Crossing, node: Array,
+        ) -> tuple[Row, Motion, Means, Array]:  # fmt: skip
+            """Particles at the next node; also what a kick at zero has moved, but for what the filter did. `own (k, k)` is a root of the
+            cell's own noise, `white` the size of white noise that is none of it."""
+            size, few = population.apart.shape[-1], population.response.shape[-1]
+            gain, grown, last = (of_each(known.gain[:, i], population.which, size) for i in range(3))
+            forgot, early, late, begun, first, final = known.answer
+            response = at(population.response, node), motion.v_response
+            theta = known.decay * (at(population.apart, node) + times(M, population.gstar))
+            theta, v, response = half(theta, motion.v, (known.decay * response[0], response[1]), gain, known.halves[0])
+            resist = bend(theta[:, :few]) + gamma_of(population, gamma, few)
+            spread = (increment_of(population, noise, white, node), unevenness_of(population, own, white, node))
+            theta = theta + gain * (begun * motion.u - first * before.theta - final * after.theta + sum(map(jnp.multiply, known.moved, spread)))
+            u = forgot * motion.u - early * before.theta - late * after.theta + sum(map(jnp.multiply, known.velocity, spread))
+            mine = gain[:, :few]
+            beside, turned = _beside(known, mine, grown[:, :few], resist)
+            moved = begun * motion.u_response - first * before.response - final * after.response
+            S = response[0] + mine[:, None, None] * moved + known.held[:, None, None] * beside[:, None]
+            u_response = forgot * motion.u_response - early * before.response - late * after.response
+            u_response = known.begun[:, None, None] * (u_response + known.held[:, None, None] * turned[:, None])
+            theta, v, (S, v_response) = half(theta, v, (S, response[1]), gain, known.halves[1])
+            kick = jnp.eye(len(theta))[..., None] * last[:, None, :few]
+            row, means = average(population, known.decay * theta, known.decay * S, node + 1, kick)
+            start = row.response[:, 0] * of_each(known.first, population.which, few)
+            return row, Motion(v, u, known.begun[:, None, None] * v_response, u_response), means, start @ population.respond
+
+        self.pull = jit(jax.vmap(pull, in_axes=(0, 0, 0, 0, None)))
+        shared = Crossing(*[None] * 8, gain=0, first=0)  # pyright: ignore[reportArgumentType]
+        self.arrive = jit(jax.vmap(arrive, in_axes=(0, 0, 0, 0, 0, None, 0, 0, 0, shared, None)))
+        self.average = jit(jax.vmap(average, in_axes=(0, 0, 0, None, 0)))
+
+
+def of_each(of_class: Array, which: Array | None, count: int) -> Array:
+    """Of each of the first `count` particles, last, what every eigenvalue has, first; or all of them alike."""
+    if which is None or len(of_class) == 1:
+        return jnp.broadcast_to(of_class[0][..., None], (*of_class.shape[1:], count))
+    return jnp.moveaxis(of_class[which[:count]], 0, -1)
+
+
+def gamma_of(population: Population, gamma: Array, few: int) -> Array:
+    """The rate at which samples pull particles back, `(k, k, Q)`."""
+    return gamma[..., None] if population.eigenvalue is None else gamma[..., None] * population.eigenvalue[:few]
+
+
+def unevenness_of(population: Population, own: Array, white: Array, node: Array) -> Array:
+    """What comes of how the cell's noise is spread over it, `(k, P)`; none where noise is smooth."""
+    if len(population.normals) == 1:
+        return jnp.zeros(population.apart.shape[1:])
+    uneven = own @ at(population.normals[1], node)
+    if population.eigenvalue is not None:
+        uneven = jnp.sqrt(population.eigenvalue) * uneven
+    return uneven if population.white is None else uneven + white * at(population.white[1], node)
+
+
+def _beside(known: Crossing, gain: Array, grown: Array, resist: Array) -> tuple[Array, Array]:
+    """What a kick that had one held back at the start of the cell adds to `S` and to the velocity, `(k, k, Q)`, since the filter takes
+    `-g E` for a part of `S` that does not change: what it resists, what the gain and the decay change of it, and what a correction for the
+    start adds."""
+    turned, velocity, changed, rushed = known.layer
+    push = resist * gain[None]
+    diagonal = jnp.eye(len(gain))[..., None]
+    return gain[:, None] * push * turned + diagonal * (grown * changed + gain * rushed)[:, None], push * velocity
+
+
+def force_of(penalty: Callable) -> Callable:
+    return lambda theta: -jax.grad(penalty)(theta)
+
+
+def penalty_flow(penalty: Callable) -> Callable:
+    """`(theta (k,), v (k,), gain (k,), steps (SUBSTEPS, 14)) -> (theta, v)` after the penalty's flow behind the filter."""
+    force = force_of(penalty)
+
+    def step(state: tuple[Array, Array], known: Array) -> tuple[tuple[Array, Array], None]:
+        (theta, v), gain = state[:2], state[2]
+        kept, then, begun, first, begun_late, first_late, forgot, begun_all = known[:8]
+        a = force(theta)
+        theta_a = theta + gain * (begun * v + first * a)
+        v_a = kept * v + then * a
+        b = force(theta_a)
+        c = force(theta + gain * (begun * v + first * b))
+        d = force(theta_a + gain * (begun_late * v_a + first_late * (2.0 * c - a)))
+        through = jnp.stack([a, 0.5 * (b + c), d])
+        return (theta + gain * (begun_all * v + known[8:11] @ through), forgot * v + known[11:] @ through, gain), None
+
+    def flow(theta: Array, v: Array, gain: Array, steps: Array) -> tuple[Array, Array]:
+        return lax.scan(step, (theta, v, gain), steps)[0][:2]
+
+    return flow
+
+
+def steps_of(filter: Filter, start: float, end: float) -> np.ndarray:
+    """What `penalty_flow` is told of each of its steps, `(SUBSTEPS, 14)`."""
+    found = []
+    for i in range(SUBSTEPS):
+        a, b = (start + (end - start) * j / SUBSTEPS for j in (i, i + 1))
+        middle = 0.5 * (a + b)
+        early, late, whole = filter.reply(a, middle), filter.reply(middle, b), filter.reply(a, b)
+        halves = [early.forgot, early.then[0], early.begun, early.moved[0], late.begun, late.moved[0], whole.forgot, whole.begun]
+        found.append([*halves, *(whole.moved @ PARABOLA), *(whole.then @ PARABOLA)])
+    return np.array(found)
+
+
+@lru_cache(maxsize=32)
+def _program(penalty: Callable) -> FilteredParticleProgram:
+    return FilteredParticleProgram(penalty)
+
+
+class FilteredParticles(SampledCoordinates):
+    """`SampledCoordinates` behind a filter. `R` is the smooth part of the mean response."""
+
+    def __init__(
+        self, problem: Problem, particles: list[Particles], cells: int, filter: Filter, smooth: bool, ends: np.ndarray = NO_ENDS, warmth: float = 0.0
+    ):
+        """Noise that is `smooth` has no independent increments."""
+        self.filter, self.smooth, self.k = filter, smooth, problem.k
+        self.own = np.zeros((len(particles), problem.k, problem.k))  # root of the noise of the present cell
+        self.gamma = self.own
+        self.moved = np.zeros((len(particles), cells + 1, problem.k, problem.k))  # what a displacement at zero by its gain has moved
+        super().__init__(problem, particles, cells, ends, warmth)
+
+    def program_of(self, penalty: Callable) -> Any:
+        return _program(penalty)
+
+    def _begin(self, theta: np.ndarray, no_response: Array) -> None:
+        # The column of a kick at zero holds the response to a displacement there.
+        kick = np.broadcast_to(self.eye[..., None], (len(theta), *self.eye.shape, no_response.shape[-1]))
+        still, at_rest = jnp.zeros(theta.shape), jnp.zeros(no_response.shape)
+        self.motion = {0: Motion(still, still, at_rest, at_rest)}
+        self._enter(0, *self.program.average(self.population, theta, no_response, 0, kick))
+
+    def normals(self, node: int) -> np.ndarray:
+        """As without a filter, with as many normals more as samples have behind one; none of them is used."""
+        normals = super().normals(node)
+        return np.concatenate([normals, np.zeros((*normals.shape[:2], (self.R.shape[1] - 1) * self.k))], 2)
+
+    def advance(self, node: int, spacing: float, step: np.ndarray, before: Averages, after: Averages) -> None:
+        self.node = node
+        self.filter.follow(node, step, before.l_l, after.l_l)
+        for place in (node, node + 1):
+            self.filter.lay(place, np.zeros((len(self.R), self.k, self.k)))
+        if not node:
+            self.R[:, 0, 0] = self.filter.lead[:, 0]
+        self.own = psd_factor(0.5 * spacing * (step[0] * before.l_l + step[1] * after.l_l) + spacing * self.white * self.eye)
+        self.gamma = 0.5 * (before.h + after.h)
+        super().advance(node, spacing, step, before, after)
+
+    def _unmet(self, node: int, averages: Averages, left: np.ndarray, begun: int) -> np.ndarray:
+        """`(S, m, k, X, k)` for each gain: the rising half of a hat, and instead of what is held back the lines that stand for it."""
+        gain = self.filter.each[:, :, : node + 1]  # (S, m, n, k)
+        rows = averages.h_chi[:, : node + 1].copy()
+        rows[:, node] -= averages.h
+        lines = np.einsum("saij,smaj,ac->smicj", rows, gain, self.filter.lines(node, begun), optimize=True)
+        unmet = np.zeros((*gain.shape[:2], self.k, *left.shape[1::2]))
+        unmet[..., : node + 1, :] = lines + np.swapaxes(left[:, : node + 1], 1, 2)[:, None] * gain[:, :, None]
+        return unmet
+
+    def add_noise(self, node: int, row: np.ndarray) -> None:
+        self.noise.extend(node, row)
+        increment = np.swapaxes(self.noise.factor[:, node], 1, 2)
+        white = np.sqrt(self.warmth * self.spacing)
+        row, motion, means, moved = self.program.arrive(
+            self.population, self.motion[node], self.M[:, node], increment, self.own, white, self.gamma, *self.pulls, self._crossing(node), node
+        )
+        self.motion = {node: self.motion[node], node + 1: motion}
+        self._enter(node + 1, row, means)
+        self.moved[:, node + 1] = moved
+        lead, held = self.filter.lead[:, node + 1], self.filter.held(node + 1)
+        self.R[:, node + 1, node + 1] = lead
+        later = self.R[:, node + 1, 1] - lead * held[1]
+        self.R[:, node + 1, 0] = self.filter.from_start(node + 1, later, self.moved[:, node + 1], lead) + lead * held[0]
+
+    def _crossing(self, node: int) -> Crossing:
+        filter, memory = self.filter, self.filter.memory
+        start, end = filter.nodes[node], filter.nodes[node + 1]
+        middle, z = 0.5 * (start + end), float(filter.clock[node + 1] - filter.clock[node])
+        passed, gain = filter.passed(node, self.smooth), filter.each[:, :, node : node + 2]
+        fresh = -np.expm1(-z)
+        corrected = 0.5 * (filter.correction(node) + filter.correction(node + 1))
+        layer = [memory * (fresh - z * np.exp(-z)) * corrected, z * np.exp(-z) * filter.correction(node + 1), memory * fresh, filter.rushed(node)]
+        held = np.zeros(self.R.shape[1])
+        held[1 : node + 1] = filter.held(node)[1:]
+        mean = gain.mean(2)
+        grown = (gain[:, :, 1] - gain[:, :, 0]) / self.spacing + filter.decay * mean
+        return Crossing(
+            np.stack([steps_of(filter, start, middle), steps_of(filter, middle, end)]),
+            np.array(filter.answer(node)),
+            np.array(passed.moved),
+            np.array(passed.velocity),
+            np.exp(-0.5 * self.spacing * filter.decay),
+            np.array(layer),
+            held,
+            (np.arange(len(held)) <= node).astype(float),
+            np.stack([mean, grown, gain[:, :, 1]], 2),
+            filter.each[:, :, :2].mean(2),
+        )
+
+    def bridge(self, spacing: float, gamma: np.ndarray, rate: np.ndarray) -> np.ndarray:
+        counts = None if self.spectrum is None else self.spectrum.weights * self.spectrum.eigenvalues
+        rough = None if counts is None else counts * self.spectrum.eigenvalues
+        moved = (super().bridge(spacing, gamma, rate) - self.warmth * self.eye) * self.filter.roughness(self.node, rough)
+        return moved + self.warmth * self.eye * self.filter.roughness(self.node, counts)
+
+    def kernel(self, nodes: int) -> np.ndarray:
+        return self.filter.smooth(super().kernel(nodes), self.moved)
+
+    def layer(self, node: int) -> Layer | None:
+        return self.filter.layer(node)._replace(begins=np.zeros(len(self.R)))
