@@ -38,6 +38,10 @@ Array = Any
 # From values of a force at the start, the middle and the end of a step to the powers of its parabola.
 PARABOLA = np.array([[1.0, 0.0, 0.0], [-3.0, 4.0, -1.0], [2.0, -4.0, 2.0]])
 
+# Of smooth noise a velocity lets pass ever less that is new in each cell. What is below this part of the variance is rounding that the
+# factor has enlarged, and on fine grids it grew until it was seen.
+SMOOTH_PIVOT = 1e-6
+
 
 class Motion(NamedTuple):
     """Velocities of particles at one node, and how they respond to each kick but for what they have had of it at first."""
@@ -207,6 +211,7 @@ class FilteredParticles(SampledCoordinates):
     ):
         """Noise that is `smooth` has no independent increments."""
         self.filter, self.smooth, self.k = filter, smooth, problem.k
+        self.pivot = SMOOTH_PIVOT if smooth else self.pivot
         self.own = np.zeros((len(particles), problem.k, problem.k))  # root of the noise of the present cell
         self.gamma = self.own
         self.moved = np.zeros((len(particles), cells + 1, problem.k, problem.k))  # what a displacement at zero by its gain has moved

@@ -38,7 +38,7 @@ from ...compiling import jit
 from ...learning.problem import Problem
 from ...learning.weights import SmoothPenalty
 from ..averages import BLOCK, Averages, Layer, feedback, times
-from ..gaussian import GrowingFactor
+from ..gaussian import PIVOT, GrowingFactor
 from .coordinates import bridge_variance
 from .particles import Particles, draw_particles
 
@@ -209,7 +209,10 @@ class SampledCoordinates:
         M: `(S, N + 1, k, k_star)`, so that `E[theta_t theta*^T] = M_t root(rho)`.
         noise: factor of the covariance of the noise increment of each cell.
         apart: factor of the covariance of `e` at the nodes.
+        pivot: of these factors, see `GrowingFactor`.
     """
+
+    pivot = PIVOT
 
     def __init__(self, problem: Problem, particles: list[Particles], cells: int, ends: np.ndarray = NO_ENDS, warmth: float = 0.0):
         """`particles` of every replicate, with normals of as many cells as the march will cross; arrays are padded to `cells`. `ends`
@@ -225,8 +228,8 @@ class SampledCoordinates:
         self.spacing = 0.0  # and its length
         self.R = np.zeros((replicates, cells + 1, cells + 1, k, k))
         self.M = np.zeros((replicates, cells + 1, k, k_star))
-        self.noise = GrowingFactor(replicates, cells, k)
-        self.apart = GrowingFactor(replicates, cells + 1, k)
+        self.noise = GrowingFactor(replicates, cells, k, self.pivot)
+        self.apart = GrowingFactor(replicates, cells + 1, k, self.pivot)
         graded = particles[0].eigenvalue is not None
         stacked = Particles(*(np.stack(parts) if parts[0] is not None else None for parts in zip(*particles, strict=True)))  # pyright: ignore
         size, crossed = stacked.cells.shape[1:3]
