@@ -18,8 +18,8 @@ from ..samples.engines import Engine
 from ..weights.along import along_of
 from ..weights.coordinates import Coordinates, RidgeCoordinates
 from ..weights.filtered import FilteredCoordinates
-from ..weights.filtered_spectral import FilteredSpectralCoordinates
 from ..weights.filtered_penalised import FilteredParticles
+from ..weights.filtered_spectral import FilteredSpectralCoordinates
 from ..weights.filters import Filter
 from ..weights.particles import Particles, lay_particles
 from ..weights.penalised import SampledCoordinates

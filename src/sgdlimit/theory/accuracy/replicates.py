@@ -24,4 +24,6 @@ def draw_all(engine: Engine, cells: int, paths: int, seed: np.random.SeedSequenc
     sampled = isinstance(engine.problem.penalty, SmoothPenalty)
     if not sampled:
         return Drawn(samples, None)
-    return Drawn(samples, draw_particles(engine.problem, cells, paths, seed.spawn(1)[0], blocks_of(engine.problem, engine.dynamics, engine.natural)))
+    return Drawn(
+        samples, draw_particles(engine.problem, cells, paths, seed.spawn(1)[0], blocks_of(engine.problem, engine.dynamics, engine.natural))
+    )

@@ -45,6 +45,7 @@ from ..weights.filters import Filter, roughness
 from ..weights.particles import Particles, blocks_of, draw_particles
 from ..weights.spectral import SpectralCoordinates
 from .averaged import Followed, Kernels, every_second
+from .jumps import FEW, JumpPaths
 from .law import Law, Process, drawn_noise, labeller
 
 FINER = 4  # cells of a path's grid for each cell of the solution's finest resolution
@@ -186,7 +187,7 @@ class _Carry:
         self.steps = step_at(law.dynamics, 0.5 * (nodes[1:] + nodes[:-1]))
         self.engine = PathEngine(problem, law.dynamics, float(nodes[-1]))
         self.numbers = law.numbers(nodes)
-        self.program = _path_program(problem.slopes, drive_of(law.dynamics))
+        self.few = self.engine.jumps[0] * problem.k <= FEW and isinstance(law.dynamics, SGD)
 
     def _filter(self) -> Layer:
         """Of all cells; inside one an increment is as rough as the velocity lets it be."""
@@ -202,11 +203,17 @@ class _Carry:
         randomness = _independent(problem, self.law.dynamics, float(self.nodes[-1]), cells, paths, rng)
         stacked, used = self.engine.lay_out([randomness], self.nodes, cells)
         r_star = randomness.teacher @ root(problem.rho)
+        draws = Draws(*(None if part is None else part[0] for part in stacked))
+        if self.few:
+            w = np.moveaxis(self.normals @ draws.gauss, 1, 2)
+            carry = JumpPaths(problem, self.R, self.spread, self.layers, self.numbers)
+            r, y = carry(draws, w, r_star, np.asarray(outputs))
+            return {"r": np.swapaxes(r, 0, 1), "w": np.swapaxes(w[outputs], 0, 1), "r_star": r_star}, own(y)
         y = jax.device_get(labeller(anywhere(problem.labels))(r_star, randomness.noise))
-        draws = Draws(*(None if part is None else part[0] for part in stacked))._replace(y=y)
+        program, draws = _path_program(problem.slopes, drive_of(self.law.dynamics)), draws._replace(y=y)
         with jax.enable_x64(True):
             steps = np.array(used, np.int32), self.steps, self.layers
-            w, r = jax.device_get(self.program(draws, self.normals, self.R, self.spread, *steps, self.numbers, np.asarray(outputs)))
+            w, r = jax.device_get(program(draws, self.normals, self.R, self.spread, *steps, self.numbers, np.asarray(outputs)))
         return {"r": np.moveaxis(r, 2, 0), "w": np.moveaxis(w, 2, 0), "r_star": r_star}, own(y)
 
 

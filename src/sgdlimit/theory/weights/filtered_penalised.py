@@ -27,11 +27,11 @@ from jax import lax
 
 from ...compiling import jit
 from ...learning.problem import Problem
-from ..averages import Averages, Layer, feedback, times
+from ..averages import Averages, Layer, times
 from ..gaussian import psd_factor
-from .filters import Filter, mean_decay
+from .filters import Filter
 from .particles import Particles
-from .penalised import NO_ENDS, SUBSTEPS, Means, Population, Pull, Row, SampledCoordinates, at, average, increment_of
+from .penalised import NO_ENDS, SUBSTEPS, Means, Population, Pull, Row, SampledCoordinates, at, average, increment_of, of_each
 
 Array = Any
 
@@ -40,7 +40,7 @@ PARABOLA = np.array([[1.0, 0.0, 0.0], [-3.0, 4.0, -1.0], [2.0, -4.0, 2.0]])
 
 # Of smooth noise a velocity lets pass ever less that is new in each cell. What is below this part of the variance is rounding that the
 # factor has enlarged, and on fine grids it grew until it was seen.
-SMOOTH_PIVOT = 1e-6
+SMOOTH_PIVOT = 1e-7
 
 
 class Motion(NamedTuple):
@@ -67,76 +67,63 @@ class Crossing(NamedTuple):
     first: Array  # (m, k): of a kick at zero
 
 
-class FilteredParticleProgram:
-    """`ParticleProgram` behind a filter."""
+@lru_cache(maxsize=32)
+def arrival(penalty: Callable) -> Callable:
+    """The compiled way of particles over a cell; every array has a leading axis of replicates."""
+    flow, force = penalty_flow(penalty), force_of(penalty)
+    both = lambda state, gain, steps: jnp.stack(flow(*state, gain, steps))
+    over = lambda f: jax.vmap(f, in_axes=(-1, -1, -1, None), out_axes=-1)
+    carry, turn = over(flow), over(lambda theta, v, gain, steps: jax.jacfwd(both)(jnp.stack([theta, v]), gain, steps))
+    bend = jax.vmap(jax.jacfwd(lambda theta: -force(theta)), in_axes=-1, out_axes=-1)
 
-    def __init__(self, penalty: Callable):
-        force, flow = force_of(penalty), penalty_flow(penalty)
-        over = lambda f: jax.vmap(f, in_axes=(-1, -1, -1, None), out_axes=-1)
-        flow, turn = over(flow), over(lambda theta, v, gain, steps: jax.jacfwd(lambda both: jnp.stack(flow_of(both, gain, steps)))(jnp.stack([theta, v])))
-        flow_of = lambda both, gain, steps: penalty_flow(penalty)(both[0], both[1], gain, steps)
-        bend = jax.vmap(jax.jacfwd(lambda theta: -force(theta)), in_axes=-1, out_axes=-1)
+    def half(theta: Array, v: Array, response: tuple[Array, Array], gain: Array, steps: Array) -> tuple[Array, Array, tuple[Array, ...]]:
+        """The penalty's flow, and its response."""
+        few = response[0].shape[-1]
+        jacobian = turn(theta[:, :few], v[:, :few], gain[:, :few], steps)  # (2, k, 2, k, Q)
+        moved = tuple(sum(times(jacobian[i, :, j], response[j]) for j in range(2)) for i in range(2))
+        return *carry(theta, v, gain, steps), moved
 
-        def half(theta: Array, v: Array, response: tuple[Array, Array], gain: Array, steps: Array) -> tuple[Array, Array, tuple[Array, Array]]:
-            """The penalty's flow, and its response."""
-            few = response[0].shape[-1]
-            jacobian = turn(theta[:, :few], v[:, :few], gain[:, :few], steps)  # (2, k, 2, k, Q)
-            moved = tuple(sum(times(jacobian[i, :, j], response[j]) for j in range(2)) for i in range(2))
-            return *flow(theta, v, gain, steps), moved
+    def arrive(
+        population: Population, motion: Motion, M: Array, noise: Array, own: Array, white: Array, gamma: Array, before: Pull, after: Pull,
+        known: Crossing, node: Array,
+    ) -> tuple[Row, Motion, Means, Array]:  # fmt: skip
+        """Particles at the next node; also what a displacement at zero by its gain has moved. `own (k, k)` is a root of the cell's own
+        noise, `white` the size of white noise that is none of it."""
+        few = len(population.respond)
+        gain, grown, last = (of_all(known.gain[:, i], population) for i in range(3))
+        forgot, early, late, begun, first, final = known.answer
+        theta = known.decay * (at(population.apart, node) + times(M, population.gstar))
+        S = known.decay * at(population.response, node)
+        theta, v, (S, v_response) = half(theta, motion.v, (S, motion.v_response), gain, known.halves[0])
+        resist = bend(theta[:, :few]) + gamma_of(population, gamma)
+        noises = increment_of(population, noise, white, node), unevenness_of(population, own, white, node)
+        met = lambda shares: shares[0] * noises[0] + shares[1] * noises[1]
+        theta = theta + gain * (begun * motion.u - first * before.theta - final * after.theta + met(known.moved))
+        u = forgot * motion.u - early * before.theta - late * after.theta + met(known.velocity)
+        beside, turned = (known.held[:, None, None] * part[:, None] for part in _beside(known, gain[:, :few], grown[:, :few], resist))
+        moved = begun * motion.u_response - first * before.response - final * after.response
+        S = S + gain[:, None, None, :few] * moved + beside
+        u_response = forgot * motion.u_response - early * before.response - late * after.response + turned
+        theta, v, (S, v_response) = half(theta, v, (S, v_response), gain, known.halves[1])
+        row, means = average(population, known.decay * theta, known.decay * S, node + 1, last[:, :few])
+        rest = known.begun[:, None, None]  # a kick that comes at the end of the cell has left no velocity
+        start = row.response[:, 0] * of_each(known.first, population.which, few)
+        return row, Motion(v, u, rest * v_response, rest * u_response), means, start @ population.respond
 
-        def pull(population: Population, J: Array, left: Array, l_gstar: Array, node: Array) -> Pull:
-            """As without a filter; `left (m, k, X, k)` is of each gain."""
-            few = population.response.shape[-1]
-            on_theta = feedback(J, population.apart, node) + times(l_gstar, population.gstar)
-            on_response = feedback(J, population.response, node) - of_each(left, population.which, few)
-            if population.eigenvalue is not None:
-                on_theta = population.eigenvalue * on_theta
-                on_response = population.eigenvalue[:few] * on_response
-            return Pull(on_theta, on_response)
-
-        def arrive(
-            population: Population, motion: Motion, M: Array, noise: Array, own: Array, white: Array, gamma: Array, before: Pull, after: Pull,
-            known: Crossing, node: Array,
-        ) -> tuple[Row, Motion, Means, Array]:  # fmt: skip
-            """Particles at the next node; also what a kick at zero has moved, but for what the filter did. `own (k, k)` is a root of the
-            cell's own noise, `white` the size of white noise that is none of it."""
-            size, few = population.apart.shape[-1], population.response.shape[-1]
-            gain, grown, last = (of_each(known.gain[:, i], population.which, size) for i in range(3))
-            forgot, early, late, begun, first, final = known.answer
-            response = at(population.response, node), motion.v_response
-            theta = known.decay * (at(population.apart, node) + times(M, population.gstar))
-            theta, v, response = half(theta, motion.v, (known.decay * response[0], response[1]), gain, known.halves[0])
-            resist = bend(theta[:, :few]) + gamma_of(population, gamma, few)
-            spread = (increment_of(population, noise, white, node), unevenness_of(population, own, white, node))
-            theta = theta + gain * (begun * motion.u - first * before.theta - final * after.theta + sum(map(jnp.multiply, known.moved, spread)))
-            u = forgot * motion.u - early * before.theta - late * after.theta + sum(map(jnp.multiply, known.velocity, spread))
-            mine = gain[:, :few]
-            beside, turned = _beside(known, mine, grown[:, :few], resist)
-            moved = begun * motion.u_response - first * before.response - final * after.response
-            S = response[0] + mine[:, None, None] * moved + known.held[:, None, None] * beside[:, None]
-            u_response = forgot * motion.u_response - early * before.response - late * after.response
-            u_response = known.begun[:, None, None] * (u_response + known.held[:, None, None] * turned[:, None])
-            theta, v, (S, v_response) = half(theta, v, (S, response[1]), gain, known.halves[1])
-            kick = jnp.eye(len(theta))[..., None] * last[:, None, :few]
-            row, means = average(population, known.decay * theta, known.decay * S, node + 1, kick)
-            start = row.response[:, 0] * of_each(known.first, population.which, few)
-            return row, Motion(v, u, known.begun[:, None, None] * v_response, u_response), means, start @ population.respond
-
-        self.pull = jit(jax.vmap(pull, in_axes=(0, 0, 0, 0, None)))
-        shared = Crossing(*[None] * 8, gain=0, first=0)  # pyright: ignore[reportArgumentType]
-        self.arrive = jit(jax.vmap(arrive, in_axes=(0, 0, 0, 0, 0, None, 0, 0, 0, shared, None)))
-        self.average = jit(jax.vmap(average, in_axes=(0, 0, 0, None, 0)))
+    shared = Crossing(*[None] * 8, gain=0, first=0)  # pyright: ignore[reportArgumentType]
+    return jit(jax.vmap(arrive, in_axes=(0, 0, 0, 0, 0, None, 0, 0, 0, shared, None)))
 
 
-def of_each(of_class: Array, which: Array | None, count: int) -> Array:
-    """Of each of the first `count` particles, last, what every eigenvalue has, first; or all of them alike."""
-    if which is None or len(of_class) == 1:
-        return jnp.broadcast_to(of_class[0][..., None], (*of_class.shape[1:], count))
-    return jnp.moveaxis(of_class[which[:count]], 0, -1)
+def of_all(of_class: Array, population: Population) -> Array:
+    """`of_each` of all particles, `(..., P)`."""
+    size = population.apart.shape[-1]
+    found = of_each(of_class, population.which, size)
+    return jnp.broadcast_to(found, (*found.shape[:-1], size))
 
 
-def gamma_of(population: Population, gamma: Array, few: int) -> Array:
+def gamma_of(population: Population, gamma: Array) -> Array:
     """The rate at which samples pull particles back, `(k, k, Q)`."""
+    few = len(population.respond)
     return gamma[..., None] if population.eigenvalue is None else gamma[..., None] * population.eigenvalue[:few]
 
 
@@ -198,16 +185,18 @@ def steps_of(filter: Filter, start: float, end: float) -> np.ndarray:
     return np.array(found)
 
 
-@lru_cache(maxsize=32)
-def _program(penalty: Callable) -> FilteredParticleProgram:
-    return FilteredParticleProgram(penalty)
-
-
 class FilteredParticles(SampledCoordinates):
     """`SampledCoordinates` behind a filter. `R` is the smooth part of the mean response."""
 
     def __init__(
-        self, problem: Problem, particles: list[Particles], cells: int, filter: Filter, smooth: bool, ends: np.ndarray = NO_ENDS, warmth: float = 0.0
+        self,
+        problem: Problem,
+        particles: list[Particles],
+        cells: int,
+        filter: Filter,
+        smooth: bool,
+        ends: np.ndarray = NO_ENDS,
+        warmth: float = 0.0,
     ):
         """Noise that is `smooth` has no independent increments."""
         self.filter, self.smooth, self.k = filter, smooth, problem.k
@@ -216,16 +205,12 @@ class FilteredParticles(SampledCoordinates):
         self.gamma = self.own
         self.moved = np.zeros((len(particles), cells + 1, problem.k, problem.k))  # what a displacement at zero by its gain has moved
         super().__init__(problem, particles, cells, ends, warmth)
+        apart, response = self.population.apart[:, 0], self.population.response[:, 0]
+        still, at_rest = jnp.zeros(apart.shape), jnp.zeros(response.shape)
+        self.motion = {0: Motion(still, still, at_rest, at_rest)}  # at the present node and the next one
 
-    def program_of(self, penalty: Callable) -> Any:
-        return _program(penalty)
-
-    def _begin(self, theta: np.ndarray, no_response: Array) -> None:
-        # The column of a kick at zero holds the response to a displacement there.
-        kick = np.broadcast_to(self.eye[..., None], (len(theta), *self.eye.shape, no_response.shape[-1]))
-        still, at_rest = jnp.zeros(theta.shape), jnp.zeros(no_response.shape)
-        self.motion = {0: Motion(still, still, at_rest, at_rest)}
-        self._enter(0, *self.program.average(self.population, theta, no_response, 0, kick))
+    def arrival_of(self, penalty: Callable) -> Callable:
+        return arrival(penalty)
 
     def normals(self, node: int) -> np.ndarray:
         """As without a filter, with as many normals more as samples have behind one; none of them is used."""
@@ -257,8 +242,17 @@ class FilteredParticles(SampledCoordinates):
         self.noise.extend(node, row)
         increment = np.swapaxes(self.noise.factor[:, node], 1, 2)
         white = np.sqrt(self.warmth * self.spacing)
-        row, motion, means, moved = self.program.arrive(
-            self.population, self.motion[node], self.M[:, node], increment, self.own, white, self.gamma, *self.pulls, self._crossing(node), node
+        row, motion, means, moved = self.arrive(
+            self.population,
+            self.motion[node],
+            self.M[:, node],
+            increment,
+            self.own,
+            white,
+            self.gamma,
+            *self.pulls,
+            self._crossing(node),
+            node,
         )
         self.motion = {node: self.motion[node], node + 1: motion}
         self._enter(node + 1, row, means)
@@ -275,7 +269,12 @@ class FilteredParticles(SampledCoordinates):
         passed, gain = filter.passed(node, self.smooth), filter.each[:, :, node : node + 2]
         fresh = -np.expm1(-z)
         corrected = 0.5 * (filter.correction(node) + filter.correction(node + 1))
-        layer = [memory * (fresh - z * np.exp(-z)) * corrected, z * np.exp(-z) * filter.correction(node + 1), memory * fresh, filter.rushed(node)]
+        layer = [
+            memory * (fresh - z * np.exp(-z)) * corrected,
+            z * np.exp(-z) * filter.correction(node + 1),
+            memory * fresh,
+            filter.rushed(node),
+        ]
         held = np.zeros(self.R.shape[1])
         held[1 : node + 1] = filter.held(node)[1:]
         mean = gain.mean(2)

@@ -83,9 +83,7 @@ class Filter:
         settled: the first node from which on that makes no difference.
     """
 
-    def __init__(
-        self, dynamics: Dynamics, nodes: np.ndarray, replicates: int, k: int, cells: int, spectrum: Spectrum | None = None
-    ):
+    def __init__(self, dynamics: Dynamics, nodes: np.ndarray, replicates: int, k: int, cells: int, spectrum: Spectrum | None = None):
         optimizer = dynamics.optimizer
         assert optimizer is not None
         self.nodes = nodes
@@ -173,7 +171,11 @@ class Filter:
         h, a, b = end - start, start / self.memory, end / self.memory
         z = b - a
         then = powers_met(z)
-        moved = h * (1.0 / np.arange(1.0, 4.0) - then / z if z > CLOSED else WEIGHTS * POINTS ** np.arange(3)[:, None] @ -np.expm1(z * (POINTS - 1.0)))
+        moved = h * (
+            1.0 / np.arange(1.0, 4.0) - then / z
+            if z > CLOSED
+            else WEIGHTS * POINTS ** np.arange(3)[:, None] @ -np.expm1(z * (POINTS - 1.0))
+        )
         forgot, begun = math.exp(-z), h * mean_decay(z)
         if not self.corrected or a >= SETTLED:
             return Reply(forgot, begun, then, moved)

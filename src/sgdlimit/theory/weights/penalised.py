@@ -86,40 +86,27 @@ class Means(NamedTuple):
     C: Array  # (k, A, k): covariance of e there with e at every node
 
 
-class ParticleProgram:
-    """The compiled work on particles for one penalty; every array has a leading axis of replicates."""
-
-    def __init__(self, penalty: Callable):
-        flow = jax.vmap(penalty_flow(penalty), in_axes=(-1, None), out_axes=(-1, -1))
-
-        def pull(population: Population, J: Array, left: Array, l_gstar: Array, node) -> Pull:
-            """`J (A, k, k)` is the operator at `node` on hats, `left (k, X, k)` its part on their rising halves."""
-            on_theta = feedback(J, population.apart, node) + times(l_gstar, population.gstar)
-            on_response = feedback(J, population.response, node) - left[..., None]
-            if population.eigenvalue is not None:
-                on_theta = population.eigenvalue * on_theta
-                on_response = population.eigenvalue[: len(population.respond)] * on_response
-            return Pull(on_theta, on_response)
-
-        def arrive(
-            population: Population, M: Array, noise: Array, white: Array, before: Pull, after: Pull, spacing: Array, node: Array
-        ) -> tuple[Row, Means]:
-            """Particles from `node`, where `E[theta g*^T] = M`, at the next; `noise (N, k, k)` is U's increment in normals, `white` the size
-            of white noise that is none of it."""
-            theta, turn = flow(at(population.apart, node) + times(M, population.gstar), 0.5 * spacing)
-            increment = increment_of(population, noise, white, node)
-            theta, turn_again = flow(theta - 0.5 * spacing * (before.theta + after.theta) + increment, 0.5 * spacing)
-            first = lambda jacobian: jacobian[..., : len(population.respond)]
-            response = times(first(turn), at(population.response, node)) - 0.5 * spacing * (before.response + after.response)
-            return average(population, theta, times(first(turn_again), response), node + 1)
-
-        self.pull = jit(jax.vmap(pull, in_axes=(0, 0, 0, 0, None)))
-        self.arrive = jit(jax.vmap(arrive, in_axes=(0, 0, 0, None, 0, 0, None, None)))
-        self.average = jit(jax.vmap(average, in_axes=(0, 0, 0, None)))
-
-
 def at(array: Array, i: Array) -> Array:
     return lax.dynamic_index_in_dim(array, i, 0, False)
+
+
+def pull(population: Population, J: Array, unmet: Array, l_gstar: Array, node: Array) -> Pull:
+    """`J (A, k, k)` is the operator at `node` on hats, `unmet (m, k, X, k)` what of it a response does not meet, of each eigenvalue or of
+    all alike."""
+    few = len(population.respond)
+    on_theta = feedback(J, population.apart, node) + times(l_gstar, population.gstar)
+    on_response = feedback(J, population.response, node) - of_each(unmet, population.which, few)
+    if population.eigenvalue is not None:
+        on_theta = population.eigenvalue * on_theta
+        on_response = population.eigenvalue[:few] * on_response
+    return Pull(on_theta, on_response)
+
+
+def of_each(of_class: Array, which: Array | None, count: int) -> Array:
+    """Of each of the first `count` particles, last, what every eigenvalue has, first; or what all have alike, of any number of them."""
+    if which is None or len(of_class) == 1:
+        return of_class[0][..., None]
+    return jnp.moveaxis(of_class[which[:count]], 0, -1)
 
 
 def enter(population: Population, row: Row, node: Array) -> Population:
@@ -136,13 +123,13 @@ def increment_of(population: Population, noise: Array, white: Array, node: Array
     return increment if population.white is None else increment + white * at(population.white[0], node)
 
 
-def average(population: Population, theta: Array, response: Array, node: Array, kick: Array | None = None) -> tuple[Row, Means]:
-    """Split theta into its part along the teacher and the rest, start the response to a kick at `node` (of one, if it is not another
-    `kick (k, k, Q)`), and average."""
+def average(population: Population, theta: Array, response: Array, node: Array, size: Array | float = 1.0) -> tuple[Row, Means]:
+    """Split theta into its part along the teacher and the rest, start the response to a kick at `node`, of a `size (k, Q)` if that is not
+    one, and average."""
     weight = population.weight
     M = jnp.einsum("ip,jp->ij", weight * theta, population.gstar)
     apart = theta - times(M, population.gstar)
-    kick = jnp.broadcast_to(jnp.eye(len(theta))[..., None] if kick is None else kick, response[:, 0].shape)
+    kick = jnp.broadcast_to(jnp.eye(len(theta))[..., None] * size, response[:, 0].shape)
     response = lax.dynamic_update_index_in_dim(response, kick, node, 1)
     C = jnp.einsum("ip,ajp->iaj", weight * apart, population.apart)
     C = lax.dynamic_update_index_in_dim(C, jnp.einsum("ip,jp->ij", weight * apart, apart), node, 1)
@@ -193,12 +180,30 @@ def start_rows(problem: Problem, particles: Particles) -> np.ndarray:
     return known + particles.start @ root(problem.init.cov)
 
 
-ENTER = jit(jax.vmap(enter, in_axes=(0, 0, None)), donate_argnums=0)
-
-
 @lru_cache(maxsize=32)
-def _program(penalty: Callable) -> ParticleProgram:
-    return ParticleProgram(penalty)
+def arrival(penalty: Callable) -> Callable:
+    """The compiled way of particles over a cell."""
+    flow = jax.vmap(penalty_flow(penalty), in_axes=(-1, None), out_axes=(-1, -1))
+
+    def arrive(
+        population: Population, M: Array, noise: Array, white: Array, before: Pull, after: Pull, spacing: Array, node: Array
+    ) -> tuple[Row, Means]:
+        """Particles from `node`, where `E[theta g*^T] = M`, at the next; `noise (N, k, k)` is U's increment in normals, `white` the size of
+        white noise that is none of it."""
+        theta, turn = flow(at(population.apart, node) + times(M, population.gstar), 0.5 * spacing)
+        increment = increment_of(population, noise, white, node)
+        theta, turn_again = flow(theta - 0.5 * spacing * (before.theta + after.theta) + increment, 0.5 * spacing)
+        first = lambda jacobian: jacobian[..., : len(population.respond)]
+        response = times(first(turn), at(population.response, node)) - 0.5 * spacing * (before.response + after.response)
+        return average(population, theta, times(first(turn_again), response), node + 1)
+
+    return jit(jax.vmap(arrive, in_axes=(0, 0, 0, None, 0, 0, None, None)))
+
+
+# What does not ask for the penalty; every array has a leading axis of replicates.
+PULL = jit(jax.vmap(pull, in_axes=(0, 0, 0, 0, None)))
+AVERAGE = jit(jax.vmap(average, in_axes=(0, 0, 0, None)))
+ENTER = jit(jax.vmap(enter, in_axes=(0, 0, None)), donate_argnums=0)
 
 
 class SampledCoordinates:
@@ -218,7 +223,7 @@ class SampledCoordinates:
         """`particles` of every replicate, with normals of as many cells as the march will cross; arrays are padded to `cells`. `ends`
         are the nodes at which an epoch ends and the next begins."""
         assert isinstance(problem.penalty, SmoothPenalty)
-        self.program = self.program_of(problem.penalty.fn)
+        self.arrive = self.arrival_of(problem.penalty.fn)
         k, k_star, replicates = problem.k, problem.k_star, len(particles)
         self.eye, self.ends, self.warmth = np.eye(k), ends, warmth
         self.spectrum = problem.anisotropic
@@ -251,13 +256,10 @@ class SampledCoordinates:
             jnp.asarray(stacked.which) if graded else None,
         )
         no_response = jnp.zeros((replicates, k, cells + 1, k, respond.shape[1]))
-        self._begin(np.swapaxes(start_rows(problem, stacked), 1, 2), no_response)
+        self._enter(0, *AVERAGE(self.population, np.swapaxes(start_rows(problem, stacked), 1, 2), no_response, 0))
 
-    def program_of(self, penalty: Callable) -> Any:
-        return _program(penalty)
-
-    def _begin(self, theta: np.ndarray, no_response: Array) -> None:
-        self._enter(0, *self.program.average(self.population, theta, no_response, 0))
+    def arrival_of(self, penalty: Callable) -> Callable:
+        return arrival(penalty)
 
     def _enter(self, node: int, row: Row, means: Means) -> None:
         self.population = ENTER(self.population, row, node)
@@ -287,18 +289,18 @@ class SampledCoordinates:
         left[:, node] = J[:, node] - averages.h if node else 0.0
         rows = np.zeros((len(J), self.padded, *J.shape[2:]))
         rows[:, : J.shape[1]] = J
-        return self.program.pull(self.population, rows, self._unmet(node, averages, left, begun), averages.l_gstar, node)
+        return PULL(self.population, rows, self._unmet(node, averages, left, begun), averages.l_gstar, node)
 
     def _unmet(self, node: int, averages: Averages, left: np.ndarray, begun: int) -> np.ndarray:
-        """What of the bracket `R(., s)` does not meet, `(S, k, X, k)`."""
-        return np.swapaxes(left, 1, 2)
+        """What of the bracket `R(., s)` does not meet, `(S, m, k, X, k)`, with what `left` it would from what hats there are."""
+        return np.swapaxes(left, 1, 2)[:, None]
 
     def add_noise(self, node: int, row: np.ndarray) -> None:
         """Particles at the end of cell `node`, whose noise increment has the covariances `row (S, k, node + 1, k)`."""
         self.noise.extend(node, row)
         increment = np.swapaxes(self.noise.factor[:, node], 1, 2)
         white = np.sqrt(self.warmth * self.spacing)
-        self._enter(node + 1, *self.program.arrive(self.population, self.M[:, node], increment, white, *self.pulls, self.spacing, node))
+        self._enter(node + 1, *self.arrive(self.population, self.M[:, node], increment, white, *self.pulls, self.spacing, node))
 
     def directions(self) -> np.ndarray:
         """The hats at time zero, `(S, k, X, k)`: a unit of direction `x` moves `w` by the hat of node `x`."""
