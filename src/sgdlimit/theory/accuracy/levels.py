@@ -117,7 +117,7 @@ def particles_of(engine: Engine, particles: list[Particles], nodes: np.ndarray, 
     problem, dynamics, ends = engine.problem, engine.dynamics, at_nodes(nodes, engine.ends)
     warmth = 2.0 * dynamics.temperature
     if dynamics.plain:
-        return SampledCoordinates(problem, particles, cells, ends, warmth)
+        return SampledCoordinates(problem, particles, cells, engine.natural, ends, warmth)
     filter = Filter(dynamics, nodes, len(particles), problem.k, cells, problem.anisotropic)
     return FilteredParticles(problem, particles, cells, filter, engine.natural, ends, warmth)
 

@@ -38,10 +38,6 @@ Array = Any
 # From values of a force at the start, the middle and the end of a step to the powers of its parabola.
 PARABOLA = np.array([[1.0, 0.0, 0.0], [-3.0, 4.0, -1.0], [2.0, -4.0, 2.0]])
 
-# Of smooth noise a velocity lets pass ever less that is new in each cell. What is below this part of the variance is rounding that the
-# factor has enlarged, and on fine grids it grew until it was seen.
-SMOOTH_PIVOT = 1e-7
-
 
 class Motion(NamedTuple):
     """Velocities of particles at one node, and how they respond to each kick but for what they have had of it at first."""
@@ -86,16 +82,17 @@ def arrival(penalty: Callable) -> Callable:
     def arrive(
         population: Population, motion: Motion, M: Array, noise: Array, own: Array, white: Array, gamma: Array, before: Pull, after: Pull,
         known: Crossing, node: Array,
-    ) -> tuple[Row, Motion, Means, Array]:  # fmt: skip
-        """Particles at the next node; also what a displacement at zero by its gain has moved. `own (k, k)` is a root of the cell's own
-        noise, `white` the size of white noise that is none of it."""
+    ) -> tuple[Row, Motion, Means, Array, Array]:  # fmt: skip
+        """Particles at the next node; also what a displacement at zero by its gain has moved, and the mean of `g A g`. `own (k, k)` is a
+        root of the cell's own noise, `white` the size of white noise that is none of it."""
         few = len(population.respond)
         gain, grown, last = (of_all(known.gain[:, i], population) for i in range(3))
         forgot, early, late, begun, first, final = known.answer
         theta = known.decay * (at(population.apart, node) + times(M, population.gstar))
         S = known.decay * at(population.response, node)
         theta, v, (S, v_response) = half(theta, motion.v, (S, motion.v_response), gain, known.halves[0])
-        resist = bend(theta[:, :few]) + gamma_of(population, gamma)
+        rate = gamma_of(population, gamma)
+        resist = bend(theta[:, :few]) + rate
         noises = increment_of(population, noise, white, node), unevenness_of(population, own, white, node)
         met = lambda shares: shares[0] * noises[0] + shares[1] * noises[1]
         theta = theta + gain * (begun * motion.u - first * before.theta - final * after.theta + met(known.moved))
@@ -108,7 +105,8 @@ def arrival(penalty: Callable) -> Callable:
         row, means = average(population, known.decay * theta, known.decay * S, node + 1, last[:, :few])
         rest = known.begun[:, None, None]  # a kick that comes at the end of the cell has left no velocity
         start = row.response[:, 0] * of_each(known.first, population.which, few)
-        return row, Motion(v, u, rest * v_response, rest * u_response), means, start @ population.respond
+        turned = last[:, None, :few] * (bend(theta[:, :few]) + rate) * last[None, :, :few]
+        return row, Motion(v, u, rest * v_response, rest * u_response), means, start @ population.respond, turned @ population.respond
 
     shared = Crossing(*[None] * 8, gain=0, first=0)  # pyright: ignore[reportArgumentType]
     return jit(jax.vmap(arrive, in_axes=(0, 0, 0, 0, 0, None, 0, 0, 0, shared, None)))
@@ -198,13 +196,12 @@ class FilteredParticles(SampledCoordinates):
         ends: np.ndarray = NO_ENDS,
         warmth: float = 0.0,
     ):
-        """Noise that is `smooth` has no independent increments."""
-        self.filter, self.smooth, self.k = filter, smooth, problem.k
-        self.pivot = SMOOTH_PIVOT if smooth else self.pivot
+        self.filter, self.k = filter, problem.k
         self.own = np.zeros((len(particles), problem.k, problem.k))  # root of the noise of the present cell
         self.gamma = self.own
         self.moved = np.zeros((len(particles), cells + 1, problem.k, problem.k))  # what a displacement at zero by its gain has moved
-        super().__init__(problem, particles, cells, ends, warmth)
+        self.bend = np.zeros((len(particles), cells + 1, problem.k, problem.k))  # g A g at the nodes, see `Filter.lay`
+        super().__init__(problem, particles, cells, smooth, ends, warmth)
         apart, response = self.population.apart[:, 0], self.population.response[:, 0]
         still, at_rest = jnp.zeros(apart.shape), jnp.zeros(response.shape)
         self.motion = {0: Motion(still, still, at_rest, at_rest)}  # at the present node and the next one
@@ -220,10 +217,7 @@ class FilteredParticles(SampledCoordinates):
     def advance(self, node: int, spacing: float, step: np.ndarray, before: Averages, after: Averages) -> None:
         self.node = node
         self.filter.follow(node, step, before.l_l, after.l_l)
-        for place in (node, node + 1):
-            self.filter.lay(place, np.zeros((len(self.R), self.k, self.k)))
-        if not node:
-            self.R[:, 0, 0] = self.filter.lead[:, 0]
+        self._lay(node)
         self.own = psd_factor(0.5 * spacing * (step[0] * before.l_l + step[1] * after.l_l) + spacing * self.white * self.eye)
         self.gamma = 0.5 * (before.h + after.h)
         super().advance(node, spacing, step, before, after)
@@ -242,7 +236,7 @@ class FilteredParticles(SampledCoordinates):
         self.noise.extend(node, row)
         increment = np.swapaxes(self.noise.factor[:, node], 1, 2)
         white = np.sqrt(self.warmth * self.spacing)
-        row, motion, means, moved = self.arrive(
+        row, motion, means, self.moved[:, node + 1], self.bend[:, node + 1] = self.arrive(
             self.population,
             self.motion[node],
             self.M[:, node],
@@ -256,11 +250,22 @@ class FilteredParticles(SampledCoordinates):
         )
         self.motion = {node: self.motion[node], node + 1: motion}
         self._enter(node + 1, row, means)
-        self.moved[:, node + 1] = moved
-        lead, held = self.filter.lead[:, node + 1], self.filter.held(node + 1)
-        self.R[:, node + 1, node + 1] = lead
-        later = self.R[:, node + 1, 1] - lead * held[1]
-        self.R[:, node + 1, 0] = self.filter.from_start(node + 1, later, self.moved[:, node + 1], lead) + lead * held[0]
+        self._lay(node)
+        gain, lead, held = self.filter.gain[:, node + 1, :, None] * self.eye, self.filter.lead[:, node + 1], self.filter.held(node + 1)
+        later = self.R[:, node + 1, 1] - gain * held[1]
+        kick = self.filter.from_start(node + 1, later, self.moved[:, node + 1], gain) + gain * held[0]
+        self.R[:, node + 1, 0], self.R[:, node + 1, node + 1] = kick, gain  # of a subset of particles the mean gain is not quite that
+        self.R[:, node + 1, : node + 2] += (lead - gain)[:, None] * held[:, None, None]
+
+    def _lay(self, node: int) -> None:
+        """The layers at both ends of cell `node`; at time zero with what particles resist a little later."""
+        if not node:
+            self.bend[:, 0] = self.bend[:, 1]
+        for place in (node, node + 1):
+            inverse = 1.0 / self.filter.gain[:, place]
+            self.filter.lay(place, inverse[:, :, None] * self.bend[:, place] * inverse[:, None])
+        if not node:
+            self.R[:, 0, 0] = self.filter.lead[:, 0]
 
     def _crossing(self, node: int) -> Crossing:
         filter, memory = self.filter, self.filter.memory

@@ -46,6 +46,9 @@ Array = Any
 
 NO_ENDS = np.zeros(0, int)
 SUBSTEPS = 3  # Runge-Kutta steps of the penalty's flow over half a cell: stable up to 17 over the curvature for a cell
+# Smooth noise brings ever less that is new in each cell, the less behind a filter. What is below this part of the variance is errors of
+# averages that a factor has enlarged, and on fine grids it grew until it was seen.
+SMOOTH_PIVOT = 1e-6
 # One particle in so many has its response followed: it is what takes memory and time, and varies little between particles.
 RESPONSE_SHARE = 4
 
@@ -214,14 +217,13 @@ class SampledCoordinates:
         M: `(S, N + 1, k, k_star)`, so that `E[theta_t theta*^T] = M_t root(rho)`.
         noise: factor of the covariance of the noise increment of each cell.
         apart: factor of the covariance of `e` at the nodes.
-        pivot: of these factors, see `GrowingFactor`.
     """
 
-    pivot = PIVOT
-
-    def __init__(self, problem: Problem, particles: list[Particles], cells: int, ends: np.ndarray = NO_ENDS, warmth: float = 0.0):
+    def __init__(
+        self, problem: Problem, particles: list[Particles], cells: int, smooth: bool, ends: np.ndarray = NO_ENDS, warmth: float = 0.0
+    ):
         """`particles` of every replicate, with normals of as many cells as the march will cross; arrays are padded to `cells`. `ends`
-        are the nodes at which an epoch ends and the next begins."""
+        are the nodes at which an epoch ends and the next begins; noise that is `smooth` has no independent increments."""
         assert isinstance(problem.penalty, SmoothPenalty)
         self.arrive = self.arrival_of(problem.penalty.fn)
         k, k_star, replicates = problem.k, problem.k_star, len(particles)
@@ -233,8 +235,9 @@ class SampledCoordinates:
         self.spacing = 0.0  # and its length
         self.R = np.zeros((replicates, cells + 1, cells + 1, k, k))
         self.M = np.zeros((replicates, cells + 1, k, k_star))
-        self.noise = GrowingFactor(replicates, cells, k, self.pivot)
-        self.apart = GrowingFactor(replicates, cells + 1, k, self.pivot)
+        self.smooth, pivot = smooth, SMOOTH_PIVOT if smooth else PIVOT
+        self.noise = GrowingFactor(replicates, cells, k, pivot)
+        self.apart = GrowingFactor(replicates, cells + 1, k, pivot)
         graded = particles[0].eigenvalue is not None
         stacked = Particles(*(np.stack(parts) if parts[0] is not None else None for parts in zip(*particles, strict=True)))  # pyright: ignore
         size, crossed = stacked.cells.shape[1:3]
