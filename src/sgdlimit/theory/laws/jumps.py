@@ -28,6 +28,7 @@ class JumpPaths:
 
     def __call__(self, draws: Draws, w: Array, r_star: Array, outputs: Array) -> tuple[Array, Any]:
         """`r (T, P, k)` at the nodes `outputs` of paths with `w (n, P, k)` at all nodes; labels."""
+        assert draws.earlier is not None
         n, paths, k = w.shape
         most = int(draws.earlier[-1].max(initial=0))
         cell = np.minimum((draws.earlier[1:] <= np.arange(most)[:, None, None]).sum(1), n - 2)  # (J, P)

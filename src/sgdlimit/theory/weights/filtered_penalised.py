@@ -153,8 +153,8 @@ def penalty_flow(penalty: Callable) -> Callable:
     """`(theta (k,), v (k,), gain (k,), steps (SUBSTEPS, 14)) -> (theta, v)` after the penalty's flow behind the filter."""
     force = force_of(penalty)
 
-    def step(state: tuple[Array, Array], known: Array) -> tuple[tuple[Array, Array], None]:
-        (theta, v), gain = state[:2], state[2]
+    def step(state: tuple[Array, Array, Array], known: Array) -> tuple[tuple[Array, Array, Array], None]:
+        theta, v, gain = state
         kept, then, begun, first, begun_late, first_late, forgot, begun_all = known[:8]
         a = force(theta)
         theta_a = theta + gain * (begun * v + first * a)
@@ -236,7 +236,7 @@ class FilteredParticles(SampledCoordinates):
         self.noise.extend(node, row)
         increment = np.swapaxes(self.noise.factor[:, node], 1, 2)
         white = np.sqrt(self.warmth * self.spacing)
-        row, motion, means, self.moved[:, node + 1], self.bend[:, node + 1] = self.arrive(
+        now, motion, means, self.moved[:, node + 1], self.bend[:, node + 1] = self.arrive(
             self.population,
             self.motion[node],
             self.M[:, node],
@@ -249,7 +249,7 @@ class FilteredParticles(SampledCoordinates):
             node,
         )
         self.motion = {node: self.motion[node], node + 1: motion}
-        self._enter(node + 1, row, means)
+        self._enter(node + 1, now, means)
         self._lay(node)
         gain, lead, held = self.filter.gain[:, node + 1, :, None] * self.eye, self.filter.lead[:, node + 1], self.filter.held(node + 1)
         later = self.R[:, node + 1, 1] - gain * held[1]
@@ -298,10 +298,12 @@ class FilteredParticles(SampledCoordinates):
         )
 
     def bridge(self, spacing: float, gamma: np.ndarray, rate: np.ndarray) -> np.ndarray:
-        counts = None if self.spectrum is None else self.spectrum.weights * self.spectrum.eigenvalues
-        rough = None if counts is None else counts * self.spectrum.eigenvalues
-        moved = (super().bridge(spacing, gamma, rate) - self.warmth * self.eye) * self.filter.roughness(self.node, rough)
-        return moved + self.warmth * self.eye * self.filter.roughness(self.node, counts)
+        of_samples = of_heat = None
+        if self.spectrum is not None:  # by how much noise of each eigenvalue moves a pre-activation
+            of_heat = self.spectrum.weights * self.spectrum.eigenvalues
+            of_samples = of_heat * self.spectrum.eigenvalues
+        samples = super().bridge(spacing, gamma, rate) - self.warmth * self.eye
+        return samples * self.filter.roughness(self.node, of_samples) + self.warmth * self.eye * self.filter.roughness(self.node, of_heat)
 
     def kernel(self, nodes: int) -> np.ndarray:
         return self.filter.smooth(super().kernel(nodes), self.moved)
