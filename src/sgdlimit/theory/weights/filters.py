@@ -93,9 +93,9 @@ class Filter:
         self.corrected = optimizer.gains and optimizer.memory > 0.0
         self.settled = int(np.searchsorted(self.clock, SETTLED)) if self.corrected else 0
         self.decay, self.second, self.small = (getattr(optimizer, name, 0.0) for name in ("decay", "second_memory", "eps"))
-        alike = spectrum is None or not optimizer.gains
-        self.eigenvalues = np.ones(1) if alike else spectrum.eigenvalues
-        self.share = np.ones(1) if alike else spectrum.weights * spectrum.eigenvalues
+        apart = spectrum if optimizer.gains else None
+        self.eigenvalues = np.ones(1) if apart is None else apart.eigenvalues
+        self.share = np.ones(1) if apart is None else apart.weights * apart.eigenvalues
         self.each = np.ones((replicates, len(self.share), cells + 1, k))
         self.gain = np.ones((replicates, cells + 1, k))
         self.lead = self.gain[..., None] * np.eye(k)
