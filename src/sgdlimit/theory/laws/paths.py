@@ -40,8 +40,9 @@ from ..samples.kicks import path_functions
 from ..samples.reshuffle import epoch_ends, epoch_jumps
 from ..samples.sample import Cell, Draws, Paths, cross_cell
 from ..weights.along import along_of
+from ..weights.exponentials import roughness
 from ..weights.filtered_spectral import FilteredSpectralCoordinates
-from ..weights.filters import Filter, roughness
+from ..weights.filters import Filter
 from ..weights.particles import Particles, blocks_of, draw_particles
 from ..weights.spectral import SpectralCoordinates
 from .averaged import Followed, Kernels, every_second

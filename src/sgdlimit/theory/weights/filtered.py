@@ -24,7 +24,8 @@ from ..averages import Averages, Layer
 from ..gaussian import psd_factor, psd_root
 from .balance import Balance, Pushed
 from .coordinates import FORGOTTEN, RidgeCoordinates
-from .filters import Filter, first_moment, mean_decay
+from .exponentials import first_moment, mean_decay
+from .filters import Filter
 
 
 class FilteredCoordinates(RidgeCoordinates):

@@ -19,19 +19,31 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from ...learning.dynamics import Dynamics
 from ...learning.spectrum import Spectrum
 from ..averages import Layer
+from .exponentials import (
+    CLOSED,
+    POINTS,
+    WEIGHTS,
+    bridge,
+    first_moment,
+    fluctuations,
+    late_share,
+    mean_decay,
+    powers_met,
+    recoil,
+    slant,
+    unevenness,
+)
 
 SHORTEST = 1e-9  # part of a cell below which a memory is none: exponents must stay finite
 SETTLED = 20.0  # memories after which the correction of a velocity for its start is none to rounding of a part in 1e9
 FADED = 8.0  # memories after which a kick has passed on all it does
-CLOSED = 2.0  # memories from which on closed forms keep their digits
-POINTS, WEIGHTS = (part / 2.0 + shift for part, shift in zip(np.polynomial.legendre.leggauss(16), (0.5, 0.0), strict=True))
 
 
 class Answer(NamedTuple):
@@ -193,7 +205,7 @@ class Filter:
         increments fluctuates with both. Smooth noise meets their means."""
         z = float(self.clock[node + 1] - self.clock[node])
         rate = self.correction(node + 1) / self.memory
-        held, uneven = mean_decay(z), 0.0 if smooth else math.sqrt(_unevenness(z))
+        held, uneven = mean_decay(z), 0.0 if smooth else math.sqrt(unevenness(z))
         if not self._starting(node):
             return Passed((1.0 - held, -uneven), (rate * held, rate * uneven))
         mean, square, both = self._free(node, node + 1)
@@ -273,7 +285,7 @@ class Filter:
         spectrum noise counts for each eigenvalue by these `weights (m,)`."""
         gain = self.each[:, :, node : node + 2].mean(2)
         counts = np.ones(1) if weights is None or gain.shape[1] == 1 else weights / weights.sum()
-        return np.einsum("m,smi,smj->sij", counts, gain, gain) * _bridge(float(self.clock[node + 1] - self.clock[node]))
+        return np.einsum("m,smi,smj->sij", counts, gain, gain) * bridge(float(self.clock[node + 1] - self.clock[node]))
 
     def missed(self, node: int, smooth: bool) -> np.ndarray:
         """What noise increments spread over the cells before `node` have not passed on there, as a part of the gain `(node,)`: the mean of
@@ -298,7 +310,7 @@ class Filter:
     @cached_property
     def _uneven(self) -> np.ndarray:
         """Of every cell."""
-        return np.sqrt([_unevenness(float(z)) for z in np.diff(self.clock)])
+        return np.sqrt([unevenness(float(z)) for z in np.diff(self.clock)])
 
     @cached_property
     def _slants(self) -> np.ndarray:
@@ -353,75 +365,3 @@ class Filter:
                 mean, square = mean + float(weight @ moved), square + float(weight @ moved**2)
                 both += float(weight @ (moved * np.exp(u - b)))
         return mean, square, both
-
-
-# --- averages of exponentials over a cell of `z` memories --------------------------------------------------------------------
-
-
-def mean_decay(z: float) -> float:
-    """`int_0^1 e^-zx dx`."""
-    return -math.expm1(-z) / z if z > 1e-8 else 1.0 - 0.5 * z
-
-
-def first_moment(z: float) -> float:
-    """`int_0^1 x e^-zx dx`."""
-    return (mean_decay(z) - math.exp(-z)) / z if z > 1e-3 else 0.5 - z / 3.0 + z * z / 8.0
-
-
-def powers_met(z: Any) -> np.ndarray:
-    """`int_0^1 x^n z e^(-z (1 - x)) dx` for `n` of 0, 1, 2, `(3, *z.shape)`: what a velocity at rest makes of a force `x^n`."""
-    z = np.asarray(z, dtype=float)[..., None]
-    small, large = np.minimum(z, CLOSED), np.maximum(z, CLOSED)
-    by_points = [((WEIGHTS * POINTS**n * small * np.exp(small * (POINTS - 1.0))).sum(-1)) for n in range(3)]
-    large, none = large[..., 0], -np.expm1(-large[..., 0])
-    one = 1.0 - none / large
-    return np.where(z[..., 0] <= CLOSED, by_points, [none, one, 1.0 - 2.0 * one / large])
-
-
-def late_share(z: float) -> float:
-    """Weight at the end of a cell of what is linear over it, in the filter's answer there: `1 - int e^-zx`."""
-    if z == math.inf:
-        return 1.0
-    return 1.0 - mean_decay(z) if z > 1e-3 else 0.5 * z - z * z / 6.0
-
-
-def recoil(z: float) -> float:
-    """What of a kick spread over a cell moves its own sample, on average over the rest of the cell."""
-    return max(1.0 - 2.0 * late_share(z) / z if z > 1e-3 else z / 3.0, 1e-9)
-
-
-def fluctuations(z: float) -> tuple[float, float]:
-    """`Layer.apart`: standard deviations of what noise of one in a cell does to its own sample within it, beyond a recoil of its mean size,
-    and of what the filter holds back of it at the end, beyond the mean."""
-    held = math.sqrt(_unevenness(z))
-    if z < 0.1:
-        return z / 6.0, held
-    pulled = lambda z: mean_decay(z) - first_moment(z)
-    return math.sqrt(max(0.5 - 2.0 * pulled(z) + pulled(2.0 * z) - 0.5 * recoil(z) ** 2, 0.0)), held
-
-
-def roughness(z: float) -> float:
-    """Variance inside a cell given its ends, against that of the increment over it, both on average over a cell; see `_bridge`."""
-    return _bridge(z) / late_share(z)
-
-
-def _unevenness(z: float) -> float:
-    """Variance of `e^-zx` over `x` in [0, 1]."""
-    if z < 0.02:
-        return z * z / 12.0 - z**3 / 12.0
-    return mean_decay(2.0 * z) - mean_decay(z) ** 2
-
-
-def slant(z: float) -> float:
-    """Covariance of `x` and `e^(z x)` over `x` in [0, 1], over the standard deviation of the latter."""
-    if z < 1e-3:
-        return math.sqrt(1.0 / 12.0)
-    return (0.5 * mean_decay(z) - first_moment(z)) / math.sqrt(_unevenness(z))
-
-
-def _bridge(z: float) -> float:
-    """Variance inside a cell of the integral of an Ornstein-Uhlenbeck velocity, given its ends, against that of a Brownian bridge, both
-    averaged over the cell: with `D(t) = t - tau (1 - E(t))` the mean square of an increment, `(1-x) D(xh) + x D((1-x)h) - x(1-x) D(h)`."""
-    if z < 0.1:
-        return z * z / 15.0 - z**3 / 40.0
-    return 1.0 - 5.0 / z + 12.0 / z**2 - 12.0 / z**3 + math.exp(-z) * (12.0 / z**3 - 1.0 / z)
