@@ -9,9 +9,9 @@ pull and noise, to which the filter's answer `u` is known, and the other half; d
 an exponential Runge-Kutta method (Cox and Matthews, J. Comput. Phys. 176, 430), which takes the filter exactly and is the classical one as
 the memory goes to zero: then all of this is `penalised`, whatever the cell. The gain `g` is that of the particle's eigenvalue.
 
-A response starts at zero and rises within the memory, so particles carry `S = R + g E`, which starts with the gain. Of a force of `-A R`
-on a kick's velocity `A = hess penalty + lambda Gamma` meets `S`, and what it has from `-g E` is known: it moves by `g A g` times a memory
-in all.
+A response starts at zero and rises within the memory, so particles carry `S = R + g E`, which starts with the gain. The force `-A R`, with
+`A = hess penalty + lambda Gamma`, is taken of `S`; what is too much of it, `A g E`, is known and given back. In all it moves by `g A g` times
+a memory.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class Motion(NamedTuple):
 
 
 class Crossing(NamedTuple):
-    """What is known of a cell beforehand: of the filter, and in `gain` and `starts` of each replicate."""
+    """What is known of a cell before it is crossed; `gain` and `first` of each replicate."""
 
-    halves: Array  # (2, SUBSTEPS, 14): see `_step`
+    halves: Array  # (2, SUBSTEPS, 14): see `steps_of`
     answer: Array  # (6,): an `Answer`
     moved: Array  # (2,): what an increment moves, evenly spread and not,
     velocity: Array  # (2,): and the velocity it leaves
