@@ -10,8 +10,8 @@ an exponential Runge-Kutta method (Cox and Matthews, J. Comput. Phys. 176, 430),
 the memory goes to zero: then all of this is `penalised`, whatever the cell. The gain `g` is that of the particle's eigenvalue.
 
 A response starts at zero and rises within the memory, so particles carry `S = R + g E`, which starts with the gain. The force `-A R`, with
-`A = hess penalty + lambda Gamma`, is taken of `S`; what is too much of it, `A g E`, is known and given back. In all it moves by `g A g` times
-a memory.
+`A = hess penalty + lambda Gamma`, is taken of `S`; what is too much of it, `A g E`, is known and given back. In all it moves by `g A g`
+times a memory.
 """
 
 from __future__ import annotations
