@@ -2,17 +2,20 @@
 
 import json
 import pickle
+from dataclasses import replace
 from functools import lru_cache
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import sgdlimit as sl
-from problems import _STORED, CURVES, REFERENCE, linear, tanh_regression
+from problems import _STORED, CURVES, REFERENCE, committee, linear, tanh_regression
 from sgdlimit.learning.averages import cell_weights, step_weights, weights
 from sgdlimit.simulate.averaging import Averager, accumulate
 from sgdlimit.theory import closed_forms
 from sgdlimit.theory.closed.linear import Parameters, _Linear, marchenko_pastur
+from sgdlimit.theory.laws import paths as law_of_paths
 from test_laws import assert_means
 
 AVERAGES = [sl.ExponentialAverage(0.5), sl.TailAverage(0.5)]
@@ -197,6 +200,34 @@ def test_runs_averaged_over_their_tail(dynamics):
     report = sl.compare(theory, runs)
     assert report.agree, report.verdict
     assert sl.compare(sl.solve(problem, dynamics, 2.0, rtol=0.02), runs).agree is False
+
+
+def _head(r, y, a):
+    return 0.5 * (a[0] * jnp.tanh(r[0]) - y) ** 2
+
+
+JUMPING = {
+    "momentum of two units": (committee(), sl.SGD(1.0, optimizer=sl.Momentum(0.3))),
+    "reshuffled": (tanh_regression(), sl.SGD(0.5, "reshuffle")),
+    "an output weight trained along": (replace(tanh_regression(), loss=_head, trained=sl.Trained([0.5])), sl.SGD(1.5)),
+}
+
+
+@pytest.mark.parametrize("name", JUMPING)
+def test_few_jumps_are_carried_without_a_program(name, monkeypatch):
+    """From jump to jump as from node to node: the same paths to rounding. Only the second compiles anything, which is what a first average
+    would have to wait for."""
+    problem, dynamics = JUMPING[name]
+    solution = sl.solve(problem, dynamics, 1.2, rtol=0.1, times=np.linspace(0.0, 1.2, 5))
+    program = law_of_paths._path_program
+    monkeypatch.setattr(law_of_paths, "_path_program", None)
+    ours = solution.sample_paths(300, seed=1)
+    monkeypatch.setattr(law_of_paths, "_path_program", program)
+    monkeypatch.setattr(law_of_paths, "FEW", -1)
+    theirs = solution.sample_paths(300, seed=1)
+    for part in ("w", "r", "r_star", "y"):
+        np.testing.assert_allclose(ours[part].values, theirs[part].values, rtol=1e-9, atol=1e-9)
+    assert np.abs(ours["r"] - ours["w"]).max() > 0.1
 
 
 # --- what the result can do -------------------------------------------------------------------------------------------------------

@@ -232,7 +232,7 @@ FILES = {
     "nesterov of nothing": (edit("step = 1.5", f"{RATE}\nnesterov = true"), "line 20: `dynamics[0].nesterov` must be False without a momentum"),
     "weight decay of SGD": (edit("step = 1.5", f"{RATE}\nweight_decay = 0.1"), "`dynamics[0].betas` must be given next to `weight_decay`, but is missing (AdamW's; SGD's weight decay is the problem's penalty"),
     "Adam of a flow": (edit('kind = "gradient_flow"', 'kind = "gradient_flow"\noptimizer = { kind = "adam" }'), "`dynamics[2].optimizer` must be a Momentum or None for GradientFlow"),
-    "optimizer under a smooth penalty": (edit('kind = "ridge"', 'kind = "smooth_l1"').replace("step = 1.5", 'step = 1.5\noptimizer = { kind = "momentum", memory = 1.0 }', 1), "`penalty` must be a Ridge or None where the theory has an optimizer"),
+    "one pass under a smooth penalty": (edit('kind = "ridge"', 'kind = "smooth_l1"').replace('kind = "sgd"', 'kind = "online_sgd"', 1), "`penalty` must be a Ridge or None for the theory of OnlineSGD"),
     "unknown average": (edit("repeats = 8", 'average = { kind = "ema", memory = 1.0 }'), "`simulation.average.kind` must be one of exponential, tail, but is 'ema'"),
     "average of nothing": (edit("repeats = 8", 'average = { kind = "tail", fraction = 1.5 }'), "line 33: `simulation.average.fraction` must lie in [0, 1), but is 1.5"),
     "two of one name": (edit('kind = "sme"', 'kind = "sgd"'), "`dynamics[1].name` must differ between the dynamics, but is 'SGD'"),

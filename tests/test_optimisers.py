@@ -15,8 +15,9 @@ from sgdlimit.theory import closed_forms
 from sgdlimit.theory.accuracy.levels import curves_at, run_levels
 from sgdlimit.theory.accuracy.replicates import draw_all
 from sgdlimit.theory.samples.engines import engine_of
+from sgdlimit.theory.weights.exponentials import echo
 from sgdlimit.theory.weights.filtered_spectral import _exponential
-from sgdlimit.theory.weights.filters import Filter, echo
+from sgdlimit.theory.weights.filters import Filter
 
 STORED = {"self_overlap": "q", "overlap": "m", "train_risk": "train", "test_risk": "test"}
 
@@ -243,6 +244,7 @@ def test_theory_meets_pytorch(name):
 REAL = {
     "a spectrum": (spectral(tanh_regression(), [0.3, 1.7]), sl.SGD(1.2, optimizer=sl.Momentum(0.3))),
     "Adam with a spectrum": (spectral(tanh_regression(), [0.3, 1.7]), sl.SGD(0.4, optimizer=sl.Adam(0.02, 0.5))),
+    "Adam and heat with a spectrum": (spectral(tanh_regression(), [0.3, 1.7]), sl.SGD(0.4, optimizer=sl.Adam(0.02, 0.5), temperature=0.1)),
     "heat and a spectrum": (spectral(tanh_regression(), [0.3, 1.7]), sl.SGD(1.2, temperature=0.15)),
     "reshuffled": (tanh_regression(), sl.SGD(1.5, "reshuffle", optimizer=sl.Momentum(0.4))),
     "a schedule": (tanh_regression(), sl.SGD(lambda t: 1.5 / (1.0 + t), optimizer=sl.Momentum(0.3))),
@@ -281,10 +283,26 @@ def test_paths_of_the_law_have_its_means(dynamics):
     assert (np.abs(risk.mean(0) - solution.dataset["train_risk"].values) <= allowed).all()
 
 
+def test_every_eigenvalue_has_a_gain_of_its_own():
+    """White noise is the same for all features, so that gains are no power of the eigenvalue; without it they are its inverse root."""
+    spectrum = sl.Spectrum([0.3, 1.7], [0.5, 0.5])
+    l_l, step = np.full((1, 1, 1), 0.8), np.full(2, 0.5)
+    for temperature in (0.0, 0.1):
+        d = sl.SGD(0.5, optimizer=sl.Adam(0.1, 1.0, eps=0.05), temperature=temperature)
+        filter = Filter(d, np.linspace(0.0, 1.0, 3), 1, 1, 2, spectrum)
+        for node in range(2):
+            filter.follow(node, step, l_l, l_l)
+        squares = spectrum.eigenvalues * 0.8 + 2.0 * temperature / 0.5
+        np.testing.assert_allclose(filter.each[0, :, 2, 0], 1.0 / (np.sqrt(squares) + 0.05))
+        np.testing.assert_allclose(filter.gain[0, 2, 0], spectrum.weights * spectrum.eigenvalues @ filter.each[0, :, 2, 0])
+
+
 def test_what_has_no_theory_is_said():
     smooth = tanh_regression()
     smooth = sl.Problem(
         smooth.loss, smooth.label, smooth.noise, 1.5, smooth.teacher, smooth.init, sl.SmoothPenalty(lambda x: jnp.sum(x**4))
     )
-    with pytest.raises(sl.InputError, match="`penalty` must be a Ridge or None where the theory has an optimizer"):
-        sl.solve(smooth, sl.SGD(1.5, optimizer=sl.Momentum(0.3)), 1.0)
+    with pytest.raises(sl.InputError, match="`penalty` must be a Ridge or None for the theory of OnlineSGD"):
+        sl.solve(smooth, sl.OnlineSGD(1.5, optimizer=sl.Momentum(0.3)), 1.0)
+    with pytest.raises(sl.InputError, match=r"`optimizer.corrected` must be True for the theory"):
+        sl.solve(tanh_regression(), sl.SGD(0.5, optimizer=sl.Adam(0.0, 0.5, corrected=False)), 1.0)

@@ -16,8 +16,8 @@ class Adam(Optimizer):
 
     With batches that are small against the data a feature's squared gradient is its noise, the same for all features: the gain is one
     number for each student row, `1 / (sqrt(A) + eps)` with `A` the mean of the squared derivative of the loss over the training samples,
-    averaged over `second_memory` and corrected for its start, like the velocity. With a spectrum each eigenvalue has its own gain,
-    `lambda^(-1/2)` more.
+    averaged over `second_memory` and corrected for its start, like the velocity. With a spectrum each eigenvalue has its own gain, of its
+    own squared gradient: `lambda A`, and what white noise adds for all.
 
     Arguments:
         memory: time constant of the velocity, `step * batch_size / (n_features * (1 - beta1))`.

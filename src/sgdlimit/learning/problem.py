@@ -229,20 +229,27 @@ def values_at(
     """Loss `(n,)`, gradient (or update) `(n, k)` and its derivative `(n, k, k)` at `r (n, k)`, `r_star (n, k_star)` and noise `z (n, ...)`,
     with the trained numbers `a (p,)` or `(n, p)`, if there are any, those of the start unless given.
 
-    By the small program that checked the problem, a block of `TRIED` points at a time: nothing is compiled, and no program of the
-    theory is asked. That makes it a witness of theirs.
+    By the small program that checked the problem: nothing is compiled, and no program of the theory is asked. That makes it a witness of
+    theirs.
     """
+    return labelled_values_at(p, r, r_star, z, a)[1:]
+
+
+def labelled_values_at(
+    p: Problem, r: np.ndarray, r_star: np.ndarray, z: np.ndarray, a: np.ndarray | None = None
+) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, and then as `values_at`; a block of `TRIED` points at a time."""
     (values, _), parts = _program(p), []
     rows = np.zeros((TRIED, p.k))
     a = np.broadcast_to(starting(p) if a is None else a, (len(r), len(starting(p))))
     with jax.enable_x64(True):
         for first in range(0, len(r), TRIED):
             block = [np.asarray(array[first : first + TRIED]) for array in (r, r_star, z, a)]
-            size = len(block[0])
-            *padded, numbers = [np.concatenate([array, np.broadcast_to(array[:1], (TRIED - size, *array.shape[1:]))]) for array in block]
-            parts.append([np.asarray(part)[:size] for part in values(*padded, rows, numbers)[1:4]])
-    loss, gradient, hessian = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return loss, gradient, hessian
+            fill = TRIED - len(block[0])
+            *padded, numbers = [np.concatenate([array, np.broadcast_to(array[:1], (fill, *array.shape[1:]))]) for array in block]
+            parts.append(jax.device_get(values(*padded, rows, numbers)[:4]))
+    y, loss, gradient, hessian = jax.tree.map(lambda *part: np.concatenate(part)[: len(r)], *parts)
+    return y, loss, gradient, hessian
 
 
 def starting(p: Problem) -> np.ndarray:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from ..errors import nearest, refuse
-from ..learning.adam import Adam
 from ..learning.dynamics import SGD, SME, Dynamics, GradientFlow, MiniBatchGD, OnlineSGD, step_at
 from ..learning.kinks import refuse_kinks
 from ..learning.problem import Problem
@@ -23,16 +22,6 @@ def check_theory(problem: Problem, dynamics: Dynamics) -> None:
     if isinstance(dynamics, (OnlineSGD, MiniBatchGD)) and isinstance(problem.penalty, SmoothPenalty):
         raise refuse("penalty", f"be a Ridge or None for the theory of {type(dynamics).__name__}", problem.penalty,
                      "its equations close for no other; simulate takes any")  # fmt: skip
-    if not dynamics.plain and isinstance(problem.penalty, SmoothPenalty):
-        raise refuse("penalty", "be a Ridge or None where the theory has an optimizer", problem.penalty,
-                     "its coordinates are drawn one by one, without a velocity; simulate takes any")  # fmt: skip
-    passes = not isinstance(dynamics, (OnlineSGD, MiniBatchGD))
-    if passes and dynamics.temperature and isinstance(dynamics.optimizer, Adam) and problem.anisotropic is not None:
-        raise refuse("temperature", "be 0 where the theory has Adam and a spectrum", dynamics.temperature,
-                     "every eigenvalue would have a gain with a history of its own; simulate takes any")  # fmt: skip
-    if dynamics.temperature and problem.anisotropic is not None and isinstance(problem.penalty, SmoothPenalty):
-        raise refuse("temperature", "be 0 for the theory of a smooth penalty with a spectrum", dynamics.temperature,
-                     "a Ridge, or data without a spectrum; simulate takes any")  # fmt: skip
     if dynamics.optimizer is not None and not getattr(dynamics.optimizer, "corrected", True):
         raise refuse("optimizer.corrected", "be True for the theory", False, "simulate takes steps that begin with a mean of zero")
     if problem.kinks:

@@ -18,9 +18,10 @@ from ..samples.engines import Engine
 from ..weights.along import along_of
 from ..weights.coordinates import Coordinates, RidgeCoordinates
 from ..weights.filtered import FilteredCoordinates
+from ..weights.filtered_penalised import FilteredParticles
 from ..weights.filtered_spectral import FilteredSpectralCoordinates
 from ..weights.filters import Filter
-from ..weights.particles import lay_particles
+from ..weights.particles import Particles, lay_particles
 from ..weights.penalised import SampledCoordinates
 from ..weights.spectral import SpectralCoordinates
 from .outcome import largest_size
@@ -95,11 +96,11 @@ def coordinates_of(engine: Engine, drawn: list[Drawn], nodes: np.ndarray, cells:
     warmth = 2.0 * engine.dynamics.temperature
     particles = [lay_particles(one.particles, nodes, finest, engine.natural) for one in drawn if one.particles is not None]
     if particles:
-        return SampledCoordinates(engine.problem, particles, cells, at_nodes(nodes, engine.ends), warmth)
+        return particles_of(engine, particles, nodes, cells)
     balanced = engine.balanced
     if not engine.dynamics.plain:
         ends = at_nodes(nodes, engine.ends)
-        filter = Filter(engine.dynamics, nodes, len(drawn), engine.problem.k, cells)
+        filter = Filter(engine.dynamics, nodes, len(drawn), engine.problem.k, cells, engine.problem.anisotropic)
         if engine.problem.anisotropic is not None:
             return FilteredSpectralCoordinates(engine.problem, len(drawn), cells, filter, engine.natural, ends, warmth)
         balanced = balanced and not filter.corrected
@@ -107,6 +108,16 @@ def coordinates_of(engine: Engine, drawn: list[Drawn], nodes: np.ndarray, cells:
     if engine.problem.anisotropic is None:
         return RidgeCoordinates(engine.problem, len(drawn), cells, balanced, warmth)
     return SpectralCoordinates(engine.problem, len(drawn), cells, balanced, at_nodes(nodes, engine.ends), warmth)
+
+
+def particles_of(engine: Engine, particles: list[Particles], nodes: np.ndarray, cells: int) -> SampledCoordinates:
+    """Coordinates under a smooth penalty, of particles on these nodes."""
+    problem, dynamics, ends = engine.problem, engine.dynamics, at_nodes(nodes, engine.ends)
+    warmth = 2.0 * dynamics.temperature
+    if dynamics.plain:
+        return SampledCoordinates(problem, particles, cells, engine.natural, ends, warmth)
+    filter = Filter(dynamics, nodes, len(particles), problem.k, cells, problem.anisotropic)
+    return FilteredParticles(problem, particles, cells, filter, engine.natural, ends, warmth)
 
 
 def _read(got: Marched, rho_root: np.ndarray) -> list[Level]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...learning.weights import SmoothPenalty
 from ..samples.engines import Engine
-from ..weights.particles import Particles, draw_particles
+from ..weights.particles import Particles, blocks_of, draw_particles
 
 
 class Drawn(NamedTuple):
@@ -22,4 +22,8 @@ def draw_all(engine: Engine, cells: int, paths: int, seed: np.random.SeedSequenc
     """Everything random about one replicate, for at most `cells` cells."""
     samples = engine.draw(cells, paths, seed)
     sampled = isinstance(engine.problem.penalty, SmoothPenalty)
-    return Drawn(samples, draw_particles(engine.problem, cells, paths, seed.spawn(1)[0]) if sampled else None)
+    if not sampled:
+        return Drawn(samples, None)
+    return Drawn(
+        samples, draw_particles(engine.problem, cells, paths, seed.spawn(1)[0], blocks_of(engine.problem, engine.dynamics, engine.natural))
+    )

@@ -28,9 +28,8 @@ from ...learning.trained import anywhere, own, told
 from ...learning.weights import SmoothPenalty
 from ...results import path_dataset
 from ..accuracy.estimates import ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY, EXTRAPOLATED_GAIN, NEARBY
-from ..accuracy.levels import NONE, Level, at_nodes, curves_at, kernels_at, resolved
+from ..accuracy.levels import NONE, Level, at_nodes, curves_at, kernels_at, particles_of, resolved
 from ..accuracy.outcome import largest_size
-from ..accuracy.replicates import Drawn
 from ..averages import BLOCK, Layer
 from ..gaussian import psd_root
 from ..grids import GRADING, spaced
@@ -43,10 +42,10 @@ from ..samples.sample import Cell, Draws, Paths, cross_cell
 from ..weights.along import along_of
 from ..weights.filtered_spectral import FilteredSpectralCoordinates
 from ..weights.filters import Filter
-from ..weights.particles import Particles, draw_particles
-from ..weights.penalised import SampledCoordinates
+from ..weights.particles import Particles, blocks_of, draw_particles
 from ..weights.spectral import SpectralCoordinates
 from .averaged import Followed, Kernels, every_second
+from .jumps import FEW, JumpPaths
 from .law import Law, Process, drawn_noise, labeller
 
 FINER = 4  # cells of a path's grid for each cell of the solution's finest resolution
@@ -188,7 +187,7 @@ class _Carry:
         self.steps = step_at(law.dynamics, 0.5 * (nodes[1:] + nodes[:-1]))
         self.engine = PathEngine(problem, law.dynamics, float(nodes[-1]))
         self.numbers = law.numbers(nodes)
-        self.program = _path_program(problem.slopes, drive_of(law.dynamics))
+        self.few = self.engine.jumps[0] * problem.k <= FEW and isinstance(law.dynamics, SGD)
 
     def _filter(self) -> Layer:
         """Of all cells."""
@@ -203,11 +202,17 @@ class _Carry:
         randomness = _independent(problem, self.law.dynamics, float(self.nodes[-1]), cells, paths, rng)
         stacked, used = self.engine.lay_out([randomness], self.nodes, cells)
         r_star = randomness.teacher @ root(problem.rho)
+        draws = Draws(*(None if part is None else part[0] for part in stacked))
+        if self.few:
+            w = np.moveaxis(self.normals @ draws.gauss, 1, 2)
+            carry = JumpPaths(problem, self.R, self.spread, self.layers, self.numbers)
+            r, y = carry(draws, w, r_star, np.asarray(outputs))
+            return {"r": np.swapaxes(r, 0, 1), "w": np.swapaxes(w[outputs], 0, 1), "r_star": r_star}, own(y)
         y = jax.device_get(labeller(anywhere(problem.labels))(r_star, randomness.noise))
-        draws = Draws(*(None if part is None else part[0] for part in stacked))._replace(y=y)
+        program, draws = _path_program(problem.slopes, drive_of(self.law.dynamics)), draws._replace(y=y)
         with jax.enable_x64(True):
             steps = np.array(used, np.int32), self.steps, self.layers
-            w, r = jax.device_get(self.program(draws, self.normals, self.R, self.spread, *steps, self.numbers, np.asarray(outputs)))
+            w, r = jax.device_get(program(draws, self.normals, self.R, self.spread, *steps, self.numbers, np.asarray(outputs)))
         return {"r": np.moveaxis(r, 2, 0), "w": np.moveaxis(w, 2, 0), "r_star": r_star}, own(y)
 
 
@@ -284,7 +289,7 @@ def _march_classes(problem: Problem, dynamics: Dynamics, times: np.ndarray, cell
     if dynamics.plain:
         coordinates = SpectralCoordinates(problem, len(drawn), cells, not engine.natural, where, warmth)
     else:
-        filter = Filter(dynamics, nodes, len(drawn), problem.k, cells)
+        filter = Filter(dynamics, nodes, len(drawn), problem.k, cells, problem.anisotropic)
         coordinates = FilteredSpectralCoordinates(problem, len(drawn), cells, filter, engine.natural, where, warmth)
     with jax.enable_x64(True), np.errstate(all="ignore"):
         march(engine.program, coordinates, jax.device_put(draws), spans, nodes, step_at(dynamics, nodes), root(problem.rho),
@@ -300,15 +305,12 @@ def _particles(
     nodes, outputs, engine = _once_more(problem, dynamics, times, cells, ends)
     cells = len(nodes) - 1
     seeds = np.random.SeedSequence(seed).spawn(2)
-    drawn = Drawn(engine.draw(cells, 2**11, seeds[0]), draw_particles(problem, cells, PARTICLES, seeds[1]))
-    draws, spans = engine.lay_out([drawn.samples], nodes, cells)
-    rho_root, particles = root(problem.rho), drawn.particles
-    assert particles is not None
+    particles = draw_particles(problem, cells, PARTICLES, seeds[1], blocks_of(problem, dynamics, engine.natural))
+    draws, spans = engine.lay_out([engine.draw(cells, 2**11, seeds[0])], nodes, cells)
     with jax.enable_x64(True), np.errstate(all="ignore"):
-        coordinates = SampledCoordinates(problem, [particles], cells, at_nodes(nodes, ends), 2.0 * dynamics.temperature)
-        steps = step_at(dynamics, nodes)
-        march(engine.program, coordinates, jax.device_put(draws), spans, nodes, steps, rho_root, problem.sample_ratio, engine.natural,
-              largest_size(problem), along=along_of(problem, dynamics, nodes, 1, cells))  # fmt: skip
+        coordinates = particles_of(engine, [particles], nodes, cells)
+        march(engine.program, coordinates, jax.device_put(draws), spans, nodes, step_at(dynamics, nodes), root(problem.rho),
+              problem.sample_ratio, engine.natural, largest_size(problem), along=along_of(problem, dynamics, nodes, 1, cells))  # fmt: skip
         apart = np.asarray(coordinates.population.apart[0])[outputs]
     theta = np.einsum("tim,pm->pti", coordinates.M[0, outputs], particles.gstar) + np.moveaxis(apart, 2, 0)
     return theta, particles

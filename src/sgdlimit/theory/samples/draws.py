@@ -113,13 +113,19 @@ def _interleave(head: int, events: int, normals: int) -> tuple[np.ndarray, np.nd
 def poisson_jumps(points: np.ndarray, mass: tuple[np.ndarray, np.ndarray], rng: np.random.Generator) -> Jumps:
     """Poisson jump times: the first coordinate gives their number, the others their places."""
     times, cumulated = mass
-    number = stats.poisson.ppf(points[:, 0], cumulated[-1]).astype(int)
+    number = poisson_numbers(points[:, 0], float(cumulated[-1]))
     most = int(number.max(initial=0))
     place = points[:, 1 : most + 1]
     if place.shape[1] < most:
         place = np.concatenate([place, rng.random((len(points), most - place.shape[1]))], 1)
     at = np.interp(place * cumulated[-1], cumulated, times)
     return Jumps(np.sort(np.where(np.arange(most) < number[:, None], at, np.inf), 1))
+
+
+def poisson_numbers(points: np.ndarray, mean: float) -> np.ndarray:
+    """`stats.poisson.ppf(points, mean)` by a table: the smallest numbers that are not exceeded with these probabilities."""
+    most = int(stats.poisson.isf(TINY, mean)) + 1
+    return np.searchsorted(stats.poisson.cdf(np.arange(most + 1), mean), points)
 
 
 def lay_out(problem: Problem, dynamics: Dynamics, randomness: Randomness, nodes: np.ndarray) -> tuple[Draws, np.ndarray]:

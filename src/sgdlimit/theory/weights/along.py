@@ -46,7 +46,7 @@ class Along:
                 at.pull[:, 1] - at.pull[:, 0] ** 2 + self.trained.batch_size * force**2
                 for at, force in zip((before, after), forces, strict=True)
             ]
-            self.filter.meet(node, squares)
+            self.filter.meet(node, [square[:, None] for square in squares])
             answer, v = self.filter.answer(node), self.velocity[:, node]
             flown = answer.begun * v + answer.first * forces[0] + answer.last * forces[1]
             flown = flown * self.filter.gain[:, node : node + 2].mean(1)

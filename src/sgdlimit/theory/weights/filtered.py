@@ -24,7 +24,8 @@ from ..averages import Averages, Layer
 from ..gaussian import psd_factor, psd_root
 from .balance import Balance, Pushed
 from .coordinates import FORGOTTEN, RidgeCoordinates
-from .filters import Filter, first_moment, mean_decay
+from .exponentials import first_moment, mean_decay
+from .filters import Filter
 
 
 class FilteredCoordinates(RidgeCoordinates):
@@ -228,7 +229,7 @@ class FilteredCoordinates(RidgeCoordinates):
         return (rate + self.warmth) * self.filter.roughness(self.node)
 
     def kernel(self, nodes: int) -> np.ndarray:
-        return self.filter.smooth(super().kernel(nodes), self.filter.gain, self.P)
+        return self.filter.smooth(super().kernel(nodes), self.P * self.filter.gain[:, 0, None, None, :])
 
     def layer(self, node: int) -> Layer | None:
         return self.filter.layer(node)

@@ -1,10 +1,11 @@
 """Coordinates of anisotropic data behind an optimiser's filter: eq. (2) for each eigenvalue, with its velocity.
 
-For eigenvalue `lambda` the bracket's own rate, the filter and the gain `g c(lambda)` make a linear system of theta and V, which is followed
-by its matrix exponential; the rest of the bracket is linear over a cell, as without a filter (see `spectral`). `c = lambda^(-1/2)` where
-the gain divides by the size of each feature's gradient (OPTIMISERS section 3), else one.
+For eigenvalue `lambda` the bracket's own rate, the filter and the gain `g(lambda)` make a linear system of theta and V, which is followed
+by its matrix exponential; the rest of the bracket is linear over a cell, as without a filter (see `spectral`). `g` is the same for all
+where the optimiser does not divide by the size of each feature's gradient (OPTIMISERS section 3): that is `lambda E[l^2]` and what white
+noise adds, whatever the eigenvalue.
 
-A response `R = S - g c E` (see `filters`) is not linear over a cell where the memory is short. In the integral over the past its part `E`
+A response `R = S - g E` (see `filters`) is not linear over a cell where the memory is short. In the integral over the past its part `E`
 is taken by the line that has its area and its first moment in each cell.
 """
 
@@ -16,7 +17,7 @@ from ...learning.problem import Problem
 from ..averages import Averages, Layer
 from ..gaussian import psd_factor
 from .coordinates import bridge_variance
-from .filters import Filter, first_moment, mean_decay
+from .filters import Filter
 from .spectral import NO_ENDS, SpectralCoordinates, meeting
 
 Array = np.ndarray
@@ -33,12 +34,10 @@ class FilteredSpectralCoordinates(SpectralCoordinates):
     ):
         self.filter, self.smooth = filter, smooth
         assert problem.spectrum is not None
-        self.shape = problem.spectrum.eigenvalues**-0.5 if filter.gains else np.ones(len(problem.spectrum))  # c, of each eigenvalue
-        self.mean_shape = float(problem.spectrum.weights * problem.spectrum.eigenvalues @ self.shape)
         self.white_root = np.zeros((replicates, cells, problem.k, problem.k))  # of the samples' noise in each cell, were it white
         super().__init__(problem, replicates, cells, False, ends, warmth)
         self.kicked, self.known = np.zeros((self.k, self.k)), False
-        self.velocities = {0: np.zeros((replicates, len(self.shape), self.k, self.k_star + self.k))}
+        self.velocities = {0: np.zeros((replicates, len(self.eigenvalues), self.k, self.k_star + self.k))}
         self.flown: tuple[Array, ...] = ()  # how V at the end of the present cell comes about
 
     def _blocks(self) -> int:
@@ -50,7 +49,7 @@ class FilteredSpectralCoordinates(SpectralCoordinates):
         self.filter.follow(node, step, before.l_l, after.l_l)
         self.white_root[:, node] = psd_factor(0.5 * spacing * (step[0] * before.l_l + step[1] * after.l_l))
         for at in range(node, node + 2):  # what is smooth of each eigenvalue is met by lines of its own, see `_lines`
-            self.filter.lay(at, np.zeros((len(self.R), self.k, self.k)), self.mean_shape)
+            self.filter.lay(at, np.zeros((len(self.R), self.k, self.k)))
         if not node:
             self.R[:, 0, 0] = self.filter.lead[:, 0]
         super().advance(node, spacing, step, before, after)
@@ -58,11 +57,9 @@ class FilteredSpectralCoordinates(SpectralCoordinates):
     def kernel(self, nodes: int) -> np.ndarray:
         first, k = self.k_star, self.k
         P = self.states[..., first : first + k].reshape(len(self.R), -1, self.cells + 1, k, k)
-        return self.filter.smooth(
-            super().kernel(nodes),
-            self.mean_shape * self.filter.gain,
-            np.einsum("m,smnij->snij", self.share * self.shape / self.mean_shape, P),
-        )
+        gain = self.filter.each[:, :, 0]  # of a kick at zero, `(S, m, k)`
+        moved = np.einsum("m,smnij,smj->snij", self.share, P, np.broadcast_to(gain, (*P.shape[:2], k)), optimize=True)
+        return self.filter.smooth(super().kernel(nodes), moved)
 
     def normals(self, node: int) -> Array:
         """As of `SpectralCoordinates`, with as many normals more as samples have behind a filter; none of them is used."""
@@ -70,15 +67,11 @@ class FilteredSpectralCoordinates(SpectralCoordinates):
         return np.concatenate([normals, np.zeros((*normals.shape[:2], self.cells * self.k))], 2)
 
     def layer(self, node: int) -> Layer | None:
-        layer = self.filter.layer(node)
-        shape = self.mean_shape
-        return layer._replace(recoil=layer.recoil * shape, begins=np.zeros(len(self.R)))
+        return self.filter.layer(node)._replace(begins=np.zeros(len(self.R)))
 
     def bridge(self, spacing: float, gamma: Array, rate: Array) -> Array:
-        weights, sizes = self.weights, self.eigenvalues
-        rough = bridge_variance(self.spectrum, spacing, gamma) * float(weights @ (sizes * self.shape) ** 2 / (weights @ sizes**2))
-        warm = self.warmth * float(self.share @ self.shape**2) * np.eye(self.k)
-        return (rate * rough + warm) * self.filter.roughness(self.node)
+        rough = rate * bridge_variance(self.spectrum, spacing, gamma) * self.filter.roughness(self.node, self.share * self.eigenvalues)
+        return rough + self.warmth * np.eye(self.k) * self.filter.roughness(self.node, self.share)
 
     def _free(self, node: int, spacing: float, gamma: Array, columns: slice) -> tuple[Array, Array, Array]:
         self.node = node
@@ -108,12 +101,12 @@ class FilteredSpectralCoordinates(SpectralCoordinates):
         """Over cell `node`, of theta and V `(S, m, 2k, 2k)`: what is kept; and how a force of one, and one that grows to one, moves both,
         `(S, m, 2k, k)`. Also `x (S, m)`, the mean rate of plain training times the cell's length."""
         k, memory = self.k, self._memory(node)
-        gain = self.filter.gain[:, node : node + 2].mean(1) * self.filter.rush(node)
+        gain = self.filter.each[:, :, node : node + 2].mean(2) * self.filter.rush(node)
         pull = self.ridge * np.eye(k) + self.eigenvalues[:, None, None] * 0.5 * (gamma + np.swapaxes(gamma, 1, 2))[:, None]
         matrix = np.zeros((*pull.shape[:2], 4 * k, 4 * k))
         theta, velocity = slice(0, k), slice(k, 2 * k)
         matrix[..., theta, theta] = -self.filter.decay * spacing * np.eye(k)
-        matrix[..., theta, velocity] = spacing * self.shape[:, None, None] * (gain[:, None, :, None] * np.eye(k))
+        matrix[..., theta, velocity] = spacing * gain[..., None] * np.eye(k)
         matrix[..., velocity, theta] = -pull * spacing / memory
         matrix[..., velocity, velocity] = -spacing / memory * np.eye(k)
         matrix[..., velocity, 2 * k : 3 * k] = spacing / memory * np.eye(k)
@@ -126,33 +119,14 @@ class FilteredSpectralCoordinates(SpectralCoordinates):
     # --- responses ----------------------------------------------------------------------------------------------------------------
 
     def _bracket_row(self, node: int, averages: Averages, begun: int) -> tuple[Array, Array]:
-        """As of `SpectralCoordinates`; what `R(., s)` does not meet, for a gain of one, with the layers' part."""
+        """As of `SpectralCoordinates`; what `R(., s)` does not meet, with the layers' part."""
         flat, left = super()._bracket_row(node, averages, begun)
-        replicates, k, gain = len(self.R), self.k, self.filter.gain[:, : node + 1]
-        rows = flat.reshape(replicates, k, node + 1, k)
-        left = left.reshape(rows.shape) * gain[:, None]
-        apart = self.filter.held_between(node) - self._lines(node, begun)
-        left = left - np.einsum("siaj,saj,ac->sicj", rows, gain, apart)
-        return flat, left.reshape(flat.shape)
-
-    def _missing(self, left: Array) -> Array:
-        return self.shape[:, None, None] * left[:, None]
-
-    def _lines(self, node: int, begun: int) -> Array:
-        """For a layer that begins at each node (columns; none at zero) what hats have in the place of `E` in an integral up to `node`:
-        half of what the lines on both sides end with. The hat of an epoch's first node has only its rising half."""
-        clock = self.filter.clock[: node + 1]
-        z = np.diff(clock)
-        whole, moment = (np.array([f(float(x)) for x in z]) for f in (mean_decay, first_moment))
-        E = self.filter.held_between(node)
-        rising, falling = np.zeros_like(E), np.zeros_like(E)
-        falling[:-1] = (4.0 * whole - 6.0 * moment)[:, None] * E[:-1]
-        rising[1:] = (6.0 * moment - 2.0 * whole)[:, None] * E[:-1]
-        lines = 0.5 * (rising + falling)
-        lines[node] = rising[node]
-        if begun:
-            lines[begun] = rising[begun]
-        return lines
+        replicates, k, gain = len(self.R), self.k, self.filter.each[:, :, : node + 1]
+        rows = flat.reshape(replicates, 1, k, node + 1, k)
+        left = left.reshape(rows.shape) * gain[:, :, None]
+        apart = self.filter.held_between(node) - self.filter.lines(node, begun)
+        left = left - np.swapaxes(np.swapaxes(rows * gain[:, :, None], -1, -2) @ apart, -1, -2)
+        return flat, left.reshape(*left.shape[:3], -1)
 
     def _mean_response(self, node: int) -> Array:
         cells = self._smooth(node)
@@ -166,35 +140,24 @@ class FilteredSpectralCoordinates(SpectralCoordinates):
         if node:
             R[..., 0, :] = self._from_start(node, R)
         held = self.filter.held(node)[:, None] * np.eye(k)[:, None]  # (k, node + 1, k)
-        return R + (self.shape[:, None] * self.filter.gain[:, node, None])[..., None, None] * held
+        return R + self.filter.each[:, :, node, :, None, None] * held
 
     def _from_start(self, node: int, R: Array) -> Array:
         """R(node, 0) of each eigenvalue, from the response to the start (in its place) and to a kick at the next node."""
-        first = float(self.filter.clock[1])
-        moved = R[..., 0, :] * (self.shape[:, None] * self.filter.gain[:, :2].mean(1)[:, None])[:, :, None]
-        later = R[..., 1, :]
-        if not self.filter.corrected:
-            return np.exp(-first) * later - np.expm1(-first) * moved
-        # Infinite: what has the right mean over the first cell.
-        gain = (self.shape[:, None] * self.filter.gain[:, node, None])[..., None] * np.eye(self.k)
-        E, missed = self.filter.held(node), self.filter.missed(node, smooth=True)[0]
-        return 2.0 * (mean_decay(first) * later + moved) - later + gain * (2.0 * missed - E[0] - E[1])
+        moved = R[..., 0, :] * self.filter.each[:, :, None, :2].mean(3)
+        return self.filter.from_start(node, R[..., 1, :], moved, self.filter.each[:, :, node, :, None] * np.eye(self.k))
 
     def _met(self, node: int) -> Array:
         missed = self.filter.missed(node, self.smooth)
-        return self._weighed(self._smooth(node), node) - self._gained(node)[..., None, None] * missed[:, None] * np.eye(self.k)[:, None]
-
-    def _gained(self, node: int) -> Array:
-        """The gain of each eigenvalue, `(S, m, k)`."""
-        return self.shape[:, None] * self.filter.gain[:, node, None]
+        gain = self.filter.each[:, :, node, :, None, None]
+        return self._weighed(self._smooth(node), node) - gain * missed[:, None] * np.eye(self.k)[:, None]
 
     def _parts(self, node: int) -> list[Array]:
         """As of `SpectralCoordinates`, and how unevenly the filter has passed on the noise of each cell."""
         parts = super()._parts(node)
         if node and not self.smooth:
-            uneven = self._gained(node)[..., None, None] * (
-                self.filter.uneven(node)[:, None] * np.eye(self.k)[:, None]
-            )  # (S, m, k, node, k)
+            spread = self.filter.uneven(node)[:, None] * np.eye(self.k)[:, None]  # (k, node, k)
+            uneven = np.broadcast_to(self.filter.each[:, :, node, :, None, None] * spread, (*parts[0].shape[:2], *spread.shape))
             flat = lambda matrix: matrix.reshape(*matrix.shape[:3], node * self.k)
             white = np.einsum("smiaj,sajl->smial", uneven, self.white_root[:, :node])
             parts.append(np.sqrt(self.eigenvalues)[:, None, None] * flat(white))

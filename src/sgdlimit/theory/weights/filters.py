@@ -24,12 +24,26 @@ from typing import NamedTuple
 import numpy as np
 
 from ...learning.dynamics import Dynamics
+from ...learning.spectrum import Spectrum
 from ..averages import Layer
+from .exponentials import (
+    CLOSED,
+    POINTS,
+    WEIGHTS,
+    echo,
+    first_moment,
+    fluctuations,
+    late_share,
+    mean_decay,
+    powers_met,
+    recoil,
+    slant,
+    unevenness,
+)
 
 SHORTEST = 1e-9  # part of a cell below which a memory is none: exponents must stay finite
 SETTLED = 20.0  # memories after which the correction of a velocity for its start is none to rounding of a part in 1e9
 FADED = 8.0  # memories after which a kick has passed on all it does
-POINTS, WEIGHTS = (part / 2.0 + shift for part, shift in zip(np.polynomial.legendre.leggauss(16), (0.5, 0.0), strict=True))
 
 
 class Answer(NamedTuple):
@@ -44,8 +58,27 @@ class Answer(NamedTuple):
     last: float
 
 
+class Reply(NamedTuple):
+    """`Answer` to a force that is a polynomial in the part `x` of the time crossed: the velocity then is `forgot v0 + then @ c`, and what
+    that moves `begun v0 + moved @ c`, for a force `c[0] + c[1] x + c[2] x^2`."""
+
+    forgot: float
+    begun: float
+    then: np.ndarray  # (3,)
+    moved: np.ndarray  # (3,)
+
+
+class Passed(NamedTuple):
+    """What the filter makes over a cell of an increment spread over it, and of how unevenly the increment was, both of one: how far they
+    move, and the velocity at the end."""
+
+    moved: tuple[float, float]
+    velocity: tuple[float, float]
+
+
 class Filter:
-    """The filter and gain of one march; the gain follows the averages.
+    """The filter and gain of one march; the gain follows the averages. With a `spectrum` Adam has a gain for each of its eigenvalues, whose
+    features have a squared gradient of their own; a sample meets their mean.
 
     Adam's velocity is divided by `1 - E(t)`, to correct for its start. The quotient is a velocity as well, whose memory `tau (1 - E(t))`
     grows from zero: so the gain stays regular, and all that is singular is how much the first kicks move.
@@ -53,7 +86,8 @@ class Filter:
     Attributes:
         memory: tau.
         decay: w, the decoupled decay.
-        gain: `(S, N + 1, k)` at the nodes reached.
+        gain: `(S, N + 1, k)` at the nodes reached, as a sample meets it.
+        each: of every eigenvalue, `(S, m, N + 1, k)`; `m = 1` where they are alike.
         lead: `b (S, N + 1, k, k)` there.
         back: `A g`, and bend: `2 g A g`, as far as they are of use.
         clock: nodes in units of the memory.
@@ -61,7 +95,7 @@ class Filter:
         settled: the first node from which on that makes no difference.
     """
 
-    def __init__(self, dynamics: Dynamics, nodes: np.ndarray, replicates: int, k: int, cells: int):
+    def __init__(self, dynamics: Dynamics, nodes: np.ndarray, replicates: int, k: int, cells: int, spectrum: Spectrum | None = None):
         optimizer = dynamics.optimizer
         assert optimizer is not None
         self.nodes = nodes
@@ -71,38 +105,45 @@ class Filter:
         self.corrected = optimizer.gains and optimizer.memory > 0.0
         self.settled = int(np.searchsorted(self.clock, SETTLED)) if self.corrected else 0
         self.decay, self.second, self.small = (getattr(optimizer, name, 0.0) for name in ("decay", "second_memory", "eps"))
+        apart = spectrum if optimizer.gains else None
+        self.eigenvalues = np.ones(1) if apart is None else apart.eigenvalues
+        self.share = np.ones(1) if apart is None else apart.weights * apart.eigenvalues
+        self.each = np.ones((replicates, len(self.share), cells + 1, k))
         self.gain = np.ones((replicates, cells + 1, k))
         self.lead = self.gain[..., None] * np.eye(k)
         self.back, self.bend = np.zeros_like(self.lead), np.zeros_like(self.lead)
-        self.square = np.zeros((replicates, cells + 1, k))  # the mean squared gradient, before the correction for its start
+        self.square = np.zeros_like(self.each)  # the mean squared gradient, before the correction for its start
 
     def follow(self, node: int, step: np.ndarray, before: np.ndarray, after: np.ndarray) -> None:
-        """Gains at both ends of cell `node`, from `E[l l^T] (S, k, k)` and the `step (2,)` there. White noise is part of the gradients."""
-        self.meet(node, [np.einsum("sii->si", at) + self.warmth / eta for at, eta in zip((before, after), step, strict=True)])
+        """Gains at both ends of cell `node`, from `E[l l^T] (S, k, k)` and the `step (2,)` there. White noise is part of the gradients,
+        and the same for all features."""
+        if self.gains:
+            sizes = [self.eigenvalues[:, None] * np.einsum("sii->si", at)[:, None] for at in (before, after)]
+            self.meet(node, [size + self.warmth / eta for size, eta in zip(sizes, step, strict=True)])
 
     def meet(self, node: int, square: list[np.ndarray]) -> None:
-        """`follow`, from the mean squared gradients `(S, k)` at both ends of the cell."""
+        """`follow`, from the mean squared gradients `(S, m, k)` at both ends of the cell."""
         if not self.gains:
             return
         if node == 0:
-            self.gain[:, 0] = self._gain(square[0])
+            self._set_gain(0, square[0])
         h, end = self.nodes[node + 1] - self.nodes[node], self.nodes[node + 1]
         if self.second == math.inf:  # a plain mean: the sum so far
-            self.square[:, node + 1] = self.square[:, node] + 0.5 * h * (square[0] + square[1])
-            mean = self.square[:, node + 1] / end
+            self.square[:, :, node + 1] = self.square[:, :, node] + 0.5 * h * (square[0] + square[1])
+            mean = self.square[:, :, node + 1] / end
         elif self.second:
             z = h / self.second
-            filled = math.exp(-z) * self.square[:, node] + (-math.expm1(-z) - late_share(z)) * square[0] + late_share(z) * square[1]
-            self.square[:, node + 1] = filled
+            filled = math.exp(-z) * self.square[:, :, node] + (-math.expm1(-z) - late_share(z)) * square[0] + late_share(z) * square[1]
+            self.square[:, :, node + 1] = filled
             mean = filled / -math.expm1(-end / self.second)
         else:
             mean = square[1]
-        self.gain[:, node + 1] = self._gain(mean)
+        self._set_gain(node + 1, mean)
 
-    def lay(self, node: int, rate: np.ndarray, shape: float = 1.0) -> None:
-        """`b` at a node, where theta returns at the `rate (S, k, k)`; `shape` is that of the gain. A memory that lasts longer than this is
-        well resolved, and one that is corrected for its start is another one at each time."""
-        gain = shape * self.gain[:, node, :, None] * np.eye(rate.shape[-1])
+    def lay(self, node: int, rate: np.ndarray) -> None:
+        """`b` at a node, where theta returns at the `rate (S, k, k)`. A memory that lasts longer than this is well resolved, and one that
+        is corrected for its start is another one at each time."""
+        gain = self.gain[:, node, :, None] * np.eye(rate.shape[-1])
         if not self.corrected:
             back = rate @ gain
             long = self.memory * np.linalg.norm(back, 2, axis=(1, 2))[:, None, None]
@@ -110,9 +151,10 @@ class Filter:
             self.bend[:, node] = 2.0 * gain @ back / (1.0 + 4.0 * long**2)
         self.lead[:, node] = gain + self.memory * self.bend[:, node]
 
-    def _gain(self, square: np.ndarray) -> np.ndarray:
+    def _set_gain(self, node: int, square: np.ndarray) -> None:
         with np.errstate(divide="ignore"):
-            return 1.0 / (np.sqrt(np.maximum(square, 0.0)) + self.small)
+            self.each[:, :, node] = 1.0 / (np.sqrt(np.maximum(square, 0.0)) + self.small)
+        self.gain[:, node] = np.einsum("m,smi->si", self.share, self.each[:, :, node])
 
     def correction(self, node: int) -> float:
         """`1 / (1 - E)` of the velocity at a node after the first."""
@@ -144,6 +186,52 @@ class Filter:
             return 0.0, 0.0
         late, last = echo(z)
         return late_share(z) - late, 0.5 * (self.nodes[node + 1] - self.nodes[node]) - self.memory * (late_share(z) + last)
+
+    def reply(self, start: float, end: float) -> Reply:
+        """Between any two times."""
+        h, a, b = end - start, start / self.memory, end / self.memory
+        z = b - a
+        then = powers_met(z)
+        moved = h * (
+            1.0 / np.arange(1.0, 4.0) - then / z
+            if z > CLOSED
+            else WEIGHTS * POINTS ** np.arange(3)[:, None] @ -np.expm1(z * (POINTS - 1.0))
+        )
+        forgot, begun = math.exp(-z), h * mean_decay(z)
+        if not self.corrected or a >= SETTLED:
+            return Reply(forgot, begun, then, moved)
+        forgot *= math.expm1(-a) / math.expm1(-b)
+        begun = self.memory * math.expm1(a) * self._log(a, b) if a else 0.0
+        near = min(1.0, SETTLED / z)  # beyond which the correction is none
+        for low, high in ((0.0, 0.2 * near), (0.2 * near, near)):
+            x = low + (high - low) * POINTS
+            weight = h * (high - low) * WEIGHTS / np.expm1(a + z * x)
+            moved = moved + np.array([weight @ (x**n * powers_met(z * x)[n]) for n in range(3)])
+        return Reply(forgot, begun, then / -math.expm1(-b), moved)
+
+    def passed(self, node: int, smooth: bool) -> Passed:
+        """Over cell `node`. How far a kick moves and what velocity it leaves depend on when in the cell it comes; noise of independent
+        increments fluctuates with both. Smooth noise meets their means."""
+        z = float(self.clock[node + 1] - self.clock[node])
+        rate = self.correction(node + 1) / self.memory
+        held, uneven = mean_decay(z), 0.0 if smooth else math.sqrt(unevenness(z))
+        if not self._starting(node):
+            return Passed((1.0 - held, -uneven), (rate * held, rate * uneven))
+        mean, square, both = self._free(node, node + 1)
+        if smooth:
+            return Passed((mean, 0.0), (rate * held, 0.0))
+        along = (both - mean * held) / uneven
+        return Passed((math.sqrt(max(square - along**2, 0.0)), along), (rate * held, rate * uneven))
+
+    def from_start(self, node: int, later: np.ndarray, moved: np.ndarray, gain: np.ndarray) -> np.ndarray:
+        """`R(node, 0)` from that of a kick at the next node and from what a displacement at zero by its gain has `moved`; `gain` is that of
+        the layer."""
+        first = float(self.clock[1])
+        if not self.corrected:
+            return np.exp(-first) * later - np.expm1(-first) * moved
+        # Infinite: what has the right mean over the first cell.
+        E, missed = self.held(node), self.missed(node, smooth=True)[0]
+        return 2.0 * (mean_decay(first) * later + moved) - later + gain * (2.0 * missed - E[0] - E[1])
 
     def _starting(self, node: int) -> bool:
         return self.corrected and node < self.settled
@@ -179,6 +267,21 @@ class Filter:
         E[:, 0] = 0.0
         return E
 
+    def lines(self, node: int, begun: int) -> np.ndarray:
+        """For a layer that begins at each node (columns; none at zero) what hats have in the place of `E` in an integral up to `node`:
+        half of what the lines on both sides end with. The hat of the first node of an epoch that has `begun` has only its rising half."""
+        z = np.diff(self.clock[: node + 1])
+        whole, moment = (np.array([f(float(x)) for x in z]) for f in (mean_decay, first_moment))
+        E = self.held_between(node)
+        rising, falling = np.zeros_like(E), np.zeros_like(E)
+        falling[:-1] = (4.0 * whole - 6.0 * moment)[:, None] * E[:-1]
+        rising[1:] = (6.0 * moment - 2.0 * whole)[:, None] * E[:-1]
+        lines = 0.5 * (rising + falling)
+        lines[node] = rising[node]
+        if begun:
+            lines[begun] = rising[begun]
+        return lines
+
     def rush(self, node: int) -> float:
         """By how much the correction of the velocity for its start is faster over cell `node`, under a constant force."""
         if not self._starting(node):
@@ -186,13 +289,14 @@ class Filter:
         a, b = float(self.clock[node]), float(self.clock[node + 1])
         return (b - a) / (b - a + math.exp(-b) - math.exp(-a))
 
-    def roughness(self, node: int) -> np.ndarray:
+    def roughness(self, node: int, weights: np.ndarray | None = None) -> np.ndarray:
         """Variance `(S, k, k)` of the Brownian bridge that w is inside cell `node` relative to that of plain training: that of the
         increment over the cell, so that with it the variance of w is linear in time, as between the nodes. It is less where the filter has
-        only begun to pass noise on."""
-        gain = self.gain[:, node : node + 2].mean(1)
+        only begun to pass noise on. With a spectrum noise counts for each eigenvalue by these `weights (m,)`."""
+        gain = self.each[:, :, node : node + 2].mean(2)
+        counts = np.ones(1) if weights is None or gain.shape[1] == 1 else weights / weights.sum()
         begun = 1.0 if self.corrected else -math.expm1(-0.5 * float(self.clock[node] + self.clock[node + 1]))
-        return gain[:, :, None] * gain[:, None, :] * late_share(float(self.clock[node + 1] - self.clock[node])) * begun**2
+        return np.einsum("m,smi,smj->sij", counts, gain, gain) * late_share(float(self.clock[node + 1] - self.clock[node])) * begun**2
 
     def missed(self, node: int, smooth: bool) -> np.ndarray:
         """What noise increments spread over the cells before `node` have not passed on there, as a part of the gain `(node,)`: the mean of
@@ -201,7 +305,7 @@ class Filter:
         E, z = self.held(node), np.diff(self.clock[: node + 1])
         missed = (E[1:] - E[:-1]) / z
         for cell in range(0 if smooth else min(self.settled, node)):
-            mean, square = self._free(cell, node)
+            mean, square, _ = self._free(cell, node)
             if cell:  # what linear interpolation has for the mean
                 mean = 0.5 * sum(self._moved(self.clock[i], node) + E[i] for i in (cell, cell + 1)) - missed[cell]
             missed[cell] -= math.sqrt(square) - mean
@@ -217,7 +321,7 @@ class Filter:
     @cached_property
     def _uneven(self) -> np.ndarray:
         """Of every cell."""
-        return np.sqrt([_unevenness(float(z)) for z in np.diff(self.clock)])
+        return np.sqrt([unevenness(float(z)) for z in np.diff(self.clock)])
 
     @cached_property
     def _slants(self) -> np.ndarray:
@@ -231,16 +335,16 @@ class Filter:
         slanted[: min(self.settled, node)] = 0.0  # see `missed`
         return slanted
 
-    def smooth(self, R: np.ndarray, gain: np.ndarray, P: np.ndarray) -> np.ndarray:
+    def smooth(self, R: np.ndarray, moved: np.ndarray) -> np.ndarray:
         """`S (S, n, n, k, k)` without what the correction for the start adds, so that it may be interpolated: a kick at zero then moves
-        what a displacement does, `P (S, N + 1, k, k)` times the gain."""
+        what a displacement by its gain does, `moved (S, N + 1, k, k)`."""
         if not self.corrected:
             return R
         out = R.copy()
         for node in range(1, R.shape[1]):
-            excess = self.excess(node)[1:, None] * gain[:, node, None]
+            excess = self.excess(node)[1:, None] * self.gain[:, node, None]
             out[:, node, 1 : node + 1] -= excess[..., None] * np.eye(R.shape[-1])
-            out[:, node, 0] = P[:, node] * gain[:, 0, None, :]
+            out[:, node, 0] = moved[:, node]
         return out
 
     def excess(self, node: int) -> np.ndarray:
@@ -259,81 +363,16 @@ class Filter:
         moved = np.exp(early) * np.log1p(np.maximum(np.exp(-early) - np.exp(-t), 0.0) / -np.expm1(-early))
         return np.where(u < SETTLED, moved, -np.expm1(u - t))
 
-    def _free(self, cell: int, node: int) -> tuple[float, float]:
-        """Mean and mean square of `_moved` over the kicks of a cell."""
+    def _free(self, cell: int, node: int) -> tuple[float, float, float]:
+        """Mean and mean square of `_moved` over the kicks of a cell, and its mean times `E` at the cell's end."""
         a, b = (float(self.clock[i]) for i in (cell, cell + 1))
         middle = min(b, a + FADED)
-        mean = square = 0.0
+        mean = square = both = 0.0
         for low, high in ((a, middle), (middle, b)):
             if high > low:
                 u = low + (high - low) * POINTS**2  # dense where the logarithm is infinite
                 moved = self._moved(u, node)
                 weight = 2.0 * POINTS * WEIGHTS * (high - low) / (b - a)
                 mean, square = mean + float(weight @ moved), square + float(weight @ moved**2)
-        return mean, square
-
-
-# --- averages of exponentials over a cell of `z` memories --------------------------------------------------------------------
-
-
-def mean_decay(z: float) -> float:
-    """`int_0^1 e^-zx dx`."""
-    return -math.expm1(-z) / z if z > 1e-8 else 1.0 - 0.5 * z
-
-
-def first_moment(z: float) -> float:
-    """`int_0^1 x e^-zx dx`."""
-    return (mean_decay(z) - math.exp(-z)) / z if z > 1e-3 else 0.5 - z / 3.0 + z * z / 8.0
-
-
-def late_share(z: float) -> float:
-    """Weight at the end of a cell of what is linear over it, in the filter's answer there: `1 - int e^-zx`."""
-    if z == math.inf:
-        return 1.0
-    return 1.0 - mean_decay(z) if z > 1e-3 else 0.5 * z - z * z / 6.0
-
-
-def echo(z: float) -> tuple[float, float]:
-    """Of what samples return of a kick at a cell's start: they respond to it only once the filter has passed it on, and theta to them once
-    more, so that it grows like `int (1 - E(x - u)) (1 - E(u)) du = x - 2 + (2 + x) E`. Velocity at the end of the cell and the way to
-    there under a force of this shape that ends with one, with the memory as unit of time."""
-    if z < 1e-2:
-        return 0.25 * z, 0.05 * z * z
-    E = math.exp(-z)
-    shape = z - 2.0 + (2.0 + z) * E
-    if z < 1.0:
-        x = z * POINTS
-        force = x - 2.0 + (2.0 + x) * np.exp(-x)
-        velocity, area = z * float(WEIGHTS @ (np.exp(x - z) * force)), z * float(WEIGHTS @ force)
-    else:
-        velocity, area = z - 3.0 + (3.0 + 2.0 * z + 0.5 * z * z) * E, 0.5 * z * z - 2.0 * z + 3.0 - (3.0 + z) * E
-    return velocity / shape, (area - velocity) / shape
-
-
-def recoil(z: float) -> float:
-    """What of a kick spread over a cell moves its own sample, on average over the rest of the cell."""
-    return max(1.0 - 2.0 * late_share(z) / z if z > 1e-3 else z / 3.0, 1e-9)
-
-
-def fluctuations(z: float) -> tuple[float, float]:
-    """`Layer.apart`: standard deviations of what noise of one in a cell does to its own sample within it, beyond a recoil of its mean size,
-    and of what the filter holds back of it at the end, beyond the mean."""
-    held = math.sqrt(_unevenness(z))
-    if z < 0.1:
-        return z / 6.0, held
-    pulled = lambda z: mean_decay(z) - first_moment(z)
-    return math.sqrt(max(0.5 - 2.0 * pulled(z) + pulled(2.0 * z) - 0.5 * recoil(z) ** 2, 0.0)), held
-
-
-def _unevenness(z: float) -> float:
-    """Variance of `e^-zx` over `x` in [0, 1]."""
-    if z < 0.02:
-        return z * z / 12.0 - z**3 / 12.0
-    return mean_decay(2.0 * z) - mean_decay(z) ** 2
-
-
-def slant(z: float) -> float:
-    """Covariance of `x` and `e^(z x)` over `x` in [0, 1], over the standard deviation of the latter."""
-    if z < 1e-3:
-        return math.sqrt(1.0 / 12.0)
-    return (0.5 * mean_decay(z) - first_moment(z)) / math.sqrt(_unevenness(z))
+                both += float(weight @ (moved * np.exp(u - b)))
+        return mean, square, both

@@ -14,6 +14,7 @@ from scipy import special
 from scipy.stats import qmc
 
 from ...checks import root
+from ...learning.dynamics import Dynamics
 from ...learning.problem import Problem
 from ...learning.spectrum import Spectrum
 from ...learning.weights import EmpiricalTeacher, SparseTeacher, Teacher
@@ -26,25 +27,34 @@ OFTEN = 0.5  # share of the particles that have a non-zero row of a sparse teach
 
 class Particles(NamedTuple):
     """`P` coordinates: `weight (P,)` sums to one, `gstar (P, k_star)` with `theta* = root(rho) g*`, `start (P, k)` and
-    `cells (P, N, k)` with second moments one; with a spectrum the `eigenvalue (P,)` of each, which second moments then are weighed by."""
+    `cells (P, N, B k)` with second moments one, `B` normals of each for a cell; with a spectrum the `eigenvalue (P,)` of each, which second
+    moments then are weighed by, and its number `which (P,)`."""
 
     weight: np.ndarray
     gstar: np.ndarray
     start: np.ndarray
     cells: np.ndarray
     eigenvalue: np.ndarray | None = None
+    which: np.ndarray | None = None
 
 
-def draw_particles(problem: Problem, cells: int, least: int, seed: np.random.SeedSequence) -> Particles:
-    """Draw at least `least` particles for `cells` cells."""
+def blocks_of(problem: Problem, dynamics: Dynamics, natural: bool) -> int:
+    """How many normals of each row a cell has: white noise of its own is not that of the samples where eigenvalues differ; and behind a
+    filter independent increments are passed on unevenly, see `filters`."""
+    kinds = 2 if dynamics.temperature and problem.anisotropic is not None else 1
+    return kinds * (1 if dynamics.plain or natural else 2)
+
+
+def draw_particles(problem: Problem, cells: int, least: int, seed: np.random.SeedSequence, blocks: int = 1) -> Particles:
+    """Draw at least `least` particles for `cells` cells, with so many `blocks` of normals for each."""
     k, k_star, spectrum = problem.k, problem.k_star, problem.spectrum
     head = k_star + 1
-    dims = head + k + cells * k
-    size = 2 ** int(np.ceil(np.log2(max(least, SPARE * (k_star + k + cells * k)))))
+    dims = head + k + cells * k * blocks
+    size = 2 ** int(np.ceil(np.log2(max(least, SPARE * (k_star + k + cells * k * blocks)))))
     points = qmc.Sobol(dims + (spectrum is not None), rng=np.random.default_rng(seed)).random(size)
     points = np.clip(points, TINY, 1.0 - TINY)
     rows, weight = _teacher_rows(problem.teacher, points[:, :head])
-    eigenvalue, matter = None, weight
+    eigenvalue, which, matter = None, None, weight
     if spectrum is not None:
         which, weight = _classes(spectrum, points[:, dims], weight)
         rows = np.einsum("pij,pj->pi", spectrum.teacher_maps(problem.teacher.cov)[which], rows)
@@ -54,7 +64,7 @@ def draw_particles(problem: Problem, cells: int, least: int, seed: np.random.See
     gstar = _whiten(rows @ inverse, matter)
     normals = special.ndtri(points[:, head:dims])
     normals = _whiten(normals - gstar @ (gstar.T @ (matter[:, None] * normals)), matter)
-    return Particles(weight, gstar, normals[:, :k], normals[:, k:].reshape(size, cells, k), eigenvalue)
+    return Particles(weight, gstar, normals[:, :k], normals[:, k:].reshape(size, cells, blocks * k), eigenvalue, which)
 
 
 def lay_particles(particles: Particles, nodes: np.ndarray, finest: np.ndarray, smooth: bool) -> Particles:

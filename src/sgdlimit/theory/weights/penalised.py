@@ -15,7 +15,8 @@ A cell is half the exact flow of the penalty, then pull and noise by the trapezo
 order two). `C` is the Gram matrix of the particles, positive semi-definite by construction.
 
 With a spectrum (THEORY section 4) a particle of eigenvalue `lambda` meets the bracket times `lambda` and the noise times its root, and
-counts `lambda` times in the averages that a sample sees.
+counts `lambda` times in the averages that a sample sees. White noise on the weights is no noise of the samples there, and has normals of
+its own.
 
 Every array has a leading axis of replicates; `N` cells, `N + 1` nodes; inside the program `a` nodes padded to whole
 blocks, `x` nodes at which a response starts, `p` particles last.
@@ -37,7 +38,7 @@ from ...compiling import jit
 from ...learning.problem import Problem
 from ...learning.weights import SmoothPenalty
 from ..averages import BLOCK, Averages, Layer, feedback, times
-from ..gaussian import GrowingFactor
+from ..gaussian import PIVOT, GrowingFactor
 from .coordinates import bridge_variance
 from .particles import Particles, draw_particles
 
@@ -45,6 +46,9 @@ Array = Any
 
 NO_ENDS = np.zeros(0, int)
 SUBSTEPS = 3  # Runge-Kutta steps of the penalty's flow over half a cell: stable up to 17 over the curvature for a cell
+# Smooth noise brings ever less that is new in each cell, the less behind a filter. What is below this part of the variance is errors of
+# averages that a factor has enlarged, and on fine grids it grew until it was seen.
+SMOOTH_PIVOT = 1e-6
 # One particle in so many has its response followed: it is what takes memory and time, and varies little between particles.
 RESPONSE_SHARE = 4
 
@@ -54,11 +58,13 @@ class Population(NamedTuple):
 
     weight: Array  # (P,), in what a sample sees
     gstar: Array  # (k_star, P)
-    normals: Array  # (N, k, P): behind U in each cell
+    normals: Array  # (U, N, k, P): behind U in each cell, and where there is a filter behind what it passes on unevenly
+    white: Array | None  # likewise, behind white noise with a spectrum
     apart: Array  # (A, k, P): e at the nodes
     respond: Array  # (Q,): weights of those, the first, whose response is followed
     response: Array  # (A, k, X, k, Q) in float32: R_p(t, s), both on nodes
     eigenvalue: Array | None  # (P,), where there is a spectrum
+    which: Array | None  # (P,): its number
 
 
 class Pull(NamedTuple):
@@ -83,52 +89,50 @@ class Means(NamedTuple):
     C: Array  # (k, A, k): covariance of e there with e at every node
 
 
-class ParticleProgram:
-    """The compiled work on particles for one penalty; every array has a leading axis of replicates."""
-
-    def __init__(self, penalty: Callable):
-        flow = jax.vmap(penalty_flow(penalty), in_axes=(-1, None), out_axes=(-1, -1))
-
-        def pull(population: Population, J: Array, left: Array, l_gstar: Array, node) -> Pull:
-            """`J (A, k, k)` is the operator at `node` on hats, `left (k, X, k)` its part on their rising halves."""
-            on_theta = feedback(J, population.apart, node) + times(l_gstar, population.gstar)
-            on_response = feedback(J, population.response, node) - left[..., None]
-            if population.eigenvalue is not None:
-                on_theta = population.eigenvalue * on_theta
-                on_response = population.eigenvalue[: len(population.respond)] * on_response
-            return Pull(on_theta, on_response)
-
-        def arrive(
-            population: Population, M: Array, noise: Array, before: Pull, after: Pull, spacing: Array, node: Array
-        ) -> tuple[Row, Means]:
-            """Particles from `node`, where `E[theta g*^T] = M`, at the next; `noise (N, k, k)` is U's increment in normals."""
-            at = lambda array, i: lax.dynamic_index_in_dim(array, i, 0, False)
-            theta, turn = flow(at(population.apart, node) + times(M, population.gstar), 0.5 * spacing)
-            increment = jnp.einsum("cij,cjp->ip", noise, population.normals)
-            if population.eigenvalue is not None:
-                increment = jnp.sqrt(population.eigenvalue) * increment
-            theta, turn_again = flow(theta - 0.5 * spacing * (before.theta + after.theta) + increment, 0.5 * spacing)
-            first = lambda jacobian: jacobian[..., : len(population.respond)]
-            response = times(first(turn), at(population.response, node)) - 0.5 * spacing * (before.response + after.response)
-            return average(population, theta, times(first(turn_again), response), node + 1)
-
-        def enter(population: Population, row: Row, node: Array) -> Population:
-            """Their history with particles at `node`; a program of its own, so that it writes one row and copies nothing."""
-            put = lambda history, now: lax.dynamic_update_index_in_dim(history, now.astype(history.dtype), node, 0)
-            return population._replace(apart=put(population.apart, row.apart), response=put(population.response, row.response))
-
-        self.pull = jit(jax.vmap(pull, in_axes=(0, 0, 0, 0, None)))
-        self.arrive = jit(jax.vmap(arrive, in_axes=(0, 0, 0, 0, 0, None, None)))
-        self.average = jit(jax.vmap(average, in_axes=(0, 0, 0, None)))
-        self.enter = jit(jax.vmap(enter, in_axes=(0, 0, None)), donate_argnums=0)
+def at(array: Array, i: Array) -> Array:
+    return lax.dynamic_index_in_dim(array, i, 0, False)
 
 
-def average(population: Population, theta: Array, response: Array, node: Array) -> tuple[Row, Means]:
-    """Split theta into its part along the teacher and the rest, start the response to a kick at `node`, and average."""
+def pull(population: Population, J: Array, unmet: Array, l_gstar: Array, node: Array) -> Pull:
+    """`J (A, k, k)` is the operator at `node` on hats, `unmet (m, k, X, k)` what of it a response does not meet, of each eigenvalue or of
+    all alike."""
+    few = len(population.respond)
+    on_theta = feedback(J, population.apart, node) + times(l_gstar, population.gstar)
+    on_response = feedback(J, population.response, node) - of_each(unmet, population.which, few)
+    if population.eigenvalue is not None:
+        on_theta = population.eigenvalue * on_theta
+        on_response = population.eigenvalue[:few] * on_response
+    return Pull(on_theta, on_response)
+
+
+def of_each(of_class: Array, which: Array | None, count: int) -> Array:
+    """Of each of the first `count` particles, last, what every eigenvalue has, first; or what all have alike, of any number of them."""
+    if which is None or len(of_class) == 1:
+        return of_class[0][..., None]
+    return jnp.moveaxis(of_class[which[:count]], 0, -1)
+
+
+def enter(population: Population, row: Row, node: Array) -> Population:
+    """Their history with particles at `node`; a program of its own, so that it writes one row and copies nothing."""
+    put = lambda history, now: lax.dynamic_update_index_in_dim(history, now.astype(history.dtype), node, 0)
+    return population._replace(apart=put(population.apart, row.apart), response=put(population.response, row.response))
+
+
+def increment_of(population: Population, noise: Array, white: Array, node: Array) -> Array:
+    """What all noise of cell `node` adds up to, `(k, P)`."""
+    increment = jnp.einsum("cij,cjp->ip", noise, population.normals[0])
+    if population.eigenvalue is not None:
+        increment = jnp.sqrt(population.eigenvalue) * increment
+    return increment if population.white is None else increment + white * at(population.white[0], node)
+
+
+def average(population: Population, theta: Array, response: Array, node: Array, size: Array | float = 1.0) -> tuple[Row, Means]:
+    """Split theta into its part along the teacher and the rest, start the response to a kick at `node`, of a `size (k, Q)` if that is not
+    one, and average."""
     weight = population.weight
     M = jnp.einsum("ip,jp->ij", weight * theta, population.gstar)
     apart = theta - times(M, population.gstar)
-    kick = jnp.broadcast_to(jnp.eye(len(theta))[..., None], response[:, 0].shape)
+    kick = jnp.broadcast_to(jnp.eye(len(theta))[..., None] * size, response[:, 0].shape)
     response = lax.dynamic_update_index_in_dim(response, kick, node, 1)
     C = jnp.einsum("ip,ajp->iaj", weight * apart, population.apart)
     C = lax.dynamic_update_index_in_dim(C, jnp.einsum("ip,jp->ij", weight * apart, apart), node, 1)
@@ -180,8 +184,29 @@ def start_rows(problem: Problem, particles: Particles) -> np.ndarray:
 
 
 @lru_cache(maxsize=32)
-def _program(penalty: Callable) -> ParticleProgram:
-    return ParticleProgram(penalty)
+def arrival(penalty: Callable) -> Callable:
+    """The compiled way of particles over a cell."""
+    flow = jax.vmap(penalty_flow(penalty), in_axes=(-1, None), out_axes=(-1, -1))
+
+    def arrive(
+        population: Population, M: Array, noise: Array, white: Array, before: Pull, after: Pull, spacing: Array, node: Array
+    ) -> tuple[Row, Means]:
+        """Particles from `node`, where `E[theta g*^T] = M`, at the next; `noise (N, k, k)` is U's increment in normals, `white` the size of
+        white noise that is none of it."""
+        theta, turn = flow(at(population.apart, node) + times(M, population.gstar), 0.5 * spacing)
+        increment = increment_of(population, noise, white, node)
+        theta, turn_again = flow(theta - 0.5 * spacing * (before.theta + after.theta) + increment, 0.5 * spacing)
+        first = lambda jacobian: jacobian[..., : len(population.respond)]
+        response = times(first(turn), at(population.response, node)) - 0.5 * spacing * (before.response + after.response)
+        return average(population, theta, times(first(turn_again), response), node + 1)
+
+    return jit(jax.vmap(arrive, in_axes=(0, 0, 0, None, 0, 0, None, None)))
+
+
+# What does not ask for the penalty; every array has a leading axis of replicates.
+PULL = jit(jax.vmap(pull, in_axes=(0, 0, 0, 0, None)))
+AVERAGE = jit(jax.vmap(average, in_axes=(0, 0, 0, None)))
+ENTER = jit(jax.vmap(enter, in_axes=(0, 0, None)), donate_argnums=0)
 
 
 class SampledCoordinates:
@@ -194,42 +219,53 @@ class SampledCoordinates:
         apart: factor of the covariance of `e` at the nodes.
     """
 
-    def __init__(self, problem: Problem, particles: list[Particles], cells: int, ends: np.ndarray = NO_ENDS, warmth: float = 0.0):
+    def __init__(
+        self, problem: Problem, particles: list[Particles], cells: int, smooth: bool, ends: np.ndarray = NO_ENDS, warmth: float = 0.0
+    ):
         """`particles` of every replicate, with normals of as many cells as the march will cross; arrays are padded to `cells`. `ends`
-        are the nodes at which an epoch ends and the next begins."""
+        are the nodes at which an epoch ends and the next begins; noise that is `smooth` has no independent increments."""
         assert isinstance(problem.penalty, SmoothPenalty)
-        self.program = _program(problem.penalty.fn)
+        self.arrive = self.arrival_of(problem.penalty.fn)
         k, k_star, replicates = problem.k, problem.k_star, len(particles)
-        self.eye, self.ends, self.white = np.eye(k), ends, warmth
+        self.eye, self.ends, self.warmth = np.eye(k), ends, warmth
+        self.spectrum = problem.anisotropic
+        apart = self.spectrum is not None and warmth > 0.0  # white noise has normals of its own
+        self.white = 0.0 if apart else warmth
         self.pulls: tuple[Pull, ...] = ()  # at both ends of the present cell,
         self.spacing = 0.0  # and its length
         self.R = np.zeros((replicates, cells + 1, cells + 1, k, k))
         self.M = np.zeros((replicates, cells + 1, k, k_star))
-        self.noise = GrowingFactor(replicates, cells, k)
-        self.apart = GrowingFactor(replicates, cells + 1, k)
+        self.smooth, pivot = smooth, SMOOTH_PIVOT if smooth else PIVOT
+        self.noise = GrowingFactor(replicates, cells, k, pivot)
+        self.apart = GrowingFactor(replicates, cells + 1, k, pivot)
         graded = particles[0].eigenvalue is not None
         stacked = Particles(*(np.stack(parts) if parts[0] is not None else None for parts in zip(*particles, strict=True)))  # pyright: ignore
-        self.spectrum = problem.anisotropic
         size, crossed = stacked.cells.shape[1:3]
         weight = stacked.weight * stacked.eigenvalue if graded else stacked.weight
         respond = weight[:, : size // RESPONSE_SHARE]
         self.padded = -(-(cells + 1) // BLOCK) * BLOCK
-        filled = np.zeros((replicates, cells, k, size))
-        filled[:, :crossed] = np.moveaxis(stacked.cells, 1, -1)
+        blocks = stacked.cells.shape[-1] // k
+        filled = np.zeros((replicates, blocks, cells, k, size))
+        filled[:, :, :crossed] = np.moveaxis(stacked.cells.reshape(replicates, size, crossed, blocks, k), (1, 3), (4, 1))
         self.population = Population(
             jnp.asarray(weight),
             jnp.asarray(np.swapaxes(stacked.gstar, 1, 2)),
-            jnp.asarray(filled),
+            jnp.asarray(filled[:, :: 2 if apart else 1]),
+            jnp.asarray(filled[:, 1::2]) if apart else None,
             jnp.zeros((replicates, self.padded, k, size)),
             jnp.asarray(respond / respond.sum(1, keepdims=True)),
             jnp.zeros((replicates, self.padded, k, cells + 1, k, respond.shape[1]), jnp.float32),
             jnp.asarray(stacked.eigenvalue) if graded else None,
+            jnp.asarray(stacked.which) if graded else None,
         )
         no_response = jnp.zeros((replicates, k, cells + 1, k, respond.shape[1]))
-        self._enter(0, *self.program.average(self.population, np.swapaxes(start_rows(problem, stacked), 1, 2), no_response, 0))
+        self._enter(0, *AVERAGE(self.population, np.swapaxes(start_rows(problem, stacked), 1, 2), no_response, 0))
+
+    def arrival_of(self, penalty: Callable) -> Callable:
+        return arrival(penalty)
 
     def _enter(self, node: int, row: Row, means: Means) -> None:
-        self.population = self.program.enter(self.population, row, node)
+        self.population = ENTER(self.population, row, node)
         self.M[:, node], self.R[:, node], C = jax.device_get(means)
         self.apart.extend(node, C[:, :, : node + 1])
 
@@ -240,7 +276,7 @@ class SampledCoordinates:
 
     def advance(self, node: int, spacing: float, step: np.ndarray, before: Averages, after: Averages) -> None:
         """The pull over cell `node` from the averages at both ends (the first end's twice: Euler)."""
-        begun = max(self.ends[self.ends <= node], default=0)
+        begun = int(max(self.ends[self.ends <= node], default=0))
         first = self._pull(node, before, begun) if after is before else self.pulls[0]
         self.pulls = first, first if after is before else self._pull(node + 1, after, begun)
         self.spacing = spacing
@@ -256,13 +292,18 @@ class SampledCoordinates:
         left[:, node] = J[:, node] - averages.h if node else 0.0
         rows = np.zeros((len(J), self.padded, *J.shape[2:]))
         rows[:, : J.shape[1]] = J
-        return self.program.pull(self.population, rows, np.swapaxes(left, 1, 2), averages.l_gstar, node)
+        return PULL(self.population, rows, self._unmet(node, averages, left, begun), averages.l_gstar, node)
+
+    def _unmet(self, node: int, averages: Averages, left: np.ndarray, begun: int) -> np.ndarray:
+        """What of the bracket `R(., s)` does not meet, `(S, m, k, X, k)`, with what `left` it would from what hats there are."""
+        return np.swapaxes(left, 1, 2)[:, None]
 
     def add_noise(self, node: int, row: np.ndarray) -> None:
         """Particles at the end of cell `node`, whose noise increment has the covariances `row (S, k, node + 1, k)`."""
         self.noise.extend(node, row)
         increment = np.swapaxes(self.noise.factor[:, node], 1, 2)
-        self._enter(node + 1, *self.program.arrive(self.population, self.M[:, node], increment, *self.pulls, self.spacing, node))
+        white = np.sqrt(self.warmth * self.spacing)
+        self._enter(node + 1, *self.arrive(self.population, self.M[:, node], increment, white, *self.pulls, self.spacing, node))
 
     def directions(self) -> np.ndarray:
         """The hats at time zero, `(S, k, X, k)`: a unit of direction `x` moves `w` by the hat of node `x`."""
@@ -278,7 +319,7 @@ class SampledCoordinates:
 
     def bridge(self, spacing: float, gamma: np.ndarray, rate: np.ndarray) -> np.ndarray:
         """As `RidgeCoordinates.bridge`."""
-        return (rate + self.white * self.eye) * bridge_variance(self.spectrum, spacing, gamma)
+        return rate * bridge_variance(self.spectrum, spacing, gamma) + self.warmth * self.eye
 
     def gap(self, node: int) -> np.ndarray:
         """None: particles have one estimate of their second moments."""

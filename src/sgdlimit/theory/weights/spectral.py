@@ -177,8 +177,8 @@ class SpectralCoordinates:
         return turn(np.exp(-x)), spacing * turn(first), spacing * turn(second), x.mean(-1)
 
     def _bracket_row(self, node: int, averages: Averages, begun: int) -> tuple[Array, Array]:
-        """`J` without `Gamma` on the states as a matrix `(S, k, (node + 1) k)`, and what of it `R(., s)` does not meet, likewise:
-        a response that starts at a node misses the rising half of its hat (see `SampledCoordinates._pull`)."""
+        """`J` without `Gamma` on the states as a matrix `(S, k, (node + 1) k)`, and what of it `R(., s)` does not meet, with an axis of
+        eigenvalues: a response that starts at a node misses the rising half of its hat (see `SampledCoordinates._pull`)."""
         replicates, k = len(self.R), self.k
         J = averages.h_chi[:, : node + 1].copy()
         left = 0.5 * J
@@ -187,11 +187,7 @@ class SpectralCoordinates:
         left[:, node] = J[:, node] - averages.h if node else 0.0
         J[:, node] -= averages.h
         flat = lambda x: np.swapaxes(x, 1, 2).reshape(replicates, k, -1)
-        return flat(J), flat(left)
-
-    def _missing(self, left: Array) -> Array:
-        """`left` of each eigenvalue."""
-        return left[:, None]
+        return flat(J), flat(left)[:, None]
 
     def _begun(self, node: int) -> int:
         return int(max(self.ends[self.ends <= node], default=0))
@@ -201,7 +197,7 @@ class SpectralCoordinates:
         J, left = self._bracket_row(node, averages, begun)
         rows = (node + 1) * self.k
         rest = J[:, None] @ self.states[:, :, :rows, : self.k_star + rows]
-        rest[..., self.k_star :] -= self._missing(left)
+        rest[..., self.k_star :] -= left
         return rest
 
     def _outside(self, node: int, l_gstar: Array, h_chi: Array) -> Array:
@@ -214,7 +210,7 @@ class SpectralCoordinates:
         k, k_star = self.k, self.k_star
         J, left = self._bracket_row(node + 1, after, self._begun(node))
         rest = J[:, None, :, : (node + 1) * k] @ self.states[:, :, known, columns]
-        rest[..., k_star:] -= self._missing(left[:, :, : (node + 1) * k])
+        rest[..., k_star:] -= left[..., : (node + 1) * k]
         own = np.linalg.inv(np.eye(k) + second @ J[:, None, :, (node + 1) * k :])
         solved = own @ (base - second @ rest)
         c = own @ second
