@@ -32,6 +32,7 @@ bench: evidence
 	$(PYTHON) benchmarks/work_precision.py
 	$(PYTHON) benchmarks/calibration.py
 	$(PYTHON) benchmarks/calibration.py --momentum --count 30
+	$(PYTHON) benchmarks/random_problems.py
 	$(PYTHON) benchmarks/growth.py
 	$(PYTHON) benchmarks/shapes.py
 	$(PYTHON) benchmarks/compiler.py

@@ -62,7 +62,7 @@ def test_a_killed_solve_continues_and_gives_the_same_bits(tmp_path):
     assert continued.returncode == 0, continued.stderr
     assert len(stored) == 1
     assert stored < groups(tmp_path / "half.npz")
-    assert len(groups(tmp_path / "half.npz")) == 3
+    assert len(groups(tmp_path / "half.npz")) >= 3
     before, after = sl.load(tmp_path / "whole.nc"), sl.load(tmp_path / "continued.nc")
     assert before.dataset.identical(after.dataset)
     assert before.status == after.status
