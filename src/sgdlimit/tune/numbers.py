@@ -19,13 +19,16 @@ from ..results.tuned import Tuned
 from ..theory.accuracy.checkpoint import identify
 from ..theory.paired import Common, first_plan, one_method, solution_on
 from ..theory.shapes import few_here
-from .descend import descend
 from .local import Optimum, optimum, spacing_from
+from .search import search
 from .space import Axis, Clock, Family, axes_of
 from .trials import Kept, Measure, Trials
 
 ROUGH = 5.0  # times the final rtol, for the search
 MOST_ROUGH = 0.1
+RISE = 0.25  # times the final rtol: by how much values rise between the last solves
+DRAWN = 0.25  # of the bounds, how far the surface is drawn
+WORTH = 0.1  # times the final rtol: a rough solve is made if it is expected to lower the value by more
 
 
 def tune(
@@ -80,25 +83,28 @@ def tune(
     rtol, report = check_rtol(rtol), progress or (lambda fraction, text: None)
     extremes = family.extremes()
     kept = Kept(checkpoint, "" if checkpoint is None else _identity(family, measure, rtol, seed, method))
-    expected = 16 if len(axes) == 1 else 20 * len(axes)
+    most = most_solves(len(axes))
     trials = Trials(measure, kept)
-    trials.tell = lambda text: report(min(0.95 * len(trials.done) / expected, 0.95), text)
+    trials.tell = lambda text: report(min(0.95 * len(trials.done) / most, 0.95), text)
     with nullcontext() if clock.epochs is not None else few_here():  # numbers of jumps vary with the step, and sizes with them
         chosen = one_method(extremes, method)
-        rough = first_plan(extremes, max(rtol, min(ROUGH * rtol, MOST_ROUGH)), seed, chosen)
-        attempt = lambda u: trials.at(family, family.numbers(u), rough)
-        centre = descend(attempt, len(axes), seed)
-        near = trials.at(family, family.numbers(centre), rough)
-        fine = finer(trials, family, family.numbers(centre), rough, rtol)
-        units = np.array([[axis.unit(one.numbers[axis.name]) for axis in axes] for one in trials.done])
-        spacing = spacing_from(trials.done, units, centre, 0.5 * rtol * abs(near.value))
-        searched = len(trials.done)
-        found = optimum(lambda u: trials.at(family, family.numbers(u), fine), centre, spacing)
+        plan = first_plan(extremes, max(rtol, min(ROUGH * rtol, MOST_ROUGH)), seed, chosen)
+        seen = search(trials.attempts(family, plan), len(axes), seed, WORTH * rtol, 3 * len(axes))
+        searched, centre = len(trials.done), seen.surface.least(seen.rng)
+        fine = finer(trials, family, family.numbers(centre), plan, rtol)
+        spacing = spacing_from(seen, centre, RISE * rtol * abs(seen.least))
+        left = most - 1 - len(trials.done)
+        found = optimum(trials.attempts(family, fine), seen, centre, spacing, left, (fine.plan, fine.stage) == (plan.plan, plan.stage))
         made = family.setting(family.numbers(found.u))
         report(0.97, "solving at the best numbers")
         solution = solution_on(fine, made)
         report(1.0, "done")
     return _told(family, trials, found, solution, measure, searched)
+
+
+def most_solves(size: int) -> int:
+    """Of so many numbers, with the one of the answer."""
+    return 15 if size == 1 else 9 * size + 1
 
 
 def finer(trials: Trials, family: Family, numbers: dict[str, float], rough: Common, rtol: float) -> Common:
@@ -119,7 +125,7 @@ def _told(family: Family, trials: Trials, found: Optimum, solution: Any, measure
     weights = measure.weights(ds["time"].values, ds[measure.curve].values)
     numbers = family.numbers(found.u)
     value_se = float(ds[measure.curve + "_se"].values @ np.abs(weights))
-    ends = found.flat(value_se)
+    ends = [found.flat(i, value_se) for i in range(len(found.u))]
     errors = {axis.name: float(axis.slope(u) * se) for axis, u, se in zip(family.axes, found.u, found.se, strict=True)}
     flat = {axis.name: (axis.number(low), axis.number(high)) for axis, (low, high) in zip(family.axes, ends, strict=True)}
     return Tuned(
@@ -143,9 +149,7 @@ def _told(family: Family, trials: Trials, found: Optimum, solution: Any, measure
 
 def _profiles(family: Family, found: Optimum) -> dict[str, tuple[list[float], list[float]]]:
     """By name numbers, and the objective at them with the others at their best."""
-    if found.heights is None:
-        return {}
-    drawn = {axis.name: (axis, *found.heights.along(i)) for i, axis in enumerate(family.axes)}
+    drawn = {axis.name: (axis, *found.along(i, DRAWN)) for i, axis in enumerate(family.axes)}
     return {name: ([axis.number(u) for u in places], values.tolist()) for name, (axis, places, values) in drawn.items()}
 
 

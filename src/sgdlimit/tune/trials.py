@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -179,6 +179,10 @@ class Trials:
             self.done.append(self._found[key])
             self._say()
         return self._found[key]
+
+    def attempts(self, family: Family, common: Common) -> Callable[[Sequence[np.ndarray]], list[Trial]]:
+        """Solves at places of the unit cube, which do not need each other's answers."""
+        return lambda places: [self.at(family, family.numbers(u), common) for u in places]
 
     def plan(self, family: Family, numbers: dict[str, float], rtol: float, seed: int, method: str) -> Common:
         """What a solve of these numbers plans."""
