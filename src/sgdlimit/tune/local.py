@@ -18,6 +18,7 @@ from .trials import GAIN
 NEARER = 2  # times that the solves are moved together where training diverges between them
 NEAR = 0.75  # spacings from the next solve, where the surface is taken to be right without one
 CLOSEST, WIDEST = 0.02, 0.12  # spacings, of the cube
+FAR = 2.5  # spacings from the next solve, where the surface is not taken to be right
 ENOUGH = 0.5  # times the rest of a place's error, that of the surface's shape
 CANDIDATES = 256
 AT_END = 1e-3  # of the cube, where a number is held by its bounds
@@ -68,28 +69,25 @@ def optimum(attempts: Attempts, seen: Seen, centre: np.ndarray, spacing: np.ndar
         _around(attempts, seen, centre, spacing)
     while True:
         now = _Place(seen)
-        near = (np.abs(seen.places[now.final] - now.best) / spacing).max(1).min() <= NEAR
-        told = near and (now.shape <= ENOUGH * now.rest).all()
+        away = (np.abs(seen.places[now.final] - now.best) / spacing).max(1).min()
+        told = away <= NEAR and (now.shape <= ENOUGH * now.rest).all()
         if told or len(seen.trials) - last >= most:
-            unsure = ~now.bound & (not near or now.flat)
+            unsure = ~now.bound & (away > FAR or now.flat)
             return Optimum(now.best, np.where(unsure, np.nan, np.hypot(now.shape, now.rest)), now.bound, unsure, seen)
-        place = now.telling(spacing) if near else now.best
+        place = now.telling(spacing) if away <= NEAR else now.best
         seen.add([place], attempts([place]), not same)
 
 
 def _around(attempts: Attempts, seen: Seen, centre: np.ndarray, spacing: np.ndarray) -> None:
-    """The centre, and a solve to both sides along each number."""
-    stencil = np.concatenate([np.zeros((1, len(centre))), np.eye(len(centre)), -np.eye(len(centre))])
+    """The centre, and a solve next to it along each number, towards the middle."""
+    side = np.where(centre > 0.5, -1.0, 1.0)
     for _ in range(NEARER + 1):
-        centre = np.clip(centre, spacing, 1.0 - spacing)
-        places = list(centre + spacing * stencil)
+        places = [centre, *(centre + side * spacing * axis for axis in np.eye(len(centre)))]
         trials = attempts(places)
         seen.add(places, trials, True)
-        bad = np.array([not one.good for one in trials])
-        if not bad.any():
+        if all(one.good for one in trials):
             return
         spacing = 0.5 * spacing
-        centre = centre - spacing * np.sign(stencil[bad].sum(0))
 
 
 class _Place:

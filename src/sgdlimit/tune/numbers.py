@@ -89,7 +89,7 @@ def tune(
     with nullcontext() if clock.epochs is not None else few_here():  # numbers of jumps vary with the step, and sizes with them
         chosen = one_method(extremes, method)
         plan = first_plan(extremes, max(rtol, min(ROUGH * rtol, MOST_ROUGH)), seed, chosen)
-        seen = search(trials.attempts(family, plan), len(axes), seed, WORTH * rtol, 3 * len(axes))
+        seen = search(trials.attempts(family, plan), len(axes), seed, WORTH * rtol, 4 * len(axes))
         searched, centre = len(trials.done), seen.surface.least(seen.rng)
         fine = finer(trials, family, family.numbers(centre), plan, rtol)
         spacing = spacing_from(seen, centre, RISE * rtol * abs(seen.least))

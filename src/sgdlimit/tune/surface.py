@@ -21,6 +21,7 @@ RUGGED, RUGGED_SPREAD = 1e-6, 2.0  # of the variance, what is not smooth: number
 FINER, FINER_SPREAD = 0.01, 2.0  # of the variance, that of the finer plan's difference
 TREND = 20.0, 2.0  # times the variance, and length: almost a parabola, so that one sees where it goes on falling
 SLOWER = 2.0  # times the length, on which that changes
+OFF = 1.0, 30.0  # times the variance, and length, of what is common to all of it
 CANDIDATES, CLOSER = 512, (0.15, 0.05, 0.015)
 
 
@@ -53,7 +54,8 @@ class Surface:
         everywhere = np.ones(len(self.fine))
         self.parts = [(1.0, self.lengths, everywhere), (*TREND, everywhere)]
         if self.fine.any():
-            self.parts.append((float(np.exp(x[-1])), SLOWER * self.lengths, self.fine.astype(float)))
+            fine = self.fine.astype(float)
+            self.parts += [(float(np.exp(x[-1])), SLOWER * self.lengths, fine), (*OFF, fine)]
         close = sum(size * _close(self.places, self.places, lengths) * on * on[:, None] for size, lengths, on in self.parts)
         self.factor = linalg.cho_factor(close + self.rugged * np.eye(len(self.heights)), lower=True)
         ones = linalg.cho_solve(self.factor, np.ones(len(self.heights)))
