@@ -125,7 +125,9 @@ def measure(index: int) -> dict:
     z, truth = {}, one.truth(found)
     for curve in common.CURVES:
         value, se = found[curve].values.reshape(-1), found[curve + "_se"].values.reshape(-1)
-        known, error = (np.broadcast_to(part, found[curve].shape if np.ndim(part) == 0 else np.shape(part)).reshape(-1) for part in truth[curve])
+        known, error = (
+            np.broadcast_to(part, found[curve].shape if np.ndim(part) == 0 else np.shape(part)).reshape(-1) for part in truth[curve]
+        )
         some = se > 0
         np.testing.assert_allclose(value[~some], known[~some], atol=1e-6, err_msg=f"{one.title}: {curve}")
         z[curve] = ((value - known)[some] / np.hypot(se, error)[some]).tolist()
@@ -166,7 +168,9 @@ def main() -> int:
     for index in range(options.first, options.first + options.count):
         row = measure(index)
         rows.append(row)
-        told = ", ".join(f"{curve} {np.mean(np.abs(values) <= 2):.0%} worst {np.abs(values).max():.1f}" for curve, values in row["z"].items())
+        told = ", ".join(
+            f"{curve} {np.mean(np.abs(values) <= 2):.0%} worst {np.abs(values).max():.1f}" for curve, values in row["z"].items()
+        )
         print(f"{row['title']}: {told}, {row['seconds']:.1f} s", flush=True)
     text, share = summary(rows)
     print("\n" + text)

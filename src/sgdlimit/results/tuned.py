@@ -153,7 +153,8 @@ class Rival:
         schedule: at these numbers, in words.
         numbers: those that were tuned.
         value, value_se: the objective.
-        above, above_se: how much more that is than with the best schedule; better known than both, since random numbers are common.
+        above, above_se: how much more that is than with the best schedule; better known than both, since random numbers are common, and
+            not flattered, since nothing was tuned on them.
         times, steps: the schedule up to the end of its epochs.
     """
 
@@ -177,6 +178,7 @@ class TunedSchedule(Kept):
         horizon: the time `t` at which the `epochs` end under it.
         value, value_se: the objective in `solution`.
         rivals: other forms, each at its own best; the constant first.
+        notes: in words, such as that no schedule gains more than its error over the constant step, which is then the schedule.
         objective, at, time: what was made small, and when it was read.
         trials: a dataset, a row a solve: `form`, its numbers, `value`, `value_se`, the plan, seconds and how it ended.
         solution: solved with the best schedule.
@@ -193,6 +195,7 @@ class TunedSchedule(Kept):
     time: float
     trials: xr.Dataset
     solution: Solution
+    notes: tuple[str, ...] = ()
 
     @property
     def comparison(self) -> xr.Dataset:
@@ -210,6 +213,7 @@ class TunedSchedule(Kept):
         rows = [(one.name, spoken(one.value, one.value_se), spoken(one.above, one.above_se), one.schedule) for one in self.rivals]
         if rows:
             lines += ["  " + line for line in table(("form, each tuned", "value", "above the best", "step"), rows).splitlines()]
+        lines += [f"  {note}" for note in self.notes]
         seconds = float(self.trials["cpu_seconds"].sum()) + float(self.solution.diagnostics.get("cpu_seconds", 0.0))
         lines.append(f"  {self.trials.sizes['trial']} solves, {seconds:.1f} processor seconds; {self.solution.status}")
         return "\n".join(lines)
@@ -239,4 +243,5 @@ class TunedSchedule(Kept):
     @classmethod
     def _read(cls, plain: dict[str, Any]) -> dict[str, Any]:
         rivals = ({**one, **{name: tuple(one[name]) for name in ("times", "steps")}} for one in plain["rivals"])
-        return {**plain, "schedule": Knots(**plain["schedule"]), "rivals": tuple(Rival(**one) for one in rivals)}
+        told = {"schedule": Knots(**plain["schedule"]), "rivals": tuple(Rival(**one) for one in rivals)}
+        return {**plain, **told, "notes": tuple(plain.get("notes", ()))}

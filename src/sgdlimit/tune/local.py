@@ -19,6 +19,7 @@ NEARER = 2  # times that the solves are moved together where training diverges b
 NEAR = 0.75  # spacings from the next solve, where the surface is taken to be right without one
 CLOSEST, WIDEST = 0.02, 0.12  # spacings, of the cube
 FAR = 2.5  # spacings from the next solve, where the surface is not taken to be right
+DOUBT = 2.0  # times what the surface says of its own shape: its lengths are told by few solves
 ENOUGH = 0.5  # times the rest of a place's error, that of the surface's shape
 CANDIDATES = 256
 AT_END = 1e-3  # of the cube, where a number is held by its bounds
@@ -73,7 +74,10 @@ def optimum(attempts: Attempts, seen: Seen, centre: np.ndarray, spacing: np.ndar
         told = away <= NEAR and (now.shape <= ENOUGH * now.rest).all()
         if told or len(seen.trials) - last >= most:
             unsure = ~now.bound & (away > FAR or now.flat)
-            return Optimum(now.best, np.where(unsure, np.nan, np.hypot(now.shape, now.rest)), now.bound, unsure, seen)
+            if unsure.any():  # no further than what was tried
+                values = np.where(now.final, [one.value for one in seen.trials], np.inf)
+                return Optimum(seen.places[int(np.argmin(values))], np.full(len(unsure), np.nan), now.bound & False, ~now.bound, seen)
+            return Optimum(now.best, np.hypot(now.shape, now.rest), now.bound, unsure, seen)
         place = now.telling(spacing) if away <= NEAR else now.best
         seen.add([place], attempts([place]), not same)
 
@@ -91,8 +95,8 @@ def _around(attempts: Attempts, seen: Seen, centre: np.ndarray, spacing: np.ndar
 
 
 class _Place:
-    """The least value of the surface: `best (n,)`, which numbers the bounds hold, and what its place is not known for: `shape` of the surface,
-    and the `rest`, sampling and discretisation."""
+    """The least value of the surface: `best (n,)`, which numbers the bounds hold, and the errors of its place: `shape`, of the surface, and
+    the `rest`, sampling and discretisation."""
 
     def __init__(self, seen: Seen):
         self.seen, self.surface = seen, seen.surface
@@ -108,7 +112,7 @@ class _Place:
             self.flat = bool((values <= 0).any())
             self.reach[np.ix_(free, free)] = (vectors / np.maximum(values, 1e-6 * float(np.abs(values).max()))) @ vectors.T
             spread_ = self.reach @ self.surface.slope_spread(best) @ self.reach
-            self.shape, self.rest = np.sqrt(np.maximum(np.diag(spread_), 0.0)), self._rest()
+            self.shape, self.rest = DOUBT * np.sqrt(np.maximum(np.diag(spread_), 0.0)), self._rest()
 
     def _rest(self) -> np.ndarray:
         trials = [one for one, use in zip(self.seen.trials, self.final, strict=True) if use]
@@ -136,7 +140,7 @@ class _Place:
 
 
 def spacing_from(seen: Seen, centre: np.ndarray, rise: float) -> np.ndarray:
-    """How far apart solves should be for their differences to stand out: where the rough surface rises by about `rise` along each number."""
+    """How far apart solves should be for their differences to stand out: where the surface rises by about `rise` along each number."""
     found = np.full(len(centre), WIDEST)
     for i in range(len(centre)):
         for h in np.geomspace(CLOSEST, WIDEST, 13):

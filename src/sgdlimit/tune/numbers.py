@@ -22,13 +22,13 @@ from ..theory.shapes import few_here
 from .local import Optimum, optimum, spacing_from
 from .search import search
 from .space import Axis, Clock, Family, axes_of
-from .trials import Kept, Measure, Trials
+from .trials import Kept, Measure, Trial, Trials
 
 ROUGH = 5.0  # times the final rtol, for the search
 MOST_ROUGH = 0.1
 RISE = 0.25  # times the final rtol: by how much values rise between the last solves
 DRAWN = 0.25  # of the bounds, how far the surface is drawn
-WORTH = 0.1  # times the final rtol: a rough solve is made if it is expected to lower the value by more
+WORTH = 0.03  # times the final rtol: a rough solve is made if it is expected to lower the value by more
 
 
 def tune(
@@ -91,7 +91,8 @@ def tune(
         plan = first_plan(extremes, max(rtol, min(ROUGH * rtol, MOST_ROUGH)), seed, chosen)
         seen = search(trials.attempts(family, plan), len(axes), seed, WORTH * rtol, 4 * len(axes))
         searched, centre = len(trials.done), seen.surface.least(seen.rng)
-        fine = finer(trials, family, family.numbers(centre), plan, rtol)
+        near = min((one for one in seen.trials if one.good), key=lambda one: one.value)
+        fine = finer(trials, family, family.numbers(centre), near, plan, rtol)
         spacing = spacing_from(seen, centre, RISE * rtol * abs(seen.least))
         left = most - 1 - len(trials.done)
         found = optimum(trials.attempts(family, fine), seen, centre, spacing, left, (fine.plan, fine.stage) == (plan.plan, plan.stage))
@@ -107,13 +108,10 @@ def most_solves(size: int) -> int:
     return 15 if size == 1 else 9 * size + 1
 
 
-def finer(trials: Trials, family: Family, numbers: dict[str, float], rough: Common, rtol: float) -> Common:
-    """The plan for the last solves: the rough one where it is accurate enough, with nothing compiled anew; else what a solve there plans,
-    on no fewer cells."""
-    if rough.plan is None:
-        return replace(rough, rtol=rtol)
-    near = trials.at(family, numbers, rough)
-    if near.good and near.se <= rtol * near.scale:
+def finer(trials: Trials, family: Family, numbers: dict[str, float], near: Trial, rough: Common, rtol: float) -> Common:
+    """The plan for the last solves: the rough one where it is accurate enough, as `near` tells, with nothing compiled anew; else what a
+    solve of `numbers` plans, on no fewer cells."""
+    if rough.plan is None or near.se <= rtol * near.scale:
         return replace(rough, rtol=rtol)
     planned = trials.plan(family, numbers, rtol, rough.seed, rough.method)
     assert planned.plan is not None

@@ -27,28 +27,29 @@ class Seen:
 
     def __init__(self, size: int, seed: int):
         self.places, self.trials, self.fine = np.zeros((0, size)), list[Trial](), np.zeros(0, bool)
+        self.level = 1.0  # what rough values are multiplied with to be at the height of the finer ones
         self.rng = np.random.default_rng([seed, 0x5EA7])
 
     def add(self, places: Sequence[np.ndarray], trials: Sequence[Trial], fine: bool) -> None:
+        if fine and not self.fine.any() and trials[0].good:
+            self.level = trials[0].value / float(self.value(np.array(places[:1]))[0])
         self.places = np.concatenate([self.places, places])
         self.trials += trials
         self.fine = np.concatenate([self.fine, np.full(len(trials), fine)])
-        values = np.array([one.value for one in self.trials if one.good])
-        if not len(values):
+        good = np.array([one.good for one in self.trials])
+        if not good.any():
             words = next((one.words for one in self.trials if one.words), "no value")
             raise SolveError(
                 f"`bounds` must have numbers at which training stays bounded, but it diverges at all {len(self.trials)} tried ({words}; "
                 "widen them towards smaller steps)"
             )
-        self.least = float(values.min())
-        self.scale = max(float(np.quantile(values, FAR)) - self.least, 1e-3 * abs(self.least), 1e-12)
-        self.surface = Surface(self.places, np.array([self._height(one) for one in self.trials]), self.fine)
-
-    def _height(self, trial: Trial) -> float:
-        if not trial.good:
-            return 1.0 + ENDED * (1.0 - (trial.ended or 0.0))
-        rise = (trial.value - self.least) / self.scale
-        return rise / (1.0 + rise)
+        values = np.where(self.fine, 1.0, self.level) * np.array([one.value for one in self.trials])
+        self.least = float(values[good].min())
+        self.scale = max(float(np.quantile(values[good], FAR)) - self.least, 1e-3 * abs(self.least), 1e-12)
+        rise = np.where(good, values - self.least, 0.0) / self.scale
+        early = np.array([ENDED * (1.0 - (one.ended or 0.0)) for one in self.trials])
+        self.heights = np.where(good, rise / (1.0 + rise), 1.0 + early)
+        self.surface = Surface(self.places, self.heights, self.fine)
 
     def value(self, places: np.ndarray) -> np.ndarray:
         """What the surface says at `places (p, n)`."""
@@ -57,9 +58,8 @@ class Seen:
 
     @property
     def steepness(self) -> np.ndarray:
-        """Of heights in values, at every solve; of what diverges none."""
-        heights = np.array([self._height(one) if one.good else 1.0 for one in self.trials])
-        return np.maximum(1.0 - heights, 0.0) ** 2 / self.scale
+        """Of heights in values, at every solve."""
+        return np.maximum(1.0 - self.heights, 0.0) ** 2 / self.scale
 
 
 def scattered(size: int, seed: int) -> list[np.ndarray]:

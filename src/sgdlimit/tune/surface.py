@@ -37,32 +37,46 @@ class Surface:
         spread = np.array([*[LENGTH_SPREAD] * size, RUGGED_SPREAD, FINER_SPREAD])
         bounds = [tuple(np.log([0.05, 5.0]))] * size + [tuple(np.log([1e-9, 1e-2])), tuple(np.log([1e-6, 1.0]))]
 
-        def unlikely(x: np.ndarray) -> float:
+        def unlikely(x: np.ndarray) -> tuple[float, np.ndarray]:
             try:
-                self._fit(x)
+                told, slope = self._fit(x), self._unlikelier(x)
             except linalg.LinAlgError:
-                return 1e6
-            told = 0.5 * len(self.heights) * np.log(self.variance) + np.log(np.diag(self.factor[0])).sum()
-            return float(told + 0.5 * (((x - middle) / spread) ** 2).sum())
+                return 1e6, np.zeros(len(x))
+            away = (x - middle) / spread
+            return told + 0.5 * float(away @ away), slope + away / spread
 
         starts = [middle, middle - np.log([*[3.0] * size, 1.0, 1.0])]
-        found = [optimize.minimize(unlikely, x, method="L-BFGS-B", bounds=bounds, options={"maxiter": 40}) for x in starts]
+        found = [optimize.minimize(unlikely, x, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 60}) for x in starts]
         self._fit(min(found, key=lambda one: one.fun).x)
 
-    def _fit(self, x: np.ndarray) -> None:
+    def _fit(self, x: np.ndarray) -> float:
+        """The surface of these logarithms, and minus that of its likelihood, with the likeliest mean and variance."""
         self.lengths, self.rugged = np.exp(x[:-2]), np.exp(x[-2])
         everywhere = np.ones(len(self.fine))
         self.parts = [(1.0, self.lengths, everywhere), (*TREND, everywhere)]
         if self.fine.any():
             fine = self.fine.astype(float)
             self.parts += [(float(np.exp(x[-1])), SLOWER * self.lengths, fine), (*OFF, fine)]
-        close = sum(size * _close(self.places, self.places, lengths) * on * on[:, None] for size, lengths, on in self.parts)
-        self.factor = linalg.cho_factor(close + self.rugged * np.eye(len(self.heights)), lower=True)
-        ones = linalg.cho_solve(self.factor, np.ones(len(self.heights)))
+        self.close = [size * _close(self.places, self.places, lengths) * on * on[:, None] for size, lengths, on in self.parts]
+        self.factor = linalg.cho_factor(sum(self.close) + self.rugged * np.eye(len(self.heights)), lower=True)
+        ones = linalg.cho_solve(self.factor, everywhere)
         self.mean = float(ones @ self.heights / ones.sum())
         rest = self.heights - self.mean
         self.pull = linalg.cho_solve(self.factor, rest)
         self.variance = max(float(rest @ self.pull) / len(rest), 1e-300)
+        return float(0.5 * len(rest) * np.log(self.variance) + np.log(np.diag(self.factor[0])).sum())
+
+    def _unlikelier(self, x: np.ndarray) -> np.ndarray:
+        """The slope of what `_fit` returns."""
+        weight = 0.5 * (linalg.cho_solve(self.factor, np.eye(len(self.pull))) - np.outer(self.pull, self.pull) / self.variance)
+        slope = np.zeros(len(x))
+        for i, (_, lengths, _) in enumerate(self.parts):
+            if i % 2 == 0:  # of lengths that are looked for
+                apart = (self.places[:, None] - self.places[None]) / lengths
+                slope[:-2] += np.einsum("ab,abi->i", weight * self.close[i], apart**2)
+        slope[-2] = self.rugged * np.trace(weight)
+        slope[-1] = (weight * self.close[2]).sum() if len(self.parts) > 2 else 0.0
+        return slope
 
     def _near(self, x: np.ndarray) -> np.ndarray:
         return sum(size * _close(np.atleast_2d(x), self.places, lengths) * on for size, lengths, on in self.parts)  # pyright: ignore

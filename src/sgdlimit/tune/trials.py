@@ -15,7 +15,7 @@ import xarray as xr
 from ..errors import InputError, nearest, refuse
 from ..files import replacing
 from ..theory.accuracy.plans import Plan
-from ..theory.paired import Common, Paired, plan_by_solve, solve_on
+from ..theory.paired import Common, Paired, planned, solve_on
 from .space import Family
 
 OBJECTIVES = ("test_risk", "train_risk")
@@ -170,14 +170,11 @@ class Trials:
     _found: dict[str, Trial] = field(default_factory=dict)
 
     def at(self, family: Family, numbers: dict[str, float], common: Common) -> Trial:
-        same = common if common.plan is None else replace(common, rtol=0.5)  # the accuracy asked for is not that of a plan
-        key = f"{family.name} {numbers!r} {same!r}"
+        key = _key(family, numbers, common)
         if key not in self._found:
             setting = family.setting(numbers)
             compute = lambda: asdict(read(self.measure, solve_on(common, setting), family.name, numbers, setting[2], common))
-            self._found[key] = Trial(**self.kept(key, compute))
-            self.done.append(self._found[key])
-            self._say()
+            self._take(key, self.kept(key, compute))
         return self._found[key]
 
     def attempts(self, family: Family, common: Common) -> Callable[[Sequence[np.ndarray]], list[Trial]]:
@@ -185,10 +182,26 @@ class Trials:
         return lambda places: [self.at(family, family.numbers(u), common) for u in places]
 
     def plan(self, family: Family, numbers: dict[str, float], rtol: float, seed: int, method: str) -> Common:
-        """What a solve of these numbers plans."""
-        key = f"plan {family.name} {numbers!r} {rtol!r} {seed} {method}"
-        found = self.kept(key, lambda: asdict(plan_by_solve(family.setting(numbers), rtol, seed, method)))
-        return Common(**{**found, "plan": None if found["plan"] is None else Plan(**found["plan"])})
+        """What a solve of these numbers plans; that is a trial, too."""
+
+        def compute() -> dict[str, Any]:
+            setting = family.setting(numbers)
+            common, found = planned(setting, rtol, seed, method)
+            solved = None if found is None else asdict(read(self.measure, found, family.name, numbers, setting[2], common))
+            return {"common": asdict(common), "trial": solved}
+
+        kept = self.kept(f"plan {family.name} {numbers!r} {rtol!r} {seed} {method}", compute)
+        plan = kept["common"]["plan"]
+        common = Common(**{**kept["common"], "plan": None if plan is None else Plan(**plan)})
+        key = _key(family, numbers, common)
+        if kept["trial"] is not None and key not in self._found:
+            self._take(key, kept["trial"])
+        return common
+
+    def _take(self, key: str, trial: dict[str, Any]) -> None:
+        self._found[key] = Trial(**trial)
+        self.done.append(self._found[key])
+        self._say()
 
     def _say(self) -> None:
         good = [one for one in self.done if one.good]
@@ -209,6 +222,11 @@ class Trials:
         columns |= {name: column(name) for name in told if name not in columns}
         columns["status"] = column("words")
         return xr.Dataset(columns, {"trial": np.arange(len(self.done))})
+
+
+def _key(family: Family, numbers: dict[str, float], common: Common) -> str:
+    same = common if common.plan is None else replace(common, rtol=0.5)  # the accuracy asked for is not that of a plan
+    return f"{family.name} {numbers!r} {same!r}"
 
 
 def spoken(numbers: dict[str, float]) -> str:
