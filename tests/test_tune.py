@@ -215,13 +215,14 @@ def test_a_surface_goes_through_its_values_and_knows_how_it_bends(size):
     rng = np.random.default_rng(size)
     x = rng.random((10 * size, size))
     heights = np.cos(2.0 * x).prod(1) + 0.1 * x[:, 0]
-    found = surface.Surface(x, heights, np.arange(len(x)) % 3 == 0)
-    np.testing.assert_allclose(found(x), heights, atol=1e-3)
+    fine = np.arange(len(x)) % 3 == 0
+    found = surface.Surface(x, heights - 0.2 * ~fine, fine)  # rough values are lower
+    np.testing.assert_allclose(found(x)[fine], heights[fine], atol=1e-3)
     at, h = np.full(size, 0.4), 1e-4
     value = lambda place: found(place[None])[0]
     numeric = [(value(at + h * e) - value(at - h * e)) / (2 * h) for e in np.eye(size)]
     np.testing.assert_allclose(found.slope(at), numeric, atol=1e-6)
-    np.testing.assert_allclose(found.slope_of(at, heights - found.mean), found.slope(at), atol=1e-9)
+    np.testing.assert_allclose(found.slope_of(at, found.heights - found.mean), found.slope(at), atol=1e-9)
     numeric = [(found.slope(at + h * e) - found.slope(at - h * e)) / (2 * h) for e in np.eye(size)]
     np.testing.assert_allclose(found.bend(at), numeric, atol=1e-5)
     np.testing.assert_allclose(found.slope(at)[0], -2 * np.sin(0.8) * np.cos(0.8) ** (size - 1) + 0.1, atol=0.1)
@@ -243,16 +244,16 @@ def made_trial(numbers, value, each=()):
 
 
 def test_the_error_of_a_place_is_that_of_its_replicates():
-    """Each replicate's parabola has its least value elsewhere, normal with spread 0.02: 200 times the place of eight lies within two of its
-    standard errors, which is so in 95.4% of all; below 90% in fewer than one of a thousand."""
+    """Each replicate's parabola has its least value elsewhere, normal with spread 0.02: the place of eight lies within two of its standard
+    errors in 95.4% of all; of 40 fewer than 33 do in one of 2400."""
     rng, inside = np.random.default_rng(5), 0
-    for _ in range(200):
+    for _ in range(40):
         own = 0.5 + 0.02 * rng.standard_normal((8, 2))
         attempts = lambda places, own=own: [made_trial({}, 1 + rise.mean(), 1 + rise) for u in places for rise in [((u - own) ** 2).sum(1)]]
         seen = search.search(attempts, 2, 0, 1e-4, 4)
         found = local.optimum(attempts, seen, np.array([0.45, 0.6]), np.array([0.05, 0.05]), 4, True)
         inside += int(abs(found.u[0] - 0.5) < 2 * found.se[0])
-    assert inside >= 180
+    assert 33 <= inside
 
 
 def test_the_best_time_is_between_output_times():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from scipy.spatial.distance import pdist
 from scipy.stats import qmc
 
 from ..errors import SolveError
@@ -12,6 +13,7 @@ from .surface import Surface
 from .trials import Trial
 
 SCANNED = 5  # places of one number; of several, three times as many as numbers
+CUBES = 100  # Latin ones, of which the one is taken whose places are furthest apart
 FAR = 0.75  # quantile of the values that is halfway up
 TOP = 0.95  # heights from which on values are not told apart
 ENDED = 0.3  # how much higher than all that train to the end what diverges at once is
@@ -66,8 +68,9 @@ def scattered(size: int, seed: int) -> list[np.ndarray]:
     """Evenly spread places."""
     if size == 1:
         return [np.array([(i + 0.5) / SCANNED]) for i in range(SCANNED)]
-    cube = qmc.LatinHypercube(size, optimization="random-cd", rng=np.random.default_rng([seed, 0x7C4E]))
-    return list(cube.random(3 * size))
+    rng = np.random.default_rng([seed, 0x7C4E])
+    cubes = [qmc.LatinHypercube(size, rng=rng).random(3 * size) for _ in range(CUBES)]
+    return list(max(cubes, key=lambda cube: pdist(cube).min()))
 
 
 def search(attempts: Attempts, size: int, seed: int, worth: float, most: int) -> Seen:

@@ -22,7 +22,7 @@ FINER, FINER_SPREAD = 0.01, 2.0  # of the variance, that of the finer plan's dif
 TREND = 20.0, 2.0  # times the variance, and length: almost a parabola, so that one sees where it goes on falling
 SLOWER = 2.0  # times the length, on which that changes
 OFF = 1.0, 30.0  # times the variance, and length, of what is common to all of it
-CANDIDATES, CLOSER = 512, (0.15, 0.05, 0.015)
+CANDIDATES, CLOSER = 256, (0.15, 0.05, 0.015)
 
 
 class Surface:
