@@ -1,6 +1,7 @@
 """Tuning by theory: places and values against closed forms, schedules, derivatives, files that continue, and the command."""
 
 import json
+import pickle
 import re
 import threading
 from contextlib import nullcontext
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from distributed import KilledWorker
 from scipy.integrate import solve_ivp
 from scipy.optimize import minimize, minimize_scalar
 from typer.testing import CliRunner
@@ -18,10 +20,11 @@ from problems import linear
 from sgdlimit import cli, schedules
 from sgdlimit.learning.dynamics import step_at
 from sgdlimit.settings import config
+from sgdlimit.sweep import work
 from sgdlimit.theory import closed_forms, paired, shapes
 from sgdlimit.theory.samples.draws import jump_intensity
-from sgdlimit.tune import file, forms, local, search, surface, trials
-from sgdlimit.tune.space import Axis, Clock, end_of_epochs
+from sgdlimit.tune import file, forms, local, pool, search, surface, trials
+from sgdlimit.tune.space import Axis, Clock, Family, end_of_epochs
 
 PARAMETERS = {"sample_ratio": 2.0, "noise_variance": 0.25, "start_variance": 0.5, "teacher_variance": 1.0}
 PROBLEM = linear(ridge=0.1, **PARAMETERS)
@@ -253,7 +256,7 @@ def test_the_error_of_a_place_is_that_of_its_replicates():
         seen = search.search(attempts, 2, 0, 1e-4, 4)
         found = local.optimum(attempts, seen, np.array([0.45, 0.6]), np.array([0.05, 0.05]), 4, True)
         inside += int(abs(found.u[0] - 0.5) < 2 * found.se[0])
-    assert 33 <= inside
+    assert inside >= 33
 
 
 def test_the_best_time_is_between_output_times():
@@ -456,6 +459,52 @@ def test_the_command_tunes_and_continues(tmp_path, monkeypatch):
     assert sl.load("out/tuned.nc").parameters == best.parameters
     Path("my.toml").write_text(small("epochs = 2"))
     assert "holds results of others (give --force" in sgdlimit("tune", "my.toml", "--out", "out", code=2)
+
+
+class Inline:
+    """Dask's client, as far as it is used, with a worker that is here."""
+
+    def __init__(self):
+        self.sizes = []
+
+    def map(self, function, *columns, pure):
+        tasks = [pickle.loads(pickle.dumps(task)) for task in zip(*columns, strict=True)]
+        self.sizes.append(len(tasks))
+        return [function(*task) for task in tasks]
+
+    def gather(self, futures):
+        return futures
+
+
+@pytest.mark.parametrize("what", ["numbers", "schedule"])
+def test_workers_give_the_same(what, tmp_path, exact, monkeypatch):
+    monkeypatch.setattr(pool, "solve_on", lambda *given: trials.solve_on(*given))
+    monkeypatch.setattr(work, "prepare", lambda: None)
+    tune = small() if what == "numbers" else small("epochs = 1\nknots = 2\nrivals = false", "")
+    text = tune.replace('"tanh_regression"', '"ridge_regression"').replace('sampling = "reshuffle"', "")
+    (tmp_path / "my.toml").write_text(text)
+    job, client = file.read(tmp_path / "my.toml"), Inline()
+    alone = job.run(None, None)
+    solved = len(exact)
+    together = job.run(None, None, pool.Pool(client, job))
+    assert together.value == alone.value
+    assert together.trials.equals(alone.trials)
+    assert client.sizes[0] == search.SCANNED
+    assert len(exact) == 2 * solved
+
+
+def test_workers_that_are_gone_are_told_in_words():
+    class Gone(Inline):
+        def gather(self, futures):
+            raise KilledWorker("solve", "worker", 3)
+
+        def map(self, *given, pure):
+            return []
+
+    family = Family(PROBLEM, sl.SGD, [Axis("step", 0.1, 1.0)], Clock(horizon=1.0))
+    common = paired.Common(None, 0, 0.1, 0, "auto")
+    with pytest.raises(sl.SolveError, match="The workers are gone: what was tried is kept"):
+        pool.Pool(Gone(), None)(family, [{"step": 0.5}], common, trials.Measure("test_risk", "end"))
 
 
 FILES = {

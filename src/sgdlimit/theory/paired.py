@@ -29,7 +29,9 @@ from .solve import solution_of, solve
 
 ROUGH_CELLS = 32  # from which on what the march does not survive is taken to diverge, as in a search's pilots
 MOST_ROUGH = 64
-REPLICATES = 8  # at least, of a plan that serves many problems: all are judged by the spread of the same ones, and of few it may be small by luck
+REPLICATES = (
+    8  # at least, of a plan that serves many problems: all are judged by the spread of the same ones, and of few it may be small by luck
+)
 Setting = tuple[Problem, Dynamics, float]  # with its horizon
 
 

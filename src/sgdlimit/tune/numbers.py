@@ -22,7 +22,7 @@ from ..theory.shapes import few_here
 from .local import Optimum, optimum, spacing_from
 from .search import search
 from .space import Axis, Clock, Family, axes_of
-from .trials import Kept, Measure, Trial, Trials
+from .trials import Kept, Measure, Together, Trial, Trials
 
 ROUGH = 5.0  # times the final rtol, for the search
 MOST_ROUGH = 0.1
@@ -45,6 +45,7 @@ def tune(
     method: str = "auto",
     checkpoint: str | os.PathLike[str] | None = None,
     progress: Callable[[float, str], object] | None = None,
+    together: Together | None = None,
 ) -> Tuned:
     """The numbers at which theory has the least risk: any of the problem and the dynamics.
 
@@ -69,6 +70,8 @@ def tune(
         method: as of `solve`.
         checkpoint: a file that keeps what is tried. The same call continues from it and gives the same numbers.
         progress: called with (fraction done, the number of solves and the best so far).
+        together: what does solves that need not wait for each other at the same time, as `sgdlimit tune --workers` has them done; by
+            default one is done after the other. The numbers are the same.
 
     Returns:
         Tuned: `parameters` and their errors `parameters_se`, `value` with `value_se`, `table` (a row a solve), `flat` (how far each number
@@ -84,7 +87,7 @@ def tune(
     extremes = family.extremes()
     kept = Kept(checkpoint, "" if checkpoint is None else _identity(family, measure, rtol, seed, method))
     most = most_solves(len(axes))
-    trials = Trials(measure, kept)
+    trials = Trials(measure, kept, together)
     trials.tell = lambda text: report(min(0.95 * len(trials.done) / most, 0.95), text)
     with nullcontext() if clock.epochs is not None else few_here():  # numbers of jumps vary with the step, and sizes with them
         chosen = one_method(extremes, method)

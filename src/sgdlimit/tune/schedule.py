@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -25,7 +25,7 @@ from .forms import Form
 from .numbers import MOST_ROUGH, ROUGH, WORTH, check_rtol, finer
 from .search import search
 from .space import Clock, Family, axes_of
-from .trials import GAIN, Kept, Measure, Trial, Trials
+from .trials import GAIN, Kept, Measure, Together, Trial, Trials
 
 MOST_KNOTS = 12
 DRAWN = 101  # times of a rival's schedule that are kept for pictures
@@ -39,9 +39,11 @@ class FormFamily(Family):
     """Schedules of one form, as the settings of the theory."""
 
     def __init__(self, problem: Problem, train: Callable[..., Any], form: Form, clock: Clock):
-        lasting = float(clock.epochs or 0.0) * problem.sample_ratio
-        self.schedule = lambda numbers: form.step(lasting, numbers)
+        self.form, self.lasting = form, float(clock.epochs or 0.0) * problem.sample_ratio
         super().__init__(problem, lambda **numbers: train(self.schedule(numbers)), form.axes, clock, form.name)
+
+    def schedule(self, numbers: Mapping[str, float]) -> Any:
+        return self.form.step(self.lasting, dict(numbers))
 
 
 def tune_schedule(
@@ -59,6 +61,7 @@ def tune_schedule(
     method: str = "auto",
     checkpoint: str | os.PathLike[str] | None = None,
     progress: Callable[[float, str], object] | None = None,
+    together: Together | None = None,
 ) -> TunedSchedule:
     """The step as a function of time with which theory has the least risk after a fixed number of epochs.
 
@@ -77,7 +80,7 @@ def tune_schedule(
         objective, at: as of `tune`.
         rivals: also tune a constant step, cosine, linear, `1/t` and warm-up-stable-decay, each by itself; else the constant alone.
         steps: `(low, high)` of the constant steps looked at; by default 0.05 to 4 over the curvature of the risk at the start.
-        rtol, seed, method, checkpoint, progress: as of `tune`.
+        rtol, seed, method, checkpoint, progress, together: as of `tune`.
 
     Returns:
         TunedSchedule: `schedule`, `horizon`, `value` with `value_se`, `rivals`, `comparison` (a dataset), `table` and `solution`. `print`
@@ -98,6 +101,7 @@ def tune_schedule(
     clock, measure, rtol = Clock(epochs=epochs), Measure(objective, at), check_rtol(rtol)
     low, high = _steps(problem, steps, seed)
     tuning = _Tuning(problem, dynamics, clock, measure, rtol, int(seed), method, checkpoint, progress or (lambda fraction, text: None))
+    tuning.together = together
     return tuning.run(forms.constant(low, high), int(knots), rivals)
 
 
@@ -118,6 +122,7 @@ class _Tuning:
     def __init__(self, problem, train, clock, measure, rtol, seed, method, checkpoint, report):
         self.problem, self.train, self.clock, self.measure, self.rtol, self.seed = problem, train, clock, measure, rtol, seed
         self.method, self.report, self.checkpoint = method, report, checkpoint
+        self.together: Together | None = None
 
     def family(self, form: Form) -> FormFamily:
         return FormFamily(self.problem, self.train, form, self.clock)
@@ -125,7 +130,7 @@ class _Tuning:
     def run(self, constant: Form, count: int, with_rivals: bool) -> TunedSchedule:
         first = self.family(constant)
         extremes = first.extremes()
-        self.trials = Trials(self.measure, Kept(self.checkpoint, self._identity(extremes[0], constant, count)))
+        self.trials = Trials(self.measure, Kept(self.checkpoint, self._identity(extremes[0], constant, count)), self.together)
         expected = 25 + 14 * count + (80 if with_rivals else 0)
         self.trials.tell = lambda text: self.report(min(0.95 * len(self.trials.done) / expected, 0.95), text)
         self.method = one_method(extremes, self.method)
@@ -144,6 +149,7 @@ class _Tuning:
             others.append((family, self._polish(family, self._descend(family, middle, 9 * len(middle)), fine, 8)))
         step = others[0][1]["step"]
         starts = [numbers, flat(step), *(_at_knots(family.schedule(at), best) for family, at in others[1:])]
+        self.trials.all_at(best, starts, fine)
         numbers = self._polish(best, min(starts, key=lambda at: self._height(best, at, fine)), fine, 4 * count)
         return self._judged(best, numbers, flat(step), others, fine)
 

@@ -159,12 +159,16 @@ class Kept:
         return self.done[key]
 
 
+Together = Callable[[Family, list[dict[str, float]], Common, Measure], list[Trial]]
+
+
 @dataclass
 class Trials:
-    """All solves of a tuning, in order; equal ones are done once."""
+    """All solves of a tuning, in order; equal ones are done once. What need not wait is done `together`, if that is given."""
 
     measure: Measure
     kept: Kept
+    together: Together | None = None
     tell: Callable[[str], object] = lambda text: None
     done: list[Trial] = field(default_factory=list)
     _found: dict[str, Trial] = field(default_factory=dict)
@@ -177,9 +181,19 @@ class Trials:
             self._take(key, self.kept(key, compute))
         return self._found[key]
 
+    def all_at(self, family: Family, numbers: Sequence[dict[str, float]], common: Common) -> list[Trial]:
+        """Solves that do not need each other's answers."""
+        if self.together is not None:
+            keys = {_key(family, one, common): one for one in numbers}
+            asked = {key: one for key, one in keys.items() if key not in self._found and key not in self.kept.done}
+            found = self.together(family, list(asked.values()), common, self.measure) if asked else []
+            for key, trial in zip(asked, found, strict=True):
+                self.kept(key, lambda trial=trial: asdict(trial))
+        return [self.at(family, one, common) for one in numbers]
+
     def attempts(self, family: Family, common: Common) -> Callable[[Sequence[np.ndarray]], list[Trial]]:
-        """Solves at places of the unit cube, which do not need each other's answers."""
-        return lambda places: [self.at(family, family.numbers(u), common) for u in places]
+        """The same at places of the unit cube."""
+        return lambda places: self.all_at(family, [family.numbers(u) for u in places], common)
 
     def plan(self, family: Family, numbers: dict[str, float], rtol: float, seed: int, method: str) -> Common:
         """What a solve of these numbers plans; that is a trial, too."""
