@@ -6,6 +6,7 @@ import re
 import threading
 from contextlib import nullcontext
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -410,6 +411,18 @@ def test_derivatives_are_those_of_the_closed_form(clock):
             assert (gap <= 5 * se + 1e-6).all(), (name, curve)
             inside, total = inside + int((gap <= 2 * se + 1e-6).sum()), total + len(gap)
     assert inside >= 0.8 * total  # points of a curve err together, so of few curves more may be beyond two standard errors
+
+
+def test_an_error_of_a_derivative_is_not_small_by_luck():
+    """Four replicates whose values, and so whose slopes, cross at half time, where their spread is none."""
+    times, own = np.linspace(0.0, 2.0, 41), np.array([-1.0, -0.5, 0.5, 1.0])
+    here = lambda x: {"test_risk": x * (1.0 + own[:, None] * np.cos(np.pi * times / 2))}
+    at = lambda x: paired.Paired(
+        times, {n: v.mean(0) for n, v in here(x).items()}, {}, {}, here(x), {"test_risk": x + 0 * times}, None, "", 0
+    )
+    value, se = import_module("sgdlimit.tune.sensitivity")._extrapolated([(h, at(1 + h), at(1 - h)) for h in (0.1, 0.05)], "test_risk")
+    np.testing.assert_allclose(value, 1.0)
+    assert se[20] > 0.1 * se[0]
 
 
 # --- the command -------------------------------------------------------------------------------------------------------------

@@ -116,6 +116,13 @@ def planned(setting: Setting, rtol: float, seed: int, method: str) -> tuple[Comm
     return Common(answer.plan, search.stage, rtol, seed, method), found
 
 
+def enough(common: Common) -> Common:
+    """With so many replicates that their spread can be trusted."""
+    if common.plan is None or common.plan.replicates >= REPLICATES:
+        return common
+    return replace(common, plan=replace(common.plan, replicates=REPLICATES))
+
+
 def _paired(outputs: np.ndarray, answer: Answer, seconds: float) -> Paired:
     parts = answer.curves, answer.errors, answer.discretisation, answer.each, answer.coarser
     return Paired(outputs, *parts, None, "", seconds)

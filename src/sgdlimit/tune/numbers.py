@@ -17,7 +17,7 @@ from ..errors import refuse
 from ..learning.problem import Problem
 from ..results.tuned import Tuned
 from ..theory.accuracy.checkpoint import identify
-from ..theory.paired import Common, first_plan, one_method, solution_on
+from ..theory.paired import Common, enough, first_plan, one_method, solution_on
 from ..theory.shapes import few_here
 from .local import Optimum, optimum, spacing_from
 from .search import search
@@ -116,7 +116,7 @@ def finer(trials: Trials, family: Family, numbers: dict[str, float], near: Trial
     solve of `numbers` plans, on no fewer cells."""
     if rough.plan is None or near.se <= rtol * near.scale:
         return replace(rough, rtol=rtol)
-    planned = trials.plan(family, numbers, rtol, rough.seed, rough.method)
+    planned = enough(trials.plan(family, numbers, rtol, rough.seed, rough.method))
     assert planned.plan is not None
     return replace(planned, plan=replace(planned.plan, cells=max(planned.plan.cells, rough.plan.cells)))
 

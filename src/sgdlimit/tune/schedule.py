@@ -32,6 +32,7 @@ DRAWN = 101  # times of a rival's schedule that are kept for pictures
 USUAL = (0.05, 4.0)  # constant steps looked at, over the curvature of the risk at the start
 FRESH = 7919  # added to the seed for random numbers that nothing was tuned on
 SURE = 2.0  # errors that a gain is beyond
+CLEAR, LITTLE, MOST_LOOKS = 3.0, 3e-4, 8  # more replicates until a gain is clear, or its error little of the risk
 RADIUS, FINAL = 0.12, 0.012  # of the range of a knot's step, a factor of 360
 
 
@@ -156,23 +157,33 @@ class _Tuning:
     def _judged(self, best: FormFamily, numbers: dict, flat: dict, others: list, fine: Common) -> TunedSchedule:
         """The schedule, if it gains more over the constant than its error; else the constant. On other random numbers than those that it
         was tuned on, which flatter it."""
-        fresh = replace(fine, seed=self.seed + FRESH) if fine.plan is not None else fine
-        at = lambda family, numbers: self.trials.at(family, numbers, fresh)
-        notes, (constant, step) = [], others[0]
-        gain, error = paired_rise(at(constant, step), at(best, numbers))
+        notes, (constant, step), looks = [], others[0], 1
+        while True:
+            found = self._fresh(best, numbers, fine, looks)
+            gain, error = paired_rise(self._fresh(constant, step, fine, looks), found)
+            if fine.plan is None or looks == MOST_LOOKS or abs(gain) > CLEAR * error or error < LITTLE * abs(found.value):
+                break
+            looks *= 2
         if not gain > SURE * error:
             told = spoken(gain, error)
             notes.append(f"No schedule found gains more than its error ({told}) over the constant step, so the constant is given.")
-            numbers = flat
-        found = at(best, numbers)
-        against = tuple(_rival(family, numbers, at(family, numbers), found) for family, numbers in others)
+            found, numbers = self._fresh(best, flat, fine, looks), flat
+        against = tuple(_rival(family, at, self._fresh(family, at, fine, looks), found) for family, at in others)
         better = [one for one in against if one.above < -SURE * one.above_se]
         notes += [f"{one.name} has less risk still, by {spoken(-one.above, one.above_se)}." for one in better]
         setting = best.setting(numbers)
         self.report(0.97, "solving with the best schedule")
-        solution = solution_on(fresh, setting)
+        solution = solution_on(self._unseen(fine, 0), setting)
         self.report(1.0, "done")
         return self._told(best.schedule(numbers), setting[2], solution, against, tuple(notes))
+
+    def _unseen(self, fine: Common, i: int) -> Common:
+        """The final plan with random numbers on which nothing was tuned."""
+        return fine if fine.plan is None else replace(fine, seed=self.seed + FRESH * (i + 1))
+
+    def _fresh(self, family: FormFamily, numbers: dict[str, float], fine: Common, looks: int) -> Trial:
+        """A form on so many times the replicates of the final plan."""
+        return together([self.trials.at(family, numbers, self._unseen(fine, i)) for i in range(looks)])
 
     def _height(self, family: FormFamily, numbers: dict[str, float], plan: Common) -> float:
         trial = self.trials.at(family, numbers, plan)
@@ -240,6 +251,15 @@ def _at_knots(schedule: Any, best: FormFamily) -> dict[str, float]:
     passed = np.concatenate([[0.0], np.cumsum(0.5 * (1.0 / steps[1:] + 1.0 / steps[:-1]) * np.diff(times))])
     parts = np.linspace(0.0, passed[-1], len(best.axes))
     return {axis.name: float(np.exp(np.interp(part, passed, np.log(steps)))) for axis, part in zip(best.axes, parts, strict=True)}
+
+
+def together(trials: list[Trial]) -> Trial:
+    """One solve on the replicates of several."""
+    mean = lambda name: float(np.mean([getattr(one, name) for one in trials]))
+    sampling = np.sqrt(max(mean("se") ** 2 - mean("discretisation") ** 2, 0.0) / len(trials))
+    each = [value for one in trials for value in one.each]
+    parts = {name: mean(name) for name in ("value", "coarser", "discretisation")}
+    return replace(trials[0], each=each, se=float(np.hypot(sampling, parts["discretisation"])), **parts)
 
 
 def paired_rise(one: Trial, other: Trial) -> tuple[float, float]:
