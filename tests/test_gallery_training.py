@@ -64,6 +64,19 @@ def test_no_schedule_of_one_pass_has_less_risk_than_the_known_one():
     assert known["risk"] < known["constant_risk"]
 
 
+def test_where_no_schedule_gains_it_says_so():
+    numbers = copy.deepcopy(numbers_of("best-schedule"))
+    level = copy.deepcopy(numbers["members"][2]) | {
+        "epochs": 30,
+        "gain": {"value": 1e-5, "se": 2e-5},
+        "real_gain": {"value": 0.0, "se": 0.0},
+    }
+    level["knots"] = [level["constant"]] * 3
+    verdict = find("best-schedule").judge({**numbers, "members": [*numbers["members"], level]})
+    assert verdict.holds
+    assert "In 30 replaced epochs none gains more than its error" in verdict.sentence
+
+
 # --- doctored numbers ------------------------------------------------------------------------------------------------------
 
 

@@ -177,6 +177,7 @@ class TunedSchedule(Kept):
         schedule: `t -> step`, for `sl.SGD(step=schedule)` up to `horizon`; `schedule.settings()` is its line in a settings file.
         horizon: the time `t` at which the `epochs` end under it.
         value, value_se: the objective in `solution`.
+        gain, gain_se: how much less risk the best knots have than the best constant step, where the constant is given as well.
         rivals: other forms, each at its own best; the constant first.
         notes: in words, such as that no schedule gains more than its error over the constant step, which is then the schedule.
         objective, at, time: what was made small, and when it was read.
@@ -195,6 +196,8 @@ class TunedSchedule(Kept):
     time: float
     trials: xr.Dataset
     solution: Solution
+    gain: float = float("nan")
+    gain_se: float = float("nan")
     notes: tuple[str, ...] = ()
 
     @property

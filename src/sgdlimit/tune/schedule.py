@@ -140,7 +140,7 @@ class _Tuning:
         step = first.numbers(seen.surface.least(seen.rng))["step"]
         self.rough = first_plan([first.setting({"step": 1.5 * step})], self.rough.rtol, self.seed, self.method)  # on a grid for its horizon
         best = self.family(forms.knotted(count, step))
-        flat = lambda step: dict.fromkeys((axis.name for axis in best.axes), step)
+        flat = lambda step: {axis.name: float(step) for axis in best.axes}
         numbers = self._descend(best, flat(step), 12 * count)
         fine = finer(self.trials, best, numbers, self.trials.at(best, numbers, self.rough), self.rough, self.rtol)
         others = [(first, self._polish(first, self._descend(first, {"step": step}, 5), fine, 8))]
@@ -168,14 +168,16 @@ class _Tuning:
             told = spoken(gain, error)
             notes.append(f"No schedule found gains more than its error ({told}) over the constant step, so the constant is given.")
             found, numbers = self._fresh(best, flat, fine, looks), flat
-        against = tuple(_rival(family, at, self._fresh(family, at, fine, looks), found) for family, at in others)
+        trials = [self._fresh(family, at, fine, looks) for family, at in others]
+        trials[0] = found if numbers is flat else trials[0]
+        against = tuple(_rival(family, at, trial, found) for (family, at), trial in zip(others, trials, strict=True))
         better = [one for one in against if one.above < -SURE * one.above_se]
         notes += [f"{one.name} has less risk still, by {spoken(-one.above, one.above_se)}." for one in better]
         setting = best.setting(numbers)
         self.report(0.97, "solving with the best schedule")
         solution = solution_on(self._unseen(fine, 0), setting)
         self.report(1.0, "done")
-        return self._told(best.schedule(numbers), setting[2], solution, against, tuple(notes))
+        return self._told(best.schedule(numbers), setting[2], solution, against, gain=gain, gain_se=error, notes=tuple(notes))
 
     def _unseen(self, fine: Common, i: int) -> Common:
         """The final plan with random numbers on which nothing was tuned."""
@@ -215,7 +217,7 @@ class _Tuning:
         told |= {"steps": repr(constant.axes), "knots": str(count), "clock": repr(self.clock), "measure": repr(self.measure)}
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:24]
 
-    def _told(self, schedule: Any, horizon: float, solution: Any, against: tuple[Rival, ...], notes: tuple[str, ...]) -> TunedSchedule:
+    def _told(self, schedule: Any, horizon: float, solution: Any, against: tuple[Rival, ...], **told: Any) -> TunedSchedule:
         ds, curve = solution.dataset, self.measure.curve
         weights = self.measure.weights(ds["time"].values, ds[curve].values)
         return TunedSchedule(
@@ -228,7 +230,7 @@ class _Tuning:
             objective=curve,
             at=self.measure.at,
             time=float(ds["time"].values @ weights),
-            notes=notes,
+            **told,
             trials=self.trials.dataset(),
             solution=solution,
         )

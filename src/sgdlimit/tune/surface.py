@@ -93,9 +93,8 @@ class Surface:
     def _leaning(self, x: np.ndarray) -> np.ndarray:
         """How what is near changes with the place `x (n,)`: `(n, m)`."""
         apart = self.places - x
-        return sum(  # pyright: ignore
-            (size * on * _close(x[None], self.places, lengths)[0])[:, None] * apart / lengths**2 for size, lengths, on in self.parts
-        ).T
+        near = [(size * on * _close(x[None], self.places, lengths)[0])[:, None] / lengths**2 for size, lengths, on in self.parts]
+        return (np.sum([part * apart for part in near], 0)).T
 
     def slope(self, x: np.ndarray) -> np.ndarray:
         """At one place `x (n,)`."""
