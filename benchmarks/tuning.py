@@ -55,7 +55,7 @@ class Linear:
     def risk(self, **numbers: float) -> float:
         all_ = self.held | numbers
         end = self.clock.get("horizon") or self.clock["epochs"] * all_["step"] * self.known["sample_ratio"]
-        times = [end] if self.at == "end" else np.linspace(0.0, end, 401)
+        times = [end] if self.at == "end" else np.linspace(0.0, end, 101)
         return float(closed_forms.linear_model(times=times, **all_, **self.known)["test_risk"].min())
 
 
@@ -75,11 +75,11 @@ _RANGES = {"noise_variance": (0.0, 1.0), "start_variance": (0.1, 2.0), "teacher_
 
 
 def truth(one: Linear, names: tuple[str, ...]) -> tuple[dict[str, float], float]:
-    """The best numbers within the bounds, by the closed form from six starts."""
+    """The best numbers within the bounds, by the closed form from three starts."""
     ends = [np.log(one.bounds[name][:2]) for name in names]
     numbers = lambda x: {name: float(np.exp(np.clip(v, *end))) for name, v, end in zip(names, x, ends, strict=True)}
     risk: Callable = lambda x: min(one.risk(**numbers(x)), 1e9)
-    starts = np.random.default_rng(0).uniform(0.1, 0.9, (6, len(names)))
+    starts = np.random.default_rng(0).uniform(0.1, 0.9, (3, len(names)))
     options = {"xatol": 1e-5, "fatol": 1e-10, "maxiter": 500}
     found = [minimize(risk, [a + u * (b - a) for u, (a, b) in zip(start, ends, strict=True)], method="Nelder-Mead", options=options)
              for start in starts]  # fmt: skip

@@ -404,8 +404,8 @@ def test_a_schedule_beats_its_rivals_and_is_kept(exact, tmp_path):
 
 
 def test_a_schedule_that_only_fits_what_is_random_is_not_given(monkeypatch, answered):
-    """Steps that fall or rise cost something, but the eight replicates have slopes from which they seem to gain: some thousandths, as much as
-    they lose on other replicates."""
+    """Steps that fall or rise cost something, but the eight replicates have slopes from which they seem to gain: some thousandths, as much
+    as they lose on other replicates."""
 
     def solve_on(common, setting):
         _, dynamics, horizon = setting
