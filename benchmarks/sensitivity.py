@@ -130,7 +130,7 @@ def measure(index: int) -> dict:
         )
         some = se > 0
         np.testing.assert_allclose(value[~some], known[~some], atol=1e-6, err_msg=f"{one.title}: {curve}")
-        z[curve] = ((value - known)[some] / np.hypot(se, error)[some]).tolist()
+        z[curve] = ((value - known)[some] / np.hypot(se, error)[some]).round(3).tolist()
     return {"title": one.title, "kind": one.kind, "seconds": seconds, "z": z}
 
 
@@ -174,7 +174,7 @@ def main() -> int:
         print(f"{row['title']}: {told}, {row['seconds']:.1f} s", flush=True)
     text, share = summary(rows)
     print("\n" + text)
-    common.save_json(common.RESULTS / "sensitivity.json", {"machine": common.machine(), "problems": rows})
+    common.save_json(common.RESULTS / "sensitivity.json", {"machine": common.machine(), "problems": rows}, indent=None)
     if options.readme:
         common.fill("sensitivity", text)
     if not 0.90 <= share <= 0.99:
