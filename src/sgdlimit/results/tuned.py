@@ -68,14 +68,14 @@ class Tuned(Kept):
 
     Attributes:
         parameters, parameters_se: by name, with standard errors: of sampling and discretisation in differences between solves on common
-            random numbers, and of the polynomial whose minimum they are. NaN where no minimum is seen.
+            random numbers, and of the surface whose minimum they are. NaN where no minimum is seen.
         value, value_se: the objective in `solution`.
         flat: by name how far a number may go alone until the objective has risen by `value_se`.
         time: when the objective was read.
         objective, at, trained: what was made small, when, and how long is trained.
         notes: in words, such as a number that its bounds hold.
         searched: how many of the trials were rough, the first ones.
-        profiles: by name numbers around the best, and the objective there with the others at their best, as the polynomial has it.
+        profiles: by name numbers around the best, and the objective there with the others at their best, as the surface has it.
         scales: by name low, high and scale.
         trials: a dataset, a row a solve: numbers, `value`, `value_se`, when, the plan, seconds and how it ended.
         solution: solved at the best numbers.

@@ -51,9 +51,9 @@ def tune(
 
         best = sl.tune(problem, lambda step: sl.SGD(step), {"step": (0.1, 5.0, "log")}, epochs=3)
 
-    Solves have common random numbers, so that they differ by what the numbers do and little else, and few of them are enough: a scan and
-    SciPy's Brent (one number) or COBYQA (several) on a rough plan, then a polynomial through solves around the best on the plan that
-    `rtol` takes there.
+    Solves have common random numbers, so that they differ by what the numbers do and little else, and few of them are enough, some ten for
+    one number, at most 19 for two: spread ones and those where a smooth surface through all promises most, on a rough plan, then some
+    around the best on the plan that `rtol` takes there.
 
     Arguments:
         problem: what is learnt.
