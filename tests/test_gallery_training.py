@@ -232,7 +232,8 @@ def nothing_solved(monkeypatch):
         end = 0.5 * asked["problem"].sample_ratio * asked["epochs"]
         schedule = schedules.Knots(list(np.linspace(0.0, end, asked["knots"])), list(np.linspace(0.6, 0.4, asked["knots"])))
         rival = SimpleNamespace(numbers={"step": 0.5}, above=0.01, above_se=0.001)
-        return SimpleNamespace(schedule=schedule, horizon=end, value=0.3, value_se=0.01, rivals=(rival,))
+        gain = {"gain": 0.01, "gain_se": 0.001}
+        return SimpleNamespace(schedule=schedule, horizon=end, value=0.3, value_se=0.01, rivals=(rival,), **gain)
 
     monkeypatch.setattr(sl, "solve", runs_instead)
     monkeypatch.setattr(sl, "tune", at_once)
