@@ -71,14 +71,19 @@ def optimum(attempts: Attempts, seen: Seen, centre: np.ndarray, spacing: np.ndar
     while True:
         now = _Place(seen)
         away = (np.abs(seen.places[now.final] - now.best) / spacing).max(1).min()
-        told = away <= NEAR and (now.shape <= ENOUGH * now.rest).all()
+        told = away <= NEAR and (now.shape <= ENOUGH * now.rest).all() and not now.doubted.any()
         if told or len(seen.trials) - last >= most:
             unsure = ~now.bound & (away > FAR or now.flat)
             if unsure.any():  # no further than what was tried
                 values = np.where(now.final, [one.value for one in seen.trials], np.inf)
                 return Optimum(seen.places[int(np.argmin(values))], np.full(len(unsure), np.nan), now.bound & False, ~now.bound, seen)
             return Optimum(now.best, np.hypot(now.shape, now.rest), now.bound, unsure, seen)
-        place = now.telling(spacing) if away <= NEAR else now.best
+        if away > NEAR:
+            place = now.best
+        elif now.doubted.any():  # is it less inside the bound?
+            place = now.best + np.where(now.doubted, np.where(now.best < 0.5, spacing, -spacing), 0.0)
+        else:
+            place = now.telling(spacing)
         seen.add([place], attempts([place]), not same)
 
 
@@ -95,8 +100,8 @@ def _around(attempts: Attempts, seen: Seen, centre: np.ndarray, spacing: np.ndar
 
 
 class _Place:
-    """The least value of the surface: `best (n,)`, which numbers the bounds hold, and the errors of its place: `shape`, of the surface, and
-    the `rest`, sampling and discretisation."""
+    """The least value of the surface: `best (n,)`; which numbers the bounds hold, and of which that is `doubted`; and the errors of its
+    place: `shape`, of the surface, and the `rest`, sampling and discretisation."""
 
     def __init__(self, seen: Seen):
         self.seen, self.surface = seen, seen.surface
@@ -105,14 +110,16 @@ class _Place:
         self.best = best = self.surface.least(seen.rng)
         slope = self.surface.slope(best)
         self.bound = ((best < AT_END) & (slope > 0)) | ((best > 1.0 - AT_END) & (slope < 0))
+        unknown = np.sqrt(np.maximum(np.diag(self.surface.slope_spread(best)), 0.0))
+        self.doubted = self.bound & (np.abs(slope) < 2.0 * DOUBT * unknown)
         free, size = ~self.bound, len(best)
         self.reach, self.shape, self.rest, self.flat = np.zeros((size, size)), np.zeros(size), np.zeros(size), False
         if free.any():
             values, vectors = np.linalg.eigh(self.surface.bend(best)[np.ix_(free, free)])
             self.flat = bool((values <= 0).any())
             self.reach[np.ix_(free, free)] = (vectors / np.maximum(values, 1e-6 * float(np.abs(values).max()))) @ vectors.T
-            spread_ = self.reach @ self.surface.slope_spread(best) @ self.reach
-            self.shape, self.rest = DOUBT * np.sqrt(np.maximum(np.diag(spread_), 0.0)), self._rest()
+            moved = self.reach @ self.surface.slope_spread(best) @ self.reach
+            self.shape, self.rest = DOUBT * np.sqrt(np.maximum(np.diag(moved), 0.0)), self._rest()
 
     def _rest(self) -> np.ndarray:
         trials = [one for one, use in zip(self.seen.trials, self.final, strict=True) if use]
