@@ -3,7 +3,8 @@
 # make docs           build the documentation's site; warnings are errors
 # make image          draw the pictures of the README and the documentation again
 # make evidence       tests of many seconds each, of kinds of which `make test` runs a quick one
-# make bench          the same, then measure error against CPU time, whether errors are as reported, how cost grows, and that shapes do not matter
+# make bench          the same, then measure error against CPU time, whether errors are as reported, how cost grows, that shapes do not matter,
+#                     and what tuning finds in how many solves
 # make journey        click through the whole explorer in a browser
 # make release-check  build wheel and source archive, install the wheel into empty environments, and try it there
 
@@ -38,6 +39,8 @@ bench: evidence
 	$(PYTHON) benchmarks/compiler.py
 	$(PYTHON) benchmarks/witnesses.py
 	$(PYTHON) benchmarks/one_run.py
+	$(PYTHON) benchmarks/tuning.py
+	$(PYTHON) benchmarks/sensitivity.py
 
 image: $(VENV)/.installed
 	$(PYTHON) docs/make_house.py

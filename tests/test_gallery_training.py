@@ -64,6 +64,19 @@ def test_no_schedule_of_one_pass_has_less_risk_than_the_known_one():
     assert known["risk"] < known["constant_risk"]
 
 
+def test_where_no_schedule_gains_it_says_so():
+    numbers = copy.deepcopy(numbers_of("best-schedule"))
+    level = copy.deepcopy(numbers["members"][2]) | {
+        "epochs": 30,
+        "gain": {"value": 1e-5, "se": 2e-5},
+        "real_gain": {"value": 0.0, "se": 0.0},
+    }
+    level["knots"] = [level["constant"]] * 3
+    verdict = find("best-schedule").judge({**numbers, "members": [*numbers["members"], level]})
+    assert verdict.holds
+    assert "In 30 replaced epochs none gains more than its error" in verdict.sentence
+
+
 # --- doctored numbers ------------------------------------------------------------------------------------------------------
 
 
@@ -219,7 +232,8 @@ def nothing_solved(monkeypatch):
         end = 0.5 * asked["problem"].sample_ratio * asked["epochs"]
         schedule = schedules.Knots(list(np.linspace(0.0, end, asked["knots"])), list(np.linspace(0.6, 0.4, asked["knots"])))
         rival = SimpleNamespace(numbers={"step": 0.5}, above=0.01, above_se=0.001)
-        return SimpleNamespace(schedule=schedule, horizon=end, value=0.3, value_se=0.01, rivals=(rival,))
+        gain = {"gain": 0.01, "gain_se": 0.001}
+        return SimpleNamespace(schedule=schedule, horizon=end, value=0.3, value_se=0.01, rivals=(rival,), **gain)
 
     monkeypatch.setattr(sl, "solve", runs_instead)
     monkeypatch.setattr(sl, "tune", at_once)

@@ -253,23 +253,36 @@ def tune(
     file: File,
     out: Out = None,
     plugin: Plugin = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="A running Dask scheduler, such as tcp://host:8786, whose workers solve.", show_default=False),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Dask workers on this machine that solve; none if not given.", show_default=False),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the results of an earlier tuning in DIR.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Find the numbers, or the schedule of the step, that the file's [tune] asks for: those with the least risk by theory.
 
-    A tuning that was interrupted continues with the same command from what it has tried, and gives the same numbers.
+    A tuning that was interrupted continues with the same command from what it has tried, and gives the same numbers. With workers those
+    solves are done at once that do not need each other's answers: the first ones, and those next to the best.
     """
+    from contextlib import nullcontext
+
     from rich.console import Console
 
     from .settings import run as runner
+    from .sweep.engine import cluster
     from .tune import file as tuning
 
     runner.use_compilation_cache()
     job, folder = tuning.read(file, plugin), out or Path("runs") / file.stem
     console = Console(quiet=quiet, highlight=False)
-    with bars(console) as around, around(Named(job.title), False) as progress:
-        found = tuning.execute(job, folder, force, progress)
+    some = cluster(scheduler, workers) if (scheduler, workers) != (None, None) else nullcontext()
+    with some as client, bars(console) as around, around(Named(job.title), False) as progress:
+        found = tuning.execute(job, folder, force, progress, client)
     console.print(str(found), markup=False, soft_wrap=True)
     print(f"Report: {folder / 'report.html'}")
 

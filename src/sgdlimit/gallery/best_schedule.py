@@ -16,7 +16,7 @@ from .approach import ALLOWED_BIAS
 from .claims import Check, Claim, Numbers, Progress, Verdict
 from .figures import BAND, legend, logarithmic, look, panels, points
 from .measure import OneProblem, solved
-from .scheduled import HEAD, Schedules, cells, gain_gap, risk_gap, scheduled
+from .scheduled import HEAD, Schedules, cells, gain_gap, has_schedule, risk_gap, scheduled
 from .statistics import LEVEL, bound
 
 LITTLE = 0.03  # part of the risk that the best schedule gains, at most
@@ -68,7 +68,8 @@ def judge(numbers: Numbers) -> Verdict:
     members, d = numbers["members"], numbers["n_features"]
     count = 5 * len(members) + 1
     z, t = bound(count), bound(count, degrees=numbers["pairs"] - 1)
-    found = [m for m in members if m["gain"]["se"] <= CLEAR * m["theory"]["value"]]
+    told = [m for m in members if m["gain"]["se"] <= CLEAR * m["theory"]["value"]]
+    found = [m for m in told if has_schedule(m)]
     some = [m for m in found if m["kind"] == "reshuffled" or m["epochs"] > 1]
     gained = lambda name: min((m[name]["value"] / m[name]["se"] for m in some), default=np.nan)
     most = max((m["gain"]["value"] - LITTLE * m["theory"]["value"]) / m["gain"]["se"] for m in members)
@@ -84,7 +85,7 @@ def judge(numbers: Numbers) -> Verdict:
         Check("gain over the best constant step (but for one replaced epoch), theory, least", gained("gain"), z, "se", least=True),
         Check("the same, real runs", gained("real_gain"), t, "se", least=True),
         Check(f"gain beyond {LITTLE:.0%} of the risk, theory, most", float(most), z, "se"),
-        Check(f"gain of real runs from that of theory {bias}", max(gain_gap(m, d) for m in members), t, "se"),
+        Check(f"gain of real runs from that of theory {bias}", max((gain_gap(m, d) for m in found), default=np.nan), t, "se"),
         Check(f"risk of real runs with the schedule from theory {bias}", max(risk_gap(m, d) for m in members), t, "se"),
         Check("last step over the best constant one, largest", float(falls), 1.0),
         Check("replaced worse than reshuffled at its best schedule, theory, least", float(min(gaps, default=np.nan)), z, "se", least=True),
@@ -95,9 +96,11 @@ def judge(numbers: Numbers) -> Verdict:
         f" {100 * m['real_gain']['se'] / m['theory']['value']:.1f}%) in {m['epochs']} {m['kind']} epoch{'s' if m['epochs'] > 1 else ''}"
         for m in found
     )
-    missing = [f"{m['epochs']} {m['kind']}" for m in members if m not in found]
-    lost = f" Those for {', '.join(missing)} epochs were not found at this accuracy." if missing else ""
-    summary = f"over the best constant step the best schedule gains {spoken}; each ends below that step.{lost}"
+    named = lambda those: ", ".join(f"{m['epochs']} {m['kind']}" for m in those)
+    level, missing = [m for m in told if not has_schedule(m)], [m for m in members if m not in told]
+    none = f" In {named(level)} epochs none gains more than its error, below {CLEAR:.1%} of the risk." if level else ""
+    lost = f" Those for {named(missing)} epochs were not found at this accuracy." if missing else ""
+    summary = f"over the best constant step the best schedule gains {spoken}; each ends below that step.{none}{lost}"
     law = (
         f"Level {LEVEL:g} over {count} comparisons (Bonferroni): theory normal ({z:.2f} se), its gains on common random numbers; real runs"
         f" Student t with {numbers['pairs'] - 1} degrees of freedom ({t:.2f} se), their gains on the same data."

@@ -54,9 +54,14 @@ def scheduled(problem: Problem, train: Callable[[Any], Dynamics], epochs: float,
     return {
         "epochs": epochs, "passed": (passed * epochs / passed[-1]).tolist(), "steps": steps.tolist(),
         "knots": [float(found.schedule(t)) for t in found.schedule.times], "constant": step,
-        "theory": {"value": found.value, "se": found.value_se}, "gain": {"value": constant.above, "se": constant.above_se},
+        "theory": {"value": found.value, "se": found.value_se}, "gain": {"value": found.gain, "se": found.gain_se},
         "runs": mean(best), "real_gain": mean(np.subtract(other, best)),
     }  # fmt: skip
+
+
+def has_schedule(member: Numbers) -> bool:
+    """Whether there is one that gains, or the constant step is given in its place."""
+    return max(member["knots"]) > min(member["knots"]) * (1.0 + 1e-9)
 
 
 def risk_gap(member: Numbers, d: int) -> float:

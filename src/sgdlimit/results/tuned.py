@@ -68,14 +68,14 @@ class Tuned(Kept):
 
     Attributes:
         parameters, parameters_se: by name, with standard errors: of sampling and discretisation in differences between solves on common
-            random numbers, and of the polynomial whose minimum they are. NaN where no minimum is seen.
+            random numbers, and of the surface whose minimum they are. NaN where no minimum is seen.
         value, value_se: the objective in `solution`.
         flat: by name how far a number may go alone until the objective has risen by `value_se`.
         time: when the objective was read.
         objective, at, trained: what was made small, when, and how long is trained.
         notes: in words, such as a number that its bounds hold.
         searched: how many of the trials were rough, the first ones.
-        profiles: by name numbers around the best, and the objective there with the others at their best, as the polynomial has it.
+        profiles: by name numbers around the best, and the objective there with the others at their best, as the surface has it.
         scales: by name low, high and scale.
         trials: a dataset, a row a solve: numbers, `value`, `value_se`, when, the plan, seconds and how it ended.
         solution: solved at the best numbers.
@@ -153,7 +153,8 @@ class Rival:
         schedule: at these numbers, in words.
         numbers: those that were tuned.
         value, value_se: the objective.
-        above, above_se: how much more that is than with the best schedule; better known than both, since random numbers are common.
+        above, above_se: how much more that is than with the best schedule; better known than both, since random numbers are common, and
+            not flattered, since nothing was tuned on them.
         times, steps: the schedule up to the end of its epochs.
     """
 
@@ -176,7 +177,9 @@ class TunedSchedule(Kept):
         schedule: `t -> step`, for `sl.SGD(step=schedule)` up to `horizon`; `schedule.settings()` is its line in a settings file.
         horizon: the time `t` at which the `epochs` end under it.
         value, value_se: the objective in `solution`.
+        gain, gain_se: how much less risk the best knots have than the best constant step, where the constant is given as well.
         rivals: other forms, each at its own best; the constant first.
+        notes: in words, such as that no schedule gains more than its error over the constant step, which is then the schedule.
         objective, at, time: what was made small, and when it was read.
         trials: a dataset, a row a solve: `form`, its numbers, `value`, `value_se`, the plan, seconds and how it ended.
         solution: solved with the best schedule.
@@ -193,6 +196,9 @@ class TunedSchedule(Kept):
     time: float
     trials: xr.Dataset
     solution: Solution
+    gain: float = float("nan")
+    gain_se: float = float("nan")
+    notes: tuple[str, ...] = ()
 
     @property
     def comparison(self) -> xr.Dataset:
@@ -210,6 +216,7 @@ class TunedSchedule(Kept):
         rows = [(one.name, spoken(one.value, one.value_se), spoken(one.above, one.above_se), one.schedule) for one in self.rivals]
         if rows:
             lines += ["  " + line for line in table(("form, each tuned", "value", "above the best", "step"), rows).splitlines()]
+        lines += [f"  {note}" for note in self.notes]
         seconds = float(self.trials["cpu_seconds"].sum()) + float(self.solution.diagnostics.get("cpu_seconds", 0.0))
         lines.append(f"  {self.trials.sizes['trial']} solves, {seconds:.1f} processor seconds; {self.solution.status}")
         return "\n".join(lines)
@@ -239,4 +246,5 @@ class TunedSchedule(Kept):
     @classmethod
     def _read(cls, plain: dict[str, Any]) -> dict[str, Any]:
         rivals = ({**one, **{name: tuple(one[name]) for name in ("times", "steps")}} for one in plain["rivals"])
-        return {**plain, "schedule": Knots(**plain["schedule"]), "rivals": tuple(Rival(**one) for one in rivals)}
+        told = {"schedule": Knots(**plain["schedule"]), "rivals": tuple(Rival(**one) for one in rivals)}
+        return {**plain, **told, "notes": tuple(plain.get("notes", ()))}

@@ -103,14 +103,15 @@ def compute(kind: str, part: int, values: dict[str, float | int], packed: bytes,
         InputError: this worker has other versions of what the numbers depend on.
         MemoryError: there is too little here; elsewhere there may be enough.
     """
-    shared = _unpacked(packed, versions)
+    shared = unpacked(packed, versions)
     began = time.perf_counter(), time.process_time()
     code, message, horizon, curves = _outcome(shared, kind, part, values)
     return Outcome(code, message[:LONGEST], horizon, time.perf_counter() - began[0], time.process_time() - began[1], curves)
 
 
 @lru_cache(maxsize=4)
-def _unpacked(packed: bytes, wanted: str) -> Shared:
+def unpacked(packed: bytes, wanted: str) -> Any:
+    """What `packed` holds, once a process, which it prepares."""
     prepare()
     from .plan import versions
 

@@ -29,6 +29,9 @@ from .solve import solution_of, solve
 
 ROUGH_CELLS = 32  # from which on what the march does not survive is taken to diverge, as in a search's pilots
 MOST_ROUGH = 64
+REPLICATES = (
+    8  # at least, of a plan that serves many problems: all are judged by the spread of the same ones, and of few it may be small by luck
+)
 Setting = tuple[Problem, Dynamics, float]  # with its horizon
 
 
@@ -93,17 +96,36 @@ def first_plan(settings: Sequence[Setting], rtol: float, seed: int, method: str)
     pilots = [planner.pilot(rtol) for planner in planners]
     most = int(np.argmax([pilot.cells for pilot in pilots]))
     cells = min(max(pilots[most].cells, ROUGH_CELLS), MOST_ROUGH, planners[most].most_cells)
-    plan = planners[most].enough(replace(pilots[most], cells=cells))
+    plan = planners[most].enough(replace(pilots[most], cells=cells, replicates=max(pilots[most].replicates, REPLICATES)))
     return Common(planners[most].affordable(plan, plan.replicates), 0, rtol, seed, method)
 
 
 def plan_by_solve(setting: Setting, rtol: float, seed: int, method: str) -> Common:
     """The plan that a solve ends with, and the random numbers it has then."""
+    return planned(setting, rtol, seed, method)[0]
+
+
+def planned(setting: Setting, rtol: float, seed: int, method: str) -> tuple[Common, Paired | None]:
+    """The same, and the solve, as it is on that plan; none of closed equations, which need no plan, and where training diverges."""
     if closed(setting[1]):
-        return Common(None, 0, rtol, seed, method)
-    search = _search(setting, seed, method)
+        return Common(None, 0, rtol, seed, method), None
+    began, search = time.process_time(), _search(setting, seed, method)
     answer: Answer = deque(search.estimates(rtol), maxlen=1).pop()
-    return Common(answer.plan, search.stage, rtol, seed, method)
+    whole = search.outputs[-1] >= setting[2] * (1.0 - 1e-9)
+    found = _paired(search.outputs, answer, time.process_time() - began) if whole else None
+    return Common(answer.plan, search.stage, rtol, seed, method), found
+
+
+def enough(common: Common) -> Common:
+    """With so many replicates that their spread can be trusted."""
+    if common.plan is None or common.plan.replicates >= REPLICATES:
+        return common
+    return replace(common, plan=replace(common.plan, replicates=REPLICATES))
+
+
+def _paired(outputs: np.ndarray, answer: Answer, seconds: float) -> Paired:
+    parts = answer.curves, answer.errors, answer.discretisation, answer.each, answer.coarser
+    return Paired(outputs, *parts, None, "", seconds)
 
 
 def solve_on(common: Common, setting: Setting, watch: Callable[[], object] = lambda: None) -> Paired:
@@ -121,7 +143,7 @@ def solve_on(common: Common, setting: Setting, watch: Callable[[], object] = lam
         if answer is None:
             ended = float(search.ended or 0.0)
             return nothing(ended / horizon, str((dominated if search.unbounded else diverged)(ended, 0.0)).partition(":")[0])
-        return Paired(outputs, answer.curves, answer.errors, answer.discretisation, answer.each, answer.coarser, None, "", seconds())
+        return _paired(outputs, answer, seconds())
     except SolveError as e:
         return nothing(0.0, str(e).partition(" (")[0])
 

@@ -1,23 +1,16 @@
-"""Where the least value lies, roughly: a scan of the unit cube, then SciPy's Brent for one number, COBYQA for several, on one plan.
-
-Random numbers are common, so what they minimise is smooth, and few evaluations do.
-"""
+"""From a good place to a better one, for many numbers, as a schedule has: SciPy's COBYQA, on common random numbers."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from scipy import optimize
-from scipy.stats import qmc
 
 from ..errors import SolveError
 from .trials import Trial
 
-SCANNED = 5  # places of one number
-FINAL = 0.02  # of the cube, how near the search comes before the finer plan takes over
 Try = Callable[[np.ndarray], Trial]
 
 
@@ -47,48 +40,6 @@ class Height:
         if not trial.good:
             return self.top + self.spread * (2.0 - (trial.ended or 0.0))
         return min(self._of(trial.value), self.top + self.spread)
-
-
-def scan(attempt: Try, size: int, seed: int) -> tuple[list[np.ndarray], list[Trial]]:
-    """Evenly spread places, and what is found there."""
-    if size == 1:
-        places = [np.array([(i + 0.5) / SCANNED]) for i in range(SCANNED)]
-    else:
-        count = 2 ** math.ceil(math.log2(3 * size))
-        rng = np.random.default_rng([seed, 0x7C4E])
-        places = list(0.05 + 0.9 * qmc.Sobol(size, rng=rng).random(count))
-    return places, [attempt(place) for place in places]
-
-
-def descend(attempt: Try, size: int, seed: int) -> np.ndarray:
-    """The best place of the rough plan."""
-    places, seen = scan(attempt, size, seed)
-    height = Height(attempt, seen)
-    best = int(np.argmin([height.height(one) for one in seen]))
-    if size == 1:
-        return bracketed(height, np.sort(np.concatenate(places)))
-    return nearby(height, places[best], 0.15, FINAL * 1.5, 9 * size)
-
-
-def bracketed(height: Height, places: np.ndarray, most: int = 4) -> np.ndarray:
-    """One number, by Brent's method between the neighbours of the best place scanned."""
-    places = np.concatenate([[0.0], places, [1.0]])
-    heights = np.array([np.inf, *(height(np.array([u])) for u in places[1:-1]), np.inf])
-    i = int(np.argmin(heights))
-    for end in (0, len(places) - 1):  # an end of the range is looked at where the best is next to it
-        if abs(i - end) == 1:
-            heights[end] = height(np.array([places[end]]))
-    i = int(np.argmin(heights))
-    if i in (0, len(places) - 1):
-        return np.array([places[i]])
-    triple = tuple(float(u) for u in places[i - 1 : i + 2])
-    if not heights[i] < min(heights[i - 1], heights[i + 1]):
-        return np.array([places[i]])
-    options = {"maxiter": most, "xtol": FINAL}
-    seen = dict(zip(triple, heights[i - 1 : i + 2], strict=True))
-    known = lambda u: seen[u] if u in seen else height(np.array([u]))
-    found: Any = optimize.minimize_scalar(known, bracket=triple, method="brent", options=options)
-    return np.array([float(np.clip(found.x, 0.0, 1.0))])
 
 
 def nearby(height: Callable[[np.ndarray], float], start: np.ndarray, radius: float, final: float, most: int) -> np.ndarray:

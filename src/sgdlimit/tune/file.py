@@ -37,8 +37,10 @@ from ..sweep.recipe import SettingsRecipe
 from ..theory.checks import check_theory
 from ..version import __version__
 from .numbers import tune
+from .pool import Pool
 from .schedule import MOST_KNOTS, tune_schedule
 from .space import Axis, Clock, axes_of
+from .trials import Together
 
 STEP = "dynamics.step"
 
@@ -88,9 +90,11 @@ class TuneJob:
         work = self.recipe.build(values, self.part, 1.0 if self.horizon is None else None)
         return work.problem, work.dynamics
 
-    def run(self, checkpoint: Path | None, progress: Callable[[float, str], object] | None) -> Tuned | TunedSchedule:
+    def run(
+        self, checkpoint: Path | None, progress: Callable[[float, str], object] | None, together: Together | None = None
+    ) -> Tuned | TunedSchedule:
         spec = self.spec
-        common: Any = {"rtol": self.rtol, "seed": self.seed, "checkpoint": checkpoint, "progress": progress}
+        common: Any = {"rtol": self.rtol, "seed": self.seed, "checkpoint": checkpoint, "progress": progress, "together": together}
         if spec.knots is None:
             bounds = {axis.name: (axis.low, axis.high, axis.scale) for axis in self.axes}
             problem = self.build({axis.name: axis.number(0.5) for axis in self.axes})[0]
@@ -173,14 +177,17 @@ def _axes(spec: TuneSpec) -> tuple[tuple[Axis, ...], dict[str, str]]:
 # --- the folder ----------------------------------------------------------------------------------------------------------
 
 
-def execute(job: TuneJob, out: Path, force: bool, progress: Callable[[float, str], object] | None) -> Tuned | TunedSchedule:
+def execute(
+    job: TuneJob, out: Path, force: bool, progress: Callable[[float, str], object] | None, client: Any = None
+) -> Tuned | TunedSchedule:
     """Tune, and write `tuned.nc`, the picture and the page. What an interrupted tuning has tried is in `trials.json`, and not solved again.
+    With a Dask `client` its workers do what need not wait for each other.
 
     Raises:
         InputError: the folder has a tuning of other settings, and `force` is not given.
     """
     _begin(job, out, force)
-    found = job.run(out / "trials.json", progress)
+    found = job.run(out / "trials.json", progress, None if client is None else Pool(client, job))
     found.save(out / "tuned.nc")
     drawn = found.figure()
     for name in ("tuned.png", "tuned.svg"):

@@ -17,15 +17,18 @@ from ..errors import refuse
 from ..learning.problem import Problem
 from ..results.tuned import Tuned
 from ..theory.accuracy.checkpoint import identify
-from ..theory.paired import Common, first_plan, one_method, solution_on
+from ..theory.paired import Common, enough, first_plan, one_method, solution_on
 from ..theory.shapes import few_here
-from .descend import descend
 from .local import Optimum, optimum, spacing_from
+from .search import search
 from .space import Axis, Clock, Family, axes_of
-from .trials import Kept, Measure, Trials
+from .trials import Kept, Measure, Together, Trial, Trials
 
 ROUGH = 5.0  # times the final rtol, for the search
 MOST_ROUGH = 0.1
+RISE = 0.25  # times the final rtol: by how much values rise between the last solves
+DRAWN = 0.25  # of the bounds, how far the surface is drawn
+WORTH = 0.03  # times the final rtol: a rough solve is made if it is expected to lower the value by more
 
 
 def tune(
@@ -42,14 +45,15 @@ def tune(
     method: str = "auto",
     checkpoint: str | os.PathLike[str] | None = None,
     progress: Callable[[float, str], object] | None = None,
+    together: Together | None = None,
 ) -> Tuned:
     """The numbers at which theory has the least risk: any of the problem and the dynamics.
 
         best = sl.tune(problem, lambda step: sl.SGD(step), {"step": (0.1, 5.0, "log")}, epochs=3)
 
-    Solves have common random numbers, so that they differ by what the numbers do and little else, and few of them are enough: a scan and
-    SciPy's Brent (one number) or COBYQA (several) on a rough plan, then a polynomial through solves around the best on the plan that
-    `rtol` takes there.
+    Solves have common random numbers, so that they differ by what the numbers do and little else, and few of them are enough, some ten for
+    one number, at most 19 for two: spread ones and those where a smooth surface through all promises most, on a rough plan, then some
+    around the best on the plan that `rtol` takes there.
 
     Arguments:
         problem: what is learnt.
@@ -66,6 +70,8 @@ def tune(
         method: as of `solve`.
         checkpoint: a file that keeps what is tried. The same call continues from it and gives the same numbers.
         progress: called with (fraction done, the number of solves and the best so far).
+        together: what does solves that need not wait for each other at the same time, as `sgdlimit tune --workers` has them done; by
+            default one is done after the other. The numbers are the same.
 
     Returns:
         Tuned: `parameters` and their errors `parameters_se`, `value` with `value_se`, `table` (a row a solve), `flat` (how far each number
@@ -80,20 +86,19 @@ def tune(
     rtol, report = check_rtol(rtol), progress or (lambda fraction, text: None)
     extremes = family.extremes()
     kept = Kept(checkpoint, "" if checkpoint is None else _identity(family, measure, rtol, seed, method))
-    expected = 16 if len(axes) == 1 else 20 * len(axes)
-    trials = Trials(measure, kept)
-    trials.tell = lambda text: report(min(0.95 * len(trials.done) / expected, 0.95), text)
+    most = most_solves(len(axes))
+    trials = Trials(measure, kept, together)
+    trials.tell = lambda text: report(min(0.95 * len(trials.done) / most, 0.95), text)
     with nullcontext() if clock.epochs is not None else few_here():  # numbers of jumps vary with the step, and sizes with them
         chosen = one_method(extremes, method)
-        rough = first_plan(extremes, max(rtol, min(ROUGH * rtol, MOST_ROUGH)), seed, chosen)
-        attempt = lambda u: trials.at(family, family.numbers(u), rough)
-        centre = descend(attempt, len(axes), seed)
-        near = trials.at(family, family.numbers(centre), rough)
-        fine = finer(trials, family, family.numbers(centre), rough, rtol)
-        units = np.array([[axis.unit(one.numbers[axis.name]) for axis in axes] for one in trials.done])
-        spacing = spacing_from(trials.done, units, centre, 0.5 * rtol * abs(near.value))
-        searched = len(trials.done)
-        found = optimum(lambda u: trials.at(family, family.numbers(u), fine), centre, spacing)
+        plan = first_plan(extremes, max(rtol, min(ROUGH * rtol, MOST_ROUGH)), seed, chosen)
+        seen = search(trials.attempts(family, plan), len(axes), seed, WORTH * rtol, 4 * len(axes))
+        searched, centre = len(trials.done), seen.surface.least(seen.rng)
+        near = min((one for one in seen.trials if one.good), key=lambda one: one.value)
+        fine = finer(trials, family, family.numbers(centre), near, plan, rtol)
+        spacing = spacing_from(seen, centre, RISE * rtol * abs(seen.least))
+        left = most - 1 - len(trials.done)
+        found = optimum(trials.attempts(family, fine), seen, centre, spacing, left, (fine.plan, fine.stage) == (plan.plan, plan.stage))
         made = family.setting(family.numbers(found.u))
         report(0.97, "solving at the best numbers")
         solution = solution_on(fine, made)
@@ -101,15 +106,17 @@ def tune(
     return _told(family, trials, found, solution, measure, searched)
 
 
-def finer(trials: Trials, family: Family, numbers: dict[str, float], rough: Common, rtol: float) -> Common:
-    """The plan for the last solves: the rough one where it is accurate enough, with nothing compiled anew; else what a solve there plans,
-    on no fewer cells."""
-    if rough.plan is None:
+def most_solves(size: int) -> int:
+    """Of so many numbers, with the one of the answer."""
+    return 15 if size == 1 else 9 * size + 1
+
+
+def finer(trials: Trials, family: Family, numbers: dict[str, float], near: Trial, rough: Common, rtol: float) -> Common:
+    """The plan for the last solves: the rough one where it is accurate enough, as `near` tells, with nothing compiled anew; else what a
+    solve of `numbers` plans, on no fewer cells."""
+    if rough.plan is None or near.se <= rtol * near.scale:
         return replace(rough, rtol=rtol)
-    near = trials.at(family, numbers, rough)
-    if near.good and near.se <= rtol * near.scale:
-        return replace(rough, rtol=rtol)
-    planned = trials.plan(family, numbers, rtol, rough.seed, rough.method)
+    planned = enough(trials.plan(family, numbers, rtol, rough.seed, rough.method))
     assert planned.plan is not None
     return replace(planned, plan=replace(planned.plan, cells=max(planned.plan.cells, rough.plan.cells)))
 
@@ -119,7 +126,7 @@ def _told(family: Family, trials: Trials, found: Optimum, solution: Any, measure
     weights = measure.weights(ds["time"].values, ds[measure.curve].values)
     numbers = family.numbers(found.u)
     value_se = float(ds[measure.curve + "_se"].values @ np.abs(weights))
-    ends = found.flat(value_se)
+    ends = [found.flat(i, value_se) for i in range(len(found.u))]
     errors = {axis.name: float(axis.slope(u) * se) for axis, u, se in zip(family.axes, found.u, found.se, strict=True)}
     flat = {axis.name: (axis.number(low), axis.number(high)) for axis, (low, high) in zip(family.axes, ends, strict=True)}
     return Tuned(
@@ -143,9 +150,7 @@ def _told(family: Family, trials: Trials, found: Optimum, solution: Any, measure
 
 def _profiles(family: Family, found: Optimum) -> dict[str, tuple[list[float], list[float]]]:
     """By name numbers, and the objective at them with the others at their best."""
-    if found.heights is None:
-        return {}
-    drawn = {axis.name: (axis, *found.heights.along(i)) for i, axis in enumerate(family.axes)}
+    drawn = {axis.name: (axis, *found.along(i, DRAWN)) for i, axis in enumerate(family.axes)}
     return {name: ([axis.number(u) for u in places], values.tolist()) for name, (axis, places, values) in drawn.items()}
 
 

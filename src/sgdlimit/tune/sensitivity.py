@@ -13,8 +13,8 @@ from ..checks import number
 from ..errors import SolveError, refuse
 from ..learning.problem import Problem
 from ..results.schema import CURVES, LONG_NAMES
-from ..spread import spread
-from ..theory.paired import Common, Paired, one_method, plan_by_solve, solve_on
+from ..spread import pooled, spread
+from ..theory.paired import Common, Paired, enough, one_method, plan_by_solve, solve_on
 from ..theory.shapes import few_here
 from .numbers import check_rtol
 from .space import Axis, Clock, Family
@@ -74,7 +74,7 @@ def sensitivity(
         setting = family.setting(here)
         chosen = one_method([setting], method)
         report(0.0, "planning")
-        common = plan_by_solve(setting, rtol, seed, chosen)
+        common = enough(plan_by_solve(setting, rtol, seed, chosen))
         found = {}
         for i, (name, value) in enumerate(here.items()):
             size = step * abs(value) if value else SMALLEST
@@ -108,7 +108,8 @@ def _extrapolated(pairs: list[tuple[float, Paired, Paired]], curve: str) -> tupl
     two = slope(lambda one: one.curves[curve])
     value = to_zero(two)
     if pairs[0][1].each is not None:
-        noise = spread(to_zero(slope(lambda one: one.each[curve])))
+        times = pairs[0][1].times / pairs[0][1].times[-1]
+        noise = pooled(spread(to_zero(slope(lambda one: one.each[curve]))), times, 1.0)
         coarser = value - to_zero(slope(lambda one: one.coarser[curve]))
         noise = np.hypot(noise, _nearby(coarser / GAIN))
     else:

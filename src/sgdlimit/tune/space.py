@@ -137,6 +137,10 @@ class Family:
                     f"`make` must take the numbers of `bounds` by their names ({', '.join(names)}), but does not: {e}"
                 ) from None
 
+    def schedule(self, numbers: Mapping[str, float]) -> Any:
+        """Of the step, if that is what the numbers stand for."""
+        return None
+
     def numbers(self, u: Any) -> dict[str, float]:
         return {axis.name: axis.number(place) for axis, place in zip(self.axes, np.atleast_1d(u), strict=True)}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import xarray as xr
 from ..errors import InputError, nearest, refuse
 from ..files import replacing
 from ..theory.accuracy.plans import Plan
-from ..theory.paired import Common, Paired, plan_by_solve, solve_on
+from ..theory.paired import Common, Paired, planned, solve_on
 from .space import Family
 
 OBJECTIVES = ("test_risk", "train_risk")
@@ -159,32 +159,63 @@ class Kept:
         return self.done[key]
 
 
+Together = Callable[[Family, list[dict[str, float]], Common, Measure], list[Trial]]
+
+
 @dataclass
 class Trials:
-    """All solves of a tuning, in order; equal ones are done once."""
+    """All solves of a tuning, in order; equal ones are done once. What need not wait is done `together`, if that is given."""
 
     measure: Measure
     kept: Kept
+    together: Together | None = None
     tell: Callable[[str], object] = lambda text: None
     done: list[Trial] = field(default_factory=list)
     _found: dict[str, Trial] = field(default_factory=dict)
 
     def at(self, family: Family, numbers: dict[str, float], common: Common) -> Trial:
-        same = common if common.plan is None else replace(common, rtol=0.5)  # the accuracy asked for is not that of a plan
-        key = f"{family.name} {numbers!r} {same!r}"
+        key = _key(family, numbers, common)
         if key not in self._found:
             setting = family.setting(numbers)
             compute = lambda: asdict(read(self.measure, solve_on(common, setting), family.name, numbers, setting[2], common))
-            self._found[key] = Trial(**self.kept(key, compute))
-            self.done.append(self._found[key])
-            self._say()
+            self._take(key, self.kept(key, compute))
         return self._found[key]
 
+    def all_at(self, family: Family, numbers: Sequence[dict[str, float]], common: Common) -> list[Trial]:
+        """Solves that do not need each other's answers."""
+        if self.together is not None:
+            keys = {_key(family, one, common): one for one in numbers}
+            asked = {key: one for key, one in keys.items() if key not in self._found and key not in self.kept.done}
+            found = self.together(family, list(asked.values()), common, self.measure) if asked else []
+            for key, trial in zip(asked, found, strict=True):
+                self.kept(key, lambda trial=trial: asdict(trial))
+        return [self.at(family, one, common) for one in numbers]
+
+    def attempts(self, family: Family, common: Common) -> Callable[[Sequence[np.ndarray]], list[Trial]]:
+        """The same at places of the unit cube."""
+        return lambda places: self.all_at(family, [family.numbers(u) for u in places], common)
+
     def plan(self, family: Family, numbers: dict[str, float], rtol: float, seed: int, method: str) -> Common:
-        """What a solve of these numbers plans."""
-        key = f"plan {family.name} {numbers!r} {rtol!r} {seed} {method}"
-        found = self.kept(key, lambda: asdict(plan_by_solve(family.setting(numbers), rtol, seed, method)))
-        return Common(**{**found, "plan": None if found["plan"] is None else Plan(**found["plan"])})
+        """What a solve of these numbers plans; that is a trial, too."""
+
+        def compute() -> dict[str, Any]:
+            setting = family.setting(numbers)
+            common, found = planned(setting, rtol, seed, method)
+            solved = None if found is None else asdict(read(self.measure, found, family.name, numbers, setting[2], common))
+            return {"common": asdict(common), "trial": solved}
+
+        kept = self.kept(f"plan {family.name} {numbers!r} {rtol!r} {seed} {method}", compute)
+        plan = kept["common"]["plan"]
+        common = Common(**{**kept["common"], "plan": None if plan is None else Plan(**plan)})
+        key = _key(family, numbers, common)
+        if kept["trial"] is not None and key not in self._found:
+            self._take(key, kept["trial"])
+        return common
+
+    def _take(self, key: str, trial: dict[str, Any]) -> None:
+        self._found[key] = Trial(**trial)
+        self.done.append(self._found[key])
+        self._say()
 
     def _say(self) -> None:
         good = [one for one in self.done if one.good]
@@ -205,6 +236,11 @@ class Trials:
         columns |= {name: column(name) for name in told if name not in columns}
         columns["status"] = column("words")
         return xr.Dataset(columns, {"trial": np.arange(len(self.done))})
+
+
+def _key(family: Family, numbers: dict[str, float], common: Common) -> str:
+    same = common if common.plan is None else replace(common, rtol=0.5)  # the accuracy asked for is not that of a plan
+    return f"{family.name} {numbers!r} {same!r}"
 
 
 def spoken(numbers: dict[str, float]) -> str:

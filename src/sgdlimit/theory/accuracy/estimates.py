@@ -10,7 +10,7 @@ from ...learning.dynamics import Dynamics
 from ...learning.problem import Problem
 from ...learning.risk import TestRisk
 from ...results import Status, judge_growth
-from ...spread import spread
+from ...spread import pooled, spread
 from .budget import Budget
 from .levels import Level, curves_at, kernels_at, kicked, resolved
 from .outcome import diverged, dominated, doubted, scales
@@ -24,7 +24,6 @@ EXTRAPOLATED_GAIN = 7.0  # error of an extrapolated curve against its change fro
 ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY, ANISOTROPIC_SHARED = 2.5, 0.3, 0.25
 UNSOUND = 1.0  # sampling error of a pilot, as a part of its curve's scale, from which on there is nothing to refine
 NEARBY = 0.1  # fraction of the horizon
-POOLED = 0.15  # likewise, over which a spread over replicates is taken together
 
 
 @dataclass
@@ -110,7 +109,7 @@ class Estimator:
         curves, sampling, discretisation = {}, {}, {}
         for name, values in extrapolated.items():
             curves[name] = values.mean(0)
-            sampling[name] = self._pooled(spread(values))
+            sampling[name] = pooled(spread(values), self.outputs, self.horizon)
             # The coarsest grid may be too coarse to tell; what the extrapolation gained then bounds what it missed.
             change = np.abs(curves[name] - previous[name].mean(0)) / self.gain
             discretisation[name] = self._envelope(np.minimum(change, gained[name]))
@@ -154,17 +153,10 @@ class Estimator:
         shift = self.test_risk.shift(*(curves[name] for name in names))
         each = np.array([shift(*parts) for parts in zip(*(extrapolated[name] for name in names), strict=True)])
         curves["test_risk"] = mean + each.mean(0)
-        sampling["test_risk"] = np.hypot(self._pooled(spread(each)), own)
+        sampling["test_risk"] = np.hypot(pooled(spread(each), self.outputs, self.horizon), own)
         before = shift(*(previous[name].mean(0) for name in names))
         extrapolated["test_risk"], previous["test_risk"] = mean + each, (mean + before)[None]
         discretisation["test_risk"] = self._envelope(np.abs(before) / self.gain)
-
-    def _pooled(self, error: np.ndarray) -> np.ndarray:
-        """Root mean square of a spread `(T, ...)` over nearby times, at most half as early or late: of few replicates it is by chance too
-        small at some time, and it changes smoothly."""
-        t = self.outputs
-        near = (np.abs(t[:, None] - t) <= np.minimum(POOLED * self.horizon, 0.5 * t)[:, None]) & ((t > 0.0) | (t[:, None] == 0.0))
-        return np.array([np.sqrt((error[row] ** 2).mean(0)) for row in near])
 
     def _envelope(self, error: np.ndarray) -> np.ndarray:
         """The largest error `(T, ...)` nearby in time: differences of two resolutions cross zero where their errors do not."""
