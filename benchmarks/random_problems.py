@@ -31,7 +31,7 @@ from sgdlimit.theory import closed_forms
 FILE = common.RESULTS / "random_problems.json"
 ACCURACIES = (0.01, 0.003)
 FEATURES, RUNS = 2000, 4
-PATIENCE = 600  # seconds of a process, on the clock
+PATIENCE = 400  # seconds of a process, on the clock
 LEAST_CURVATURE = 0.25  # which a step is chosen by: a hinge has none that a second derivative tells, a saturated unit hardly any
 
 
@@ -151,7 +151,7 @@ def measure(index: int) -> dict:
     for one in row["solve"].values():
         one["needed"] = seconds / RUNS * max(spread / one["error"], 1.0) ** 2
     say(row)
-    truth = sl.solve(drawn.problem, drawn.dynamics, horizon, rtol=0.001, seed=3, times=times, budget=60.0)
+    truth = sl.solve(drawn.problem, drawn.dynamics, horizon, rtol=0.001, seed=3, times=times, budget=30.0)
     row["truth"] = truth.diagnostics["error"]
     for rtol, pair in found.items():
         row["solve"][str(rtol)]["z"] = np.concatenate([deviations(one, truth) for one in pair]).tolist()
