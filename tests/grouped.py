@@ -196,7 +196,7 @@ def _told_first(engine: Engine, blocks: np.ndarray) -> np.ndarray:
 
 
 def _told(engine: Engine, paths: int) -> int:
-    return followed(paths, bool(engine.problem.kinks) or engine.natural)
+    return followed(paths, engine.all_tell)
 
 
 # --- averages that need no march ---------------------------------------------------------------------------------------------

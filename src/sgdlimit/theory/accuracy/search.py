@@ -17,7 +17,7 @@ from threading import Event
 import numpy as np
 
 from ...errors import SolveError
-from ...learning.dynamics import Dynamics
+from ...learning.dynamics import Dynamics, GradientFlow
 from ...learning.problem import Problem
 from ...learning.risk import TestRisk
 from ..grids import GRADING
@@ -87,7 +87,8 @@ class Search:
 
     @property
     def estimator(self) -> Estimator:
-        uneven = grading(self.dynamics) > GRADING
+        # Cells about as long as a velocity's memory are between two regimes, and a flow has no other noise that would hide it.
+        uneven = grading(self.dynamics) > GRADING or (isinstance(self.dynamics, GradientFlow) and not self.dynamics.plain)
         return Estimator(self.problem, self.test_risk, self.witnesses, self.outputs, self.horizon, self.engine.ends, uneven)
 
     def estimates(self, rtol: float) -> Iterator[Answer]:
