@@ -30,6 +30,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"sgdlimit\..*\.(Array|Step|Dynamics|Teacher|Penalty|Progress|Pairs|F)"),  # unions and short names of types
     # What the reference leaves out.
     ("py:.*", r"sgdlimit\.(results\.(result\.Kept|panels\.Shown)|show\.looks\.Curve|learning\.clock\.Clock)"),
+    ("py:.*", r"sgdlimit\.tune\.(space\.Family|trials\.(Measure|Trial))"),
     ("py:.*", r"sgdlimit\.theory\.(samples\.histories|laws\.averaged|weights\.particles|accuracy\.(checkpoint|witness|replicates))\..*"),
 ]
 
