@@ -172,6 +172,7 @@ def test_a_memory_that_vanishes_under_a_spectrum(optimizer):
         np.testing.assert_allclose(values[0], values[2], atol=3.0 * allowed)  # of other programs, and so of other draws
 
 
+@pytest.mark.evidence
 def test_a_flow_of_which_a_cell_begins_with_what_is_held_back():
     """A memory of a tenth of a cell leaves an error of second order in the cell, none of first order in itself: both seeds of a random
     problem whose self-overlap was off by one per cent at an error of a third (71 to 80% within two standard errors, rms 2 to 3)."""
