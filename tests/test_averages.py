@@ -134,6 +134,7 @@ def test_response_of_an_average(average):
     assert not np.triu(found.response.values[:, :, 0, 0])[:, 1:].any()  # at zero the average is the start, which is kicked
 
 
+@pytest.mark.evidence
 def test_behind_a_filter():
     """Momentum: the linear model's kernels, 3.5 reported errors; and the response to kicks, which rises within the memory."""
     average, optimizer = AVERAGES[0], sl.Momentum(0.6)
@@ -192,7 +193,9 @@ def test_runs_of_pytorch():
         assert (np.abs(found.dataset[curve].values - mean) <= 3.0 * joint + 0.01 * np.abs(mean).max()).all(), curve
 
 
-@pytest.mark.parametrize("dynamics", [sl.SGD(0.8, "reshuffle"), sl.MiniBatchGD(0.2, 0.5)], ids=repr)
+@pytest.mark.parametrize(
+    "dynamics", [pytest.param(sl.SGD(0.8, "reshuffle"), marks=pytest.mark.evidence), sl.MiniBatchGD(0.2, 0.5)], ids=repr
+)
 def test_runs_averaged_over_their_tail(dynamics):
     problem, average = tanh_regression(), sl.TailAverage(0.4)
     theory = sl.solve(problem, dynamics, 2.0, rtol=0.02).averaged(average)

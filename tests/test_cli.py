@@ -205,6 +205,7 @@ def test_as_a_module():
     assert done.stderr == "sgdlimit: `FILE` must be an existing file, but `missing.toml` does not exist\n"
 
 
+@pytest.mark.evidence
 def test_programs_from_the_cache_come_without_a_word(tmp_path):
     """Some releases of the compiler print two long errors for each of them."""
     (tmp_path / "short.toml").write_text(

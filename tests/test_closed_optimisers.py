@@ -185,6 +185,7 @@ def test_what_runs_away_with_momentum_says_so():
     assert found.dataset["time"].values[-1] < 10
 
 
+@pytest.mark.evidence
 def test_noise_and_clipping_in_one_pass():
     # Linear model: a temperature adds int 2 T e^{-2 (1 + lam) s} ds to the noise of SGD, whose own factor is 1 - eta/2 less. Clipped at
     # its corner a squared error pushes like a Huber loss.

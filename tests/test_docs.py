@@ -129,7 +129,7 @@ def test_the_page_on_sweeps_runs(tmp_path):
 
 
 EXECUTED = sorted(path.name for path in PAGES if "{code-cell}" in path.read_text())
-SHORT = {"start.md", "errors.md"}
+SHORT = {"start.md"}
 
 
 # All pages take minutes, each in a process of its own.

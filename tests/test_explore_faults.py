@@ -86,7 +86,7 @@ def everything_shown(visit):
     return [part for part in (visit.views.plots, visit.views.law_plots, visit.views.two_time_plots) if part.objects]
 
 
-@pytest.mark.parametrize("act", cases(ACTS, evidence=[choose, box]), ids=lambda act: act.__name__)
+@pytest.mark.parametrize("act", cases(ACTS, evidence=[choose, box, move]), ids=lambda act: act.__name__)
 def test_whatever_raises_is_told_and_takes_everything_away(act):
     document = Document()
     with pytest.MonkeyPatch.context() as patch, set_curdoc(document):

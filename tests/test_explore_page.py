@@ -217,6 +217,7 @@ def family(pid):
     return set(found), sum(map(resident, found)), threads
 
 
+@pytest.mark.evidence
 def test_fifty_moves_leave_no_work_and_little_memory(browser, process):
     page = visit(browser, f"{process.address}?model=linear_regression&show=flow&ratio=2")
     handle = page.locator(".noUi-handle").nth(2)
@@ -279,6 +280,7 @@ def test_a_click_on_the_map_of_a_sweep_shows_the_curves_of_that_point(browser, s
     page.close()
 
 
+@pytest.mark.evidence
 def test_two_visitors_at_once_and_an_address_that_makes_no_sense(browser, server):
     one = browser.new_page()
     one.set_default_timeout(PATIENCE)

@@ -239,7 +239,7 @@ BEYOND = {
 }
 
 
-@pytest.mark.parametrize("name", cases(BEYOND, evidence=["spectrum online"]))
+@pytest.mark.parametrize("name", cases(BEYOND, evidence=["spectrum online", "spectrum in steps"]))
 def test_kinks_in_epochs_and_in_anisotropic_data(name):
     # 12 runs at d = 1000, seed 0; 3 joint standard errors and 1%. An epoch lasts 2.
     dynamics, spectrum, times = BEYOND[name]

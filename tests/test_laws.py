@@ -99,7 +99,7 @@ def sparse(penalty):
 SMOOTH = sl.SmoothPenalty(lambda row: 0.2 * jnp.sum(jnp.sqrt(row**2 + 0.01)))
 
 
-@pytest.mark.parametrize("penalty", [sl.Ridge(0.1), SMOOTH], ids=["ridge", "smooth"])
+@pytest.mark.parametrize("penalty", [sl.Ridge(0.1), pytest.param(SMOOTH, marks=pytest.mark.evidence)], ids=["ridge", "smooth"])
 def test_a_sparse_teacher_shows_in_the_law_of_the_weights(penalty):
     solution = sl.solve(sparse(penalty), sl.SGD(0.8), 2.0, rtol=0.2, seed=0, times=[0.0, 2.0])
     theta = solution.coordinate_paths(4000).theta.values[:, -1, 0]

@@ -256,7 +256,9 @@ REAL = {
 }
 
 
-@pytest.mark.parametrize("name", cases(REAL, evidence=["a spectrum", "heat and a spectrum", "a schedule", "SME with a spectrum"]))
+@pytest.mark.parametrize(
+    "name", cases(REAL, evidence=["a spectrum", "heat and a spectrum", "a schedule", "SME with a spectrum", "Adam with a spectrum"])
+)
 def test_theory_meets_real_runs(name):
     # d = 800, 8 runs: finite size is about 1%.
     problem, dynamics = REAL[name]

@@ -47,7 +47,7 @@ def test_quadratic_penalty_has_the_closed_form_of_a_ridge(name):
         assert (gap <= 3 * data[curve + "_se"].values.ravel() + 0.002 * np.abs(truth[curve]).max()).all(), curve
 
 
-@pytest.mark.parametrize("problem", [TANH, committee()], ids=["tanh", "committee"])
+@pytest.mark.parametrize("problem", [TANH, pytest.param(committee(), marks=pytest.mark.evidence)], ids=["tanh", "committee"])
 def test_quadratic_penalty_is_a_ridge(problem):
     # Other sampling, other discretisation, same limit; k = 1 and k = k* = 2 with off-diagonal kernels. Seeds 1 and 2; 3 joint errors
     # plus a tenth of rtol.
@@ -62,7 +62,7 @@ def test_quadratic_penalty_is_a_ridge(problem):
 SPARSE = dataclasses.replace(TANH, teacher=sl.SparseTeacher(density=0.2, cov=[[1.5]]), penalty=sl.SmoothPenalty(_pseudo_huber))
 
 
-@pytest.mark.parametrize("name", cases(DYNAMICS, evidence=["sme"]))
+@pytest.mark.parametrize("name", cases(DYNAMICS, evidence=["sme", "gf"]))
 def test_theory_meets_simulation_under_a_penalty_that_is_no_ridge(name):
     # A sparse teacher, so that more than second moments matter. 8 runs at d = 2000, seeds 1 and 5; as for the reference problems,
     # 3 joint standard errors plus 1% of scale, for finite size and for many comparisons.

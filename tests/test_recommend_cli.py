@@ -55,6 +55,7 @@ def test_the_program_of_the_documentation_runs(capsys):
     assert "<script" not in html
 
 
+@pytest.mark.evidence
 def test_a_table_written_in_another_way_is_read_and_told(tmp_path):
     """Semicolons, decimal commas, no names, a word for what is missing, row numbers, words of an old encoding."""
     rng = np.random.default_rng(0)

@@ -13,7 +13,9 @@ from problems import CASES, CURVES, DYNAMICS, closed_forms, dynamics, reference
 
 
 # Paths in several directions take longest.
-@pytest.mark.parametrize(("problem", "name"), cases(product(CASES, DYNAMICS), evidence=[("committee", "sme"), ("committee", "gf")]))
+@pytest.mark.parametrize(
+    ("problem", "name"), cases(product(CASES, DYNAMICS), evidence=[("committee", "sme"), ("committee", "gf"), ("tanh_regression", "sme")])
+)
 def test_theory_meets_simulation(problem, name):
     # Every entry at every stored time: 3 joint standard errors plus 1% of the curve's scale for the simulations' finite size (a few
     # parts in a thousand) and for the many comparisons.

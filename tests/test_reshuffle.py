@@ -152,7 +152,7 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize("case", cases(RUNS, evidence=["two students", "schedule"]))
+@pytest.mark.parametrize("case", cases(RUNS, evidence=["two students", "schedule", "smooth penalty"]))
 def test_new_simulation(case):
     build, dynamics, horizon = RUNS[case]
     times = np.linspace(0.0, horizon, 9)

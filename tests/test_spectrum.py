@@ -135,7 +135,7 @@ def test_known_curves_are_those_of_large_random_matrices(spectrum):
         assert (np.abs(known[name] - mean[:, i]) < 4 * error[:, i] + mean[:, i].max() / d).all(), name
 
 
-@pytest.mark.parametrize("spectrum", [THREE, POWER], ids=["three", "power"])
+@pytest.mark.parametrize("spectrum", [pytest.param(THREE, marks=pytest.mark.evidence), POWER], ids=["three", "power"])
 def test_theory_meets_the_known_curves(spectrum):
     # All points of the four curves: at least nine of ten within two reported standard errors, and none beyond what was promised.
     problem = with_spectrum(linear(teacher_variance=1.0, **LINEAR), spectrum)
@@ -209,7 +209,9 @@ def test_a_smooth_penalty_that_is_a_ridge_is_one():
 
 
 @pytest.mark.parametrize(
-    "dynamics", [sl.SGD(1.2), sl.GradientFlow(), sl.OnlineSGD(0.8), sl.MiniBatchGD(0.5, 0.5)], ids=lambda d: type(d).__name__
+    "dynamics",
+    [sl.SGD(1.2), pytest.param(sl.GradientFlow(), marks=pytest.mark.evidence), sl.OnlineSGD(0.8), sl.MiniBatchGD(0.5, 0.5)],
+    ids=lambda d: type(d).__name__,
 )
 def test_theory_meets_real_runs(dynamics):
     # 8 runs at d = 500, every time: 3 joint standard errors plus 1% of the curve's scale for the finite size.

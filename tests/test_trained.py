@@ -66,7 +66,7 @@ DYNAMICS = {
 ANY = DYNAMICS | {"online": (sl.OnlineSGD(1.5), "auto"), "mini-batch": (sl.MiniBatchGD(0.5, 0.5), "auto")}
 
 
-@pytest.mark.parametrize("name", cases(ANY, evidence=["SME", "reshuffled", "momentum", "flow"]))
+@pytest.mark.parametrize("name", cases(ANY, evidence=["SME", "reshuffled", "momentum", "flow", "online"]))
 def test_numbers_that_do_not_move_are_those_of_a_loss(name):
     """To the last bit: curves, kernels, averages."""
     dynamics, method = ANY[name]
@@ -83,7 +83,7 @@ def test_numbers_that_do_not_move_are_those_of_a_loss(name):
         assert np.isfinite(sl.observe(problem, still, lambda r, r_star, y, a: (a[0] * jnp.tanh(r[0]) - y) ** 2, side=side).values).all()
 
 
-@pytest.mark.parametrize("optimizer", [None, sl.Momentum(0.3), sl.Adam(0.2, 0.5, 0.1)])
+@pytest.mark.parametrize("optimizer", [None, pytest.param(sl.Momentum(0.3), marks=pytest.mark.evidence), sl.Adam(0.2, 0.5, 0.1)])
 def test_both_engines_agree(optimizer):
     times = np.linspace(0.0, 1.2, 5)
     a, b = (

@@ -196,7 +196,7 @@ def test_noise_and_clipping_are_of_the_weights_alone(kind, temperature):
     np.testing.assert_array_equal(data.dataset["trained"][:, 0], START[0])
 
 
-@pytest.mark.parametrize("kind", ["SGD", "OnlineSGD", "SME", "MiniBatchGD"])
+@pytest.mark.parametrize("kind", ["SGD", "OnlineSGD", pytest.param("SME", marks=pytest.mark.evidence), "MiniBatchGD"])
 def test_a_gain_measures_the_mean_with_the_batch(kind):
     """The same number under RMSProp without memories: its gradient is all mean, so it moves by `rate / sqrt(batch)`, whatever the gradient,
     less what decays. A batch of `MiniBatchGD` is what it takes, and that of the SME what `Trained` says."""

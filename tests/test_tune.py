@@ -105,7 +105,9 @@ def test_the_best_step_is_that_of_the_closed_form(tuned):
     np.testing.assert_allclose(rises, best.value_se, rtol=0.4)  # a polynomial's, around a place that has an error
 
 
-@pytest.mark.parametrize(("clock", "at"), [({"epochs": 1}, "end"), ({"epochs": 3}, "best"), ({"horizon": 2.0}, "end")])
+@pytest.mark.parametrize(
+    ("clock", "at"), [({"epochs": 1}, "end"), pytest.param({"epochs": 3}, "best", marks=pytest.mark.evidence), ({"horizon": 2.0}, "end")]
+)
 def test_step_and_ridge_together(clock, at, exact):
     """Under 20 solves, the last one of the answer; the closed form has its least value within the errors of the place and the value."""
     bounds = {"step": (0.2, 2.5, "log"), "ridge": (0.003, 2.0, "log")}
@@ -164,6 +166,7 @@ def test_it_is_saved_and_read(tuned, tmp_path):
     assert found.solution.dataset.equals(best.solution.dataset)
 
 
+@pytest.mark.evidence
 def test_what_diverges_is_a_bad_place_in_words():
     diverging = replace(PROBLEM, penalty=None)
     best = sl.tune(diverging, sl.SGD, {"step": (0.3, 5.0, "log")}, epochs=1, rtol=0.1)
