@@ -127,6 +127,7 @@ def test_other_settings_are_refused_or_replace_all(calls):
     assert names() == sorted({*FILES, "mine.txt"} - {"theory-sme.nc", "simulation-sme.nc"})
 
 
+@pytest.mark.evidence
 def test_a_half_written_or_foreign_result_is_computed_again(calls):
     sgdlimit("run", "quickstart.toml", "--out", "out")
     Path("out/theory-sgd.nc").write_bytes(Path("out/theory-sgd.nc").read_bytes()[:1000])

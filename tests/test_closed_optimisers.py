@@ -50,6 +50,7 @@ def test_momentum_of_the_linear_model_in_one_pass(memory):
     assert np.linalg.eigvalsh(found["correlation"].values[..., 0, 0])[0] > -1e-9
 
 
+@pytest.mark.evidence
 def test_no_memory_is_the_gradient_itself():
     problem, how = CASES["committee"].build(), {"horizon": 3.0, "rtol": 0.01, "times": TIMES}
     plain, none, short, ahead = (

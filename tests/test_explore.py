@@ -448,6 +448,7 @@ def test_averages_are_made_of_what_was_solved(desk, name):
     assert again.over.is_set()
 
 
+@pytest.mark.evidence
 def test_numbers_trained_along_beside_the_same_held_fixed(desk):
     choices = replace(switched("logistic", horizon=2.0), beside=True)
     choices = replace(choices, parameters={**choices.parameters, "teacher_intercept": 2.0})

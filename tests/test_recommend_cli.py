@@ -25,6 +25,7 @@ def sgdlimit(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.evidence
 def test_the_command_of_the_documentation_runs(tmp_path):
     datasets = pytest.importorskip("sklearn.datasets")
     datasets.load_diabetes(as_frame=True).frame.to_csv(tmp_path / "diabetes.csv", index=False)

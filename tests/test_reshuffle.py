@@ -188,6 +188,7 @@ def test_checkpoint_belongs_to_its_order_of_samples(tmp_path):
         sl.solve(problem, sl.SGD(0.8), 3.0, rtol=0.1, checkpoint=path)
 
 
+@pytest.mark.evidence
 def test_divergence_is_a_result():
     found = sl.solve(linear(1.0, **LINEAR), sl.SGD(5.0, "reshuffle"), 60.0, rtol=0.1)
     assert found.status.code == "diverged", found.status

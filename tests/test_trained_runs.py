@@ -288,6 +288,7 @@ def test_risks_are_those_of_the_numbers_of_the_moment():
     assert data["test_risk"][1] < 0.95 * data["test_risk"][0]
 
 
+@pytest.mark.evidence
 def test_observables_take_the_numbers_of_the_time():
     """A classifier with an intercept: its accuracy is that of `sign(r + a)`, on a fresh sample a Gaussian integral, of samples kept a
     mean; and the error bar has that of `a`."""
