@@ -198,7 +198,7 @@ def ratio(row: dict, rtol: float, how: str) -> float:
 
 def summary(rows: list[dict]) -> str:
     """The distribution, and the worst ten by name."""
-    ended = [row for row in rows if any(one["status"] == "diverged" for one in row["solve"].values())]
+    ended = [row for row in rows if "diverges" in row.get("end", "") or any(one["status"] == "diverged" for one in row["solve"].values())]
     rows = [row for row in rows if row not in ended]  # of these runs and theory stop at another time
     body = []
     for rtol in ACCURACIES:
@@ -218,7 +218,7 @@ def summary(rows: list[dict]) -> str:
     worst = sorted(rows, key=lambda row: ratio(row, 0.01, "warm"))[:10]
     named = [[
         str(row["index"]), row["title"], f"{ratio(row, 0.01, 'warm'):.2g}", f"{ratio(row, 0.003, 'warm'):.2g}",
-        *(f"{row['solve'][str(rtol)]['warm']:.3g}" if str(rtol) in row["solve"] else "-" for rtol in ACCURACIES), row.get("end", "")[-60:],
+        *(f"{row['solve'][str(rtol)]['warm']:.3g}" if str(rtol) in row["solve"] else "-" for rtol in ACCURACIES), row.get("end", "").strip()[-60:],
     ] for row in worst]  # fmt: skip
     names = ["", "the worst ten at 1%", "ratio at 1%", "at 0.3%", "CPU-s at 1%", "at 0.3%", ""]
     return common.table(header, body) + f"\n{len(ended)} more diverge.\n\n" + common.table(names, named)
