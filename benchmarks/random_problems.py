@@ -218,7 +218,8 @@ def summary(rows: list[dict]) -> str:
     worst = sorted(rows, key=lambda row: ratio(row, 0.01, "warm"))[:10]
     named = [[
         str(row["index"]), row["title"], f"{ratio(row, 0.01, 'warm'):.2g}", f"{ratio(row, 0.003, 'warm'):.2g}",
-        *(f"{row['solve'][str(rtol)]['warm']:.3g}" if str(rtol) in row["solve"] else "-" for rtol in ACCURACIES), row.get("end", "").strip()[-60:],
+        *(f"{row['solve'][str(rtol)]['warm']:.3g}" if str(rtol) in row["solve"] else "-" for rtol in ACCURACIES),
+        row.get("end", "").strip()[-50:],
     ] for row in worst]  # fmt: skip
     names = ["", "the worst ten at 1%", "ratio at 1%", "at 0.3%", "CPU-s at 1%", "at 0.3%", ""]
     return common.table(header, body) + f"\n{len(ended)} more diverge.\n\n" + common.table(names, named)
