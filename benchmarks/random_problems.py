@@ -182,7 +182,7 @@ def in_its_own_process(index: int) -> dict:
         environment = common.os.environ | {"XDG_CACHE_HOME": cache, "TF_CPP_MIN_LOG_LEVEL": "3"}
         try:
             done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
-            said, end = done.stdout, done.stderr[-500:] if done.returncode else ""
+            said, end = done.stdout, done.stderr.strip().rpartition("\n")[2] if done.returncode else ""
         except subprocess.TimeoutExpired as late:
             said, end = (late.stdout or b"").decode(), f"not done in {PATIENCE} s"
     lines = [line for line in said.splitlines() if line.startswith("{")]

@@ -16,7 +16,8 @@ from ...results import Solution, Status, build_dataset, derived, judge_growth, w
 
 DIVERGED = 1e3  # a self-overlap beyond this multiple of its start's and the teacher's scale has diverged
 MAX_REPLICATES = 64
-WAIT = 1.0 / 0.6  # the spread over replicates falls like paths^-0.6, so that much more often must they double
+SLOPE = 0.6  # the spread over replicates falls like paths^-SLOPE
+WAIT = 1.0 / SLOPE  # so that much more often must they double
 
 
 def scales(problem: Problem, curves: Mapping[str, np.ndarray]) -> dict[str, float]:

@@ -15,7 +15,7 @@ from ..samples.engines import Engine
 from ..shapes import patient, room, roomy
 from ..weights.penalised import penalty_curvature
 from ..weights.spectral import most_cells
-from .outcome import MAX_REPLICATES
+from .outcome import MAX_REPLICATES, SLOPE
 
 COARSENINGS = (1, 2, 4)  # resolutions of a replicate, as node spacings relative to the finest
 DISCRETISATION_SHARE = 0.4  # of the tolerance
@@ -31,7 +31,6 @@ REPLICATES = 8  # at least, of what is not a pilot: four tell their spread badly
 MOST_REPLICATES = 32  # of a plan: more paths each are a little better than more of them, but another program to compile
 AIM, AIM_AGAIN = 0.8, 0.9  # of `rtol`: the sampling error that a plan is made for, and more replicates of one that fell short
 MORE = 4  # times the paths, at most, where a plan fell short: under heavy tails a single replicate may say that far more are needed
-SLOPE = 0.6  # the spread over replicates falls like paths^-SLOPE
 THREADS = 2  # SGDLIMIT_THREADS sets another number; results do not depend on it
 GROUP = 4  # replicates marched together, where memory allows
 PATHS_PER_CELL = 24  # with fewer, the noise's covariance over so many cells fluctuates too much to have a factor, see `noise`

@@ -241,7 +241,6 @@ class Search:
         engine = self.engine
         nodes = engine.nodes(plan.cells)
         cells = engine.capacity(len(nodes) - 1)
-
         compiled, nodes_begun = Event(), count()
 
         def watch() -> None:
