@@ -39,6 +39,7 @@ Array = Any
 
 SHORTEST = 1e-6  # part of an epoch below which what is left of the last one counts as none
 GROUP = 4  # cells of the finest resolution to one of the coarsest: an epoch has a multiple of them
+EARLY = 2  # more such groups, at least, in a first epoch at whose start much happens
 SHARED = 16  # epochs that histories have room for where shapes are few, see `shapes.few`
 EDGE = 1e-9  # what keeps jumps off the ends of an epoch
 
@@ -62,12 +63,12 @@ def epoch_ends(problem: Problem, dynamics: SGD, horizon: float) -> np.ndarray:
 
 
 def epoch_nodes(ends: np.ndarray, horizon: float, cells: int, grading: float = GRADING) -> np.ndarray:
-    """About `cells` cells spaced like `grids.spaced`, but with nodes on all `ends`: at least four cells to an epoch, and at two and
-    at four times the spacing still so."""
+    """About `cells` cells spaced like `grids.spaced`, but with nodes on all `ends`: at least four cells to an epoch, twelve to the first one
+    where much happens at its start, and at two and at four times the spacing still so."""
     u = np.concatenate([[0.0], (ends / horizon) ** (1.0 / grading), [1.0]])
     width = np.diff(u)
     groups = np.ones(len(width), int)
-    for _ in range(cells // GROUP - len(width)):
+    for _ in range(max(cells // GROUP - len(width), EARLY if grading > GRADING else 0)):
         groups[np.argmax(width / groups)] += 1
     inner = [np.linspace(a, b, GROUP * n + 1)[1:-1] for a, b, n in zip(u[:-1], u[1:], groups, strict=True)]
     return np.union1d(horizon * np.concatenate(inner) ** grading, np.concatenate([[0.0], ends, [horizon]]))
