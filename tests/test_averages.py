@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import sgdlimit as sl
+from marks import cases
 from problems import _STORED, CURVES, REFERENCE, committee, linear, tanh_regression
 from sgdlimit.learning.averages import cell_weights, step_weights, weights
 from sgdlimit.simulate.averaging import Averager, accumulate
@@ -216,7 +217,7 @@ JUMPING = {
 }
 
 
-@pytest.mark.parametrize("name", JUMPING)
+@pytest.mark.parametrize("name", cases(JUMPING, evidence=["momentum of two units"]))
 def test_few_jumps_are_carried_without_a_program(name, monkeypatch):
     """From jump to jump as from node to node: the same paths to rounding. Only the second compiles anything, which is what a first average
     would have to wait for."""

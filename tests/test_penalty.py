@@ -113,6 +113,7 @@ def test_penalty_that_pushes_outwards_diverges():
     assert 0.4 < float(solution.dataset.time[-1]) < 0.9
 
 
+@pytest.mark.evidence
 def test_weights_that_run_away_at_once_are_said_to():
     # -theta^4 takes a weight w to infinity at t = 1/(4 w^2), and some weight is as large as one likes.
     outwards = dataclasses.replace(TANH, penalty=sl.SmoothPenalty(lambda row: -0.5 * jnp.sum(row**4)))

@@ -79,6 +79,7 @@ def saad_solla(step, ridge, sigma, q, m, rho, times):
     return solved.y[: k * k].T.reshape(-1, k, k), solved.y[k * k :].T.reshape(-1, k, k_star)
 
 
+@pytest.mark.evidence
 def test_online_committee_is_that_of_saad_and_solla():
     g = lambda r: erf(r / jnp.sqrt(2.0))
     problem = sl.Problem(

@@ -66,7 +66,7 @@ DYNAMICS = {
 ANY = DYNAMICS | {"online": (sl.OnlineSGD(1.5), "auto"), "mini-batch": (sl.MiniBatchGD(0.5, 0.5), "auto")}
 
 
-@pytest.mark.parametrize("name", cases(ANY, evidence=["SME", "reshuffled", "momentum", "flow", "online"]))
+@pytest.mark.parametrize("name", cases(ANY, evidence=["paths", "SME", "reshuffled", "momentum", "flow", "online"]))
 def test_numbers_that_do_not_move_are_those_of_a_loss(name):
     """To the last bit: curves, kernels, averages."""
     dynamics, method = ANY[name]
@@ -154,6 +154,7 @@ def test_a_vanishing_memory_is_plain():
     assert (gap <= 4.0 * np.hypot(plain["trained_se"].values, short["trained_se"].values) + 1e-6).all()
 
 
+@pytest.mark.evidence
 def test_a_penalty_pulls():
     free, held = (
         sl.solve(unbalanced(penalty), sl.SGD(1.5), 2.0, rtol=0.05, times=[0.0, 2.0]).dataset["trained"].values[-1, 0]
