@@ -143,9 +143,9 @@ WRONG = {
     ],
     "best-schedule": [
         ((M, 0, "gain", "se"), plus(0.01), "schedules found"),
-        ((M, 1, "gain", "value"), times(0.1), "gain over the best constant step"),
+        ((M, 1, "gain", "value"), times(0.01), "of these, gains over the best constant step"),
         ((M, 1, "gain", "value"), times(4.0), "gain beyond 3%"),
-        ((M, 2, "real_gain", "value"), times(-1.0), "the same, real runs"),
+        ((M, 2, "real_gain", "value"), times(-1.0), "gain of real runs with a schedule"),
         ((M, 1, "knots"), times(3.0), "last step over the best constant one"),
         ((M, 2, "theory", "value"), times(0.9), "replaced worse than reshuffled"),
         (("fresh", "value"), times(1.02), "one-pass theory"),

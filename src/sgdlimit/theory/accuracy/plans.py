@@ -122,14 +122,14 @@ class Planner:
         return self.affordable(self.enough(plan), MAX_REPLICATES)
 
     def enough(self, plan: Plan) -> Plan:
-        """The plan with enough paths for its cells."""
-        if self.engine.natural or self.engine.name == "events":
+        """The plan with as many cells as a grid of about so many has, and enough paths for them."""
+        plan = replace(plan, cells=len(self.engine.nodes(plan.cells)) - 1)
+        if self.engine.natural or (self.engine.name == "events" and not len(self.engine.ends)):  # from jump to jump it is smoothed
             return plan
         return replace(plan, paths=max(plan.paths, 2 ** math.ceil(math.log2(PATHS_PER_CELL * plan.cells))))
 
     def affordable(self, plan: Plan, replicates: int) -> Plan:
-        """The plan within `MEMORY`: fewer paths each, and for that more replicates, up to so many; with as many cells as a grid has."""
-        plan = replace(plan, cells=len(self.engine.nodes(plan.cells)) - 1)
+        """The plan within `MEMORY`: fewer paths each, and for that more replicates, up to so many."""
         most = 2 ** int(np.log2(max(self.room_for(plan.cells), 64)))
         if plan.paths <= most:
             return plan

@@ -63,8 +63,8 @@ def epoch_ends(problem: Problem, dynamics: SGD, horizon: float) -> np.ndarray:
 
 
 def epoch_nodes(ends: np.ndarray, horizon: float, cells: int, grading: float = GRADING) -> np.ndarray:
-    """About `cells` cells spaced like `grids.spaced`, but with nodes on all `ends`: at least four cells to an epoch, twelve to the first one
-    where much happens at its start, and at two and at four times the spacing still so."""
+    """About `cells` cells spaced like `grids.spaced`, but with nodes on all `ends`: at least four cells to an epoch, and to the first one
+    twelve where much happens at its start; at two and at four times the spacing still so."""
     u = np.concatenate([[0.0], (ends / horizon) ** (1.0 / grading), [1.0]])
     width = np.diff(u)
     groups = np.ones(len(width), int)
