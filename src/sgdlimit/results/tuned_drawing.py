@@ -35,7 +35,8 @@ def along(tuned: Any, ax: Any = None) -> Any:
     for axis, name in zip(axes, names, strict=True):
         _number(paper.axes(axis), tuned, name)
     axes[0].set_ylabel(tuned.objective.replace("_", " "))
-    axes[0].legend(frameon=False, fontsize="small")
+    above = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1.0), "ncols": 2, "columnspacing": 1.4}  # curves reach every corner
+    axes[0].legend(frameon=False, fontsize="small", **above)
     return ax
 
 
