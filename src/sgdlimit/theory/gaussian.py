@@ -10,6 +10,7 @@ from scipy.linalg import get_blas_funcs
 TRIANGULAR_SOLVE: Any = get_blas_funcs("trsv", dtype=np.float64)
 PIVOT = 1e-10  # a pivot below this fraction of its variance is rounding: the process is rank-deficient there
 GROWN = 1e-6  # likewise in a factor that grows row by row: what one small pivot is off by, later ones feed on
+ESTIMATED = 1e-2  # likewise where covariances are averages, each with a sampling error of its own, which is most of so small a pivot
 
 
 class GrowingFactor:
@@ -42,13 +43,25 @@ class GrowingFactor:
             past[:, :size] = known[s]
             for row in past:  # in place: a triangular solve without LAPACK, which spends longer waking its threads
                 TRIANGULAR_SOLVE(triangle.T, row, lower=0, trans=1, overwrite_x=1)
-            past = past[:, :size]
             block = rows[s, :, item]
+            past = _within(past[:, :size], block)
             self.factor[s, item, :, :item] = past.reshape(self.k, item, self.k)
             factor, live = _small_factor(block - past @ past.T, self.pivot * np.diag(block))
             self.factor[s, item, :, item], self.live[s, item] = factor, live
             triangle[here, :size], triangle[here, here] = past, factor
             triangle[np.arange(size, size + self.k), np.arange(size, size + self.k)] = np.where(live, np.diag(factor), np.inf)
+
+
+def _within(past: np.ndarray, block: np.ndarray) -> np.ndarray:
+    """What earlier items make of a new one, `(k, n)`, with no more variance than it has, `block (k, k)`. Errors of estimates, taken for
+    real, make it more where hardly anything is new, and then grow from item to item."""
+    explained = past @ past.T
+    if (np.linalg.eigvalsh(block - explained) >= 0.0).all():
+        return past
+    half = psd_root(block)
+    inverse = np.linalg.pinv(half, rcond=PIVOT, hermitian=True)
+    share, vectors = np.linalg.eigh(inverse @ explained @ inverse)
+    return half @ (vectors / np.sqrt(np.maximum(share, 1.0))) @ vectors.T @ inverse @ past
 
 
 def _small_factor(matrix: np.ndarray, smallest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -13,6 +13,7 @@ from scipy.interpolate import make_interp_spline
 
 from ...checks import root
 from ...learning.dynamics import Dynamics, step_at
+from ..gaussian import ESTIMATED
 from ..march import Marched, Seen, march
 from ..samples.engines import Engine
 from ..weights.along import along_of
@@ -71,10 +72,13 @@ def run_levels(
     problem = engine.problem
     rho_root = root(problem.rho)
     draws, spans = engine.lay_out([one.samples for one in drawn], nodes, cells)
+    coordinates = coordinates_of(engine, drawn, nodes, cells)
+    if not engine.natural:
+        coordinates.noise.pivot = ESTIMATED
     with jax.enable_x64(True), np.errstate(all="ignore"):  # what diverges is cut off below
         got = march(
             engine.program,
-            coordinates_of(engine, drawn, nodes, cells),
+            coordinates,
             jax.device_put(draws),
             spans,
             nodes,

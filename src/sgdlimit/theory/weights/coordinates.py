@@ -35,6 +35,7 @@ class Coordinates(Protocol):
     """What the march asks of the law of a coordinate; `RidgeCoordinates` says what each answer is."""
 
     R: np.ndarray
+    noise: GrowingFactor  # of the covariance of U's increments
     white: float  # rate of the white noise on theta that is part of U
 
     def normals(self, node: int) -> np.ndarray: ...
