@@ -20,7 +20,8 @@ import numpy as np
 import sgdlimit as sl
 from trainings import LOSSES, against_retraining, batches, data, predictions, told
 
-RUNS = 20
+RUNS = 100
+STOPPINGS = 20  # of early stopping, each of which trains seven times
 SPLITS = 60  # of real data
 SETTINGS = {  # loss, rows, features, power of the spectrum, rate, batch, epochs, momentum
     "logistic": ("logistic", 800, 200, 0.0, 0.03, 16, 4, 0.0),
@@ -60,10 +61,18 @@ def fresh() -> list[dict]:
         rows.append({
             "name": name, "train": train.mean() / test.mean(), "ratio": risk.mean() / test.mean(),
             "ratio_se": apart.std(ddof=1) / np.sqrt(RUNS) / test.mean(), "covered": float(np.mean(np.abs(apart) < 2 * error)),
-            "quarter": apart.std(ddof=1) / quarter.mean(), "error": error.mean() / apart.std(ddof=1), "trusted": trusted.mean(),
+            "quarter": apart.std(ddof=1) / quarter.mean(), "quarter_se": of_ratio(apart, quarter),
+            "error": error.mean() / apart.std(ddof=1), "trusted": trusted.mean(),
         })  # fmt: skip
         print(rows[-1], flush=True)
     return rows
+
+
+def of_ratio(apart: np.ndarray, quarter: np.ndarray) -> float:
+    """The error of a standard deviation over a mean, from leaving out each training in turn."""
+    rest = ~np.eye(len(apart), dtype=bool)
+    each = np.array([apart[some].std(ddof=1) / quarter[some].mean() for some in rest])
+    return float(np.sqrt((len(each) - 1) * np.mean((each - each.mean()) ** 2)))
 
 
 def table(name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -127,9 +136,9 @@ def path(X, y, loss, rate, batch, seed, tests, run=None) -> np.ndarray:
 def stop() -> list[dict]:
     """The test risk at the epoch that is chosen by the left-out risk, by cross-validation, or by a held-out fifth."""
     rows = []
-    for name, (loss, rate, batch) in [*STOPPED.items(), *((key, TABLES[key]) for key in TABLES if "ReLU" not in key)]:
+    for name, (loss, rate, batch) in {**STOPPED, **TABLES}.items():
         each = []
-        for seed in range(RUNS):
+        for seed in range(STOPPINGS):
             X, y, others, labels = data(loss, 400, 200, seed) if name in STOPPED else split(name, seed)
             test, fold = [(others, labels)], np.arange(len(X)) % 5
             run = sl.OneRun(X, y, LOSSES[loss][0], rate)
@@ -141,7 +150,7 @@ def stop() -> list[dict]:
         best, crossed, fifth, least = np.array(each).T
         rows.append({
             "name": name, "best": best.mean(), "ratio": best.mean() / crossed.mean(),
-            "ratio_se": (best - crossed).std(ddof=1) / np.sqrt(RUNS) / crossed.mean(), "fifth": fifth.mean() / best.mean(),
+            "ratio_se": (best - crossed).std(ddof=1) / np.sqrt(STOPPINGS) / crossed.mean(), "fifth": fifth.mean() / best.mean(),
             "least": least.mean() / best.mean(),
         })  # fmt: skip
         print(rows[-1], flush=True)
@@ -199,8 +208,8 @@ def summary(found: dict) -> str:
         "fresh": (
             ["problem", "train / test", "left-out / test", "within 2 errors", "spread / held-out quarter's", "error / spread", "trusted"],
             lambda r: [
-                r["name"], f"{r['train']:.2f}", ratio(r), f"{r['covered']:.0%}", f"{r['quarter']:.2f}", f"{r['error']:.2f}",
-                f"{r['trusted']:.0%}",
+                r["name"], f"{r['train']:.2f}", ratio(r), f"{r['covered']:.0%}", f"{r['quarter']:.2f} ± {r['quarter_se']:.2f}",
+                f"{r['error']:.2f}", f"{r['trusted']:.0%}",
             ],
         ),
         "real": (

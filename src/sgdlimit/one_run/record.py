@@ -16,12 +16,25 @@ from ..learning.slopes import Slopes
 CHUNK = 4096  # samples a compiled call takes: one program for everything
 
 
+class Scale(NamedTuple):
+    """What Adam divides a step by: `root sqrt(s) + eps` with `s = kept s + weight gradient^2`, of every weight or, `by_row`, of the mean
+    over an output's weights."""
+
+    kept: float
+    weight: float
+    root: float
+    eps: float
+    by_row: bool = False
+
+
 class Step(NamedTuple):
-    """One step of the weights: `v = momentum v + gain (mean gradient + decay theta)`, `theta -= rate v`."""
+    """One step of the weights: `v = momentum v + gain (mean gradient + decay theta)`, `theta -= rate v / scale + shrink theta`."""
 
     rate: float
     momentum: float
     gain: float
+    scale: Scale | None = None
+    shrink: float = 0.0
 
 
 class Uses(NamedTuple):
@@ -43,11 +56,15 @@ class Record:
         self.steps: list[Step] = []
         self.batches: list[np.ndarray] = []
         self.predictions: list[np.ndarray] = []  # of batches not evaluated yet
+        self.numbers: list[np.ndarray] = []  # that are trained along, before each step, if there are any
+        self.gains: list[np.ndarray] = []  # of each output, `(k,)`, at every step that had a scale; known when it has been carried out
         self.closed = 0
         empty = np.zeros((0, k), np.float32)
         self.uses = Uses(np.zeros(0, np.int64), np.zeros(0, np.int64), empty, empty, np.zeros((0, k, k), np.float32))
 
-    def add(self, indices: np.ndarray, predictions: np.ndarray, step: Step) -> None:
+    def add(self, indices: np.ndarray, predictions: np.ndarray, step: Step, numbers: np.ndarray | None = None) -> None:
+        if numbers is not None:
+            self.numbers.append(numbers)
         self.batches.append(indices)
         self.predictions.append(predictions)
         self.steps.append(step)
@@ -62,17 +79,27 @@ class Record:
                 raise refuse("indices", f"be between 0 and {self.n - 1}", [int(sample.min()), int(sample.max())], "rows of X")
             step = np.repeat(np.arange(first, len(self.batches)), [len(batch) for batch in new])
             r = np.concatenate(self.predictions)
-            _, gradient, hessian = evaluate(self.slopes, r, pick(self.labels, sample))
+            _, gradient, hessian = evaluate(self.slopes, r, self.labels_at(sample, step))
             parts = (sample, step, r.astype(np.float32), gradient.astype(np.float32), hessian.astype(np.float32))
             self.uses = Uses(*(np.concatenate(pair) for pair in zip(self.uses, parts, strict=True)))
             self.predictions = []
         self.closed = len(self.batches)
         return first, begin
 
+    def labels_at(self, sample: np.ndarray, step: np.ndarray) -> Any:
+        """Labels of samples used in some steps, with what is trained along as it was then."""
+        labels = pick(self.labels, sample)
+        return labels._replace(a=np.array(self.numbers)[step]) if self.numbers else labels
+
+    def pace(self) -> np.ndarray:
+        """By how much a mean gradient moves the weights at once, `(step, 1)` or, where outputs have gains of their own, `(step, k)`."""
+        each = np.array([step.rate * step.gain for step in self.steps])[:, None]
+        return each * np.array(self.gains) if self.gains else each
+
     def amplitudes(self) -> np.ndarray:
-        """By how much a gradient moves the weights at once, `(u,)`: the rate over the batch's size, times the gain."""
-        each = np.array([step.rate * step.gain / max(len(batch), 1) for step, batch in zip(self.steps, self.batches, strict=True)])
-        return each[self.uses.step]
+        """The same for a gradient of one sample, at every use `(u, 1)` or `(u, k)`."""
+        sizes = np.array([max(len(batch), 1) for batch in self.batches])
+        return (self.pace() / sizes[:, None])[self.uses.step]
 
 
 def pick(labels: Any, rows: np.ndarray) -> Any:

@@ -24,10 +24,11 @@ EMPTY = 1e-6  # of the largest eigenvalue: directions without curvature
 
 class Basis(NamedTuple):
     """Where curvature is nearly diagonal: of groups of its eigenvectors `v (k, d)`, the sums `squares (m, n, k, k)` of `(v x) (v x)^T` for
-    every row, how many a group has, `sizes (m,)`, and the number of uses all this was found from."""
+    every row, how many a group has, `sizes (m,)`, the squared lengths of the rows, `norms (n,)`, and from how many uses it was found."""
 
     squares: np.ndarray
     sizes: np.ndarray
+    norms: np.ndarray
     uses: int
 
 
@@ -45,7 +46,7 @@ def curvature(record: Record, norms: np.ndarray) -> Curvature:
     a sample its curvature does not act on itself, and then it does all at once. A step of all samples is no such jump.
     """
     uses, k = record.uses, record.k
-    values = uses.hessian.astype(np.float64) * record.amplitudes()[:, None, None]
+    values = uses.hessian.astype(np.float64) * record.amplitudes()[:, :, None]
     trace = np.trace(values, axis1=1, axis2=2)
     square = np.sum(values**2, axis=(1, 2))
     memory = np.array([1.0 / (1.0 - step.momentum) for step in record.steps])[uses.step]
@@ -83,7 +84,7 @@ def find_basis(record: Record, rows: np.ndarray, norms: np.ndarray) -> Basis:
                 squares[into, :, a, b] += summed
             else:
                 squares[into] += summed[:, :, None, None] * np.outer(classes, classes).astype(np.float32)
-    return Basis(squares, sizes, len(record.uses.sample))
+    return Basis(squares, sizes, norms, len(record.uses.sample))
 
 
 def _along(rows: np.ndarray, norms: np.ndarray, total: np.ndarray) -> tuple[np.ndarray, list[tuple[list[np.ndarray], np.ndarray | None]]]:
@@ -117,12 +118,13 @@ def _eigen(rows: np.ndarray, norms: np.ndarray, weights: np.ndarray) -> tuple[np
     return np.append(values[kept], 0.0), np.column_stack([along, left])
 
 
-def shift(record: Record, basis: Basis, norms: np.ndarray, decay: float) -> np.ndarray:
+def shift(record: Record, basis: Basis, decay: float) -> np.ndarray:
     """By how much leaving it out changes the prediction of each sample, as far as the model of the response goes, `(2, n, k)`: all of it,
     and with every kick counted by how far responses to kicks of its age have faded, from 0 to 1."""
-    uses, k, n = record.uses, record.k, len(norms)
-    curved = curvature(record, norms)
-    nodes = _nodes(record)
+    uses, k, norms = record.uses, record.k, basis.norms
+    n, curved = len(norms), curvature(record, norms)
+    pace = record.pace().mean(1)
+    nodes = _nodes(record, pace)
     cells, lengths = len(nodes) - 1, np.diff(nodes)
     cell = np.searchsorted(nodes, uses.step, side="right") - 1
     at = cell * n + uses.sample
@@ -133,9 +135,9 @@ def shift(record: Record, basis: Basis, norms: np.ndarray, decay: float) -> np.n
         rates += spent.astype(np.float32) @ basis.squares[:, :, b, a].T
         share += spent @ norms if a == b else 0.0
     share = share / share.sum() if share.sum() != 0 else lengths / lengths.sum()
-    over, here = _fading(rates / basis.sizes, lengths, nodes, record.steps, decay)
+    over, here = _fading(rates / basis.sizes, lengths, nodes, record.steps, pace, decay)
 
-    kicks = uses.gradient * record.amplitudes()[:, None]
+    kicks = uses.gradient * record.amplitudes()
     part = (uses.step + 1 - nodes[cell]) / lengths[cell]  # a kick acts when its step ends
     given = np.zeros((cells + 1, n, k))
     for a in range(k):
@@ -151,11 +153,10 @@ def shift(record: Record, basis: Basis, norms: np.ndarray, decay: float) -> np.n
     return np.stack([found.sum(0), np.einsum("s,sna->na", faded, found)])
 
 
-def _nodes(record: Record) -> np.ndarray:
+def _nodes(record: Record, pace: np.ndarray) -> np.ndarray:
     """Steps at which time is cut, even in what training has done to the predictions, and finer towards the present."""
     steps = len(record.steps)
-    rates = np.array([step.rate * step.gain for step in record.steps])
-    done = np.append(0.0, np.cumsum(rates)) / rates.sum()
+    done = np.append(0.0, np.cumsum(pace)) / pace.sum()
     wanted = 1.0 - np.linspace(1.0, 0.0, CELLS + 1) ** TOWARDS_NOW
     nodes = np.searchsorted(done, wanted - 1e-9)
     memory = 1.0 / (1.0 - record.steps[-1].momentum)
@@ -164,16 +165,16 @@ def _nodes(record: Record) -> np.ndarray:
     return np.unique(np.append(nodes, [0, steps]).clip(0, steps).astype(int))
 
 
-def _fading(rates, lengths, nodes, steps: list[Step], decay: float) -> tuple[list[np.ndarray], np.ndarray]:
+def _fading(rates, lengths, nodes, steps: list[Step], pace, decay: float) -> tuple[list[np.ndarray], np.ndarray]:
     """What is left of a kick at a node: on average over each later cell, by cell `(nodes before, m)`, and now `(node, m)`."""
     mean = lambda values: np.add.reduceat(values, nodes[:-1]) / lengths
-    pace = mean(np.array([step.rate * step.gain for step in steps]))
-    momentum = mean(np.array([step.momentum for step in steps]))
+    pace, momentum = mean(pace), mean(np.array([step.momentum for step in steps]))
+    decays = pace * decay + (1.0 - momentum) * mean(np.array([step.shrink for step in steps]))  # a velocity makes more of its part
     state = np.zeros((0, rates.shape[1], 2))
     over = []
     for c, length in enumerate(lengths):
         state = np.concatenate([state, np.broadcast_to([1.0, -1.0], (1, rates.shape[1], 2))])
-        power, average = _transition(rates[c] / length + pace[c] * decay, momentum[c], int(length))
+        power, average = _transition(rates[c] / length + decays[c], momentum[c], int(length))
         over.append(np.einsum("mb,smb->sm", average, state).astype(np.float32))
         state = np.einsum("mab,smb->sma", power, state)
         if c + 1 < len(pace) and pace[c] > 0:
