@@ -37,6 +37,16 @@ class Step(NamedTuple):
     shrink: float = 0.0
 
 
+class Steps(NamedTuple):
+    """Numbers of all steps so far, each `(step,)`: those of `Step`, and the size of the batch."""
+
+    rate: np.ndarray
+    momentum: np.ndarray
+    gain: np.ndarray
+    shrink: np.ndarray
+    size: np.ndarray
+
+
 class Uses(NamedTuple):
     """All uses of samples so far, one after the other: which `sample (u,)` in which `step (u,)`, its `prediction (u, k)`, and the loss's
     `gradient (u, k)` and `hessian (u, k, k)` there."""
@@ -53,7 +63,8 @@ class Record:
 
     def __init__(self, slopes: Slopes, labels: Any, n: int, k: int):
         self.slopes, self.labels, self.n, self.k = slopes, labels, n, k
-        self.steps: list[Step] = []
+        self.told: list[Step] = []
+        self.steps = Steps(*np.zeros((5, 0)))
         self.batches: list[np.ndarray] = []
         self.predictions: list[np.ndarray] = []  # of batches not evaluated yet
         self.numbers: list[np.ndarray] = []  # that are trained along, before each step, if there are any
@@ -67,7 +78,7 @@ class Record:
             self.numbers.append(numbers)
         self.batches.append(indices)
         self.predictions.append(predictions)
-        self.steps.append(step)
+        self.told.append(step)
 
     def close(self) -> tuple[int, int]:
         """Evaluate the slopes of what is new; the first new step, and the first new use."""
@@ -77,7 +88,10 @@ class Record:
             sample = np.concatenate(new)
             if len(sample) and not 0 <= sample.min() <= sample.max() < self.n:
                 raise refuse("indices", f"be between 0 and {self.n - 1}", [int(sample.min()), int(sample.max())], "rows of X")
-            step = np.repeat(np.arange(first, len(self.batches)), [len(batch) for batch in new])
+            sizes = [len(batch) for batch in new]
+            numbers = [(step.rate, step.momentum, step.gain, step.shrink) for step in self.told[first:]]
+            self.steps = Steps(*np.column_stack([self.steps, np.vstack([np.array(numbers).T, sizes])]))
+            step = np.repeat(np.arange(first, len(self.batches)), sizes)
             r = np.concatenate(self.predictions)
             _, gradient, hessian = evaluate(self.slopes, r, self.labels_at(sample, step))
             parts = (sample, step, r.astype(np.float32), gradient.astype(np.float32), hessian.astype(np.float32))
@@ -92,14 +106,18 @@ class Record:
         return labels._replace(a=np.array(self.numbers)[step]) if self.numbers else labels
 
     def pace(self) -> np.ndarray:
-        """By how much a mean gradient moves the weights at once, `(step, 1)` or, where outputs have gains of their own, `(step, k)`."""
-        each = np.array([step.rate * step.gain for step in self.steps])[:, None]
-        return each * np.array(self.gains) if self.gains else each
+        """By how much a mean gradient moves the weights at once, `(step, 1)` or, where outputs have gains of their own, `(step, k)`. A
+        velocity is used later: what counts is the rate then."""
+        rate, momentum, gain, *_ = self.steps
+        rates = rate[:, None] * np.array(self.gains) if self.gains else rate[:, None].copy()
+        if momentum.any() and np.ptp(rates, axis=0).any():
+            for here in range(len(rates) - 2, -1, -1):
+                rates[here] += momentum[here] * (rates[here + 1] - rates[here])
+        return rates * gain[:, None]
 
-    def amplitudes(self) -> np.ndarray:
+    def amplitudes(self, pace: np.ndarray) -> np.ndarray:
         """The same for a gradient of one sample, at every use `(u, 1)` or `(u, k)`."""
-        sizes = np.array([max(len(batch), 1) for batch in self.batches])
-        return (self.pace() / sizes[:, None])[self.uses.step]
+        return (pace / np.maximum(self.steps.size, 1)[:, None])[self.uses.step]
 
 
 def pick(labels: Any, rows: np.ndarray) -> Any:

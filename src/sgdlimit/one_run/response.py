@@ -10,8 +10,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg import eigh
+from scipy.linalg.blas import ssyrk
 
-from .record import Record, Step
+from .record import Record
 
 CELLS = 24  # of the time since the start
 TOWARDS_NOW = 1.5  # how much finer they are near the present, where responses change most
@@ -33,10 +35,13 @@ class Basis(NamedTuple):
 
 
 class Curvature(NamedTuple):
-    """Curvature as it acts on the weights, of every use `(u, k, k)` and of every sample in `total (n, k, k)`."""
+    """Curvature as it acts on the weights, of every use `(u, k, k)` and of every sample in `total (n, k, k)`, and by how much a gradient
+    moves them: at every step, `pace (step,)`, and one sample's at every use, `amplitudes (u, 1 or k)`."""
 
     values: np.ndarray
     total: np.ndarray
+    pace: np.ndarray
+    amplitudes: np.ndarray
 
 
 def curvature(record: Record, norms: np.ndarray) -> Curvature:
@@ -45,24 +50,27 @@ def curvature(record: Record, norms: np.ndarray) -> Curvature:
     A jump by the factor `1 - z` along a sample's own row is what `exp(-z')` with `z' = -log(1 - z)` does smoothly: between two jumps of
     a sample its curvature does not act on itself, and then it does all at once. A step of all samples is no such jump.
     """
-    uses, k = record.uses, record.k
-    values = uses.hessian.astype(np.float64) * record.amplitudes()[:, :, None]
-    trace = np.trace(values, axis1=1, axis2=2)
-    square = np.sum(values**2, axis=(1, 2))
-    memory = np.array([1.0 / (1.0 - step.momentum) for step in record.steps])[uses.step]
-    own = np.divide(square, trace, out=np.zeros_like(trace), where=trace > 0) * memory * norms[uses.sample]
-    n = len(norms)
-    longer = np.where(own > 1e-6, -np.log1p(-np.clip(own, 0.0, OVERSHOOT)) / np.maximum(own, 1e-6), 1.0)
-    part = np.array([len(batch) / n for batch in record.batches])[uses.step]
+    uses, k, steps, n = record.uses, record.k, record.steps, len(norms)
+    pace = record.pace()
+    amplitudes = record.amplitudes(pace)
+    values = uses.hessian * amplitudes[:, :, None]
+    if k == 1:
+        size = np.maximum(values[:, 0, 0], 0.0)
+    else:
+        trace, square = np.trace(values, axis1=1, axis2=2), np.sum(values**2, axis=(1, 2))
+        size = np.divide(square, trace, out=np.zeros_like(trace), where=trace > 0)
+    own = size * (1.0 / (1.0 - steps.momentum))[uses.step] * norms[uses.sample]
+    longer = np.where(own > 1e-6, -np.log1p(-np.minimum(own, OVERSHOOT)) / np.maximum(own, 1e-6), 1.0)
+    part = (steps.size / n)[uses.step]
     values *= (part + (1.0 - part) * longer)[:, None, None]
     total = np.stack([np.bincount(uses.sample, values[:, a, b], n) for a in range(k) for b in range(k)], -1).reshape(n, k, k)
-    return Curvature(values, total)
+    return Curvature(values, total, pace.mean(1), amplitudes)
 
 
-def find_basis(record: Record, rows: np.ndarray, norms: np.ndarray) -> Basis:
+def find_basis(record: Record, curved: Curvature, rows: np.ndarray, norms: np.ndarray) -> Basis:
     """Eigenvectors of the curvature of all uses so far, `sum_i x_i x_i^T (x) C_i`, in groups of like eigenvalue and like weight. For many
     outputs, of its part that is diagonal in the mean Hessian's eigenvectors."""
-    total = curvature(record, norms).total
+    total = curved.total
     values, blocks = _along(rows, norms, 0.5 * (total + total.swapaxes(1, 2)).astype(np.float32))
     order = np.argsort(values)
     mass = np.cumsum(np.maximum(values[order], 0.0), dtype=float)
@@ -96,7 +104,7 @@ def _along(rows: np.ndarray, norms: np.ndarray, total: np.ndarray) -> tuple[np.n
         return values, [([along], None)]
     if k * rows.shape[1] <= TOGETHER:
         parts = [[(rows.T * total[:, a, b]) @ rows for b in range(k)] for a in range(k)]
-        values, vectors = np.linalg.eigh(np.block(parts))
+        values, vectors = _eigenvectors(np.block(parts))
         return values, [([rows @ part for part in np.split(vectors, k)], None)]
     classes = np.linalg.eigh(total.mean(0))[1].T
     found = [_eigen(rows, norms, np.einsum("nab,a,b->n", total, u, u)) for u in classes]
@@ -108,23 +116,35 @@ def _eigen(rows: np.ndarray, norms: np.ndarray, weights: np.ndarray) -> tuple[np
     many of them, and one column for the length of what they leave of the rows."""
     n, d = rows.shape
     if d <= n:
-        values, vectors = np.linalg.eigh((rows.T * weights) @ rows)
+        values, vectors = _eigenvectors(_weighed(rows, weights))
         return values, rows @ vectors
     half = np.sqrt(np.maximum(weights, 0.0))[:, None] * rows
-    values, vectors = np.linalg.eigh(half @ half.T)
+    values, vectors = _eigenvectors(half @ half.T)
     kept = values > EMPTY * values.max()
     along = rows @ (half.T @ (vectors[:, kept] / np.sqrt(values[kept])))
     left = np.sqrt(np.maximum(norms - np.sum(along**2, 1), 0.0)).astype(np.float32)
     return np.append(values[kept], 0.0), np.column_stack([along, left])
 
 
-def shift(record: Record, basis: Basis, decay: float) -> np.ndarray:
+def _weighed(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """`X^T diag(weights) X`, by half the work where no weight is negative; the upper triangle then, which is what is read."""
+    if (weights < 0).any():
+        return (rows.T * weights) @ rows
+    return ssyrk(1.0, (rows * np.sqrt(weights)[:, None]).T).T
+
+
+def _eigenvectors(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of a symmetric matrix in single precision, which NumPy would do in double."""
+    if not np.isfinite(matrix).all():
+        raise np.linalg.LinAlgError("not finite")
+    return eigh(matrix, driver="evd", lower=True, overwrite_a=True, check_finite=False)
+
+
+def shift(record: Record, basis: Basis, curved: Curvature, decay: float) -> np.ndarray:
     """By how much leaving it out changes the prediction of each sample, as far as the model of the response goes, `(2, n, k)`: all of it,
     and with every kick counted by how far responses to kicks of its age have faded, from 0 to 1."""
     uses, k, norms = record.uses, record.k, basis.norms
-    n, curved = len(norms), curvature(record, norms)
-    pace = record.pace().mean(1)
-    nodes = _nodes(record, pace)
+    n, nodes = len(norms), _nodes(record, curved.pace)
     cells, lengths = len(nodes) - 1, np.diff(nodes)
     cell = np.searchsorted(nodes, uses.step, side="right") - 1
     at = cell * n + uses.sample
@@ -135,9 +155,9 @@ def shift(record: Record, basis: Basis, decay: float) -> np.ndarray:
         rates += spent.astype(np.float32) @ basis.squares[:, :, b, a].T
         share += spent @ norms if a == b else 0.0
     share = share / share.sum() if share.sum() != 0 else lengths / lengths.sum()
-    over, here = _fading(rates / basis.sizes, lengths, nodes, record.steps, pace, decay)
+    over, here = _fading(rates / basis.sizes, lengths, nodes, record, curved.pace, decay)
 
-    kicks = uses.gradient * record.amplitudes()
+    kicks = uses.gradient * curved.amplitudes
     part = (uses.step + 1 - nodes[cell]) / lengths[cell]  # a kick acts when its step ends
     given = np.zeros((cells + 1, n, k))
     for a in range(k):
@@ -155,21 +175,21 @@ def shift(record: Record, basis: Basis, decay: float) -> np.ndarray:
 
 def _nodes(record: Record, pace: np.ndarray) -> np.ndarray:
     """Steps at which time is cut, even in what training has done to the predictions, and finer towards the present."""
-    steps = len(record.steps)
+    steps = len(pace)
     done = np.append(0.0, np.cumsum(pace)) / pace.sum()
     wanted = 1.0 - np.linspace(1.0, 0.0, CELLS + 1) ** TOWARDS_NOW
     nodes = np.searchsorted(done, wanted - 1e-9)
-    memory = 1.0 / (1.0 - record.steps[-1].momentum)
+    memory = 1.0 / (1.0 - record.steps.momentum[-1])
     if memory > 1.0:  # a velocity answers late
         nodes = np.append(nodes, steps - np.round(memory * np.array([0.3, 0.7, 1.2, 2.0, 3.0, 5.0])))
     return np.unique(np.append(nodes, [0, steps]).clip(0, steps).astype(int))
 
 
-def _fading(rates, lengths, nodes, steps: list[Step], pace, decay: float) -> tuple[list[np.ndarray], np.ndarray]:
+def _fading(rates, lengths, nodes, record: Record, pace, decay: float) -> tuple[list[np.ndarray], np.ndarray]:
     """What is left of a kick at a node: on average over each later cell, by cell `(nodes before, m)`, and now `(node, m)`."""
     mean = lambda values: np.add.reduceat(values, nodes[:-1]) / lengths
-    pace, momentum = mean(pace), mean(np.array([step.momentum for step in steps]))
-    decays = pace * decay + (1.0 - momentum) * mean(np.array([step.shrink for step in steps]))  # a velocity makes more of its part
+    pace, momentum = mean(pace), mean(record.steps.momentum)
+    decays = pace * decay + (1.0 - momentum) * mean(record.steps.shrink)  # a velocity makes more of its part
     state = np.zeros((0, rates.shape[1], 2))
     over = []
     for c, length in enumerate(lengths):

@@ -18,10 +18,10 @@ from .record import Record, Scale, Step, evaluate
 from .scales import Fit, fit_scales
 from .tangents import Tangents
 
-LEFT_OUT = 16  # samples left out exactly, to correct the response of all others by
-GROWTH = 2.0  # eigenvectors are found again when there are so many times as many uses
+LEFT_OUT = 15  # samples left out exactly, to correct the response of all others by; with the weights' own way they fill a register
+GROWTH = 3.0  # eigenvectors are found again when there are so many times as many uses
 WORSE = 1.3  # or when samples left out exactly scatter so many times as much around them as when they were found,
-TOLERATED = 0.02  # and by more than this
+TOLERATED = 0.05  # and by more than this
 
 
 class OneRun:
@@ -204,13 +204,16 @@ class OneRun:
             modelled = np.zeros((2, len(self.rows), record.k))
             return modelled, fit_scales(modelled[:, self.who], exact)
         if self._basis is not None and uses < GROWTH * self._basis.uses:
-            modelled = response.shift(record, self._basis, tangents.decay)
+            curved = response.curvature(record, self._basis.norms)
+            modelled = response.shift(record, self._basis, curved, tangents.decay)
             fit = fit_scales(modelled[:, self.who], exact)
             if fit.scatter < max(WORSE * self._scatter, TOLERATED) or uses == self._basis.uses:
                 return modelled, fit
         try:
-            self._basis = response.find_basis(record, *self._features())
-            modelled = response.shift(record, self._basis, tangents.decay)
+            rows, norms = self._features()
+            curved = response.curvature(record, norms)
+            self._basis = response.find_basis(record, curved, rows, norms)
+            modelled = response.shift(record, self._basis, curved, tangents.decay)
         except np.linalg.LinAlgError:  # not finite
             modelled = np.full((2, len(self.rows), record.k), np.nan)
         fit = fit_scales(modelled[:, self.who], exact)
@@ -236,7 +239,7 @@ class OneRun:
         share = lambda part, whole: float(np.sqrt(part / whole)) if whole > 0 else 0.0
         uses = record.uses
         norms = self.norms if self._basis is None else self._basis.norms
-        size = np.linalg.norm(uses.hessian * record.amplitudes()[:, :, None], axis=(1, 2)) * norms[uses.sample]
+        size = np.linalg.norm(uses.hessian * record.amplitudes(record.pace())[:, :, None], axis=(1, 2)) * norms[uses.sample]
         return {
             "features": float(min(self.rows.shape)),
             "tangents": float(len(self.who)),

@@ -50,31 +50,33 @@ class Tangents:
 
     def replay(self, record: Record, first: int, begin: int) -> None:
         """Carry all through the steps from `first` on, whose uses are those from `begin` on."""
-        k, uses, last = self.k, record.uses, len(record.batches)
+        k, uses, last, delta = self.k, record.uses, len(record.batches), self.delta
         watched = set(np.linspace(first, last - 1, min(last - first, WATCHED)).astype(int).tolist())
         ways, starts, seen, place = np.empty((len(uses.sample) - begin, k), np.float32), [], [], begin
+        pull = np.empty_like(delta)
         per_piece = max(1, PIECE * (last - first) // max(len(ways), 1))
         for opening in range(first, last, per_piece):
             numbers = range(opening, min(opening + per_piece, last))
             size = sum(len(record.batches[number]) for number in numbers)
             apply, bias = self._forces(record, slice(place, place + size), numbers)
-            here = 0
+            moved, here = np.empty_like(bias), 0
             for number in numbers:
-                batch, step = record.batches[number], record.steps[number]
-                some = slice(here, here + len(batch))
+                batch, step = record.batches[number], record.told[number]
+                some = slice(here, here := here + len(batch))
                 x = self.rows.take(batch, axis=0)
-                moved = x @ self.delta
-                push = moved * apply[some] if k == 1 else self._turned(moved, apply[some], self.column[batch])
+                changes = np.matmul(x, delta, out=moved[some])
+                push = changes * apply[some] if k == 1 else self._turned(changes, apply[some], self.column[batch])
                 push += bias[some]
+                np.matmul(x.T, push, out=pull)
                 if number in watched:
-                    seen.append((place, moved))
-                ways[place - begin : place - begin + len(batch)] = moved[:, -k:]
+                    seen.append((place + some.start, changes.copy()))
                 starts.append(self.start)
                 if step.scale is None:
-                    self._move(x.T @ push, step)
+                    self._move(pull, step)
                 else:
-                    record.gains.append(self._scaled(x.T @ push, step, step.scale))
-                here, place = here + len(batch), place + len(batch)
+                    record.gains.append(self._scaled(pull, step, step.scale))
+            ways[place - begin : place - begin + size] = moved[:, -k:]
+            place += size
         sizes = [len(batch) for batch in record.batches[first:]]
         self._explain(uses.sample[begin:], uses.prediction[begin:], ways, np.repeat(starts, sizes))
         self._watch(record, seen)
@@ -84,7 +86,7 @@ class Tangents:
         `k > 1` the first has the Hessians. A tangent's own sample pushes back what it gave, and has no curvature."""
         uses, k, q = record.uses, self.k, len(self.who)
         sizes = np.array([len(record.batches[number]) for number in numbers])
-        amounts = [_amount(record.steps[number]) for number in numbers]
+        amounts = [_amount(record.told[number]) for number in numbers]
         amount = np.repeat(np.array(amounts) / np.maximum(sizes, 1), sizes).astype(np.float32)[:, None]
         gradient, hessian = uses.gradient[here] * amount, uses.hessian[here] * amount[:, :, None]
         bias = np.zeros((len(gradient), (q + 1) * k), np.float32)

@@ -23,8 +23,9 @@ def copies(rows: np.ndarray, norms: np.ndarray) -> float:
         order = np.argsort(rows @ rng.standard_normal(d).astype(rows.dtype))
         ordered = rows[order]
         for apart in range(1, min(NEIGHBOURS, n - 1) + 1):
-            distance = np.einsum("nd,nd->n", *(2 * [ordered[apart:] - ordered[:-apart]]))
-            size = np.minimum(norms[order[apart:]], norms[order[:-apart]])
+            one, other = norms[order[apart:]], norms[order[:-apart]]
+            distance = one + other - 2.0 * np.einsum("nd,nd->n", ordered[apart:], ordered[:-apart])
+            size = np.minimum(one, other)
             alike = (distance < LIKE**2 * size) & (size > 0)
             found[order[apart:][alike]] = found[order[:-apart][alike]] = True
     return float(found.mean())
