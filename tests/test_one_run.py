@@ -447,7 +447,7 @@ def test_what_cannot_be_left_out_is_refused():
         (sl.SME(step=1.0), {}, r"`dynamics` must be SGD or MiniBatchGD"),
         (sl.GradientFlow(), {}, r"`dynamics` must be SGD or MiniBatchGD"),
         (sl.OnlineSGD(step=1.0), {}, r"`dynamics` must be SGD or MiniBatchGD"),
-        (sl.SGD(step=0.5, optimizer=sl.Adam(memory=0.1, second_memory=1.0)), {}, r"`optimizer` must be None or sl.Momentum"),
+        (sl.SGD(step=0.5, temperature=0.1, optimizer=sl.Adam(memory=0.1, second_memory=1.0)), {}, r"`temperature` must be zero"),
         (sl.SGD(step=0.5, optimizer=sl.Momentum(memory=0.1, nesterov=True)), {}, r"`optimizer.nesterov` must be False"),
         (sl.SGD(step=0.5), {"average": sl.ExponentialAverage(1.0)}, r"`average` must be None"),
         (sl.SGD(step=0.5), {"left_out": "yes"}, r"`left_out` must be True or False"),
