@@ -20,7 +20,7 @@ import numpy as np
 import sgdlimit as sl
 from trainings import LOSSES, against_retraining, batches, data, predictions, told
 
-RUNS = 100
+RUNS, FRESH = 100, 12000  # trainings, and fresh samples for each
 STOPPINGS = 20  # of early stopping, each of which trains seven times
 SPLITS = 60  # of real data
 SETTINGS = {  # loss, rows, features, power of the spectrum, rate, batch, epochs, momentum
@@ -52,27 +52,30 @@ def fresh() -> list[dict]:
     for name, (loss, n, d, power, rate, batch, epochs, momentum) in SETTINGS.items():
         each = []
         for seed in range(RUNS):
-            X, y, others, labels = data(loss, n, d, seed, power, fresh=12000)
+            X, y, others, labels = data(loss, n, d, seed, power, fresh=FRESH)
             run, theta = told(X, y, loss, batches(n, batch, epochs, 100 + seed), rate, momentum)
             found, test = run.estimate(predictions(X, theta)), LOSSES[loss][1](others @ theta, labels)
-            each.append((found.risk, test.mean(), found.train_risk, found.standard_error, test.std() * np.sqrt(4 / n), found.trusted))
-        risk, test, train, error, quarter, trusted = np.array(each, float).T
+            each.append((found.risk, test.mean(), found.train_risk, found.standard_error, test.std(), found.trusted))
+        risk, test, train, error, deviation, trusted = np.array(each, float).T
         apart = risk - test
+        spread, spread_se = of_quarter(apart, deviation, n)
         rows.append({
             "name": name, "train": train.mean() / test.mean(), "ratio": risk.mean() / test.mean(),
             "ratio_se": apart.std(ddof=1) / np.sqrt(RUNS) / test.mean(), "covered": float(np.mean(np.abs(apart) < 2 * error)),
-            "quarter": apart.std(ddof=1) / quarter.mean(), "quarter_se": of_ratio(apart, quarter),
-            "error": error.mean() / apart.std(ddof=1), "trusted": trusted.mean(),
+            "quarter": spread, "quarter_se": spread_se, "error": error.mean() / apart.std(ddof=1), "trusted": trusted.mean(),
         })  # fmt: skip
         print(rows[-1], flush=True)
     return rows
 
 
-def of_ratio(apart: np.ndarray, quarter: np.ndarray) -> float:
-    """The error of a standard deviation over a mean, from leaving out each training in turn."""
-    rest = ~np.eye(len(apart), dtype=bool)
-    each = np.array([apart[some].std(ddof=1) / quarter[some].mean() for some in rest])
-    return float(np.sqrt((len(each) - 1) * np.mean((each - each.mean()) ** 2)))
+def of_quarter(apart: np.ndarray, deviation: np.ndarray, n: int) -> tuple[float, float]:
+    """The spread of the left-out risk over that of a mean loss over a held-out quarter, without what the fresh samples have in it; and its
+    error, from leaving out each training in turn."""
+    ratio = lambda some: (
+        np.sqrt(apart[some].var(ddof=1) - np.mean(deviation[some] ** 2) / FRESH) / (deviation[some].mean() * np.sqrt(4 / n))
+    )
+    each = np.array([ratio(rest) for rest in ~np.eye(len(apart), dtype=bool)])
+    return float(ratio(slice(None))), float(np.sqrt((len(each) - 1) * np.mean((each - each.mean()) ** 2)))
 
 
 def table(name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -83,15 +83,13 @@ def find_basis(record: Record, curved: Curvature, rows: np.ndarray, norms: np.nd
     first = 0
     for along, classes in blocks:
         here = group[first : (first := first + along[0].shape[1])]
-        columns = np.argsort(here, kind="stable")
-        starts = np.flatnonzero(np.diff(here[columns], prepend=-1))
-        into = here[columns][starts]
+        belongs = (here[:, None] == np.arange(len(sizes))).astype(np.float32)
         for a, b in np.ndindex(len(along), len(along)):
-            summed = np.add.reduceat((along[a] * along[b])[:, columns], starts, axis=1).T
+            summed = ((along[a] * along[b]) @ belongs).T
             if classes is None:
-                squares[into, :, a, b] += summed
+                squares[:, :, a, b] = summed
             else:
-                squares[into] += summed[:, :, None, None] * np.outer(classes, classes).astype(np.float32)
+                squares += summed[:, :, None, None] * np.outer(classes, classes).astype(np.float32)
     return Basis(squares, sizes, norms, len(record.uses.sample))
 
 

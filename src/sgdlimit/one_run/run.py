@@ -19,9 +19,9 @@ from .scales import Fit, fit_scales
 from .tangents import Tangents
 
 LEFT_OUT = 15  # samples left out exactly, to correct the response of all others by; with the weights' own way they fill a register
-GROWTH = 3.0  # eigenvectors are found again when there are so many times as many uses
+GROWTH = 1.2  # eigenvectors are found again when there are so many times as many uses: where they change, so does the estimate a little
 WORSE = 1.3  # or when samples left out exactly scatter so many times as much around them as when they were found,
-TOLERATED = 0.05  # and by more than this
+TOLERATED = 0.02  # and by more than this
 
 
 class OneRun:
