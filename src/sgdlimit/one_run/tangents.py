@@ -159,7 +159,9 @@ class Tangents:
         """What is left of a prediction without the weights' own way is that of the start, the same at every use."""
         rest = prediction.astype(float) - ways
         known = ~np.isnan(self.base[sample, 0])
-        order = np.unique(sample, return_index=True)[1]
+        first = np.full(len(self.rows), -1)
+        first[sample[::-1]] = np.arange(len(sample))[::-1]  # the last one written stays
+        order = first[first >= 0]
         fresh = order[~known[order]]
         self.base[sample[fresh]] = rest[fresh] / starts[fresh, None]
         again = np.ones(len(sample), bool)
