@@ -1,7 +1,8 @@
 """The left-out risk of `OneRun`: against fresh data, against retraining without each of some samples, the epoch it chooses, and
 what it costs.
 
-`python benchmarks/one_run.py [--only fresh|real|stop|cost] [--readme]`; takes scikit-learn for its data. What is not asked for is kept.
+`python benchmarks/one_run.py [--only fresh|runs|real|stop|cost] [--readme]`; takes scikit-learn for its data. What is not
+asked for is kept.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ import numpy as np
 
 import sgdlimit as sl
 from trainings import LOSSES, against_retraining, batches, data, predictions, told
+from weighed import CASES
 
 RUNS, FRESH = 100, 12000  # trainings, and fresh samples for each
+REPEATS = 40  # runs of `simulate`
 STOPPINGS = 20  # of early stopping, each of which trains seven times
 SPLITS, RETRAINED = 60, 5  # of real data, and in how many of them 100 samples are left out by retraining
 SETTINGS = {  # loss, rows, features, power of the spectrum, rate, batch, epochs, momentum
@@ -64,6 +67,18 @@ def fresh() -> list[dict]:
             "ratio_se": apart.std(ddof=1) / np.sqrt(RUNS) / test.mean(), "covered": float(np.mean(np.abs(apart) < 2 * error)),
             "quarter": spread, "quarter_se": spread_se, "error": error.mean() / apart.std(ddof=1), "trusted": trusted.mean(),
         })  # fmt: skip
+        print(rows[-1], flush=True)
+    return rows
+
+
+def runs() -> list[dict]:
+    """Runs of `simulate` behind other optimisers and beside trained numbers, against their own mean test risk."""
+    rows = []
+    for name, (problem, dynamics, horizon, batch) in CASES.items():
+        ds = sl.simulate(problem, dynamics, horizon, 200, batch, REPEATS, seed=1, times=[0, horizon / 3, horizon], left_out=True).dataset
+        ratio, error = ds.left_out_risk / ds.test_risk, ds.left_out_risk_se / ds.test_risk
+        train = ds.train_risk / ds.test_risk
+        rows.append({"name": name, "train": train.values.tolist(), "ratio": ratio.values.tolist(), "ratio_se": error.values.tolist()})
         print(rows[-1], flush=True)
     return rows
 
@@ -173,7 +188,7 @@ def split(name: str, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.
 
 
 def cost() -> list[dict]:
-    """CPU-seconds of a loop in NumPy on 2000 x 600 in batches of 32, alone and with `OneRun`; medians of five."""
+    """CPU-seconds of a loop in NumPy on 2000 x 600 in batches of 32, alone and with `OneRun` in turn; medians of nine."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal((2000, 600))
     y = np.sign(X @ rng.standard_normal(600) / 25 + rng.standard_normal(2000))
@@ -197,10 +212,8 @@ def cost() -> list[dict]:
     loop(2, 2, sl.OneRun(X, y, loss, 0.02))
     rows = []
     for epochs, estimates in COST:
-        alone, with_run = (
-            float(np.median([loop(epochs, estimates, sl.OneRun(X, y, loss, 0.02) if beside else None) for _ in range(5)]))
-            for beside in (False, True)
-        )
+        pair = lambda: [loop(epochs, estimates, sl.OneRun(X, y, loss, 0.02) if beside else None) for beside in (False, True)]
+        alone, with_run = (float(median) for median in np.median([pair() for _ in range(9)], axis=0))
         rows.append({"epochs": epochs, "estimates": estimates, "alone": alone, "with": with_run})
         print(rows[-1], flush=True)
     return rows
@@ -217,6 +230,12 @@ def summary(found: dict) -> str:
                 f"{r['error']:.2f}", f"{r['trusted']:.0%}",
             ],
         ),
+        "runs": (
+            ["runs of `simulate`", "a third of the way: train / test", "left-out / test", "at the end: train / test", "left-out / test"],
+            lambda r: [
+                r["name"], *(part for i in (1, 2) for part in (f"{r['train'][i]:.2f}", f"{r['ratio'][i]:.3f} ± {r['ratio_se'][i]:.3f}")),
+            ],
+        ),
         "real": (
             ["data", "rows x features", "epochs", "correlation", "left-out / retrained", "train / test", "left-out / test", "trusted"],
             lambda r: [
@@ -230,9 +249,9 @@ def summary(found: dict) -> str:
             lambda r: [r["name"], f"{r['best']:.4f}", ratio(r), f"{r['fifth']:.3f}", f"{r['least']:.3f}"],
         ),
         "cost": (
-            ["epochs", "estimates", "loop alone (CPU-s)", "with `OneRun`", "what it adds / loop"],
+            ["epochs", "estimates", "loop alone (CPU-s)", "with `OneRun`", "with / alone"],
             lambda r: [
-                str(r["epochs"]), str(r["estimates"]), f"{r['alone']:.2f}", f"{r['with']:.2f}", f"{r['with'] / r['alone'] - 1:.1f}",
+                str(r["epochs"]), str(r["estimates"]), f"{r['alone']:.2f}", f"{r['with']:.2f}", f"{r['with'] / r['alone']:.1f}",
             ],
         ),
     }  # fmt: skip
@@ -241,12 +260,12 @@ def summary(found: dict) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=("fresh", "real", "stop", "cost"))
+    parser.add_argument("--only", choices=("fresh", "runs", "real", "stop", "cost"))
     parser.add_argument("--readme", action="store_true", help="put the tables into benchmarks/README.md")
     options = parser.parse_args()
     path = common.RESULTS / "one_run.json"
     found = json.loads(path.read_text()) if path.exists() else {}
-    for name, measure in (("fresh", fresh), ("real", real), ("stop", stop), ("cost", cost)):
+    for name, measure in (("fresh", fresh), ("runs", runs), ("real", real), ("stop", stop), ("cost", cost)):
         if options.only in (None, name):
             found[name] = measure()
             common.save_json(path, {**found, "machine": common.machine()})

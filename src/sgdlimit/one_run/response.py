@@ -10,8 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import eigh
-from scipy.linalg.blas import ssyrk
+from scipy.linalg import eigh, get_blas_funcs
 
 from .record import Record
 
@@ -128,7 +127,9 @@ def _weighed(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """`X^T diag(weights) X`, by half the work where no weight is negative; the upper triangle then, which is what is read."""
     if (weights < 0).any():
         return (rows.T * weights) @ rows
-    return ssyrk(1.0, (rows * np.sqrt(weights)[:, None]).T).T
+    half = (rows * np.sqrt(weights)[:, None]).T
+    (syrk,) = get_blas_funcs(["syrk"], (half,))
+    return syrk(1.0, half).T
 
 
 def _eigenvectors(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -38,7 +38,7 @@ class Tangents:
         self.delta = np.zeros((d, (len(who) + 1) * k), np.float32)  # the last k columns: the weights' own way
         self.velocity = np.zeros_like(self.delta)
         self.theta = theta  # the weights at the start `(k, d)`, where their decay is in the gradient that Adam sees
-        self.square: np.ndarray | None = None  # of gradients, as Adam sums them
+        self.square = np.zeros((), np.float32)  # of gradients, as Adam sums them
         self.along = np.zeros((2, d))  # squared gradients, with Adam's relative gain and without
         self.start, self.start_velocity = 1.0, 0.0  # what decay leaves of the weights at the start
         self.base = np.full((n, k), np.nan)  # predictions at the start, as they follow from a sample's first use
@@ -136,7 +136,7 @@ class Tangents:
         squared = gradient**2
         if scale.by_row:
             squared = squared.mean(0, keepdims=True)
-        self.square = np.float32(scale.weight) * squared + (0.0 if self.square is None else np.float32(scale.kept) * self.square)
+        self.square = np.float32(scale.weight) * squared + np.float32(scale.kept) * self.square
         size = np.float32(scale.root) * np.sqrt(self.square) + np.float32(scale.eps)
         gain = np.divide(1.0, size, out=np.zeros_like(size), where=size > 0)
         moved = np.float32(step.rate) * velocity * gain
@@ -151,7 +151,7 @@ class Tangents:
 
     def axes(self) -> np.ndarray | None:
         """Gain of every feature `(d,)` over that of all, where Adam trains."""
-        if self.square is None:
+        if not self.along.any():
             return None
         return np.divide(self.along[0], self.along[1], out=np.ones(self.along.shape[1]), where=self.along[1] > 0)
 
