@@ -212,8 +212,8 @@ def cost() -> list[dict]:
     loop(2, 2, sl.OneRun(X, y, loss, 0.02))
     rows = []
     for epochs, estimates in COST:
-        pair = lambda: [loop(epochs, estimates, sl.OneRun(X, y, loss, 0.02) if beside else None) for beside in (False, True)]
-        alone, with_run = (float(median) for median in np.median([pair() for _ in range(9)], axis=0))
+        spent = [[loop(epochs, estimates, run) for run in (None, sl.OneRun(X, y, loss, 0.02))] for _ in range(9)]
+        alone, with_run = (float(median) for median in np.median(spent, axis=0))
         rows.append({"epochs": epochs, "estimates": estimates, "alone": alone, "with": with_run})
         print(rows[-1], flush=True)
     return rows
