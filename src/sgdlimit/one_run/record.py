@@ -115,9 +115,9 @@ class Record:
                 rates[here] += momentum[here] * (rates[here + 1] - rates[here])
         return rates * gain[:, None]
 
-    def amplitudes(self, pace: np.ndarray) -> np.ndarray:
-        """The same for a gradient of one sample, at every use `(u, 1)` or `(u, k)`."""
-        return (pace / np.maximum(self.steps.size, 1)[:, None])[self.uses.step]
+    def amplitudes(self, pace: np.ndarray, some: slice = slice(None)) -> np.ndarray:
+        """The same for a gradient of one sample, at every use or at some, `(u, 1)` or `(u, k)`."""
+        return (pace / np.maximum(self.steps.size, 1)[:, None])[self.uses.step[some]]
 
 
 def pick(labels: Any, rows: np.ndarray) -> Any:

@@ -145,8 +145,8 @@ def shift(record: Record, basis: Basis, curved: Curvature, decay: float) -> np.n
     uses, k, norms = record.uses, record.k, basis.norms
     n, nodes = len(norms), _nodes(record, curved.pace)
     cells, lengths = len(nodes) - 1, np.diff(nodes)
-    cell = np.searchsorted(nodes, uses.step, side="right") - 1
-    at = cell * n + uses.sample
+    cell_of_step = np.searchsorted(nodes, np.arange(len(curved.pace)), side="right") - 1
+    at = cell_of_step[uses.step] * n + uses.sample
     by_cell = lambda weights: np.bincount(at, weights, cells * n).reshape(cells, n)
     rates, share = np.zeros((cells, len(basis.sizes))), np.zeros(cells)
     for a, b in np.ndindex(k, k):
@@ -157,11 +157,13 @@ def shift(record: Record, basis: Basis, curved: Curvature, decay: float) -> np.n
     over, here = _fading(rates / basis.sizes, lengths, nodes, record, curved.pace, decay)
 
     kicks = uses.gradient * curved.amplitudes
-    part = (uses.step + 1 - nodes[cell]) / lengths[cell]  # a kick acts when its step ends
+    part_of_step = (np.arange(1, len(cell_of_step) + 1) - nodes[cell_of_step]) / lengths[cell_of_step]  # a kick acts when its step ends
+    part = part_of_step[uses.step]
     given = np.zeros((cells + 1, n, k))
     for a in range(k):
-        given[:-1, :, a] += by_cell(kicks[:, a] * (1 - part))
-        given[1:, :, a] += by_cell(kicks[:, a] * part)
+        late = by_cell(kicks[:, a] * part)
+        given[:-1, :, a] += by_cell(kicks[:, a]) - late
+        given[1:, :, a] += late
     found, left = np.empty((cells + 1, n, k)), np.zeros(cells + 1)
     for first in range(0, n, BLOCK):
         some = slice(first, first + BLOCK)

@@ -22,6 +22,7 @@ LEFT_OUT = 15  # samples left out exactly, to correct the response of all others
 GROWTH = 1.2  # eigenvectors are found again when there are so many times as many uses: where they change, so does the estimate a little
 WORSE = 1.3  # or when samples left out exactly scatter so many times as much around them as when they were found,
 TOLERATED = 0.02  # and by more than this
+LOOKED_AT = 2**16  # uses, of which the size of steps is told
 
 
 class OneRun:
@@ -241,7 +242,9 @@ class OneRun:
         share = lambda part, whole: float(np.sqrt(part / whole)) if whole > 0 else 0.0
         uses = record.uses
         norms = self.norms if self._basis is None else self._basis.norms
-        size = np.linalg.norm(uses.hessian * record.amplitudes(record.pace())[:, :, None], axis=(1, 2)) * norms[uses.sample]
+        some = slice(None, None, 1 + len(uses.sample) // LOOKED_AT)
+        size = np.sqrt(np.sum((uses.hessian[some] * record.amplitudes(record.pace(), some)[:, :, None]) ** 2, axis=(1, 2)))
+        size *= norms[uses.sample[some]]
         return {
             "features": float(min(self.rows.shape)),
             "tangents": float(len(self.who)),

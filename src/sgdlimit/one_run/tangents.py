@@ -17,7 +17,7 @@ import numpy as np
 
 from .record import Record, Scale, Step, evaluate
 
-PIECE = 16384  # uses whose forces are laid out at once, or those of one batch
+PIECE = 4096  # uses whose forces are laid out at once, or those of one batch
 ROUNDING = 1e-4  # of a gradient: smaller changes tell nothing
 WATCHED = 24  # steps of every replay in which the loss's gradient is compared with its linear continuation
 
@@ -60,8 +60,8 @@ class Tangents:
             size = sum(len(record.batches[number]) for number in numbers)
             apply, bias = self._forces(record, slice(place, place + size), numbers)
             moved, here = np.empty_like(bias), 0
-            for number in numbers:
-                batch, step = record.batches[number], record.told[number]
+            these = slice(opening, opening + per_piece)
+            for number, batch, step in zip(numbers, record.batches[these], record.told[these], strict=True):
                 some = slice(here, here := here + len(batch))
                 x = self.rows.take(batch, axis=0)
                 changes = np.matmul(x, delta, out=moved[some])
@@ -71,10 +71,12 @@ class Tangents:
                 if number in watched:
                     seen.append((place + some.start, changes.copy()))
                 starts.append(self.start)
-                if step.scale is None:
+                if step.scale is not None:
+                    record.gains.append(self._scaled(pull, step, step.scale))
+                elif step.momentum or self.decay:
                     self._move(pull, step)
                 else:
-                    record.gains.append(self._scaled(pull, step, step.scale))
+                    delta -= pull
             ways[place - begin : place - begin + size] = moved[:, -k:]
             place += size
         sizes = [len(batch) for batch in record.batches[first:]]
