@@ -115,6 +115,11 @@ class Record:
                 rates[here] += momentum[here] * (rates[here + 1] - rates[here])
         return rates * gain[:, None]
 
+    def units(self) -> np.ndarray:
+        """Of outputs `(k,)`, in which their gains are about the same: `r / units` is trained by the gradient in it as if there were none, and
+        its curvature is symmetric."""
+        return np.sqrt(np.mean(self.gains, axis=0)) if self.gains else np.ones(self.k)
+
     def amplitudes(self, pace: np.ndarray, some: slice = slice(None)) -> np.ndarray:
         """The same for a gradient of one sample, at every use or at some, `(u, 1)` or `(u, k)`."""
         return (pace / np.maximum(self.steps.size, 1)[:, None])[self.uses.step[some]]

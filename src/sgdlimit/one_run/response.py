@@ -35,12 +35,13 @@ class Basis(NamedTuple):
 
 class Curvature(NamedTuple):
     """Curvature as it acts on the weights, of every use `(u, k, k)` and of every sample in `total (n, k, k)`, and by how much a gradient
-    moves them: at every step, `pace (step,)`, and one sample's at every use, `amplitudes (u, 1 or k)`."""
+    moves them: at every step, `pace (step,)`, and one sample's at every use, `amplitudes (u, k)`; all in `units (k,)` of the outputs."""
 
     values: np.ndarray
     total: np.ndarray
     pace: np.ndarray
     amplitudes: np.ndarray
+    units: np.ndarray
 
 
 def curvature(record: Record, norms: np.ndarray) -> Curvature:
@@ -51,8 +52,9 @@ def curvature(record: Record, norms: np.ndarray) -> Curvature:
     """
     uses, k, steps, n = record.uses, record.k, record.steps, len(norms)
     pace = record.pace()
-    amplitudes = record.amplitudes(pace)
-    values = uses.hessian * amplitudes[:, :, None]
+    units = record.units()
+    amplitudes = record.amplitudes(pace) / units
+    values = uses.hessian * amplitudes[:, :, None] * units
     if k == 1:
         size = np.maximum(values[:, 0, 0], 0.0)
     else:
@@ -63,7 +65,7 @@ def curvature(record: Record, norms: np.ndarray) -> Curvature:
     part = (steps.size / n)[uses.step]
     values *= (part + (1.0 - part) * longer)[:, None, None]
     total = np.stack([np.bincount(uses.sample, values[:, a, b], n) for a in range(k) for b in range(k)], -1).reshape(n, k, k)
-    return Curvature(values, total, pace.mean(1), amplitudes)
+    return Curvature(values, total, pace.mean(1), amplitudes, units)
 
 
 def find_basis(record: Record, curved: Curvature, rows: np.ndarray, norms: np.ndarray) -> Basis:
@@ -171,7 +173,7 @@ def shift(record: Record, basis: Basis, curved: Curvature, decay: float) -> np.n
         found[:, some] = np.einsum("snab,snb->sna", responses, given[:, some], optimize=True)
         left += np.einsum("snaa->s", responses)
     faded = 1.0 - left / np.abs(left).max()
-    return np.stack([found.sum(0), np.einsum("s,sna->na", faded, found)])
+    return np.stack([found.sum(0), np.einsum("s,sna->na", faded, found)]) * curved.units
 
 
 def _nodes(record: Record, pace: np.ndarray) -> np.ndarray:
