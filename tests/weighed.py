@@ -19,6 +19,14 @@ def _tanh_label(r_star, z):
     return {"value": jnp.tanh(r_star[0]) + 0.3 * z, "weight": 1.0 + 0.0 * z}
 
 
+def _committee_loss(r, y):
+    return y["weight"] * 0.5 * (jnp.tanh(r[0]) - 0.5 * jnp.tanh(r[1]) - y["value"]) ** 2
+
+
+def _committee_label(r_star, z):
+    return {"value": jnp.tanh(r_star[0]) - 0.5 * jnp.tanh(r_star[1]) + 0.3 * z, "weight": 1.0 + 0.0 * z}
+
+
 def _logistic_loss(r, y):
     return y["weight"] * jnp.logaddexp(0.0, -y["value"] * r[0])
 
@@ -46,6 +54,7 @@ def _problem(loss, label, noise, teacher, start, k=1, **more):
 
 
 HEAD = _problem(_head_loss, _tanh_label, sl.Normal(), 2.25, 1.0, trained=sl.Trained([0.5]))
+COMMITTEE = _problem(_committee_loss, _committee_label, sl.Normal(), 1.5, 0.5, 2)
 LOGISTIC = _problem(_logistic_loss, _logistic_label, sl.Uniform(), 4.0, 0.25)
 INTERCEPT = _problem(_intercept_loss, _logistic_label, sl.Uniform(), 4.0, 0.25, trained=sl.Trained([0.0]))
 SOFTMAX = _problem(_softmax_loss, _softmax_label, sl.Uniform(), 4.0, 0.01, 3, trained=sl.Trained([0.0, 0.0, 0.0]))
@@ -64,5 +73,7 @@ CASES = {  # problem, dynamics, horizon, batch
     "Adam, batches, spectrum": (
         replace(LOGISTIC, spectrum=SPECTRUM), sl.MiniBatchGD(0.05, 0.25, optimizer=sl.Adam(0.2, 1.0)), 4.0, 1,
     ),
+    "two units, Adam, batches": (COMMITTEE, sl.MiniBatchGD(0.1, 0.25, optimizer=sl.Adam(0.3, 1.0)), 2.0, 1),
+    "two units, Adam": (COMMITTEE, sl.Adam.from_learning_rate(0.002, 8, 100), 2.0, 8),
     "three intercepts, Adam": (SOFTMAX, sl.Adam.from_learning_rate(0.01, 8, 100), 3.0, 8),
 }  # fmt: skip

@@ -116,8 +116,8 @@ class Record:
         return rates * gain[:, None]
 
     def units(self) -> np.ndarray:
-        """Of outputs `(k,)`, in which their gains are about the same: `r / units` is trained by the gradient in it as if there were none, and
-        its curvature is symmetric."""
+        """Of outputs `(k,)`, in which their gains are about the same: `r / units` is trained by the gradient in it as if there were none,
+        and its curvature is symmetric."""
         return np.sqrt(np.mean(self.gains, axis=0)) if self.gains else np.ones(self.k)
 
     def amplitudes(self, pace: np.ndarray, some: slice = slice(None)) -> np.ndarray:
