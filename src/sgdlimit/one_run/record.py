@@ -118,7 +118,8 @@ class Record:
     def units(self) -> np.ndarray:
         """Of outputs `(k,)`, in which their gains are about the same: `r / units` is trained by the gradient in it as if there were none,
         and its curvature is symmetric."""
-        return np.sqrt(np.mean(self.gains, axis=0)) if self.gains else np.ones(self.k)
+        mean = np.mean(self.gains, axis=0) if self.gains else np.ones(self.k)
+        return np.sqrt(np.where(mean > 0, mean, 1.0))  # an output may have had no gradient
 
     def amplitudes(self, pace: np.ndarray, some: slice = slice(None)) -> np.ndarray:
         """The same for a gradient of one sample, at every use or at some, `(u, 1)` or `(u, k)`."""
