@@ -1,7 +1,8 @@
 """The left-out risk of `OneRun`: against fresh data, against retraining without each of some samples, the epoch it chooses, and
 what it costs.
 
-`python benchmarks/one_run.py [--only fresh|real|stop|cost] [--readme]`; takes scikit-learn for its data. What is not asked for is kept.
+`python benchmarks/one_run.py [--only fresh|runs|real|stop|cost] [--readme]`; takes scikit-learn for its data. What is not
+asked for is kept.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ import numpy as np
 
 import sgdlimit as sl
 from trainings import LOSSES, against_retraining, batches, data, predictions, told
+from weighed import CASES
 
-RUNS = 20
-SPLITS = 60  # of real data
+RUNS, FRESH = 100, 12000  # trainings, and fresh samples for each
+REPEATS = 40  # runs of `simulate`
+STOPPINGS = 20  # of early stopping, each of which trains seven times
+SPLITS, RETRAINED = 60, 5  # of real data, and in how many of them 100 samples are left out by retraining
 SETTINGS = {  # loss, rows, features, power of the spectrum, rate, batch, epochs, momentum
     "logistic": ("logistic", 800, 200, 0.0, 0.03, 16, 4, 0.0),
     "logistic, overfitted": ("logistic", 800, 400, 0.0, 0.08, 16, 6, 0.0),
@@ -51,19 +55,42 @@ def fresh() -> list[dict]:
     for name, (loss, n, d, power, rate, batch, epochs, momentum) in SETTINGS.items():
         each = []
         for seed in range(RUNS):
-            X, y, others, labels = data(loss, n, d, seed, power, fresh=12000)
+            X, y, others, labels = data(loss, n, d, seed, power, fresh=FRESH)
             run, theta = told(X, y, loss, batches(n, batch, epochs, 100 + seed), rate, momentum)
             found, test = run.estimate(predictions(X, theta)), LOSSES[loss][1](others @ theta, labels)
-            each.append((found.risk, test.mean(), found.train_risk, found.standard_error, test.std() * np.sqrt(4 / n), found.trusted))
-        risk, test, train, error, quarter, trusted = np.array(each, float).T
+            each.append((found.risk, test.mean(), found.train_risk, found.standard_error, test.std(), found.trusted))
+        risk, test, train, error, deviation, trusted = np.array(each, float).T
         apart = risk - test
+        spread, spread_se = of_quarter(apart, deviation, n)
         rows.append({
             "name": name, "train": train.mean() / test.mean(), "ratio": risk.mean() / test.mean(),
             "ratio_se": apart.std(ddof=1) / np.sqrt(RUNS) / test.mean(), "covered": float(np.mean(np.abs(apart) < 2 * error)),
-            "quarter": apart.std(ddof=1) / quarter.mean(), "error": error.mean() / apart.std(ddof=1), "trusted": trusted.mean(),
+            "quarter": spread, "quarter_se": spread_se, "error": error.mean() / apart.std(ddof=1), "trusted": trusted.mean(),
         })  # fmt: skip
         print(rows[-1], flush=True)
     return rows
+
+
+def runs() -> list[dict]:
+    """Runs of `simulate` behind other optimisers and beside trained numbers, against their own mean test risk."""
+    rows = []
+    for name, (problem, dynamics, horizon, batch) in CASES.items():
+        ds = sl.simulate(problem, dynamics, horizon, 200, batch, REPEATS, seed=1, times=[0, horizon / 3, horizon], left_out=True).dataset
+        ratio, error = ds.left_out_risk / ds.test_risk, ds.left_out_risk_se / ds.test_risk
+        train = ds.train_risk / ds.test_risk
+        rows.append({"name": name, "train": train.values.tolist(), "ratio": ratio.values.tolist(), "ratio_se": error.values.tolist()})
+        print(rows[-1], flush=True)
+    return rows
+
+
+def of_quarter(apart: np.ndarray, deviation: np.ndarray, n: int) -> tuple[float, float]:
+    """The spread of the left-out risk over that of a mean loss over a held-out quarter, without what the fresh samples have in it; and its
+    error, from leaving out each training in turn."""
+    ratio = lambda some: (
+        np.sqrt(apart[some].var(ddof=1) - np.mean(deviation[some] ** 2) / FRESH) / (deviation[some].mean() * np.sqrt(4 / n))
+    )
+    each = np.array([ratio(rest) for rest in ~np.eye(len(apart), dtype=bool)])
+    return float(ratio(slice(None))), float(np.sqrt((len(each) - 1) * np.mean((each - each.mean()) ** 2)))
 
 
 def table(name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -86,7 +113,7 @@ def real() -> list[dict]:
     rows = []
     for name, (loss, rate, batch) in TABLES.items():
         for epochs in EPOCHS:
-            each, correlation, ratio, shape = [], 0.0, 0.0, (0, 0)
+            each, exact, shape = [], [], (0, 0)
             for seed in range(SPLITS):
                 X, y, others, labels = split(name, seed)
                 steps = batches(len(X), batch, epochs, seed)
@@ -94,12 +121,14 @@ def real() -> list[dict]:
                 found = run.estimate(predictions(X, theta))
                 test = LOSSES[loss][1](others @ theta, labels).mean()
                 each.append((found.risk, test, found.train_risk, found.trusted))
-                if seed == 0:
-                    correlation, ratio, _ = against_retraining(X, y, loss, steps, rate, who=100)
+                if seed < RETRAINED:
+                    exact.append(against_retraining(X, y, loss, steps, rate, who=100)[:2])
                     shape = X.shape
             risk, test, train, trusted = np.array(each, float).T
+            correlation, retrained = np.array(exact).T
             rows.append({
-                "name": name, "rows": shape[0], "features": shape[1], "epochs": epochs, "correlation": correlation, "exact": ratio,
+                "name": name, "rows": shape[0], "features": shape[1], "epochs": epochs, "correlation": correlation.min(),
+                "exact": retrained.mean(), "exact_se": retrained.std(ddof=1) / np.sqrt(RETRAINED),
                 "train": train.mean() / test.mean(), "ratio": risk.mean() / test.mean(),
                 "ratio_se": (risk - test).std(ddof=1) / np.sqrt(SPLITS) / test.mean(), "trusted": trusted.mean(),
             })  # fmt: skip
@@ -127,9 +156,9 @@ def path(X, y, loss, rate, batch, seed, tests, run=None) -> np.ndarray:
 def stop() -> list[dict]:
     """The test risk at the epoch that is chosen by the left-out risk, by cross-validation, or by a held-out fifth."""
     rows = []
-    for name, (loss, rate, batch) in [*STOPPED.items(), *((key, TABLES[key]) for key in TABLES if "ReLU" not in key)]:
+    for name, (loss, rate, batch) in {**STOPPED, **TABLES}.items():
         each = []
-        for seed in range(RUNS):
+        for seed in range(STOPPINGS):
             X, y, others, labels = data(loss, 400, 200, seed) if name in STOPPED else split(name, seed)
             test, fold = [(others, labels)], np.arange(len(X)) % 5
             run = sl.OneRun(X, y, LOSSES[loss][0], rate)
@@ -141,7 +170,7 @@ def stop() -> list[dict]:
         best, crossed, fifth, least = np.array(each).T
         rows.append({
             "name": name, "best": best.mean(), "ratio": best.mean() / crossed.mean(),
-            "ratio_se": (best - crossed).std(ddof=1) / np.sqrt(RUNS) / crossed.mean(), "fifth": fifth.mean() / best.mean(),
+            "ratio_se": (best - crossed).std(ddof=1) / np.sqrt(STOPPINGS) / crossed.mean(), "fifth": fifth.mean() / best.mean(),
             "least": least.mean() / best.mean(),
         })  # fmt: skip
         print(rows[-1], flush=True)
@@ -159,7 +188,7 @@ def split(name: str, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.
 
 
 def cost() -> list[dict]:
-    """CPU-seconds of a loop in NumPy on 2000 x 600 in batches of 32, alone and with `OneRun`; medians of five."""
+    """CPU-seconds of a loop in NumPy on 2000 x 600 in batches of 32, alone and with `OneRun` in turn; medians of nine."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal((2000, 600))
     y = np.sign(X @ rng.standard_normal(600) / 25 + rng.standard_normal(2000))
@@ -183,10 +212,8 @@ def cost() -> list[dict]:
     loop(2, 2, sl.OneRun(X, y, loss, 0.02))
     rows = []
     for epochs, estimates in COST:
-        alone, with_run = (
-            float(np.median([loop(epochs, estimates, sl.OneRun(X, y, loss, 0.02) if beside else None) for _ in range(5)]))
-            for beside in (False, True)
-        )
+        spent = [[loop(epochs, estimates, run) for run in (None, sl.OneRun(X, y, loss, 0.02))] for _ in range(9)]
+        alone, with_run = (float(median) for median in np.median(spent, axis=0))
         rows.append({"epochs": epochs, "estimates": estimates, "alone": alone, "with": with_run})
         print(rows[-1], flush=True)
     return rows
@@ -199,14 +226,21 @@ def summary(found: dict) -> str:
         "fresh": (
             ["problem", "train / test", "left-out / test", "within 2 errors", "spread / held-out quarter's", "error / spread", "trusted"],
             lambda r: [
-                r["name"], f"{r['train']:.2f}", ratio(r), f"{r['covered']:.0%}", f"{r['quarter']:.2f}", f"{r['error']:.2f}",
-                f"{r['trusted']:.0%}",
+                r["name"], f"{r['train']:.2f}", ratio(r), f"{r['covered']:.0%}", f"{r['quarter']:.2f} ± {r['quarter_se']:.2f}",
+                f"{r['error']:.2f}", f"{r['trusted']:.0%}",
+            ],
+        ),
+        "runs": (
+            ["runs of `simulate`", "a third of the way: train / test", "left-out / test", "at the end: train / test", "left-out / test"],
+            lambda r: [
+                r["name"], *(part for i in (1, 2) for part in (f"{r['train'][i]:.2f}", f"{r['ratio'][i]:.3f} ± {r['ratio_se'][i]:.3f}")),
             ],
         ),
         "real": (
             ["data", "rows x features", "epochs", "correlation", "left-out / retrained", "train / test", "left-out / test", "trusted"],
             lambda r: [
-                r["name"], f"{r['rows']} x {r['features']}", str(r["epochs"]), f"{r['correlation']:.4f}", f"{r['exact']:.3f}",
+                r["name"], f"{r['rows']} x {r['features']}", str(r["epochs"]), f"{r['correlation']:.4f}",
+                f"{r['exact']:.3f} ± {r['exact_se']:.3f}",
                 f"{r['train']:.2f}", ratio(r), f"{r['trusted']:.0%}",
             ],
         ),
@@ -215,9 +249,9 @@ def summary(found: dict) -> str:
             lambda r: [r["name"], f"{r['best']:.4f}", ratio(r), f"{r['fifth']:.3f}", f"{r['least']:.3f}"],
         ),
         "cost": (
-            ["epochs", "estimates", "loop alone (CPU-s)", "with `OneRun`", "what it adds / loop"],
+            ["epochs", "estimates", "loop alone (CPU-s)", "with `OneRun`", "with / alone"],
             lambda r: [
-                str(r["epochs"]), str(r["estimates"]), f"{r['alone']:.2f}", f"{r['with']:.2f}", f"{r['with'] / r['alone'] - 1:.1f}",
+                str(r["epochs"]), str(r["estimates"]), f"{r['alone']:.2f}", f"{r['with']:.2f}", f"{r['with'] / r['alone']:.1f}",
             ],
         ),
     }  # fmt: skip
@@ -226,12 +260,12 @@ def summary(found: dict) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=("fresh", "real", "stop", "cost"))
+    parser.add_argument("--only", choices=("fresh", "runs", "real", "stop", "cost"))
     parser.add_argument("--readme", action="store_true", help="put the tables into benchmarks/README.md")
     options = parser.parse_args()
     path = common.RESULTS / "one_run.json"
     found = json.loads(path.read_text()) if path.exists() else {}
-    for name, measure in (("fresh", fresh), ("real", real), ("stop", stop), ("cost", cost)):
+    for name, measure in (("fresh", fresh), ("runs", runs), ("real", real), ("stop", stop), ("cost", cost)):
         if options.only in (None, name):
             found[name] = measure()
             common.save_json(path, {**found, "machine": common.machine()})

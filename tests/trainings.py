@@ -52,21 +52,28 @@ def batches(n, size, epochs, seed=0, replacement=False):
     return [order[i : i + size] for order in orders for i in range(0, n, size)]
 
 
-def train(X, y, loss, order, rates, momentum=0.0, decay=0.0, without=(), run=None):
-    """Weights `(1 + left out, d, k)`: PyTorch's SGD on all samples, and in the same order of batches without each of some. `run` is told of
-    the first training."""
+def train(X, y, loss, order, rates, momentum=0.0, decay=0.0, without=(), run=None, betas=None):
+    """Weights `(1 + left out, d, k)`: PyTorch's SGD on all samples, or its AdamW where there are `betas`, and in the same order of batches
+    without each of some. `run` is told of the first training."""
     slope = LOSSES[loss][2]
     k = y.shape[1] if y.ndim == 2 else 1
     theta = np.zeros((1 + len(without), X.shape[1], k))
-    velocity = np.zeros_like(theta)
-    for batch, rate in zip(order, np.broadcast_to(rates, len(order)), strict=True):
+    velocity, square = np.zeros_like(theta), np.zeros_like(theta)
+    for t, (batch, rate) in enumerate(zip(order, np.broadcast_to(rates, len(order)), strict=True), 1):
         r = np.einsum("bd,wdk->wbk", X[batch], theta)
         if run is not None:
             run.step(batch, r[0] if y.ndim == 2 else r[0, :, 0], learning_rate=rate)
         push = slope(r, y[batch][None].repeat(len(r), 0))
         push[1:] *= (batch != np.array(without, int)[:, None])[..., None]
-        velocity = momentum * velocity + np.einsum("bd,wbk->wdk", X[batch], push) / len(batch) + decay * theta
-        theta = theta - rate * velocity
+        gradient = np.einsum("bd,wbk->wdk", X[batch], push) / len(batch)
+        if betas is None:
+            velocity = momentum * velocity + gradient + decay * theta
+            theta = theta - rate * velocity
+        else:
+            first, second = betas
+            velocity, square = first * velocity + (1 - first) * gradient, second * square + (1 - second) * gradient**2
+            size = np.sqrt(square / (1 - second**t)) + 1e-8
+            theta = (1 - rate * decay) * theta - rate * velocity / (1 - first**t) / size
     return theta
 
 
@@ -75,20 +82,20 @@ def predictions(X, theta):
     return r if r.shape[1] > 1 else r[:, 0]
 
 
-def told(X, y, loss, order, rates, momentum=0.0, decay=0.0, seed=0):
+def told(X, y, loss, order, rates, momentum=0.0, decay=0.0, seed=0, betas=None):
     """A training with a `OneRun` beside it, and the final weights."""
-    run = sl.OneRun(X, y, LOSSES[loss][0], float(np.max(rates)), momentum, decay, seed=seed)
-    return run, train(X, y, loss, order, rates, momentum, decay, run=run)[0]
+    run = sl.OneRun(X, y, LOSSES[loss][0], float(np.max(rates)), momentum, decay, seed=seed, betas=betas)
+    return run, train(X, y, loss, order, rates, momentum, decay, run=run, betas=betas)[0]
 
 
-def against_retraining(X, y, loss, order, rate, momentum=0.0, who=60):
+def against_retraining(X, y, loss, order, rate, momentum=0.0, who=60, betas=None):
     """Correlation of left-out predictions with exact ones, and the ratio of their mean losses, over samples that `OneRun` has not left out
     exactly; and the estimate."""
-    run, theta = told(X, y, loss, order, rate, momentum)
+    run, theta = told(X, y, loss, order, rate, momentum, betas=betas)
     found = run.estimate(predictions(X, theta))
     rest = np.setdiff1d(np.arange(len(X)), run.who)
     rest = np.random.default_rng(3).permutation(rest)[:who]
-    exact = np.einsum("qd,qdk->qk", X[rest], train(X, y, loss, order, rate, momentum, 0.0, rest)[1:])
+    exact = np.einsum("qd,qdk->qk", X[rest], train(X, y, loss, order, rate, momentum, 0.0, rest, betas=betas)[1:])
     modelled = found.left_out[rest].reshape(exact.shape)
     value = LOSSES[loss][1]
     return np.corrcoef(exact.ravel(), modelled.ravel())[0, 1], value(modelled, y[rest]).mean() / value(exact, y[rest]).mean(), found

@@ -1,8 +1,10 @@
-"""Numbers, arrays and second moments as a user gives them: checked, with the one sentence every refused field gets."""
+"""Numbers, arrays and second moments as a user gives them: checked, with the one sentence every refused field gets; and how much memory
+there is."""
 
 from __future__ import annotations
 
 import math
+import os
 from typing import Any
 
 import numpy as np
@@ -54,3 +56,21 @@ def root(cov: np.ndarray) -> np.ndarray:
     """A symmetric square root of a positive semi-definite matrix (`root @ root.T == cov`)."""
     values, vectors = np.linalg.eigh(cov)
     return (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+
+
+def available_bytes() -> int:
+    """Memory this process may still take: what the system calls available, or less where a container sets a limit."""
+    limits = []
+    try:
+        with open("/proc/meminfo") as f:
+            limits += [int(line.split()[1]) * 1024 for line in f if line.startswith("MemAvailable:")]
+    except OSError:
+        pass
+    try:
+        with open("/sys/fs/cgroup/memory.max") as f:
+            limits.append(int(f.read()))
+    except (OSError, ValueError):
+        pass
+    if not limits:
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return min(limits)

@@ -16,12 +16,35 @@ from ..learning.slopes import Slopes
 CHUNK = 4096  # samples a compiled call takes: one program for everything
 
 
+class Scale(NamedTuple):
+    """What Adam divides a step by: `root sqrt(s) + eps` with `s = kept s + weight gradient^2`, of every weight or, `by_row`, of the mean
+    over an output's weights."""
+
+    kept: float
+    weight: float
+    root: float
+    eps: float
+    by_row: bool = False
+
+
 class Step(NamedTuple):
-    """One step of the weights: `v = momentum v + gain (mean gradient + decay theta)`, `theta -= rate v`."""
+    """One step of the weights: `v = momentum v + gain (mean gradient + decay theta)`, `theta -= rate v / scale + shrink theta`."""
 
     rate: float
     momentum: float
     gain: float
+    scale: Scale | None = None
+    shrink: float = 0.0
+
+
+class Steps(NamedTuple):
+    """Numbers of all steps so far, each `(step,)`: those of `Step`, and the size of the batch."""
+
+    rate: np.ndarray
+    momentum: np.ndarray
+    gain: np.ndarray
+    shrink: np.ndarray
+    size: np.ndarray
 
 
 class Uses(NamedTuple):
@@ -40,17 +63,22 @@ class Record:
 
     def __init__(self, slopes: Slopes, labels: Any, n: int, k: int):
         self.slopes, self.labels, self.n, self.k = slopes, labels, n, k
-        self.steps: list[Step] = []
+        self.told: list[Step] = []
+        self.steps = Steps(*np.zeros((5, 0)))
         self.batches: list[np.ndarray] = []
         self.predictions: list[np.ndarray] = []  # of batches not evaluated yet
+        self.numbers: list[np.ndarray] = []  # that are trained along, before each step, if there are any
+        self.gains: list[np.ndarray] = []  # of each output, `(k,)`, at every step that had a scale; known when it has been carried out
         self.closed = 0
         empty = np.zeros((0, k), np.float32)
         self.uses = Uses(np.zeros(0, np.int64), np.zeros(0, np.int64), empty, empty, np.zeros((0, k, k), np.float32))
 
-    def add(self, indices: np.ndarray, predictions: np.ndarray, step: Step) -> None:
+    def add(self, indices: np.ndarray, predictions: np.ndarray, step: Step, numbers: np.ndarray | None = None) -> None:
+        if numbers is not None:
+            self.numbers.append(numbers)
         self.batches.append(indices)
         self.predictions.append(predictions)
-        self.steps.append(step)
+        self.told.append(step)
 
     def close(self) -> tuple[int, int]:
         """Evaluate the slopes of what is new; the first new step, and the first new use."""
@@ -60,19 +88,42 @@ class Record:
             sample = np.concatenate(new)
             if len(sample) and not 0 <= sample.min() <= sample.max() < self.n:
                 raise refuse("indices", f"be between 0 and {self.n - 1}", [int(sample.min()), int(sample.max())], "rows of X")
-            step = np.repeat(np.arange(first, len(self.batches)), [len(batch) for batch in new])
+            sizes = [len(batch) for batch in new]
+            numbers = [(step.rate, step.momentum, step.gain, step.shrink) for step in self.told[first:]]
+            self.steps = Steps(*np.column_stack([self.steps, np.vstack([np.array(numbers).T, sizes])]))
+            step = np.repeat(np.arange(first, len(self.batches)), sizes)
             r = np.concatenate(self.predictions)
-            _, gradient, hessian = evaluate(self.slopes, r, pick(self.labels, sample))
+            _, gradient, hessian = evaluate(self.slopes, r, self.labels_at(sample, step))
             parts = (sample, step, r.astype(np.float32), gradient.astype(np.float32), hessian.astype(np.float32))
             self.uses = Uses(*(np.concatenate(pair) for pair in zip(self.uses, parts, strict=True)))
             self.predictions = []
         self.closed = len(self.batches)
         return first, begin
 
-    def amplitudes(self) -> np.ndarray:
-        """By how much a gradient moves the weights at once, `(u,)`: the rate over the batch's size, times the gain."""
-        each = np.array([step.rate * step.gain / max(len(batch), 1) for step, batch in zip(self.steps, self.batches, strict=True)])
-        return each[self.uses.step]
+    def labels_at(self, sample: np.ndarray, step: np.ndarray) -> Any:
+        """Labels of samples used in some steps, with what is trained along as it was then."""
+        labels = pick(self.labels, sample)
+        return labels._replace(a=np.array(self.numbers)[step]) if self.numbers else labels
+
+    def pace(self) -> np.ndarray:
+        """By how much a mean gradient moves the weights at once, `(step, 1)` or, where outputs have gains of their own, `(step, k)`. A
+        velocity is used later: what counts is the rate then."""
+        rate, momentum, gain, *_ = self.steps
+        rates = rate[:, None] * np.array(self.gains) if self.gains else rate[:, None].copy()
+        if momentum.any() and np.ptp(rates, axis=0).any():
+            for here in range(len(rates) - 2, -1, -1):
+                rates[here] += momentum[here] * (rates[here + 1] - rates[here])
+        return rates * gain[:, None]
+
+    def units(self) -> np.ndarray:
+        """Of outputs `(k,)`, in which their gains are about the same: `r / units` is trained by the gradient in it as if there were none,
+        and its curvature is symmetric."""
+        mean = np.mean(self.gains, axis=0) if self.gains else np.ones(self.k)
+        return np.sqrt(np.where(mean > 0, mean, 1.0))  # an output may have had no gradient
+
+    def amplitudes(self, pace: np.ndarray, some: slice = slice(None)) -> np.ndarray:
+        """The same for a gradient of one sample, at every use or at some, `(u, 1)` or `(u, k)`."""
+        return (pace / np.maximum(self.steps.size, 1)[:, None])[self.uses.step[some]]
 
 
 def pick(labels: Any, rows: np.ndarray) -> Any:

@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg import eigh, get_blas_funcs
 
-from .record import Record, Step
+from .record import Record
 
 CELLS = 24  # of the time since the start
 TOWARDS_NOW = 1.5  # how much finer they are near the present, where responses change most
@@ -24,18 +25,23 @@ EMPTY = 1e-6  # of the largest eigenvalue: directions without curvature
 
 class Basis(NamedTuple):
     """Where curvature is nearly diagonal: of groups of its eigenvectors `v (k, d)`, the sums `squares (m, n, k, k)` of `(v x) (v x)^T` for
-    every row, how many a group has, `sizes (m,)`, and the number of uses all this was found from."""
+    every row, how many a group has, `sizes (m,)`, the squared lengths of the rows, `norms (n,)`, and from how many uses it was found."""
 
     squares: np.ndarray
     sizes: np.ndarray
+    norms: np.ndarray
     uses: int
 
 
 class Curvature(NamedTuple):
-    """Curvature as it acts on the weights, of every use `(u, k, k)` and of every sample in `total (n, k, k)`."""
+    """Curvature as it acts on the weights, of every use `(u, k, k)` and of every sample in `total (n, k, k)`, and by how much a gradient
+    moves them: at every step, `pace (step,)`, and one sample's at every use, `amplitudes (u, k)`; all in `units (k,)` of the outputs."""
 
     values: np.ndarray
     total: np.ndarray
+    pace: np.ndarray
+    amplitudes: np.ndarray
+    units: np.ndarray
 
 
 def curvature(record: Record, norms: np.ndarray) -> Curvature:
@@ -44,24 +50,28 @@ def curvature(record: Record, norms: np.ndarray) -> Curvature:
     A jump by the factor `1 - z` along a sample's own row is what `exp(-z')` with `z' = -log(1 - z)` does smoothly: between two jumps of
     a sample its curvature does not act on itself, and then it does all at once. A step of all samples is no such jump.
     """
-    uses, k = record.uses, record.k
-    values = uses.hessian.astype(np.float64) * record.amplitudes()[:, None, None]
-    trace = np.trace(values, axis1=1, axis2=2)
-    square = np.sum(values**2, axis=(1, 2))
-    memory = np.array([1.0 / (1.0 - step.momentum) for step in record.steps])[uses.step]
-    own = np.divide(square, trace, out=np.zeros_like(trace), where=trace > 0) * memory * norms[uses.sample]
-    n = len(norms)
-    longer = np.where(own > 1e-6, -np.log1p(-np.clip(own, 0.0, OVERSHOOT)) / np.maximum(own, 1e-6), 1.0)
-    part = np.array([len(batch) / n for batch in record.batches])[uses.step]
+    uses, k, steps, n = record.uses, record.k, record.steps, len(norms)
+    pace = record.pace()
+    units = record.units()
+    amplitudes = record.amplitudes(pace) / units
+    values = uses.hessian * amplitudes[:, :, None] * units
+    if k == 1:
+        size = np.maximum(values[:, 0, 0], 0.0)
+    else:
+        trace, square = np.trace(values, axis1=1, axis2=2), np.sum(values**2, axis=(1, 2))
+        size = np.divide(square, trace, out=np.zeros_like(trace), where=trace > 0)
+    own = size * (1.0 / (1.0 - steps.momentum))[uses.step] * norms[uses.sample]
+    longer = np.where(own > 1e-6, -np.log1p(-np.minimum(own, OVERSHOOT)) / np.maximum(own, 1e-6), 1.0)
+    part = (steps.size / n)[uses.step]
     values *= (part + (1.0 - part) * longer)[:, None, None]
     total = np.stack([np.bincount(uses.sample, values[:, a, b], n) for a in range(k) for b in range(k)], -1).reshape(n, k, k)
-    return Curvature(values, total)
+    return Curvature(values, total, pace.mean(1), amplitudes, units)
 
 
-def find_basis(record: Record, rows: np.ndarray, norms: np.ndarray) -> Basis:
+def find_basis(record: Record, curved: Curvature, rows: np.ndarray, norms: np.ndarray) -> Basis:
     """Eigenvectors of the curvature of all uses so far, `sum_i x_i x_i^T (x) C_i`, in groups of like eigenvalue and like weight. For many
     outputs, of its part that is diagonal in the mean Hessian's eigenvectors."""
-    total = curvature(record, norms).total
+    total = curved.total
     values, blocks = _along(rows, norms, 0.5 * (total + total.swapaxes(1, 2)).astype(np.float32))
     order = np.argsort(values)
     mass = np.cumsum(np.maximum(values[order], 0.0), dtype=float)
@@ -74,16 +84,14 @@ def find_basis(record: Record, rows: np.ndarray, norms: np.ndarray) -> Basis:
     first = 0
     for along, classes in blocks:
         here = group[first : (first := first + along[0].shape[1])]
-        columns = np.argsort(here, kind="stable")
-        starts = np.flatnonzero(np.diff(here[columns], prepend=-1))
-        into = here[columns][starts]
+        belongs = (here[:, None] == np.arange(len(sizes))).astype(np.float32)
         for a, b in np.ndindex(len(along), len(along)):
-            summed = np.add.reduceat((along[a] * along[b])[:, columns], starts, axis=1).T
+            summed = ((along[a] * along[b]) @ belongs).T
             if classes is None:
-                squares[into, :, a, b] += summed
+                squares[:, :, a, b] = summed
             else:
-                squares[into] += summed[:, :, None, None] * np.outer(classes, classes).astype(np.float32)
-    return Basis(squares, sizes, len(record.uses.sample))
+                squares += summed[:, :, None, None] * np.outer(classes, classes).astype(np.float32)
+    return Basis(squares, sizes, norms, len(record.uses.sample))
 
 
 def _along(rows: np.ndarray, norms: np.ndarray, total: np.ndarray) -> tuple[np.ndarray, list[tuple[list[np.ndarray], np.ndarray | None]]]:
@@ -95,7 +103,7 @@ def _along(rows: np.ndarray, norms: np.ndarray, total: np.ndarray) -> tuple[np.n
         return values, [([along], None)]
     if k * rows.shape[1] <= TOGETHER:
         parts = [[(rows.T * total[:, a, b]) @ rows for b in range(k)] for a in range(k)]
-        values, vectors = np.linalg.eigh(np.block(parts))
+        values, vectors = _eigenvectors(np.block(parts))
         return values, [([rows @ part for part in np.split(vectors, k)], None)]
     classes = np.linalg.eigh(total.mean(0))[1].T
     found = [_eigen(rows, norms, np.einsum("nab,a,b->n", total, u, u)) for u in classes]
@@ -107,25 +115,40 @@ def _eigen(rows: np.ndarray, norms: np.ndarray, weights: np.ndarray) -> tuple[np
     many of them, and one column for the length of what they leave of the rows."""
     n, d = rows.shape
     if d <= n:
-        values, vectors = np.linalg.eigh((rows.T * weights) @ rows)
+        values, vectors = _eigenvectors(_weighed(rows, weights))
         return values, rows @ vectors
     half = np.sqrt(np.maximum(weights, 0.0))[:, None] * rows
-    values, vectors = np.linalg.eigh(half @ half.T)
+    values, vectors = _eigenvectors(half @ half.T)
     kept = values > EMPTY * values.max()
     along = rows @ (half.T @ (vectors[:, kept] / np.sqrt(values[kept])))
     left = np.sqrt(np.maximum(norms - np.sum(along**2, 1), 0.0)).astype(np.float32)
     return np.append(values[kept], 0.0), np.column_stack([along, left])
 
 
-def shift(record: Record, basis: Basis, norms: np.ndarray, decay: float) -> np.ndarray:
+def _weighed(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """`X^T diag(weights) X`, by half the work where no weight is negative; the upper triangle then, which is what is read."""
+    if (weights < 0).any():
+        return (rows.T * weights) @ rows
+    half = (rows * np.sqrt(weights)[:, None]).T
+    (syrk,) = get_blas_funcs(["syrk"], (half,))
+    return syrk(1.0, half).T
+
+
+def _eigenvectors(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of a symmetric matrix in single precision, which NumPy would do in double."""
+    if not np.isfinite(matrix).all():
+        raise np.linalg.LinAlgError("not finite")
+    return eigh(matrix, driver="evd", lower=True, overwrite_a=True, check_finite=False)
+
+
+def shift(record: Record, basis: Basis, curved: Curvature, decay: float) -> np.ndarray:
     """By how much leaving it out changes the prediction of each sample, as far as the model of the response goes, `(2, n, k)`: all of it,
     and with every kick counted by how far responses to kicks of its age have faded, from 0 to 1."""
-    uses, k, n = record.uses, record.k, len(norms)
-    curved = curvature(record, norms)
-    nodes = _nodes(record)
+    uses, k, norms = record.uses, record.k, basis.norms
+    n, nodes = len(norms), _nodes(record, curved.pace)
     cells, lengths = len(nodes) - 1, np.diff(nodes)
-    cell = np.searchsorted(nodes, uses.step, side="right") - 1
-    at = cell * n + uses.sample
+    cell_of_step = np.searchsorted(nodes, np.arange(len(curved.pace)), side="right") - 1
+    at = cell_of_step[uses.step] * n + uses.sample
     by_cell = lambda weights: np.bincount(at, weights, cells * n).reshape(cells, n)
     rates, share = np.zeros((cells, len(basis.sizes))), np.zeros(cells)
     for a, b in np.ndindex(k, k):
@@ -133,14 +156,16 @@ def shift(record: Record, basis: Basis, norms: np.ndarray, decay: float) -> np.n
         rates += spent.astype(np.float32) @ basis.squares[:, :, b, a].T
         share += spent @ norms if a == b else 0.0
     share = share / share.sum() if share.sum() != 0 else lengths / lengths.sum()
-    over, here = _fading(rates / basis.sizes, lengths, nodes, record.steps, decay)
+    over, here = _fading(rates / basis.sizes, lengths, nodes, record, curved.pace, decay)
 
-    kicks = uses.gradient * record.amplitudes()[:, None]
-    part = (uses.step + 1 - nodes[cell]) / lengths[cell]  # a kick acts when its step ends
+    kicks = uses.gradient * curved.amplitudes
+    part_of_step = (np.arange(1, len(cell_of_step) + 1) - nodes[cell_of_step]) / lengths[cell_of_step]  # a kick acts when its step ends
+    part = part_of_step[uses.step]
     given = np.zeros((cells + 1, n, k))
     for a in range(k):
-        given[:-1, :, a] += by_cell(kicks[:, a] * (1 - part))
-        given[1:, :, a] += by_cell(kicks[:, a] * part)
+        late = by_cell(kicks[:, a] * part)
+        given[:-1, :, a] += by_cell(kicks[:, a]) - late
+        given[1:, :, a] += late
     found, left = np.empty((cells + 1, n, k)), np.zeros(cells + 1)
     for first in range(0, n, BLOCK):
         some = slice(first, first + BLOCK)
@@ -148,32 +173,31 @@ def shift(record: Record, basis: Basis, norms: np.ndarray, decay: float) -> np.n
         found[:, some] = np.einsum("snab,snb->sna", responses, given[:, some], optimize=True)
         left += np.einsum("snaa->s", responses)
     faded = 1.0 - left / np.abs(left).max()
-    return np.stack([found.sum(0), np.einsum("s,sna->na", faded, found)])
+    return np.stack([found.sum(0), np.einsum("s,sna->na", faded, found)]) * curved.units
 
 
-def _nodes(record: Record) -> np.ndarray:
+def _nodes(record: Record, pace: np.ndarray) -> np.ndarray:
     """Steps at which time is cut, even in what training has done to the predictions, and finer towards the present."""
-    steps = len(record.steps)
-    rates = np.array([step.rate * step.gain for step in record.steps])
-    done = np.append(0.0, np.cumsum(rates)) / rates.sum()
+    steps = len(pace)
+    done = np.append(0.0, np.cumsum(pace)) / pace.sum()
     wanted = 1.0 - np.linspace(1.0, 0.0, CELLS + 1) ** TOWARDS_NOW
     nodes = np.searchsorted(done, wanted - 1e-9)
-    memory = 1.0 / (1.0 - record.steps[-1].momentum)
+    memory = 1.0 / (1.0 - record.steps.momentum[-1])
     if memory > 1.0:  # a velocity answers late
         nodes = np.append(nodes, steps - np.round(memory * np.array([0.3, 0.7, 1.2, 2.0, 3.0, 5.0])))
     return np.unique(np.append(nodes, [0, steps]).clip(0, steps).astype(int))
 
 
-def _fading(rates, lengths, nodes, steps: list[Step], decay: float) -> tuple[list[np.ndarray], np.ndarray]:
+def _fading(rates, lengths, nodes, record: Record, pace, decay: float) -> tuple[list[np.ndarray], np.ndarray]:
     """What is left of a kick at a node: on average over each later cell, by cell `(nodes before, m)`, and now `(node, m)`."""
     mean = lambda values: np.add.reduceat(values, nodes[:-1]) / lengths
-    pace = mean(np.array([step.rate * step.gain for step in steps]))
-    momentum = mean(np.array([step.momentum for step in steps]))
+    pace, momentum = mean(pace), mean(record.steps.momentum)
+    decays = pace * decay + (1.0 - momentum) * mean(record.steps.shrink)  # a velocity makes more of its part
     state = np.zeros((0, rates.shape[1], 2))
     over = []
     for c, length in enumerate(lengths):
         state = np.concatenate([state, np.broadcast_to([1.0, -1.0], (1, rates.shape[1], 2))])
-        power, average = _transition(rates[c] / length + pace[c] * decay, momentum[c], int(length))
+        power, average = _transition(rates[c] / length + decays[c], momentum[c], int(length))
         over.append(np.einsum("mb,smb->sm", average, state).astype(np.float32))
         state = np.einsum("mab,smb->sma", power, state)
         if c + 1 < len(pace) and pace[c] > 0:

@@ -11,22 +11,24 @@ UNEXPLAINED = 0.05  # of the predictions by the batches told of
 COPIES = 0.02  # of the rows
 OVERSHOOT = 2.0  # a kick moves its own sample by this times its distance from where the loss is least
 ALONE = 0.25  # of the risk in one sample
-NEIGHBOURS, DIRECTIONS, LIKE = 6, 3, 0.05
+NEIGHBOURS, DIRECTIONS, SKETCH, LIKE = 6, 3, 8, 0.05
 
 
 def copies(rows: np.ndarray, norms: np.ndarray) -> float:
-    """Share of the rows that have a copy, or nearly one: they are next to each other along random directions."""
+    """Share of the rows that have a copy, or nearly one: they are next to each other along random directions. Several of these tell most
+    pairs apart before whole rows are compared."""
     n, d = rows.shape
     found = np.zeros(n, bool)
-    rng = np.random.default_rng(0)
-    for _ in range(DIRECTIONS):
-        order = np.argsort(rows @ rng.standard_normal(d).astype(rows.dtype))
-        ordered = rows[order]
+    sketch = rows @ np.random.default_rng(0).standard_normal((d, SKETCH)).astype(rows.dtype)
+    for along in sketch.T[:DIRECTIONS]:
+        order = np.argsort(along)
         for apart in range(1, min(NEIGHBOURS, n - 1) + 1):
-            distance = np.einsum("nd,nd->n", *(2 * [ordered[apart:] - ordered[:-apart]]))
-            size = np.minimum(norms[order[apart:]], norms[order[:-apart]])
-            alike = (distance < LIKE**2 * size) & (size > 0)
-            found[order[apart:][alike]] = found[order[:-apart][alike]] = True
+            one, other = order[apart:], order[:-apart]
+            size = np.minimum(norms[one], norms[other])
+            near = np.mean((sketch[one] - sketch[other]) ** 2, axis=1) <= (4 * LIKE) ** 2 * size
+            one, other, size = one[near], other[near], size[near]
+            alike = (np.sum((rows[one] - rows[other]) ** 2, axis=1) < LIKE**2 * size) & (size > 0)
+            found[one[alike]] = found[other[alike]] = True
     return float(found.mean())
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..checks import root
+from ..checks import available_bytes, root
 from ..compiling import jit
 from ..errors import InputError, nearest, refuse
 from ..functions import Static
@@ -222,26 +222,6 @@ def impose(rows: np.ndarray, cov: np.ndarray, what: str, scale: np.ndarray | flo
 
 
 # --- memory ----------------------------------------------------------------------------------------------------------------
-
-
-def available_bytes() -> int:
-    """Memory this process may still take: what the system calls available, or less where a container sets a limit."""
-    limits = []
-    try:
-        with open("/proc/meminfo") as f:
-            limits += [int(line.split()[1]) * 1024 for line in f if line.startswith("MemAvailable:")]
-    except OSError:
-        pass
-    try:
-        with open("/sys/fs/cgroup/memory.max") as f:
-            limits.append(int(f.read()))
-    except (OSError, ValueError):
-        pass
-    if not limits:
-        import os
-
-        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    return min(limits)
 
 
 def check_memory(needed: int, n: int, d: int) -> None:

@@ -8,15 +8,19 @@ from typing import Any
 import numpy as np
 
 from ..errors import refuse
+from ..learning.adam import Adam
 from ..learning.dynamics import SGD, Dynamics, MiniBatchGD
 from ..learning.problem import Problem
+from ..learning.trained import Labelled
 from ..learning.weights import SmoothPenalty
 from ..one_run import LeftOutRisk, OneRun
-from ..one_run.record import Step
+from ..one_run.record import Scale, Step
+from .along import parted
 from .data import Data
 from .optimisers import has_memory, kept_after
 
-Told = Callable[[np.ndarray, np.ndarray, float], None]  # rows of a batch, their predictions before the step, its size
+# Rows of a batch, their predictions before the step, its size, and what is trained along as it is then.
+Told = Callable[[np.ndarray, np.ndarray, float, np.ndarray | None], None]
 
 
 def check_left_out(problem: Problem, dynamics: Dynamics, left_out: Any, average: Any, optimizer: Any) -> None:
@@ -27,41 +31,70 @@ def check_left_out(problem: Problem, dynamics: Dynamics, left_out: Any, average:
         return
     if not isinstance(dynamics, SGD | MiniBatchGD):
         raise refuse("dynamics", "be SGD or MiniBatchGD for left_out", dynamics, "it follows the batches of a training")
-    if getattr(dynamics.optimizer, "gains", False) or optimizer is not None:
-        fix = "the gain of the others depends on the gradients of all samples"
-        raise refuse("optimizer", "be None or sl.Momentum for left_out", dynamics.optimizer if optimizer is None else optimizer, fix)
+    if optimizer is not None:
+        raise refuse("optimizer", "be None for left_out", optimizer, "sl.Momentum and sl.Adam go into the dynamics, and are followed")
+    if getattr(dynamics.optimizer, "gains", False) and dynamics.temperature:
+        raise refuse("temperature", "be zero for left_out with Adam", dynamics.temperature, "its gain measures a noise that is not seen")
     if getattr(dynamics.optimizer, "nesterov", False):
         raise refuse("optimizer.nesterov", "be False for left_out", True, "Momentum without it has the same limit for small batches")
     if isinstance(problem.penalty, SmoothPenalty):
         raise refuse("penalty", "be a Ridge or None for left_out", problem.penalty, "its curvature is that of the weights, not of samples")
-    if problem.trained is not None:
-        raise refuse("trained", "be None for left_out", problem.trained, "what a sample does to these numbers is not followed")
     if average is not None:
         raise refuse("average", "be None for left_out", average, "it is for the weights of the moment")
 
 
 class LeftOut:
-    """What one repeat says of its own test risk."""
+    """What one repeat says of its own test risk.
+
+    Numbers that are trained along are taken as they were in the run. Leaving out sample `i` moves them by `O(1/n)`, by the gradient of its
+    own loss, and all predictions by as little; its own, by its kicks along its row, by `O(1)`. So what is missed of `test - train risk` is
+    what `p` numbers have of it beside `k d` weights.
+    """
 
     def __init__(self, problem: Problem, dynamics: Dynamics, data: Data, seed: int):
-        self.rows, self.dynamics, self.shape = np.asarray(data.rows), dynamics, data.start.shape
-        self.d = self.shape[1]
-        self.run = OneRun(self.rows, data.labels, problem.slopes, 1.0, weight_decay=problem.ridge / self.d, seed=seed)
-        self.memory = float(dynamics.optimizer.memory) if dynamics.optimizer is not None and has_memory(dynamics) else 0.0
+        self.problem, self.rows, self.labels, self.d = problem, np.asarray(data.rows), data.labels, data.start.shape[1]
+        labels = self._with(None if problem.trained is None else np.array(problem.trained.start))
+        self.run = OneRun(self.rows, labels, problem.slopes, 1.0, weight_decay=problem.ridge / self.d, seed=seed)
+        self.optimiser = dynamics.optimizer if has_memory(dynamics) else None
+        self.gains, self.by_row = self.optimiser is not None and self.optimiser.gains, isinstance(dynamics, MiniBatchGD)
+        self.weights = np.zeros(2)  # of Adam's means
+        if self.gains:
+            self.run.start = data.start.astype(np.float32)
         self.found: dict[int, LeftOutRisk] = {}
 
-    def told(self, indices: np.ndarray, predictions: np.ndarray, eta: float) -> None:
-        """A step by `eta` times the sum over the batch; a velocity forgets over `memory`."""
-        rate = eta * len(indices)
-        momentum = float(kept_after(rate / self.d, self.memory)) if self.memory else 0.0
-        self.run.record_step(indices, predictions, Step(rate, momentum, 1.0 - momentum))
+    def _with(self, numbers: np.ndarray | None) -> Any:
+        """The labels, with what is trained along beside them."""
+        if numbers is None:
+            return self.labels
+        return Labelled(self.labels, np.broadcast_to(numbers, (len(self.rows), len(numbers))))
+
+    def told(self, indices: np.ndarray, predictions: np.ndarray, eta: float, numbers: np.ndarray | None = None) -> None:
+        """A step by `eta` times the sum over the batch, or by what the optimiser makes of it."""
+        step = self._adaptive(eta, len(indices)) if self.gains else self._heavy_ball(eta * len(indices))
+        self.run.record_step(indices, predictions, step, numbers)
+
+    def _heavy_ball(self, rate: float) -> Step:
+        """A velocity forgets over `memory`."""
+        momentum = float(kept_after(rate / self.d, self.optimiser.memory)) if self.optimiser is not None else 0.0
+        return Step(rate, momentum, 1.0 - momentum)
+
+    def _adaptive(self, eta: float, batch: int) -> Step:
+        """The numbers of `optimisers._adaptive`, whose force is `-d` times the mean gradient."""
+        adam, dt = self.optimiser, eta * batch / self.d
+        assert isinstance(adam, Adam)
+        first, second = (float(kept_after(dt, memory)) for memory in (adam.memory, adam.second_memory))
+        self.weights = np.array([first, second]) * self.weights + dt
+        whole = self.weights[1] if adam.corrected else max(dt, adam.second_memory)
+        scale = Scale(second, dt * self.d * batch, 1.0 / np.sqrt(whole), adam.eps, self.by_row)
+        return Step(dt * self.d / self.weights[0], first, dt, scale, dt * adam.decay)
 
     def watch(self, states: Iterator[tuple[float, np.ndarray, list[int]]]) -> Iterator[tuple[float, np.ndarray, list[int]]]:
         """The states of a path as they are, with an estimate at every output time."""
         for t, state, outputs in states:
-            theta = state[0].reshape(self.shape).astype(np.float32)
+            (theta,), numbers = parted(state[:1], self.problem, self.d)
             if outputs and np.isfinite(theta).all():
-                estimate = self.run.estimate(self.rows @ theta.T)
+                self.run.labels = self._with(None if numbers is None else numbers[0])
+                estimate = self.run.estimate(self.rows @ theta.astype(np.float32).T)
                 self.found |= dict.fromkeys(outputs, estimate)
             yield t, state, outputs
 

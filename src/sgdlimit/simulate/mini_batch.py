@@ -63,7 +63,8 @@ class MiniBatchPath:
             eta = float(np.ravel(self.clock.etas(here, here + 1))[0])
             if told is not None:
                 batch = chosen[: self.size]
-                told(batch, np.asarray(data.rows)[batch] @ np.asarray(state.theta, np.float32).T, eta)
+                numbers = None if state.numbers is None else np.array(state.numbers)
+                told(batch, np.asarray(data.rows)[batch] @ np.asarray(state.theta, np.float32).T, eta, numbers)
             state = _step(
                 state,
                 self.numbers,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -75,9 +75,10 @@ class SGDPath:
                 recorded = hears is not None
                 state, seen = steps(self.problem, self.rule, self.numbers, state, count, data, indices, filled, sizes, recorded)
                 if hears is not None:
-                    predictions = np.asarray(seen)
+                    predictions, a = np.asarray(seen.predictions), None if seen.numbers is None else np.asarray(seen.numbers)
                     for j in range(count):
-                        hears(indices[j, : filled[j]], predictions[j, : filled[j]], float(sizes[j]))
+                        before = None if a is None else a[j]
+                        hears(indices[j, : filled[j]], predictions[j, : filled[j]], float(sizes[j]), before)
             here = int(stop)
             yield self.clock.time(here), state.shown(), np.flatnonzero(self.outputs == here).tolist()
 
@@ -98,6 +99,14 @@ def stops(outputs: np.ndarray, capacity: int) -> np.ndarray:
     """Numbers of steps at which to stop: all outputs, and never more than `capacity` steps apart."""
     gaps = zip(np.append(0, outputs), outputs, strict=False)
     return np.unique([*outputs, *(stop for a, b in gaps for stop in range(a, b, capacity))])
+
+
+class Seen(NamedTuple):
+    """What is recorded before each step: its samples' predictions `(capacity, batch, k)`, and the numbers `(capacity, p)` that are trained
+    along, or None."""
+
+    predictions: Any
+    numbers: Any
 
 
 class _Replacement:
@@ -146,8 +155,8 @@ def steps(
     sizes: np.ndarray,
     recorded: bool = False,
 ) -> tuple[State, Any]:
-    """The first `count` steps of `indices (capacity, batch)`, of which `filled (capacity,)` are samples, with `sizes (capacity,)`; and if
-    they are `recorded`, the samples' predictions before each step `(capacity, batch, k)`."""
+    """The first `count` steps of `indices (capacity, batch)`, of which `filled (capacity,)` are samples, with `sizes (capacity,)`; and what
+    is `Seen` of them, if they are `recorded`."""
     given = (count, data.rows, data.labels, jnp.array(indices), jnp.array(filled), jnp.array(sizes), problem.ridge, along_of(problem))
     functions = {"gradient": Static(problem.slopes.gradient), "smooth": smooth_penalty(problem), "recorded": recorded}
     if rule.plain:
@@ -164,25 +173,39 @@ def _optimised_steps(state, numbers, count, rows, labels, indices, filled, sizes
     def step(j, carried):
         state, seen = carried
         theta, a, batch = state.theta, state.numbers, filled[j].astype(state.theta.dtype)
+        seen = _seen_along(seen, j, a)
 
         def add(b, sums):
             pull, other, seen = sums
             i = indices[j, b]
             x = jax.lax.dynamic_index_in_dim(rows, i, keepdims=False).astype(theta.dtype)
             r, y = jnp.sum(theta * x, axis=1), told(pick(labels, i), a)
-            seen = seen.at[j, b].set(r) if recorded else seen
+            seen = _seen(seen, j, b, r)
             return pull + gradient(r, y).astype(theta.dtype)[:, None] * x, added(along, other, r, y), seen
 
         sums = (batch / d * penalty_gradient(theta, ridge, smooth), begun(along, a, batch), seen)
         pull, other, seen = jax.lax.fori_loop(0, filled[j], add, sums)
         return move(rule, numbers, state, pull, sizes[j] * batch / d, batch, along, other), seen
 
-    return jax.lax.fori_loop(0, count, step, (state, _unseen(state.theta, indices, recorded)))
+    return jax.lax.fori_loop(0, count, step, (state, _unseen(state.theta, state.numbers, indices, recorded)))
 
 
-def _unseen(theta, indices, recorded):
-    """Room for predictions, where they are recorded."""
-    return jnp.zeros((*indices.shape, len(theta)), theta.dtype) if recorded else None
+def _unseen(theta, a, indices, recorded):
+    """Room for what is recorded, if it is."""
+    if not recorded:
+        return None
+    numbers = None if a is None else jnp.zeros((len(indices), *a.shape), a.dtype)
+    return Seen(jnp.zeros((*indices.shape, len(theta)), theta.dtype), numbers)
+
+
+def _seen(seen, j, b, r):
+    """With the prediction of the sample `b` of step `j`, where they are recorded."""
+    return None if seen is None else seen._replace(predictions=seen.predictions.at[j, b].set(r))
+
+
+def _seen_along(seen, j, a):
+    """With what is trained along as it is before step `j`."""
+    return seen if seen is None or a is None else seen._replace(numbers=seen.numbers.at[j].set(a))
 
 
 @partial(jit, static_argnames=("gradient", "smooth", "recorded"))
@@ -193,14 +216,14 @@ def _steps(theta, a, count, rows, labels, indices, filled, sizes, ridge, along, 
 
     def step(j, state):
         theta, a, seen = state
-        eta = sizes[j]
+        eta, seen = sizes[j], _seen_along(seen, j, a)
 
         def add(b, sums):
             change, pull, seen = sums
             i = indices[j, b]
             x = jax.lax.dynamic_index_in_dim(rows, i, keepdims=False).astype(theta.dtype)
             r, y = jnp.sum(theta * x, axis=1), told(pick(labels, i), a)
-            seen = seen.at[j, b].set(r) if recorded else seen
+            seen = _seen(seen, j, b, r)
             push = gradient(r, y)
             return change + (eta * push).astype(theta.dtype)[:, None] * x, added(along, pull, r, y), seen
 
@@ -208,4 +231,4 @@ def _steps(theta, a, count, rows, labels, indices, filled, sizes, ridge, along, 
         change, pull, seen = jax.lax.fori_loop(0, filled[j], add, sums)
         return theta - change, None if along is None else a - along.rate * (eta / d) * pull, seen
 
-    return jax.lax.fori_loop(0, count, step, (theta, a, _unseen(theta, indices, recorded)))
+    return jax.lax.fori_loop(0, count, step, (theta, a, _unseen(theta, a, indices, recorded)))
