@@ -89,7 +89,7 @@ def levels(problem, dynamics, cells=12, horizon=1.2, paths=512):
         samples, particles = draw_all(engine, cells, paths, copy.deepcopy(seed)).samples, draw_all(full, cells, paths, seed).particles
         if dynamics.plain:  # which has no use for the second half of the normals
             particles = particles._replace(cells=particles.cells[..., : problem.k])
-        drawn.append(Drawn(samples, particles))
+        drawn.append(Drawn(paths, samples, particles))
     return run_levels(engine, drawn, nodes, cells)
 
 

@@ -10,7 +10,6 @@ from scipy.linalg import get_blas_funcs
 TRIANGULAR_SOLVE: Any = get_blas_funcs("trsv", dtype=np.float64)
 PIVOT = 1e-10  # a pivot below this fraction of its variance is rounding: the process is rank-deficient there
 GROWN = 1e-6  # likewise in a factor that grows row by row: what one small pivot is off by, later ones feed on
-ESTIMATED = 1e-2  # likewise where covariances are averages, each with a sampling error of its own, which is most of so small a pivot
 
 
 class GrowingFactor:

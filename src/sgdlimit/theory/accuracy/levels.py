@@ -13,7 +13,6 @@ from scipy.interpolate import make_interp_spline
 
 from ...checks import root
 from ...learning.dynamics import Dynamics, step_at
-from ..gaussian import ESTIMATED
 from ..march import Marched, Seen, march
 from ..samples.engines import Engine
 from ..weights.along import along_of
@@ -31,6 +30,7 @@ from .witness import flat
 
 NONE = np.zeros(0)
 EARLY = 1e-3  # part of a memory
+NOISY, LARGEST = 1.5, 0.2  # pivots that count as zero, of their variance: up to so many times cells over paths, at most
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ def run_levels(
     rho_root = root(problem.rho)
     draws, spans = engine.lay_out([one.samples for one in drawn], nodes, cells)
     coordinates = coordinates_of(engine, drawn, nodes, cells)
-    if not engine.natural:
-        coordinates.noise.pivot = ESTIMATED
+    if not engine.natural:  # covariances are averages over paths, and their errors are most of a pivot as small as this
+        coordinates.noise.pivot = min(NOISY * (len(nodes) - 1) / drawn[0].paths, LARGEST)
     with jax.enable_x64(True), np.errstate(all="ignore"):  # what diverges is cut off below
         got = march(
             engine.program,

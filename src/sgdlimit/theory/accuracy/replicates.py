@@ -12,8 +12,9 @@ from ..weights.particles import Particles, blocks_of, draw_particles
 
 
 class Drawn(NamedTuple):
-    """One replicate's random numbers: of the samples, and of the coordinates where they are sampled too."""
+    """One replicate's random numbers: of so many paths of samples, and of the coordinates where they are sampled too."""
 
+    paths: int
     samples: Any
     particles: Particles | None
 
@@ -23,7 +24,6 @@ def draw_all(engine: Engine, cells: int, paths: int, seed: np.random.SeedSequenc
     samples = engine.draw(cells, paths, seed)
     sampled = isinstance(engine.problem.penalty, SmoothPenalty)
     if not sampled:
-        return Drawn(samples, None)
-    return Drawn(
-        samples, draw_particles(engine.problem, cells, paths, seed.spawn(1)[0], blocks_of(engine.problem, engine.dynamics, engine.natural))
-    )
+        return Drawn(paths, samples, None)
+    blocks = blocks_of(engine.problem, engine.dynamics, engine.natural)
+    return Drawn(paths, samples, draw_particles(engine.problem, cells, paths, seed.spawn(1)[0], blocks))
