@@ -72,10 +72,10 @@ def run_levels(
     problem = engine.problem
     rho_root = root(problem.rho)
     draws, spans = engine.lay_out([one.samples for one in drawn], nodes, cells)
-    coordinates = coordinates_of(engine, drawn, nodes, cells)
-    if not engine.natural:  # covariances are averages over paths, and their errors are most of a pivot as small as this
-        coordinates.noise.pivot = min(NOISY * (len(nodes) - 1) / drawn[0].paths, LARGEST)
     with jax.enable_x64(True), np.errstate(all="ignore"):  # what diverges is cut off below
+        coordinates = coordinates_of(engine, drawn, nodes, cells)
+        if not engine.natural:  # covariances are averages over paths, and their errors are most of a pivot as small as this
+            coordinates.noise.pivot = min(NOISY * (len(nodes) - 1) / drawn[0].paths, LARGEST)
         got = march(
             engine.program,
             coordinates,
