@@ -190,6 +190,11 @@ def test_diverging_theories_say_so():
         assert "1000 times" in str(solution.status)
         assert 1 < solution.dataset.sizes["time"] < 41
         assert all(np.isfinite(values).all() for values in solution.dataset.values())
+
+
+@pytest.mark.evidence
+def test_theories_that_grow_or_have_no_bound_say_so():
+    problem = linear(2.0, **LINEAR)
     growing = sl.solve(problem, sl.OnlineSGD(2.5), 8.0, rtol=0.1)
     assert "still grows" in str(growing.status)
     quartic = sl.Problem(lambda r, y: -(r[0] ** 4), problem.label, problem.noise, 2.0, problem.teacher, problem.init)
