@@ -31,8 +31,8 @@ Each claim gets a folder: `page.html`, `figure.svg` and `figure.png`, `numbers.j
 computed again, so an interrupted gallery continues; other settings there need `--force`. The exit code is 0 if all verdicts hold and 1 if
 one does not.
 
-This page was made by `docs/make_gallery.py` from the command below each claim, {cpu:.0f} CPU-seconds in all; those with `--fast` are small. ± is
-one standard error.
+This page was made by `docs/make_gallery.py` from the command below each claim, {cpu:.0f} CPU-seconds in all; those with `--fast` are small.
+± is one standard error.
 
 | claim | verdict | CPU-seconds |
 |---|---|---|
