@@ -33,8 +33,6 @@ AIM, AIM_AGAIN = 0.8, 0.9  # of `rtol`: the sampling error that a plan is made f
 MORE = 4  # times the paths, at most, where a plan fell short: under heavy tails a single replicate may say that far more are needed
 THREADS = 2  # SGDLIMIT_THREADS sets another number; results do not depend on it
 GROUP = 4  # replicates marched together, where memory allows
-PATHS_PER_CELL = 24  # with fewer, the noise's covariance over so many cells fluctuates too much to have a factor, see `noise`
-EVENTS_PER_CELL = 0, 12  # likewise from jump to jump, where it is smoothed, and where ends of epochs forbid that
 MEMORY = 3 * 2**30  # bytes that all paths marched at a time may take
 
 
@@ -125,8 +123,8 @@ class Planner:
     def enough(self, plan: Plan) -> Plan:
         """The plan with as many cells as a grid of about so many has, and enough paths for them."""
         plan = replace(plan, cells=len(self.engine.nodes(plan.cells)) - 1)
-        least = 0 if self.engine.natural else EVENTS_PER_CELL[len(self.engine.ends) > 0] if self.engine.name == "events" else PATHS_PER_CELL
-        return replace(plan, paths=max(plan.paths, 2 ** math.ceil(math.log2(max(least * plan.cells, 1)))))
+        least = max(self.engine.per_cell * plan.cells, 1)
+        return replace(plan, paths=max(plan.paths, 2 ** math.ceil(math.log2(least))))
 
     def affordable(self, plan: Plan, replicates: int) -> Plan:
         """The plan within `MEMORY`: fewer paths each, and for that more replicates, up to so many."""

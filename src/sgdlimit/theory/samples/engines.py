@@ -45,6 +45,8 @@ class Engine(Protocol):
         balanced: whether the self-overlap is taken from the balance with `E[l r]`, see `coordinates`.
         ends: of epochs, where curves have kinks; none elsewhere.
         pilot: paths of a replicate of the first estimate.
+        per_cell: paths that a cell takes, at least: with fewer the noise's covariance over so many cells fluctuates too much to have a
+            factor, see `noise`.
         jumps: mean and variance of a path's number of jumps.
     """
 
@@ -66,6 +68,8 @@ class Engine(Protocol):
     def ends(self) -> np.ndarray: ...
     @property
     def pilot(self) -> int: ...
+    @property
+    def per_cell(self) -> int: ...
     @property
     def jumps(self) -> tuple[float, float]: ...
 
@@ -98,6 +102,7 @@ class EventEngine:
     balanced = True
     ends = np.zeros(0)  # of epochs, where curves have kinks
     pilot = 1024  # paths of a replicate of the first estimate
+    per_cell = 0  # the covariance of what conditioning leaves is smooth
 
     def __init__(self, problem: Problem, dynamics: Dynamics, horizon: float):
         assert isinstance(dynamics, SGD)
@@ -134,6 +139,8 @@ class EventEngine:
 
 class ReshuffleEngine(EventEngine):
     """From jump to jump, with one jump in every epoch; see `reshuffle`."""
+
+    per_cell = 12  # kinks at the ends of epochs forbid to smooth it
 
     def __init__(self, problem: Problem, dynamics: Dynamics, horizon: float):
         assert isinstance(dynamics, SGD)
@@ -201,6 +208,10 @@ class PathEngine:
     def natural(self) -> bool:
         """Whether the noise's covariance is best estimated from the kicks themselves: smooth ones, where there is no other noise."""
         return isinstance(self.dynamics, GradientFlow) and not self.dynamics.temperature
+
+    @property
+    def per_cell(self) -> int:
+        return 0 if self.natural else 24
 
     def path_bytes(self, cells: int) -> int:
         """Its draws, as drawn, laid out and on the device; its kicks; and its share of the response of those followed: with kinks its own,
