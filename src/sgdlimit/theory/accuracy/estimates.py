@@ -12,7 +12,7 @@ from ...learning.risk import TestRisk
 from ...results import Status, judge_growth
 from ...spread import pooled, spread
 from .budget import Budget
-from .levels import Level, curves_at, kernels_at, kicked, resolved
+from .levels import Bends, Level, curves_at, kernels_at, kicked, resolved
 from .outcome import diverged, dominated, doubted, scales
 from .plans import Found, Plan
 from .witness import Witnesses
@@ -76,7 +76,7 @@ class Answer:
 
 
 class Estimator:
-    """Estimates for one problem at `outputs (T,)` up to a horizon; curves have kinks at `ends`."""
+    """Estimates for one problem at `outputs (T,)` up to a horizon; curves have these `bends`."""
 
     def __init__(
         self,
@@ -85,11 +85,11 @@ class Estimator:
         witnesses: Witnesses,
         outputs: np.ndarray,
         horizon: float,
-        ends: np.ndarray,
+        bends: Bends,
         uneven: bool = False,
     ):
         self.problem, self.test_risk, self.witnesses, self.uneven = problem, test_risk, witnesses, uneven or problem.anisotropic is not None
-        self.outputs, self.horizon, self.ends = outputs, horizon, ends
+        self.outputs, self.horizon, self.bends = outputs, horizon, bends
         self.gain, self.nearby = EXTRAPOLATED_GAIN, NEARBY
         if self.uneven:
             self.gain, self.nearby = ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY
@@ -97,7 +97,7 @@ class Estimator:
     @np.errstate(all="ignore")  # what is not finite is told in words
     def estimate(self, plan: Plan, replicates: list[list[Level]]) -> Answer:
         """Mean over replicates, with the error's two parts."""
-        each = [resolved(curves_at, levels, self.outputs, self.ends) for levels in replicates]
+        each = [resolved(curves_at, levels, self.outputs, self.bends) for levels in replicates]
         fine, middle, coarse = zip(*each, strict=True)
         stack = lambda curves, name: np.array([c[name] for c in curves])
         extrapolated, previous, gained = {}, {}, {}
@@ -165,7 +165,7 @@ class Estimator:
 
     def kernels(self, fine: Level, middle: Level, dynamics: Dynamics) -> dict[str, np.ndarray]:
         """Two-time kernels at the output times, extrapolated like the curves."""
-        one, other = resolved(kernels_at, (fine, middle), self.outputs, self.ends)
+        one, other = resolved(kernels_at, (fine, middle), self.outputs, self.bends)
         found = {name: one[name] + (one[name] - other[name]) / 3.0 for name in one}
         if not dynamics.plain:
             found["response"] = kicked(found["response"], self.outputs, dynamics)

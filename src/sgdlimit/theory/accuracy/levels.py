@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -30,6 +31,7 @@ from .witness import flat
 
 NONE = np.zeros(0)
 EARLY = 1e-3  # part of a memory
+RESOLVED = 1e-6  # error of a spline's slope at the start, for a slope of one, below which it meets what a velocity at rest begins with
 NOISY, LARGEST = 1.5, 0.2  # pivots that count as zero, of their variance: up to so many times cells over paths, at most
 
 
@@ -51,6 +53,22 @@ class Level:
     @property
     def self_overlap(self) -> np.ndarray:
         return np.einsum("aaij->aij", self.C)
+
+
+class Bends(NamedTuple):
+    """Where curves are not smooth."""
+
+    ends: np.ndarray = NONE  # of epochs, where they have kinks
+    memory: float = 0.0  # of a velocity that is at rest at the start: curves take so long to move, which may be less than a cell
+
+
+SMOOTH = Bends()
+
+
+def bends_of(dynamics: Dynamics, ends: np.ndarray = NONE) -> Bends:
+    """A velocity that is corrected for its start is not at rest."""
+    optimizer = dynamics.optimizer
+    return Bends(ends, 0.0 if optimizer is None or optimizer.gains else dynamics.memory)
 
 
 def mean_level(levels: list[Level]) -> Level:
@@ -132,13 +150,17 @@ def _read(got: Marched, rho_root: np.ndarray) -> list[Level]:
     return [Level(got.nodes, *parts) for parts in zip(*arrays, strict=True)]
 
 
-def curves_at(level: Level, times: np.ndarray, ends: np.ndarray = NONE) -> dict[str, np.ndarray]:
-    """Overlaps and train risk at `times`, by cubic splines over the nodes, or over those between neighbouring `ends`."""
+def curves_at(level: Level, times: np.ndarray, bends: Bends = SMOOTH) -> dict[str, np.ndarray]:
+    """Overlaps and train risk at `times`, by cubic splines over the nodes, or over those between neighbouring ends of epochs; the first
+    one follows a velocity at rest."""
 
     def spline(values: np.ndarray) -> np.ndarray:
         out = np.empty((len(times), *values.shape[1:]))
-        for piece, inside in _pieces(level.nodes, times, ends):
-            out[inside] = np.einsum("tn,n...->t...", _weights(tuple(level.nodes[piece]), tuple(times[inside])), values[piece])
+        memory = bends.memory
+        for piece, inside in _pieces(level.nodes, times, bends.ends):
+            weights = _weights(tuple(level.nodes[piece]), tuple(times[inside]), memory)
+            out[inside] = np.einsum("tn,n...->t...", weights, values[piece])
+            memory = 0.0
         return out
 
     found = {"self_overlap": spline(level.self_overlap), "overlap": spline(level.overlap), "train_risk": spline(level.train)}
@@ -146,16 +168,28 @@ def curves_at(level: Level, times: np.ndarray, ends: np.ndarray = NONE) -> dict[
 
 
 @lru_cache(maxsize=8)
-def _weights(nodes: tuple[float, ...], times: tuple[float, ...]) -> np.ndarray:
-    """Weights `(T, n)` of the values at the nodes in the cubic spline at `times`; many curves share them."""
-    return make_interp_spline(nodes, np.eye(len(nodes)), k=min(3, len(nodes) - 1))(times)
+def _weights(nodes: tuple[float, ...], times: tuple[float, ...], memory: float = 0.0) -> np.ndarray:
+    """Weights `(T, n)` of the values at the nodes in the cubic spline at `times`; many curves share them.
+
+    Behind a velocity at rest with this memory a curve is `s(t) + c tau exp(-t / tau)`, `s` the spline, with a `c` that leaves no slope at
+    zero: the spline alone would miss the layer where it is shorter than the first cells, and ring over some of them."""
+    x, t = np.array(nodes), np.array(times)
+    spline = make_interp_spline(x, np.eye(len(x)), k=min(3, len(x) - 1))
+    weights = spline(t)
+    if memory:
+        layer = lambda at: memory * np.exp(-at / memory)
+        slope = spline.derivative()(0.0)
+        missed = 1.0 + slope @ layer(x)
+        if missed > RESOLVED:
+            weights = weights + np.outer(layer(t) - weights @ layer(x), slope / missed)
+    return weights
 
 
-def kernels_at(level: Level, times: np.ndarray, ends: np.ndarray = NONE) -> dict[str, np.ndarray]:
+def kernels_at(level: Level, times: np.ndarray, bends: Bends = SMOOTH) -> dict[str, np.ndarray]:
     """Correlation and response `(time, time_, k, k)`; the response is zero before its kick."""
     lower = np.tril(np.ones((len(times), len(times)), bool))[:, :, None, None]
-    c = _lower_at(level.nodes, level.C, times, ends)
-    r = _lower_at(level.nodes, level.R, times, ends)
+    c = _lower_at(level.nodes, level.C, times, bends.ends)
+    r = _lower_at(level.nodes, level.R, times, bends.ends)
     return {"correlation": np.where(lower, c, np.swapaxes(np.swapaxes(c, 0, 1), 2, 3)), "response": np.where(lower, r, 0.0)}
 
 
@@ -174,18 +208,18 @@ def kicked(S: np.ndarray, times: np.ndarray, dynamics: Dynamics) -> np.ndarray:
 
 
 def resolved(
-    at: Callable[[Level, np.ndarray, np.ndarray], dict[str, np.ndarray]], levels: Sequence[Level], times: np.ndarray, ends: np.ndarray
+    at: Callable[[Level, np.ndarray, Bends], dict[str, np.ndarray]], levels: Sequence[Level], times: np.ndarray, bends: Bends
 ) -> list[dict[str, np.ndarray]]:
     """`curves_at` or `kernels_at` of nested resolutions, each with every second node of the one before.
 
-    Between `ends` there may be few nodes. There only the finest resolution is interpolated, and of each other one its small
+    Between ends of epochs there may be few nodes. There only the finest resolution is interpolated, and of each other one its small
     difference from the one before, so that interpolation does not pass for an error in time that can be extrapolated.
     """
-    if not len(ends):
-        return [at(level, times, ends) for level in levels]
-    found = [at(levels[0], times, ends)]
+    if not len(bends.ends):
+        return [at(level, times, bends) for level in levels]
+    found = [at(levels[0], times, bends)]
     for finer, coarser in pairwise(levels):
-        apart = at(_apart(finer, coarser), times, ends)
+        apart = at(_apart(finer, coarser), times, bends)
         found.append({name: found[-1][name] - apart[name] for name in apart})
     return found
 

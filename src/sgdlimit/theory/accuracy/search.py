@@ -29,7 +29,7 @@ from .budget import Budget, OutOfTime
 from .checkpoint import Checkpoint
 from .estimates import Answer, Estimator
 from .existence import check_moments
-from .levels import Level, run_levels
+from .levels import Level, bends_of, run_levels
 from .plans import COARSENINGS, GROUP, PILOT_REPLICATES, REPLICATES, THREADS, Plan, Planner, cells_at_most
 from .recomputed import again, worst
 from .replicates import Drawn, draw_all
@@ -89,7 +89,9 @@ class Search:
     def estimator(self) -> Estimator:
         # Cells about as long as a velocity's memory are between two regimes, and a flow has no other noise that would hide it.
         uneven = grading(self.dynamics) > GRADING or (isinstance(self.dynamics, GradientFlow) and not self.dynamics.plain)
-        return Estimator(self.problem, self.test_risk, self.witnesses, self.outputs, self.horizon, self.engine.ends, uneven)
+        return Estimator(
+            self.problem, self.test_risk, self.witnesses, self.outputs, self.horizon, bends_of(self.dynamics, self.engine.ends), uneven
+        )
 
     def estimates(self, rtol: float) -> Iterator[Answer]:
         """The pilot's, rough ones first, and if it does not keep the promise each better one until one does or the means are spent."""

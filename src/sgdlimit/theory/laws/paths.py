@@ -28,7 +28,7 @@ from ...learning.trained import anywhere, own, told
 from ...learning.weights import SmoothPenalty
 from ...results import path_dataset
 from ..accuracy.estimates import ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY, EXTRAPOLATED_GAIN, NEARBY
-from ..accuracy.levels import NONE, Level, at_nodes, curves_at, kernels_at, particles_of, resolved
+from ..accuracy.levels import NONE, Bends, Level, at_nodes, bends_of, curves_at, kernels_at, particles_of, resolved
 from ..accuracy.outcome import largest_size
 from ..averages import BLOCK, Layer
 from ..gaussian import psd_root
@@ -88,13 +88,17 @@ class PathLaw(Law):
             self._kept[key] = self._kernels(nodes)
         return self._kept[key]
 
+    @property
+    def bends(self) -> Bends:
+        return bends_of(self.dynamics, self.ends)
+
     @cached_property
     def _kept(self) -> dict[bytes, tuple[np.ndarray, np.ndarray, np.ndarray]]:
         return {}
 
     def _kernels(self, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """As `kernels`, with the second-order error extrapolated away."""
-        both = lambda at: resolved(at, (self.fine, self.middle), nodes, self.ends)
+        both = lambda at: resolved(at, (self.fine, self.middle), nodes, self.bends)
         fine, middle = (kernels | curves for kernels, curves in zip(both(kernels_at), both(curves_at), strict=True))
         C, R, overlap = (fine[name] + (fine[name] - middle[name]) / 3.0 for name in ("correlation", "response", "overlap"))
         if self.dynamics.plain:
@@ -109,7 +113,7 @@ class PathLaw(Law):
         """What is trained along at `nodes`, `(n, p)`."""
         if self.problem.trained is None:
             return None
-        fine, middle = (one["trained"] for one in resolved(curves_at, (self.fine, self.middle), nodes, self.ends))
+        fine, middle = (one["trained"] for one in resolved(curves_at, (self.fine, self.middle), nodes, self.bends))
         return fine + (fine - middle) / 3.0
 
     def followed(self, times: np.ndarray) -> Followed:
@@ -133,7 +137,7 @@ class PathLaw(Law):
         """All three resolutions on `nodes`."""
         if self.coarse is None:
             return []
-        three = (resolved(at, (self.fine, self.middle, self.coarse), nodes, self.ends) for at in (kernels_at, curves_at))
+        three = (resolved(at, (self.fine, self.middle, self.coarse), nodes, self.bends) for at in (kernels_at, curves_at))
         return [
             Kernels(nodes, kernels["correlation"], curves["overlap"], curves.get("trained")) for kernels, curves in zip(*three, strict=True)
         ]
