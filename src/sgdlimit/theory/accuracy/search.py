@@ -17,7 +17,7 @@ from threading import Event
 import numpy as np
 
 from ...errors import SolveError
-from ...learning.dynamics import Dynamics, GradientFlow
+from ...learning.dynamics import Dynamics
 from ...learning.problem import Problem
 from ...learning.risk import TestRisk
 from ..grids import GRADING
@@ -87,11 +87,8 @@ class Search:
 
     @property
     def estimator(self) -> Estimator:
-        # Cells about as long as a velocity's memory are between two regimes, and a flow has no other noise that would hide it.
-        uneven = grading(self.dynamics) > GRADING or (isinstance(self.dynamics, GradientFlow) and not self.dynamics.plain)
-        return Estimator(
-            self.problem, self.test_risk, self.witnesses, self.outputs, self.horizon, bends_of(self.dynamics, self.engine.ends), uneven
-        )
+        bends, uneven = bends_of(self.dynamics, self.engine.ends), grading(self.dynamics) > GRADING
+        return Estimator(self.problem, self.test_risk, self.witnesses, self.outputs, self.horizon, bends, uneven)
 
     def estimates(self, rtol: float) -> Iterator[Answer]:
         """The pilot's, rough ones first, and if it does not keep the promise each better one until one does or the means are spent."""

@@ -193,8 +193,8 @@ class PathEngine:
 
     @property
     def balanced(self) -> bool:
-        """A smooth flow's Gram matrix keeps its own diagonal where it has modes or a filter, which know the noise's order."""
-        simple = self.dynamics.plain and self.problem.anisotropic is None and not isinstance(self.problem.penalty, SmoothPenalty)
+        """A smooth flow's Gram matrix keeps its own diagonal where it has modes or particles, which know the noise's order."""
+        simple = self.problem.anisotropic is None and not isinstance(self.problem.penalty, SmoothPenalty)
         return simple or not isinstance(self.dynamics, GradientFlow)
 
     @property
