@@ -31,7 +31,7 @@ from .witness import flat
 
 NONE = np.zeros(0)
 EARLY = 1e-3  # part of a memory
-RESOLVED = 1e-6  # error of a spline's slope at the start, for a slope of one, below which it meets what a velocity at rest begins with
+RESOLVED = 0.02  # a spline misses this part of the first slope of `exp(-t / tau)` on cells of half a memory, which it meets well
 NOISY, LARGEST = 1.5, 0.2  # pivots that count as zero, of their variance: up to so many times cells over paths, at most
 
 
@@ -172,7 +172,8 @@ def _weights(nodes: tuple[float, ...], times: tuple[float, ...], memory: float =
     """Weights `(T, n)` of the values at the nodes in the cubic spline at `times`; many curves share them.
 
     Behind a velocity at rest with this memory a curve is `s(t) + c tau exp(-t / tau)`, `s` the spline, with a `c` that leaves no slope at
-    zero: the spline alone would miss the layer where it is shorter than the first cells, and ring over some of them."""
+    zero: the spline alone would miss the layer where it is shorter than the first cells, and ring over some of them. Where it is longer
+    there is little to add, and what there is would be made of the values' sampling errors."""
     x, t = np.array(nodes), np.array(times)
     spline = make_interp_spline(x, np.eye(len(x)), k=min(3, len(x) - 1))
     weights = spline(t)
@@ -180,8 +181,7 @@ def _weights(nodes: tuple[float, ...], times: tuple[float, ...], memory: float =
         layer = lambda at: memory * np.exp(-at / memory)
         slope = spline.derivative()(0.0)
         missed = 1.0 + slope @ layer(x)
-        if missed > RESOLVED:
-            weights = weights + np.outer(layer(t) - weights @ layer(x), slope / missed)
+        weights = weights + np.outer(layer(t) - weights @ layer(x), slope * missed / (missed**2 + RESOLVED**2))
     return weights
 
 
