@@ -21,7 +21,6 @@ import numpy as np
 
 import sgdlimit as sl
 from sgdlimit import models
-from sgdlimit.settings.run import use_compilation_cache
 from sgdlimit.theory import shapes
 
 MODELS = {
@@ -126,7 +125,6 @@ def main() -> int:
     parser.add_argument("--again", action="store_true", help="run what is stored, too: after a change of the program")
     parser.add_argument("--readme", action="store_true", help="put the table into benchmarks/README.md")
     options = parser.parse_args()
-    use_compilation_cache()
     shapes.few()  # as sweeps and the explorer do: hundreds of problems, dozens of programs
     stored = json.loads(STORED.read_text())["problems"] if STORED.exists() and not options.again else []
     known = {row["title"]: row for row in stored}

@@ -51,7 +51,6 @@ def _options(real=compiling._options):
 
 
 compiling.jit, compiling._options = _jit, _options  # before any module of the package takes them
-from sgdlimit.settings.run import use_compilation_cache  # noqa: E402
 
 # Files in minutes, the longest first: else one core waits for the other at the end.
 LONGEST = (
@@ -80,5 +79,5 @@ def compiled(tmp_path_factory, worker_id):
         jax.devices()  # now flags are read
         patch.setenv("XLA_FLAGS", f"{QUICK}0")
         patch.setenv("XDG_CACHE_HOME", str((base if worker_id == "master" else base.parent) / "cache"))
-        use_compilation_cache()
+        compiling.keep_programs()
         yield

@@ -38,7 +38,6 @@ def calls(monkeypatch, tmp_path):
 
     monkeypatch.setattr(runner, "solve", solve)
     monkeypatch.setattr(runner, "simulate", simulate)
-    monkeypatch.setattr("sgdlimit.settings.run.use_compilation_cache", lambda: None)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "quickstart.toml").write_text((EXAMPLES / "quickstart.toml").read_text())
     return asked
@@ -101,16 +100,6 @@ def test_half_done_theory_is_kept_and_removed_when_it_is_whole(calls, monkeypatc
     monkeypatch.setattr(runner, "solve", solve)
     sgdlimit("run", "quickstart.toml", "--out", "out")
     assert names() == FILES
-
-
-@pytest.mark.parametrize("cache", [{"SGDLIMIT_CACHE": "off"}, {"XDG_CACHE_HOME": "file"}, {"XDG_CACHE_HOME": "cache"}])
-def test_the_cache_of_programs_is_optional(tmp_path, cache):
-    (tmp_path / "file").write_text("no directory")
-    code = "import jax; from sgdlimit.settings.run import use_compilation_cache as use; use(); print(jax.config.jax_compilation_cache_dir)"
-    environment = {**os.environ, "PYTHONPATH": str(Path(sl.__file__).parents[1]), "XDG_CACHE_HOME": "cache", **cache}
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == ("cache/sgdlimit/jax" if cache == {"XDG_CACHE_HOME": "cache"} else "None")
-    assert (tmp_path / "cache").exists() == (cache == {"XDG_CACHE_HOME": "cache"})
 
 
 def test_other_settings_are_refused_or_replace_all(calls):

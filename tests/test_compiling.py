@@ -1,5 +1,6 @@
 """`compiling.jit` gives right numbers on faulty compilers: the known faults provoked, and faulty compilers played."""
 
+import os
 import re
 import subprocess
 import sys
@@ -135,6 +136,44 @@ def test_arguments_of_jit_are_passed_on():
     given = jnp.ones(4)
     assert program(given, n=3).tolist() == [3.0] * 4
     assert given.is_deleted()
+
+
+COMPILED_BEFORE = "import jax; jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0); jax.jit(lambda x: x + 1)(1.0); "
+
+
+@pytest.mark.parametrize(
+    ("given", "place"),
+    [
+        ({"XDG_CACHE_HOME": "cache"}, "cache/sgdlimit/jax"),
+        ({"XDG_CACHE_HOME": "cache", "JAX_COMPILATION_CACHE_DIR": "mine"}, "mine"),
+        ({"XDG_CACHE_HOME": "cache", "SGDLIMIT_CACHE": "off"}, "None"),
+        ({"XDG_CACHE_HOME": "file"}, "None"),
+    ],
+)
+def test_programs_are_kept_for_the_next_process_but_where_the_user_says_otherwise(tmp_path, given, place):
+    """Also where JAX has compiled something before."""
+    (tmp_path / "file").write_text("no directory")
+    code = (
+        COMPILED_BEFORE + "from sgdlimit import compiling; compiling.KEPT = 0.0; compiling.jit(lambda x: x * 2)(1.0); "
+        "print(jax.config.jax_compilation_cache_dir)"
+    )
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+    environment = clean | {"PYTHONPATH": str(SOURCE.parent)} | given
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == place
+    assert (tmp_path / "cache").exists() == (place == "cache/sgdlimit/jax")
+    if place != "None":
+        assert any((tmp_path / place).iterdir())
+
+
+def test_what_is_done_in_a_hurry_is_done_so_inside_alone(monkeypatch):
+    monkeypatch.setattr(compiling, "may_hurry", lambda: True)
+    options = compiling._options()
+    with compiling.hurried():
+        assert compiling._options() == options | compiling.HURRIED
+        with compiling.hurried(False):
+            assert compiling._options() == options
+    assert compiling._options() == options
 
 
 def test_importing_starts_no_backend():

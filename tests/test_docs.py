@@ -225,7 +225,6 @@ def test_every_command_shown_runs(tmp_path, monkeypatch):
     from sgdlimit.gallery import CLAIMS, folder
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sgdlimit.settings.run.use_compilation_cache", lambda: None)
     planned, ran = [], []
     monkeypatch.setattr(folder, "execute", lambda out, plans, *_: planned.append(plans) or [])  # minutes each: see tests/test_gallery.py
     for page, command in commands():

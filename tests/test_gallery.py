@@ -187,7 +187,6 @@ FILES = ["figure.png", "figure.svg", "numbers.json", "page.html", "settings.toml
 
 @pytest.fixture
 def small(monkeypatch, tmp_path):
-    monkeypatch.setattr("sgdlimit.settings.run.use_compilation_cache", lambda: None)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "small.toml").write_text(SMALL)
     return ("finite-size", "--settings", "small.toml", "--out", "out")
@@ -252,7 +251,6 @@ def test_the_command_runs_claims_to_the_end(monkeypatch, tmp_path, chosen):
     for path in (Path(claims.__file__).parent / "settings").glob("*.toml"):
         (tmp_path / "settings" / path.name).write_text(tiny(path.read_text()))
     monkeypatch.setattr(claims, "resources", SimpleNamespace(files=lambda package: tmp_path))
-    monkeypatch.setattr("sgdlimit.settings.run.use_compilation_cache", lambda: None)
     sgdlimit("--fast", "--out", "out", code=1)  # claims ask for more than that shows
     for name in some:
         assert sorted(p.name for p in Path("out", name).iterdir()) == FILES

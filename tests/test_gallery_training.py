@@ -243,7 +243,6 @@ def nothing_solved(monkeypatch):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_command_runs_the_claim(name, nothing_solved, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sgdlimit.settings.run.use_compilation_cache", lambda: None)
     Path("tiny.toml").write_text(tiny(name))
     result = CliRunner().invoke(cli.app, ["gallery", name, "--settings", "tiny.toml", "--out", "out"])
     assert result.exit_code in (0, 1), result.output  # what is so small may say anything

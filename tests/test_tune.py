@@ -486,7 +486,6 @@ def test_the_example_is_in_order():
 
 
 def test_the_command_tunes_and_continues(tmp_path, monkeypatch):
-    monkeypatch.setattr("sgdlimit.settings.run.use_compilation_cache", lambda: None)
     monkeypatch.chdir(tmp_path)
     Path("my.toml").write_text(small())
     said = sgdlimit("tune", "my.toml", "--out", "out")

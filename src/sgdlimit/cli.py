@@ -98,7 +98,6 @@ def run(
     from .settings import run as runner
     from .settings.folder import Folder
 
-    runner.use_compilation_cache()
     job = config.read(file, plugin)
     runner.check(job)
     folder = Folder.open(out or Path("runs") / file.stem, job, force)
@@ -175,11 +174,8 @@ def recommend(
 
     from .files import replacing
     from .recommend import recommend as ask
-    from .settings import run as runner
 
     reading = {"separator": separator, "decimal": decimal, "encoding": encoding, "header": header, "missing": missing or ()}
-    if theory:
-        runner.use_compilation_cache()
     console = Console(highlight=False)
     columns = (TextColumn("recommend"), BarColumn(bar_width=24), TimeElapsedColumn(), TextColumn("[dim]{task.description}"))
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
@@ -273,11 +269,9 @@ def tune(
 
     from rich.console import Console
 
-    from .settings import run as runner
     from .sweep.engine import cluster
     from .tune import file as tuning
 
-    runner.use_compilation_cache()
     job, folder = tuning.read(file, plugin), out or Path("runs") / file.stem
     console = Console(quiet=quiet, highlight=False)
     some = cluster(scheduler, workers) if (scheduler, workers) != (None, None) else nullcontext()
@@ -373,11 +367,9 @@ def gallery(
     from rich.console import Console
 
     from .gallery import claims, folder
-    from .settings import run as runner
 
     plans = [claims.plan(one, fast, settings) for one in ([name] if name else CLAIMS)]
     folder.check(out, plans, force)
-    runner.use_compilation_cache()
     console = Console(quiet=quiet, highlight=False)
     with bars(console) as around:
         done = folder.execute(out, plans, lambda one, finished: around(Named(one), finished), force)

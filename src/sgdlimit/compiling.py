@@ -8,21 +8,29 @@ help, none runs. Users' own settings and programs are left alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache, wraps
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.experimental.compilation_cache import compilation_cache
 
 from .errors import SolveError
 
 CURE: dict[str, Any] = {"xla_cpu_experimental_ynn_fusion_type": ""}  # the kinds of operations handed over: none
-HURRIED: dict[str, Any] = {"xla_cpu_use_fusion_emitters": False}  # a first answer takes a sixth to a third less processor time
+# A first answer takes a third less processor time, and what runs long up to a fifth more.
+HURRIED: dict[str, Any] = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 1}
 RIGHT = "0.10.1"  # a release without the fault
+KEPT = 0.05  # seconds that a program takes to compile, at least, to be kept
 # To compile what is run once: all of it, and where an option is not known, less.
 QUICK: tuple[dict[str, Any], ...] = (
     {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False},
@@ -37,6 +45,7 @@ def jit(function: Callable[..., Any], **how: Any) -> Callable[..., Any]:
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
+        keep_programs()
         options = _options() if _platform() == "cpu" else {}
         if options and not _is_outermost(args, kwargs):
             options = {}
@@ -48,7 +57,26 @@ def jit(function: Callable[..., Any], **how: Any) -> Callable[..., Any]:
     return call
 
 
+@cache
+def keep_programs() -> None:
+    """Keep compiled programs for the next process, under the user's cache directory: not where JAX has been told another place, nor with
+    `SGDLIMIT_CACHE=off`; where there is no place to write to, do without."""
+    if jax.config.jax_compilation_cache_dir is not None or os.environ.get("SGDLIMIT_CACHE", "").lower() == "off":  # pyright: ignore[reportAttributeAccessIssue]
+        return
+    try:
+        directory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sgdlimit" / "jax"
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except (OSError, RuntimeError):  # no place, or no home
+        return
+    compilation_cache.set_cache_dir(str(directory))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", KEPT)
+    compilation_cache.reset_cache()  # JAX looks once, and the user may have compiled something before
+
+
 _in_a_hurry = False
+_here: ContextVar[bool] = ContextVar("hurried", default=False)
 
 
 def hurry() -> None:
@@ -57,9 +85,19 @@ def hurry() -> None:
     _in_a_hurry = True
 
 
+@contextmanager
+def hurried(here: bool = True) -> Iterator[None]:
+    """As `hurry`, or not, for what is done inside alone."""
+    token = _here.set(here)
+    try:
+        yield
+    finally:
+        _here.reset(token)
+
+
 def _options() -> dict[str, Any]:
     cure = CURE if needs_cure() else {}
-    return cure | HURRIED if _in_a_hurry and may_hurry() else cure
+    return cure | HURRIED if (_in_a_hurry or _here.get()) and may_hurry() else cure
 
 
 @cache

@@ -69,9 +69,7 @@ def run(connection: Connection) -> None:
     with reading():
         from .. import compiling
         from ..settings import config  # noqa: F401
-        from ..settings.run import use_compilation_cache
         from ..theory import shapes, solve  # noqa: F401
-    use_compilation_cache()
     shapes.few()
     compiling.hurry()
     Worker(connection).serve()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,20 +140,3 @@ def write(job: Job, path: Path, entries: list[Entry]) -> None:
         plot.save(figure, path / name)
     footer = f"sgdlimit {__version__}, settings {job.fingerprint}."
     report.write(path / "report.html", job.title, entries, job.settings.model_dump(exclude={"title"}), footer)
-
-
-def use_compilation_cache() -> None:
-    """Keep compiled programs between runs of the command, under the user's cache directory; without one, do without."""
-    if os.environ.get("SGDLIMIT_CACHE", "").lower() == "off":
-        return
-    try:
-        directory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sgdlimit" / "jax"
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory):
-            pass
-    except (OSError, RuntimeError):  # no place, or no home
-        return
-    import jax
-
-    jax.config.update("jax_compilation_cache_dir", str(directory))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)

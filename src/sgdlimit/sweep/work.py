@@ -63,9 +63,6 @@ def prepare() -> None:
     if XLA_FLAGS not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {XLA_FLAGS}".strip()
     _keep_memory()
-    from ..settings.run import use_compilation_cache
-
-    use_compilation_cache()
     _compile_on_one_thread()
 
 

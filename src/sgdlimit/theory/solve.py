@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
+from ..compiling import hurried
 from ..errors import refuse
 from ..learning.dynamics import Dynamics, MiniBatchGD, OnlineSGD
 from ..learning.problem import Problem
@@ -29,6 +30,7 @@ from .samples.engines import choose
 Progress = Callable[[float, str], None] | None
 
 
+@hurried()
 def solve(
     problem: Problem,
     dynamics: Dynamics,

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from contextvars import copy_context
 from dataclasses import replace
 from itertools import count
@@ -16,6 +17,7 @@ from threading import Event
 
 import numpy as np
 
+from ...compiling import hurried
 from ...errors import SolveError
 from ...learning.dynamics import Dynamics
 from ...learning.problem import Problem
@@ -36,6 +38,7 @@ from .replicates import Drawn, draw_all
 from .witness import Witnesses
 
 LOOSER = 1.3  # by so much is `rtol` larger at a time, where the budget does not allow for it
+HEAVY = 4e10  # bytes passed over from which on programs are compiled well, at some gigabytes a second; before, soon
 CUTS = 8  # how often the horizon comes nearer where averages do not exist
 
 
@@ -284,8 +287,9 @@ class Search:
         results = []
         size = int(np.clip(self.planner.room_for(cells) / plan.paths, 1, GROUP))
         groups = [range(a, min(a + size, plan.replicates)) for a in range(done, plan.replicates, size)]
-        with ThreadPoolExecutor(threads()) as pool:
-            here = [copy_context() for _ in groups]  # threads of the pool round sizes as this one does
+        heavy = engine.path_bytes(cells) * plan.paths * plan.replicates * cells > HEAVY  # by sizes, not clocks: the same numbers again
+        with ThreadPoolExecutor(threads()) as pool, hurried(False) if heavy else nullcontext():
+            here = [copy_context() for _ in groups]  # threads of the pool round sizes and compile as this one does
             try:
                 for index, levels in enumerate(pool.map(lambda context, indices: context.run(in_turn, indices), here, groups)):
                     results += levels
