@@ -11,6 +11,7 @@ import os
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ[_name] = "1"
+os.environ.setdefault("SGDLIMIT_CACHE", "off")  # what is measured cold is compiled anew
 if "SGDLIMIT_BENCH_DEVICE" not in os.environ:  # set it to anything to leave JAX's choice of device and threads alone
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ["XLA_FLAGS"] = (os.environ.get("XLA_FLAGS", "") + " --xla_cpu_multi_thread_eigen=false").strip()
