@@ -3,6 +3,7 @@ they start, and the order of the files."""
 
 import os
 
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # before JAX: else no program is kept
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: two workers' threads would wait for each other, and burn time
 
 import gc

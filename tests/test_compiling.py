@@ -148,6 +148,7 @@ COMPILED_BEFORE = "import jax; jax.config.update('jax_persistent_cache_min_compi
         ({"XDG_CACHE_HOME": "cache", "JAX_COMPILATION_CACHE_DIR": "mine"}, "mine"),
         ({"XDG_CACHE_HOME": "cache", "SGDLIMIT_CACHE": "off"}, "None"),
         ({"XDG_CACHE_HOME": "file"}, "None"),
+        ({"XDG_CACHE_HOME": "cache", "TF_CPP_MIN_LOG_LEVEL": "1"}, "None"),
     ],
 )
 def test_programs_are_kept_for_the_next_process_but_where_the_user_says_otherwise(tmp_path, given, place):
@@ -158,7 +159,7 @@ def test_programs_are_kept_for_the_next_process_but_where_the_user_says_otherwis
         "print(jax.config.jax_compilation_cache_dir)"
     )
     clean = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
-    environment = clean | {"PYTHONPATH": str(SOURCE.parent)} | given
+    environment = clean | {"PYTHONPATH": str(SOURCE.parent), "TF_CPP_MIN_LOG_LEVEL": "3"} | given
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == place
     assert (tmp_path / "cache").exists() == (place == "cache/sgdlimit/jax")

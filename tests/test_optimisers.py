@@ -150,7 +150,8 @@ def test_the_linear_model(dynamics, memory):
     d = dynamics(optimizer=sl.Momentum(memory)) if dynamics is sl.GradientFlow else dynamics(step, optimizer=sl.Momentum(memory))
     numbers = {"sample_ratio": 1.4, "ridge": 0.1, "noise_variance": 0.4, "start_variance": 0.8, "teacher_variance": 1.5}
     times = np.linspace(0.0, 2.5, 9)
-    found = sl.solve(linear(**numbers), d, 2.5, rtol=0.02, times=times).dataset
+    # Four replicates, which are enough for 2%, tell their spread with three degrees of freedom: four errors are nothing rare then.
+    found = sl.solve(linear(**numbers), d, 2.5, rtol=0.01, times=times).dataset
     truth = closed_forms.linear_model(
         step=0.0 if dynamics is sl.GradientFlow else step, times=times, optimizer=sl.Momentum(memory), **numbers
     )

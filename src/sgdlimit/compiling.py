@@ -60,8 +60,10 @@ def jit(function: Callable[..., Any], **how: Any) -> Callable[..., Any]:
 @cache
 def keep_programs() -> None:
     """Keep compiled programs for the next process, under the user's cache directory: not where JAX has been told another place, nor with
-    `SGDLIMIT_CACHE=off`; where there is no place to write to, do without."""
-    if jax.config.jax_compilation_cache_dir is not None or os.environ.get("SGDLIMIT_CACHE", "").lower() == "off":  # pyright: ignore[reportAttributeAccessIssue]
+    `SGDLIMIT_CACHE=off`, nor where XLA's log is not quiet (`errors.quiet_compiler` says why); without a place to write to, do without."""
+    told = jax.config.jax_compilation_cache_dir is not None  # pyright: ignore[reportAttributeAccessIssue]
+    loud = os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") < "3"
+    if told or loud or os.environ.get("SGDLIMIT_CACHE", "").lower() == "off":
         return
     try:
         directory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sgdlimit" / "jax"

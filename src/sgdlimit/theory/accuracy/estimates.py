@@ -76,7 +76,8 @@ class Answer:
 
 
 class Estimator:
-    """Estimates for one problem at `outputs (T,)` up to a horizon; curves have these `bends`."""
+    """Estimates for one problem at `outputs (T,)` up to a horizon; curves have these `bends`, are `multiscale` in time, as anisotropic data
+    make them, or only differences of resolutions that are as `uneven` as theirs."""
 
     def __init__(
         self,
@@ -86,13 +87,14 @@ class Estimator:
         outputs: np.ndarray,
         horizon: float,
         bends: Bends,
+        multiscale: bool = False,
         uneven: bool = False,
     ):
-        self.problem, self.test_risk, self.witnesses, self.uneven = problem, test_risk, witnesses, uneven or problem.anisotropic is not None
+        multiscale = multiscale or problem.anisotropic is not None
+        self.problem, self.test_risk, self.witnesses, self.uneven = problem, test_risk, witnesses, uneven or multiscale
         self.outputs, self.horizon, self.bends = outputs, horizon, bends
-        self.gain, self.nearby = EXTRAPOLATED_GAIN, NEARBY
-        if self.uneven:
-            self.gain, self.nearby = ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY
+        self.gain = ANISOTROPIC_GAIN if multiscale else EXTRAPOLATED_GAIN
+        self.nearby = ANISOTROPIC_NEARBY if self.uneven else NEARBY
 
     @np.errstate(all="ignore")  # what is not finite is told in words
     def estimate(self, plan: Plan, replicates: list[list[Level]]) -> Answer:

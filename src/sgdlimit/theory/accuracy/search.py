@@ -19,7 +19,7 @@ import numpy as np
 
 from ...compiling import hurried
 from ...errors import SolveError
-from ...learning.dynamics import Dynamics
+from ...learning.dynamics import Dynamics, GradientFlow
 from ...learning.problem import Problem
 from ...learning.risk import TestRisk
 from ..grids import GRADING
@@ -90,8 +90,10 @@ class Search:
 
     @property
     def estimator(self) -> Estimator:
-        bends, uneven = bends_of(self.dynamics, self.engine.ends), grading(self.dynamics) > GRADING
-        return Estimator(self.problem, self.test_risk, self.witnesses, self.outputs, self.horizon, bends, uneven)
+        bends, multiscale = bends_of(self.dynamics, self.engine.ends), grading(self.dynamics) > GRADING
+        # Cells about as long as a velocity's memory are between two regimes, and a flow has no other noise that would hide it.
+        uneven = isinstance(self.dynamics, GradientFlow) and not self.dynamics.plain
+        return Estimator(self.problem, self.test_risk, self.witnesses, self.outputs, self.horizon, bends, multiscale, uneven)
 
     def estimates(self, rtol: float) -> Iterator[Answer]:
         """The pilot's, rough ones first, and if it does not keep the promise each better one until one does or the means are spent."""
