@@ -14,6 +14,7 @@ from scipy.interpolate import make_interp_spline
 
 from ...checks import root
 from ...learning.dynamics import Dynamics, step_at
+from ...learning.problem import Problem
 from ..march import Marched, Seen, march
 from ..samples.engines import Engine
 from ..weights.along import along_of
@@ -60,15 +61,24 @@ class Bends(NamedTuple):
 
     ends: np.ndarray = NONE  # of epochs, where they have kinks
     memory: float = 0.0  # of a velocity that is at rest at the start: curves take so long to move, which may be less than a cell
+    step: float = 0.0  # noise of `step E[l l^T] + warmth` a unit of time is then in the velocity, of a sample's own kicks
+    warmth: float = 0.0
+    sample_ratio: float = np.inf  # `step E[l l^T] / sample_ratio` more
 
 
 SMOOTH = Bends()
 
 
-def bends_of(dynamics: Dynamics, ends: np.ndarray = NONE) -> Bends:
-    """A velocity that is corrected for its start is not at rest."""
+def bends_of(problem: Problem, dynamics: Dynamics, ends: np.ndarray = NONE) -> Bends:
+    """A velocity that is corrected for its start is not at rest. Behind a spectrum every eigenvalue has noise of its own: it is left to the
+    spline."""
     optimizer = dynamics.optimizer
-    return Bends(ends, 0.0 if optimizer is None or optimizer.gains else dynamics.memory)
+    if optimizer is None or optimizer.gains or not optimizer.memory:
+        return Bends(ends)
+    if problem.anisotropic is not None:
+        return Bends(ends, optimizer.memory)
+    step = float(step_at(dynamics, np.zeros(1))[0])
+    return Bends(ends, optimizer.memory, step, 2.0 * dynamics.temperature, problem.sample_ratio)
 
 
 def mean_level(levels: list[Level]) -> Level:
@@ -154,17 +164,42 @@ def curves_at(level: Level, times: np.ndarray, bends: Bends = SMOOTH) -> dict[st
     """Overlaps and train risk at `times`, by cubic splines over the nodes, or over those between neighbouring ends of epochs; the first
     one follows a velocity at rest."""
 
-    def spline(values: np.ndarray) -> np.ndarray:
+    def spline(values: np.ndarray, noise: np.ndarray | float = 0.0) -> np.ndarray:
         out = np.empty((len(times), *values.shape[1:]))
         memory = bends.memory
         for piece, inside in _pieces(level.nodes, times, bends.ends):
-            weights = _weights(tuple(level.nodes[piece]), tuple(times[inside]), memory)
-            out[inside] = np.einsum("tn,n...->t...", weights, values[piece])
+            x, t = level.nodes[piece], times[inside]
+            bows = (np.multiply.outer(_bow(at, memory), noise) for at in (x, t))
+            weights = _weights(tuple(x), tuple(t), memory)
+            out[inside] = np.einsum("tn,n...->t...", weights, values[piece] - next(bows)) + next(bows)
             memory = 0.0
         return out
 
-    found = {"self_overlap": spline(level.self_overlap), "overlap": spline(level.overlap), "train_risk": spline(level.train)}
-    return found | ({"trained": spline(level.trained)} if level.trained.size else {})
+    white, risky = _noise(level, bends)
+    found = {
+        "self_overlap": spline(level.self_overlap, white),
+        "overlap": spline(level.overlap, np.zeros(level.overlap.shape[1:])),
+        "train_risk": spline(level.train, risky),
+    }
+    return found | ({"trained": spline(level.trained, np.zeros(level.trained.shape[1:]))} if level.trained.size else {})
+
+
+def _noise(level: Level, bends: Bends) -> tuple[np.ndarray, float]:
+    """What noise makes of the self-overlap `(k, k)` and of the train risk in a unit of time at the start, as if there were no velocity;
+    of a sample's own kicks as if its curvature did not depend on how large they are. Zero where it is not known."""
+    k = level.C.shape[-1]
+    if not bends.memory or not level.begun.size:
+        return np.zeros((k, k)), 0.0
+    l_l, h = (part.reshape(k, k) for part in (level.begun[1 : 1 + k * k], level.begun[-k * k :]))
+    white = bends.step * l_l + bends.warmth * np.eye(k)
+    return white, 0.5 * float(np.sum(h * (white + bends.step * l_l / bends.sample_ratio)))
+
+
+def _bow(t: np.ndarray, memory: float) -> np.ndarray:
+    """Noise that goes through a velocity at rest moves squares by `t - 2 tau (1 - e) + tau (1 - e^2) / 2` with `e = exp(-t / tau)`: but
+    for what is smooth, and a layer as that of `_weights`, this, which begins with no slope."""
+    e = np.exp(-t / memory) if memory else np.zeros(len(t))
+    return memory * (e - 0.5 * e**2)
 
 
 @lru_cache(maxsize=8)

@@ -90,7 +90,7 @@ class Search:
 
     @property
     def estimator(self) -> Estimator:
-        bends, multiscale = bends_of(self.dynamics, self.engine.ends), grading(self.dynamics) > GRADING
+        bends, multiscale = bends_of(self.problem, self.dynamics, self.engine.ends), grading(self.dynamics) > GRADING
         # Cells about as long as a velocity's memory are between two regimes, and a flow has no other noise that would hide it.
         uneven = isinstance(self.dynamics, GradientFlow) and not self.dynamics.plain
         return Estimator(self.problem, self.test_risk, self.witnesses, self.outputs, self.horizon, bends, multiscale, uneven)

@@ -90,7 +90,7 @@ class PathLaw(Law):
 
     @property
     def bends(self) -> Bends:
-        return bends_of(self.dynamics, self.ends)
+        return bends_of(self.problem, self.dynamics, self.ends)
 
     @cached_property
     def _kept(self) -> dict[bytes, tuple[np.ndarray, np.ndarray, np.ndarray]]:
