@@ -34,3 +34,17 @@ def test_sampling_errors_stay_as_small_as_they_are(memory, cells):
     for _ in range(10):
         noise = rng.uniform(-1.0, 1.0, len(nodes))
         assert np.abs(curves_at(level(noise, nodes), TIMES, Bends(memory=memory))["train_risk"]).max() < 2.0
+
+
+def test_noise_through_a_velocity_is_followed():
+    """Squares that noise alone moves, at a rate known from the averages at the start: `E[l l] = 2`, `h = 3`, a step of .5."""
+    memory, nodes = 0.03, spaced(4.0, 16)
+    moved = lambda t: t - 2.0 * memory * -np.expm1(-t / memory) + 0.5 * memory * -np.expm1(-2.0 * t / memory)
+    gram = np.diag(moved(nodes))[:, :, None, None]
+    at_start = np.array([0.0, 2.0, 0.0, 3.0])  # risk, E[l l], E[l g*], h
+    n = len(nodes)
+    noisy = Level(nodes, gram, gram, np.zeros((n, 1, 1)), 3.0 * moved(nodes), begun=at_start)
+    known, unknown = Bends(memory=memory, step=0.5, sample_ratio=1.0), Bends(memory=memory)
+    for name, right in (("self_overlap", moved(TIMES)), ("train_risk", 3.0 * moved(TIMES))):
+        worst = [np.abs(curves_at(noisy, TIMES, bends)[name].ravel() - right).max() for bends in (known, unknown)]
+        assert 50.0 * worst[0] < worst[1]
