@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..compiling import hurried
 from ..errors import SolveError
 from ..learning.dynamics import Dynamics, MiniBatchGD, OnlineSGD
 from ..learning.problem import Problem
@@ -105,6 +106,7 @@ def plan_by_solve(setting: Setting, rtol: float, seed: int, method: str) -> Comm
     return planned(setting, rtol, seed, method)[0]
 
 
+@hurried()
 def planned(setting: Setting, rtol: float, seed: int, method: str) -> tuple[Common, Paired | None]:
     """The same, and the solve, as it is on that plan; none of closed equations, which need no plan, and where training diverges."""
     if closed(setting[1]):
@@ -128,6 +130,7 @@ def _paired(outputs: np.ndarray, answer: Answer, seconds: float) -> Paired:
     return Paired(outputs, *parts, None, "", seconds)
 
 
+@hurried()
 def solve_on(common: Common, setting: Setting, watch: Callable[[], object] = lambda: None) -> Paired:
     """One solve of a family. A training that diverges has `words`, as has one whose averages do not exist."""
     began, (problem, dynamics, horizon) = time.process_time(), setting

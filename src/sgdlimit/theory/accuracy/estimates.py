@@ -11,6 +11,8 @@ from ...learning.problem import Problem
 from ...learning.risk import TestRisk
 from ...results import Status, judge_growth
 from ...spread import pooled, spread
+from ..grids import GRADING
+from ..samples.draws import grading
 from .budget import Budget
 from .levels import Bends, Level, curves_at, kernels_at, kicked, resolved
 from .outcome import diverged, dominated, doubted, scales
@@ -24,6 +26,11 @@ EXTRAPOLATED_GAIN = 7.0  # error of an extrapolated curve against its change fro
 ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY, ANISOTROPIC_SHARED = 2.5, 0.3, 0.25
 UNSOUND = 1.0  # sampling error of a pilot, as a part of its curve's scale, from which on there is nothing to refine
 NEARBY = 0.1  # fraction of the horizon
+
+
+def multiscale(problem: Problem, dynamics: Dynamics) -> bool:
+    """Whether curves have several scales of time at once: of anisotropic data, or of a velocity corrected for its start."""
+    return problem.anisotropic is not None or grading(dynamics) > GRADING
 
 
 @dataclass
@@ -76,8 +83,8 @@ class Answer:
 
 
 class Estimator:
-    """Estimates for one problem at `outputs (T,)` up to a horizon; curves have these `bends`, are `multiscale` in time, as anisotropic data
-    make them, or only differences of resolutions that are as `uneven` as theirs."""
+    """Estimates for one problem at `outputs (T,)` up to a horizon; curves have these `bends`, several `scales` of time (`multiscale`), or
+    only differences of resolutions that are as `uneven` as then."""
 
     def __init__(
         self,
@@ -87,13 +94,12 @@ class Estimator:
         outputs: np.ndarray,
         horizon: float,
         bends: Bends,
-        multiscale: bool = False,
-        uneven: bool = False,
+        scales: bool,
+        uneven: bool,
     ):
-        multiscale = multiscale or problem.anisotropic is not None
-        self.problem, self.test_risk, self.witnesses, self.uneven = problem, test_risk, witnesses, uneven or multiscale
+        self.problem, self.test_risk, self.witnesses, self.uneven = problem, test_risk, witnesses, uneven or scales
         self.outputs, self.horizon, self.bends = outputs, horizon, bends
-        self.gain = ANISOTROPIC_GAIN if multiscale else EXTRAPOLATED_GAIN
+        self.gain = ANISOTROPIC_GAIN if scales else EXTRAPOLATED_GAIN
         self.nearby = ANISOTROPIC_NEARBY if self.uneven else NEARBY
 
     @np.errstate(all="ignore")  # what is not finite is told in words

@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from contextvars import copy_context
 from dataclasses import replace
 from itertools import count
@@ -22,14 +21,12 @@ from ...errors import SolveError
 from ...learning.dynamics import Dynamics, GradientFlow
 from ...learning.problem import Problem
 from ...learning.risk import TestRisk
-from ..grids import GRADING
 from ..march import Seen
-from ..samples.draws import grading
 from ..samples.engines import Engine, engine_of
 from ..weights.penalised import runs_away
 from .budget import Budget, OutOfTime
 from .checkpoint import Checkpoint
-from .estimates import Answer, Estimator
+from .estimates import Answer, Estimator, multiscale
 from .existence import check_moments
 from .levels import Level, bends_of, run_levels
 from .plans import COARSENINGS, GROUP, PILOT_REPLICATES, REPLICATES, THREADS, Plan, Planner, cells_at_most
@@ -90,10 +87,11 @@ class Search:
 
     @property
     def estimator(self) -> Estimator:
-        bends, multiscale = bends_of(self.problem, self.dynamics, self.engine.ends), grading(self.dynamics) > GRADING
+        bends = bends_of(self.problem, self.dynamics, self.engine.ends)
         # Cells about as long as a velocity's memory are between two regimes, and a flow has no other noise that would hide it.
         uneven = isinstance(self.dynamics, GradientFlow) and not self.dynamics.plain
-        return Estimator(self.problem, self.test_risk, self.witnesses, self.outputs, self.horizon, bends, multiscale, uneven)
+        several = multiscale(self.problem, self.dynamics)
+        return Estimator(self.problem, self.test_risk, self.witnesses, self.outputs, self.horizon, bends, several, uneven)
 
     def estimates(self, rtol: float) -> Iterator[Answer]:
         """The pilot's, rough ones first, and if it does not keep the promise each better one until one does or the means are spent."""
@@ -290,7 +288,7 @@ class Search:
         size = int(np.clip(self.planner.room_for(cells) / plan.paths, 1, GROUP))
         groups = [range(a, min(a + size, plan.replicates)) for a in range(done, plan.replicates, size)]
         heavy = engine.path_bytes(cells) * plan.paths * plan.replicates * cells > HEAVY  # by sizes, not clocks: the same numbers again
-        with ThreadPoolExecutor(threads()) as pool, hurried(False) if heavy else nullcontext():
+        with ThreadPoolExecutor(threads()) as pool, hurried(not heavy):
             here = [copy_context() for _ in groups]  # threads of the pool round sizes and compile as this one does
             try:
                 for index, levels in enumerate(pool.map(lambda context, indices: context.run(in_turn, indices), here, groups)):

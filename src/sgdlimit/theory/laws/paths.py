@@ -27,14 +27,14 @@ from ...learning.slopes import Slopes
 from ...learning.trained import anywhere, own, told
 from ...learning.weights import SmoothPenalty
 from ...results import path_dataset
-from ..accuracy.estimates import ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY, EXTRAPOLATED_GAIN, NEARBY
+from ..accuracy.estimates import ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY, EXTRAPOLATED_GAIN, NEARBY, multiscale
 from ..accuracy.levels import NONE, Bends, Level, at_nodes, bends_of, curves_at, kernels_at, particles_of, resolved
 from ..accuracy.outcome import largest_size
 from ..averages import BLOCK, Layer
 from ..gaussian import psd_root
-from ..grids import GRADING, spaced
+from ..grids import spaced
 from ..march import march
-from ..samples.draws import Randomness, grading, jump_intensity, poisson_jumps
+from ..samples.draws import Randomness, jump_intensity, poisson_jumps
 from ..samples.engines import Engine, PathEngine, drive_of, engine_of
 from ..samples.kicks import path_functions
 from ..samples.reshuffle import epoch_ends, epoch_jumps
@@ -119,8 +119,8 @@ class PathLaw(Law):
     def followed(self, times: np.ndarray) -> Followed:
         nodes, outputs = grid(times, len(self.fine.nodes) - 1, kinks=self.ends)
         C, R, overlap = self.kernels(nodes)
-        uneven = self.problem.anisotropic is not None or grading(self.dynamics) > GRADING
-        gain, nearby = (ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY) if uneven else (EXTRAPOLATED_GAIN, NEARBY)
+        several = multiscale(self.problem, self.dynamics)
+        gain, nearby = (ANISOTROPIC_GAIN, ANISOTROPIC_NEARBY) if several else (EXTRAPOLATED_GAIN, NEARBY)
         levels = self._levels(nodes[every_second(len(nodes))])
         return Followed(self, Kernels(nodes, C, overlap, self.numbers(nodes)), self._kicked(R, nodes), outputs, levels, gain, nearby)
 
