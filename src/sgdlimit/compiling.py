@@ -3,7 +3,7 @@
 XLA's compiler for CPUs hands sums of products over to a library (YNNPACK), and some releases get wrong what they hand over, silently; see
 "The compiler" in `docs/internals.md`. Which ones is not known ahead, so the first program that is to run on a CPU waits for a small
 one with a known answer. Where that is wrong, all programs are compiled with an option that hands nothing over, and where that does not
-help, none runs. Users' own settings and programs are left alone.
+help, none runs. Users' own settings are left alone, and their programs, but that they too are kept where ours are (`keep_programs`).
 """
 
 from __future__ import annotations

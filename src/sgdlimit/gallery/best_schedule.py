@@ -15,7 +15,7 @@ from ..settings.training import Count
 from .approach import ALLOWED_BIAS
 from .claims import Check, Claim, Numbers, Progress, Verdict
 from .figures import BAND, legend, logarithmic, look, panels, points
-from .measure import OneProblem, solved
+from .measure import OneProblem, last, solved
 from .scheduled import HEAD, Schedules, cells, gain_gap, has_schedule, risk_gap, scheduled
 from .statistics import LEVEL, bound
 
@@ -59,9 +59,8 @@ def measure(settings: Settings, tell: Progress) -> Numbers:
     # One reshuffled epoch is one pass over fresh samples, whose equations are solved by another method.
     step = members[0]["constant"]
     end = step * problem.sample_ratio
-    once = solved(problem, sl.OnlineSGD(step), end, rtol=min(e.rtol, 0.01), seed=e.seed, times=[0.0, end]).dataset
-    fresh = {"value": float(once["test_risk"].values[-1]), "se": float(once["test_risk_se"].values[-1])}
-    return {"n_features": e.n_features, "pairs": e.pairs, "fresh": fresh, "members": members}
+    once = solved(problem, sl.OnlineSGD(step), end, rtol=min(e.rtol, 0.01), seed=e.seed, times=[0.0, end])
+    return {"n_features": e.n_features, "pairs": e.pairs, "fresh": last(once)["test_risk"], "members": members}
 
 
 def judge(numbers: Numbers) -> Verdict:

@@ -17,7 +17,7 @@ from ..settings.sections import Section
 from .approach import ALLOWED_BIAS
 from .claims import Check, Numbers
 from .figures import band, points
-from .measure import Positive, Repeats, Rtol, Seed, simulated
+from .measure import Positive, Repeats, Rtol, Seed, last, simulated
 from .statistics import LEVEL, bound, pooled
 
 Made = tuple[Problem, Dynamics]
@@ -67,7 +67,7 @@ def tuned(one: Training, e: Tuning, i: int) -> Numbers:
         # The same part of the epochs, as the step is what differs; with the seeds of the best step's runs, so that they have its data.
         end = best.time * factor
         runs = simulated(problem, dynamics, end, e.n_features, e.repeats, e.seed + 1 + i, times=[0.0, end])
-        real[("best", "below", "above")[j]] = _last(runs)
+        real[("best", "below", "above")[j]] = last(runs)["test_risk"]
     theory = {"value": best.value, "se": best.value_se}
     flat = {name: list(ends) for name, ends in best.flat.items()}
     epoch = best.parameters["step"] * one.problem.sample_ratio
@@ -75,11 +75,6 @@ def tuned(one: Training, e: Tuning, i: int) -> Numbers:
         "name": one.name, "x": one.x, "epochs": one.epochs, "at": one.at, "stopped": best.time / epoch, "notes": list(best.notes),
         "parameters": best.parameters, "parameters_se": best.parameters_se, "flat": flat, "theory": theory, "runs": real,
     }  # fmt: skip
-
-
-def _last(runs: sl.Simulation) -> Numbers:
-    ds = runs.dataset
-    return {"value": float(ds["test_risk"].values[-1]), "se": float(ds["test_risk_se"].values[-1])}
 
 
 def followed(numbers: Numbers) -> tuple[list[Check], float]:

@@ -55,8 +55,8 @@ def point_seed(values: Mapping[str, float | int], seed: int) -> int:
 
 
 def prepare() -> None:
-    """One thread to compute and to compile, memory that is used again, and compiled programs shared with the workers beside; before JAX
-    starts, or some of it has no effect."""
+    """One thread to compute and to compile, memory that is used again, and a quiet log, as programs are shared with the workers beside only
+    then (`compiling.keep_programs`); before JAX starts, or some of it has no effect."""
     os.environ.setdefault("SGDLIMIT_THREADS", "1")
     quiet_compiler()
     os.environ.setdefault("NPROC", "1")  # threads of XLA's pool

@@ -164,32 +164,29 @@ def curves_at(level: Level, times: np.ndarray, bends: Bends = SMOOTH) -> dict[st
     """Overlaps and train risk at `times`, by cubic splines over the nodes, or over those between neighbouring ends of epochs; the first
     one follows a velocity at rest."""
 
-    def spline(values: np.ndarray, noise: np.ndarray | float = 0.0) -> np.ndarray:
+    def spline(values: np.ndarray, noise: np.ndarray | float | None = None) -> np.ndarray:
         out = np.empty((len(times), *values.shape[1:]))
         memory = bends.memory
         for piece, inside in _pieces(level.nodes, times, bends.ends):
             x, t = level.nodes[piece], times[inside]
-            bows = (np.multiply.outer(_bow(at, memory), noise) for at in (x, t))
             weights = _weights(tuple(x), tuple(t), memory)
-            out[inside] = np.einsum("tn,n...->t...", weights, values[piece] - next(bows)) + next(bows)
+            out[inside] = np.einsum("tn,n...->t...", weights, values[piece])
+            if memory and noise is not None:  # which the weights would miss
+                out[inside] += np.multiply.outer(_bow(t, memory) - weights @ _bow(x, memory), noise)
             memory = 0.0
         return out
 
     white, risky = _noise(level, bends)
-    found = {
-        "self_overlap": spline(level.self_overlap, white),
-        "overlap": spline(level.overlap, np.zeros(level.overlap.shape[1:])),
-        "train_risk": spline(level.train, risky),
-    }
-    return found | ({"trained": spline(level.trained, np.zeros(level.trained.shape[1:]))} if level.trained.size else {})
+    found = {"self_overlap": spline(level.self_overlap, white), "overlap": spline(level.overlap), "train_risk": spline(level.train, risky)}
+    return found | ({"trained": spline(level.trained)} if level.trained.size else {})
 
 
-def _noise(level: Level, bends: Bends) -> tuple[np.ndarray, float]:
+def _noise(level: Level, bends: Bends) -> tuple[np.ndarray | None, float | None]:
     """What noise makes of the self-overlap `(k, k)` and of the train risk in a unit of time at the start, as if there were no velocity;
-    of a sample's own kicks as if its curvature did not depend on how large they are. Zero where it is not known."""
-    k = level.C.shape[-1]
+    of a sample's own kicks as if its curvature did not depend on how large they are. None without a velocity, or where it is not known."""
     if not bends.memory or not level.begun.size:
-        return np.zeros((k, k)), 0.0
+        return None, None
+    k = level.C.shape[-1]
     l_l, h = (part.reshape(k, k) for part in (level.begun[1 : 1 + k * k], level.begun[-k * k :]))
     white = bends.step * l_l + bends.warmth * np.eye(k)
     return white, 0.5 * float(np.sum(h * (white + bends.step * l_l / bends.sample_ratio)))
@@ -198,7 +195,7 @@ def _noise(level: Level, bends: Bends) -> tuple[np.ndarray, float]:
 def _bow(t: np.ndarray, memory: float) -> np.ndarray:
     """Noise that goes through a velocity at rest moves squares by `t - 2 tau (1 - e) + tau (1 - e^2) / 2` with `e = exp(-t / tau)`: but
     for what is smooth, and a layer as that of `_weights`, this, which begins with no slope."""
-    e = np.exp(-t / memory) if memory else np.zeros(len(t))
+    e = np.exp(-t / memory)
     return memory * (e - 0.5 * e**2)
 
 
