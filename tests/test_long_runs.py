@@ -5,7 +5,7 @@ import pytest
 
 import sgdlimit as sl
 from problems import CASES
-from sgdlimit.theory.gaussian import GrowingFactor
+from sgdlimit.theory.gaussian import GROWN, GrowingFactor
 from sgdlimit.theory.grids import spaced
 from sgdlimit.theory.samples.draws import draw, lay_out
 from sgdlimit.theory.weights.noise import pieces, smoothed
@@ -63,6 +63,21 @@ def test_a_growing_factor_is_the_cholesky_factor(k):
         factor.extend(item, rows)
     assert factor.factor.reshape(3, 30 * k, 30 * k) == pytest.approx(np.linalg.cholesky(matrix), abs=1e-9)
     assert factor.live.all()
+
+
+def test_a_direction_without_variance_is_not_divided_by():
+    """Kicks that add up to zero, as those of a softmax do, and fade smoothly, so that hardly anything is new in one: rounding in their
+    factor, taken for an error to be cut, had grown to 1e26 times the covariance. What is left out are pivots, one for every row."""
+    rng = np.random.default_rng(0)
+    n, k, paths = 32, 3, 400
+    kicks = np.exp(-rng.lognormal(0.0, 0.7, (k, paths)) * np.linspace(0.0, 2.0, n)[:, None, None]) * rng.standard_normal((k, paths))
+    kicks -= kicks.mean(1, keepdims=True)
+    covariance = np.einsum("cip,djp->cidj", kicks, kicks)[None] / paths
+    factor = GrowingFactor(1, n, k)
+    for item in range(n):
+        factor.extend(item, covariance[:, item, :, : item + 1])
+    root = factor.factor.reshape(n * k, n * k)
+    assert root @ root.T == pytest.approx(covariance.reshape(n * k, n * k), abs=n * k * GROWN * covariance.max())
 
 
 def test_three_epochs_agree_with_the_event_engine():

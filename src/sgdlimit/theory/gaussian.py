@@ -43,24 +43,29 @@ class GrowingFactor:
             for row in past:  # in place: a triangular solve without LAPACK, which spends longer waking its threads
                 TRIANGULAR_SOLVE(triangle.T, row, lower=0, trans=1, overwrite_x=1)
             block = rows[s, :, item]
-            past = _within(past[:, :size], block)
+            past, new = _within(past[:, :size], block)
             self.factor[s, item, :, :item] = past.reshape(self.k, item, self.k)
-            factor, live = _small_factor(block - past @ past.T, self.pivot * np.diag(block))
+            factor, live = _small_factor(new, self.pivot * np.diag(block))
             self.factor[s, item, :, item], self.live[s, item] = factor, live
             triangle[here, :size], triangle[here, here] = past, factor
             triangle[np.arange(size, size + self.k), np.arange(size, size + self.k)] = np.where(live, np.diag(factor), np.inf)
 
 
-def _within(past: np.ndarray, block: np.ndarray) -> np.ndarray:
-    """What earlier items make of a new one, `(k, n)`, with no more variance than it has, `block (k, k)`. Errors of estimates, taken for
-    real, make it more where hardly anything is new, and then grow from item to item."""
+def _within(past: np.ndarray, block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What earlier items make of a new one, `(k, n)`, with no more variance than it has, `block (k, k)`, and what is new in it, `(k, k)`.
+
+    Errors of estimates, taken for real, make it more where hardly anything is new, and then grow from item to item. Rounding is no such
+    error: where a direction has no variance, as that of equal scores under a softmax, it is neither cut nor divided by.
+    """
     explained = past @ past.T
-    if (np.linalg.eigvalsh(block - explained) >= 0.0).all():
-        return past
+    new = block - explained
+    if np.linalg.eigvalsh(new)[0] >= -PIVOT * np.trace(block):
+        return past, new
     half = psd_root(block)
-    inverse = np.linalg.pinv(half, rcond=PIVOT, hermitian=True)
+    inverse = np.linalg.pinv(half, rcond=np.sqrt(PIVOT), hermitian=True)
     share, vectors = np.linalg.eigh(inverse @ explained @ inverse)
-    return half @ (vectors / np.sqrt(np.maximum(share, 1.0))) @ vectors.T @ inverse @ past
+    past = half @ (vectors / np.sqrt(np.maximum(share, 1.0))) @ vectors.T @ inverse @ past
+    return past, block - past @ past.T
 
 
 def _small_factor(matrix: np.ndarray, smallest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
