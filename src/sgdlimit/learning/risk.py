@@ -160,10 +160,11 @@ class TestRisk(FreshMean):
     def __init__(self, problem: Problem, seed: int):
         super().__init__(problem, _of_sample(key(problem.slopes.loss)), seed, "the loss")
 
-    def curvature(self) -> float:
-        """Size of `E[H]` at the start."""
+    def curvature(self, stretched: float = 1.0) -> float:
+        """Size of `E[H]` at the start, or where predictions are so many times as large."""
         g, z, weight, _ = Points(*(part[:FEW] for part in self.points[0]))
-        matrix = self.coefficients(self.problem.self_overlap_start[None], self.problem.overlap_start[None])[0]
+        overlaps = stretched**2 * self.problem.self_overlap_start, stretched * self.problem.overlap_start
+        matrix = self.coefficients(*(overlap[None] for overlap in overlaps))[0]
         with jax.enable_x64(True):
             program = _largest_curvature(self.problem.slopes, key(self.problem.labels))
             return float(program(matrix, self.rho_root, g, z, weight / weight.sum()))

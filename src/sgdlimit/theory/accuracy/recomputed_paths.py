@@ -215,14 +215,17 @@ class RecomputedPaths:
         kicks[self.seen.node] = early + late
         r, n = w - self._fed(memory, "held", True), w.shape[1]
         loss, l, H = self.values(r, slice(None))  # noqa: E741
-        mean = lambda a, b: np.tensordot(a, b, (-1, -1)) / n
-        g, after, q = self.samples.teacher.T, self.seen.after, self.followed
+        q = self.followed
+        weight = np.ones(n) if self.samples.weight is None else self.samples.weight
+        share = weight[:q] / weight[:q].sum()
+        mean = lambda a, b: np.tensordot(a * weight, b, (-1, -1)) / n
+        g, after = self.samples.teacher.T, self.seen.after
         found = {
             "E[l g*]": (mean(l, g), after.l_gstar[self.s]),
             "E[l G]": (np.moveaxis(mean(l, kicks), 0, 1), after.l_kicks[self.s]),
             "E[l l]": (mean(l, l), after.l_l[self.s]),
             "E[l r]": (mean(l, r), after.l_r[self.s]),
-            "E[L]": (loss.mean(), after.risk[self.s]),
+            "E[L]": ((loss * weight).mean(), after.risk[self.s]),
         }
         if self.layer is not None:
             found["E[l held]"] = mean(l, of_replicate(self.seen.arrival, self.s, ("held",))[0]), after.l_held[self.s]
@@ -233,8 +236,8 @@ class RecomputedPaths:
             chi = self.cell.arrived[..., None] - self._fed(memory, "tangent_held", True)
             first = int(self.cell.first)
             theirs = after.h_chi[self.s, first : first + chi.shape[1]]
-            found["E[H]"] = H[..., :q].mean(-1), after.h[self.s]
-            found["E[H chi]"] = (np.einsum("ijp,jxcp->xic", H[..., :q], chi) / q)[: len(theirs)], theirs
+            found["E[H]"] = H[..., :q] @ share, after.h[self.s]
+            found["E[H chi]"] = np.einsum("ijp,jxcp->xic", H[..., :q] * share, chi)[: len(theirs)], theirs
         return found
 
 

@@ -19,6 +19,7 @@ from ...learning.problem import Problem
 from ..grids import GRADING, STEEP, merge, spaced
 from .differences import grid_distance
 from .sample import Draws
+from .tilted import tilted
 
 FILTER = 1000  # of the random numbers that only a sample behind a filter has
 LEAP = 4  # jump times beyond the mean number plus this many standard deviations are not worth a Sobol dimension
@@ -44,6 +45,7 @@ class Randomness:
     seed: np.random.SeedSequence  # of the bridge's normals
     horizon: float
     grading: float  # of its grids
+    weight: np.ndarray | None = None  # (P,): see `tilted`
 
 
 def grading(dynamics: Dynamics) -> float:
@@ -61,8 +63,16 @@ def jump_intensity(problem: Problem, dynamics: SGD, horizon: float) -> tuple[np.
     return times, mass
 
 
-def draw(problem: Problem, dynamics: Dynamics, horizon: float, cells: int, paths: int, seed: np.random.SeedSequence) -> Randomness:
-    """Draw `paths` samples (a power of two) for at most `cells` cells.
+def draw(
+    problem: Problem,
+    dynamics: Dynamics,
+    horizon: float,
+    cells: int,
+    paths: int,
+    seed: np.random.SeedSequence,
+    curvature: float | None = None,
+) -> Randomness:
+    """Draw `paths` samples (a power of two) for at most `cells` cells; of SME tilted as for this `curvature`.
 
     Dimensions come in the order of time, because the first of a Sobol sequence are its best.
     """
@@ -79,16 +89,21 @@ def draw(problem: Problem, dynamics: Dynamics, horizon: float, cells: int, paths
         n_events = cells
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a number of points that is not a power of two
-        points = qmc.Sobol(head + n_events + cells * k, scramble=True, rng=np.random.default_rng(sobol_seed)).random(paths)
+        ahead = 0 if curvature is None else 1
+        points = qmc.Sobol(ahead + head + n_events + cells * k, scramble=True, rng=np.random.default_rng(sobol_seed)).random(paths)
     points = np.clip(points, TINY, 1.0 - TINY)
+    first, points = points[:, 0], points[:, ahead:]
     event_columns, cell_columns = _interleave(head, n_events, cells * k)
     normal = special.ndtri(points[:, np.concatenate([np.arange(k_star, k_star + k), cell_columns]).astype(int)])
     gstar, noise = samples(problem, points[:, :k_star], points[:, k_star + k : head])
-    jumps = diffusion = None
+    jumps = diffusion = weight = None
     if mass is not None:
         jumps = poisson_jumps(points[:, event_columns], mass, np.random.default_rng(bridge_seed.spawn(1)[0]))
     elif n_events:
         diffusion = special.ndtri(points[:, event_columns])
+        if curvature is not None:
+            variance = _noise_variance(problem, dynamics, spaced(horizon, cells, grading(dynamics)))
+            diffusion, weight = tilted(first, diffusion, np.sqrt(variance), curvature)
     return Randomness(
         gstar,
         normal[:, :k],
@@ -99,7 +114,13 @@ def draw(problem: Problem, dynamics: Dynamics, horizon: float, cells: int, paths
         bridge_seed,
         horizon,
         grading(dynamics),
+        weight,
     )
+
+
+def _noise_variance(problem: Problem, dynamics: Dynamics, nodes: np.ndarray) -> np.ndarray:
+    """Of a sample's own noise in every cell, as it multiplies its gradient."""
+    return step_at(dynamics, 0.5 * (nodes[1:] + nodes[:-1])) / problem.sample_ratio * np.diff(nodes)
 
 
 def _interleave(head: int, events: int, normals: int) -> tuple[np.ndarray, np.ndarray]:
@@ -153,14 +174,14 @@ def lay_out(problem: Problem, dynamics: Dynamics, randomness: Randomness, nodes:
     drift, noise, bridge = np.zeros((cells, 1)), np.zeros((cells, paths)), np.zeros((cells, k, paths))
     drift[: len(spacing), 0] = spacing / problem.sample_ratio
     if randomness.diffusion is not None:
-        variance = step_at(dynamics, 0.5 * (nodes[1:] + nodes[:-1])) / problem.sample_ratio * spacing
+        variance = _noise_variance(problem, dynamics, nodes)
         noise[: len(spacing)] = (merge(randomness.diffusion[:, :, None], nodes, finest)[..., 0] * np.sqrt(variance)).T
         bridge[: len(spacing)] = _middles(randomness, nodes, finest, rng)
     uneven = None
     if randomness.diffusion is not None and not dynamics.plain:
         uneven = np.zeros((cells, 2, paths))
         uneven[: len(spacing)] = rng.standard_normal((len(spacing), 2, paths)) * np.sqrt(variance)[:, None, None]
-    return Draws(gauss, randomness.noise, where, drift, noise, bridge, None, apart, uneven), np.ones(cells, np.int32)
+    return Draws(gauss, randomness.noise, where, drift, noise, bridge, None, apart, uneven, randomness.weight), np.ones(cells, np.int32)
 
 
 def with_room(draws: Draws, events: int) -> Draws:

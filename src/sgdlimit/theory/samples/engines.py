@@ -14,8 +14,9 @@ from typing import Any, Protocol, TypeGuard
 import numpy as np
 from scipy import stats
 
-from ...learning.dynamics import SGD, SME, Dynamics, GradientFlow
+from ...learning.dynamics import SGD, SME, Dynamics, GradientFlow, step_at
 from ...learning.problem import Problem
+from ...learning.risk import TestRisk
 from ...learning.slopes import Slopes
 from ...learning.trained import anywhere
 from ...learning.weights import SmoothPenalty
@@ -26,11 +27,13 @@ from .events import EventProgram
 from .histories import History, draw_histories, lay_out_histories
 from .reshuffle import GROUP, SHARED, ReshuffleProgram, draw_epochs, epoch_ends, epoch_nodes, lay_out_epochs
 from .sample import SHARE, Draws, SampleProgram
+from .tilted import FAR, HEAVY, MOST
 
 REMEMBERED = 192  # nodes whose response a path carries at most, usually: earlier ones are forgotten
 RARE = 1e-8  # probability of more jumps than there is room for: more room is made then, and a program compiled for it
 FOLLOWED = 6  # jumps times student directions up to which a path is worth conditioning on all its jumps: the work is quadratic
 FEW = 256  # jumps of a path
+STEPS = 257  # times at which a schedule is looked at for its largest step
 LEAST_SHARED = 64  # that there is room for where shapes are few, see `shapes.few`
 
 
@@ -222,7 +225,7 @@ class PathEngine:
         return 8 * (3 * (cells * (k + 1) + events * (k + 2)) + own)
 
     def draw(self, cells: int, paths: int, seed: np.random.SeedSequence) -> Randomness:
-        return draw(self.problem, self.dynamics, self.horizon, cells, paths, seed)
+        return draw(self.problem, self.dynamics, self.horizon, cells, paths, seed, self.tilt)
 
     def lay_out(self, drawn: list[Randomness], nodes: np.ndarray, cells: int) -> tuple[Any, list]:
         laid = [lay_out(self.problem, self.dynamics, one, nodes) for one in drawn]
@@ -232,6 +235,15 @@ class PathEngine:
             draws = [with_room(one, most) for one in draws]
         stacked = Draws(*(None if parts[0] is None else np.stack(parts) for parts in zip(*draws, strict=True)))
         return stacked, list(np.max([used for _, used in laid], 0))
+
+    @cached_property
+    def tilt(self) -> float | None:
+        """The curvature for which noise is tilted; None where it need not be."""
+        if not isinstance(self.dynamics, SME):
+            return None
+        step = float(step_at(self.dynamics, np.linspace(0.0, self.horizon, STEPS)).max())
+        curvature = TestRisk(self.problem, 0).curvature(FAR)
+        return min(curvature, MOST / step) if step * curvature > HEAVY else None
 
     @cached_property
     def room(self) -> int | None:

@@ -55,6 +55,7 @@ class Draws(NamedTuple):
     earlier: Array | None  # (N + 1, P): events of a path before each node; None where every cell has one
     distance: Array  # (2, k): of finite differences, for a loss with kinks; see `differences`
     apart: Array | None = None  # (N, 2, P): of a diffusion behind a filter, noise as in `noise` but for `Layer.apart`
+    weight: Array | None = None  # (P,): of mean one, by which averages weigh paths; None where all are alike. See `tilted`
 
 
 class Paths(NamedTuple):
@@ -211,28 +212,33 @@ def average(
     """Averages over paths at one node; with kinks `own (2k,)` is the distance there, and `held` is that of a filter."""
     n = r.shape[-1]
     k_star = draws.gauss.shape[0] - r.shape[0] * (1 + len(kicks) * (1 if held is None else 2))
-    l = functions.gradient(r, draws.y)  # noqa: E741
     q = chi.shape[-1]
     few, y_few = r[..., :q], jax.tree.map(lambda leaf: leaf[:q], draws.y)
+    weigh = weigh_few = lambda array: array
+    if draws.weight is not None:
+        share = draws.weight[:q] / draws.weight[:q].mean()
+        weigh, weigh_few = lambda array: array * draws.weight, lambda array: array * share
+    l = functions.gradient(r, draws.y)  # noqa: E741
+    weighed = weigh(l)
     if own is not None:
         unit = jnp.broadcast_to(two_sided(jnp.eye(len(r)))[..., None], (len(r), 2 * len(r), q))
-        quotient = lambda chi, size: difference(lambda x: functions.gradient(x, y_few), l[..., :q], few, chi, size).mean(-1)
+        quotient = lambda chi, size: weigh_few(difference(lambda x: functions.gradient(x, y_few), l[..., :q], few, chi, size)).mean(-1)
         h, h_chi = middle(quotient(unit, own), 1), jnp.moveaxis(middle(quotient(chi, apart), 2), 1, 0)
     else:
-        second = functions.hessian(few, y_few)
+        second = weigh_few(functions.hessian(few, y_few))
         h = second.mean(-1)
         h_chi = sum(jnp.einsum("ip,xmp->xim", second[:, j], chi[j]) for j in range(len(chi))) / q
     return Averages(
-        l_gstar=jnp.einsum("ip,jp->ij", l, draws.gauss[:k_star]) / n,
-        l_kicks=jnp.einsum("ip,cjp->cij", l, kicks) / n,
-        l_l=jnp.einsum("ip,jp->ij", l, l) / n,
-        l_r=jnp.einsum("ip,jp->ij", l, r) / n,
+        l_gstar=jnp.einsum("ip,jp->ij", weighed, draws.gauss[:k_star]) / n,
+        l_kicks=jnp.einsum("ip,cjp->cij", weighed, kicks) / n,
+        l_l=jnp.einsum("ip,jp->ij", weighed, l) / n,
+        l_r=jnp.einsum("ip,jp->ij", weighed, r) / n,
         h=h,
         h_chi=h_chi,
-        risk=functions.loss(r, draws.y).mean(),
-        l_normals=None if held is None else jnp.einsum("ip,dp->id", l, draws.gauss) / n,
-        l_held=None if held is None else jnp.einsum("ip,jp->ij", l, held) / n,
-        pull=functions.pulled(r, draws.y),
+        risk=weigh(functions.loss(r, draws.y)).mean(),
+        l_normals=None if held is None else jnp.einsum("ip,dp->id", weighed, draws.gauss) / n,
+        l_held=None if held is None else jnp.einsum("ip,jp->ij", weighed, held) / n,
+        pull=functions.pulled(r, draws.y, None if draws.weight is None else draws.weight / n),
     )
 
 
@@ -318,7 +324,8 @@ class SampleProgram:
             own = arrival.apart[node + 1 - cell.first] if kinks else None
             after = average(functions, r, chi, draws, paths.kicks, arrival.apart, own, arrival.held)
             # The cell's own kick is not in the table yet: to copy that twice a cell would take longer than all averages.
-            inner = jnp.einsum("ip,jp->ij", functions.gradient(r, draws.y), kick) / kick.shape[-1]
+            own_kick = kick if draws.weight is None else kick * draws.weight
+            inner = jnp.einsum("ip,jp->ij", functions.gradient(r, draws.y), own_kick) / kick.shape[-1]
             after = after._replace(l_kicks=after.l_kicks.at[node].set(inner))
             if drive != "flow":
                 return after, None, arrival
