@@ -219,13 +219,13 @@ class RecomputedPaths:
         weight = np.ones(n) if self.samples.weight is None else self.samples.weight
         share = weight[:q] / weight[:q].sum()
         mean = lambda a, b: np.tensordot(a * weight, b, (-1, -1)) / n
-        g, after = self.samples.teacher.T, self.seen.after
+        after, held = self.seen.after, self._held({"l": l, "r": r, "loss": loss[None]}, weight)
         found = {
-            "E[l g*]": (mean(l, g), after.l_gstar[self.s]),
+            "E[l g*]": (held("l_gstar", "l", "g"), after.l_gstar[self.s]),
             "E[l G]": (np.moveaxis(mean(l, kicks), 0, 1), after.l_kicks[self.s]),
-            "E[l l]": (mean(l, l), after.l_l[self.s]),
-            "E[l r]": (mean(l, r), after.l_r[self.s]),
-            "E[L]": ((loss * weight).mean(), after.risk[self.s]),
+            "E[l l]": (held("l_l", "l", "l"), after.l_l[self.s]),
+            "E[l r]": (held("l_r", "l", "r"), after.l_r[self.s]),
+            "E[L]": (held("risk", "loss", "one")[0, 0], after.risk[self.s]),
         }
         if self.layer is not None:
             found["E[l held]"] = mean(l, of_replicate(self.seen.arrival, self.s, ("held",))[0]), after.l_held[self.s]
@@ -239,6 +239,29 @@ class RecomputedPaths:
             found["E[H]"] = H[..., :q] @ share, after.h[self.s]
             found["E[H chi]"] = np.einsum("ijp,jxcp->xic", H[..., :q] * share, chi)[: len(theirs)], theirs
         return found
+
+    def _held(self, now: dict[str, Array], weight: Array) -> Callable[[str, str, str], Array]:
+        """Means of products of what samples are, by their names, held to what is known of them at the start."""
+        always = {"g": self.samples.teacher.T, "one": np.ones((1, len(weight)))}
+        now, then, known = now | always, {}, self.samples.known
+        if known is not None:
+            r = np.asarray(self.seen.paths.start.r)[self.s]
+            a = None if self.seen.numbers is None else self.seen.numbers[self.s, 0]
+            loss, l, _ = values_at(self.problem, r.T, self.samples.teacher @ self.rho_root, self.samples.noise, a)  # noqa: E741
+            then = {"l": l.T, "r": r, "loss": loss[None]} | always
+
+        def mean(name: str, left: str, right: str) -> Array:
+            product = now[left][:, None] * now[right]
+            found = (product * weight).mean(-1)
+            if known is None:
+                return found
+            first = then[left][:, None] * then[right]
+            off = first - (first * weight).mean(-1)[..., None]
+            variance = (off * off * weight).mean(-1)
+            slope = np.where(variance > 0.0, (off * product * weight).mean(-1) / np.where(variance > 0.0, variance, 1.0), 0.0)
+            return found + slope * (getattr(known, name) - (first * weight).mean(-1))
+
+        return mean
 
 
 def _runge_kutta(field: Callable[[Array], Array], r: Array, h: Array) -> Array:

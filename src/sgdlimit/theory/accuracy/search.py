@@ -35,7 +35,9 @@ from .replicates import Drawn, draw_all
 from .witness import Witnesses
 
 LOOSER = 1.3  # by so much is `rtol` larger at a time, where the budget does not allow for it
-HEAVY = 4e10  # bytes passed over from which on programs are compiled well, at some gigabytes a second; before, soon
+# Bytes passed over, times the student's directions, from which on programs are compiled well; before, soon. What is unrolled over many
+# directions takes twice as long when it was compiled soon.
+HEAVY = 2e10
 CUTS = 8  # how often the horizon comes nearer where averages do not exist
 
 
@@ -256,16 +258,16 @@ class Search:
             looks: list[Callable[[Seen], None]] = [lambda seen: None for _ in COARSENINGS]
             if indices.start == done:  # once for every program that is compiled
                 looks[0] = self._look(engine, drawn, nodes, stage)
-            resolutions = []
-            first = 0.0
+            resolutions, first = [], 0.0
             for c, look in zip(COARSENINGS, looks, strict=True):
-                began = time.thread_time(), time.perf_counter()
+                began = time.process_time(), time.perf_counter()
                 resolutions.append(run_levels(engine, drawn, nodes[::c], cells, watch, look))
-                spent = time.thread_time() - began[0], time.perf_counter() - began[1]
+                spent = time.process_time() - began[0], time.perf_counter() - began[1]
                 if c == COARSENINGS[0]:
                     first = spent[1]
                 if c == COARSENINGS[1]:  # compiled by the one before
-                    self.pace = plan.paths * len(drawn), len(nodes) - 1, *spent
+                    at_once = min(len(groups), threads())  # groups that the process has computed for
+                    self.pace = plan.paths * len(drawn), len(nodes) - 1, spent[0] / at_once, spent[1]
                     self.compiling = max(self.compiling, first - 2.0 * spent[1])
             return [list(levels) for levels in zip(*resolutions, strict=True)]
 
@@ -287,7 +289,9 @@ class Search:
         results = []
         size = int(np.clip(self.planner.room_for(cells) / plan.paths, 1, GROUP))
         groups = [range(a, min(a + size, plan.replicates)) for a in range(done, plan.replicates, size)]
-        heavy = engine.path_bytes(cells) * plan.paths * plan.replicates * cells > HEAVY  # by sizes, not clocks: the same numbers again
+        heavy = (
+            self.problem.k * engine.path_bytes(cells) * plan.paths * plan.replicates * cells > HEAVY
+        )  # by sizes, not clocks: same numbers
         with ThreadPoolExecutor(threads()) as pool, hurried(not heavy):
             here = [copy_context() for _ in groups]  # threads of the pool round sizes and compile as this one does
             try:

@@ -17,6 +17,7 @@ from ...learning.dynamics import SGD, SME, Dynamics, step_at
 from ...learning.labels import TINY, samples
 from ...learning.problem import Problem
 from ..grids import GRADING, STEEP, merge, spaced
+from .anchored import Means, known_start
 from .differences import grid_distance
 from .sample import Draws
 from .tilted import tilted
@@ -46,6 +47,7 @@ class Randomness:
     horizon: float
     grading: float  # of its grids
     weight: np.ndarray | None = None  # (P,): see `tilted`
+    known: Means | None = None  # see `anchored`
 
 
 def grading(dynamics: Dynamics) -> float:
@@ -115,6 +117,7 @@ def draw(
         horizon,
         grading(dynamics),
         weight,
+        known_start(problem, paths, seed) if k > 1 else None,
     )
 
 
@@ -181,7 +184,9 @@ def lay_out(problem: Problem, dynamics: Dynamics, randomness: Randomness, nodes:
     if randomness.diffusion is not None and not dynamics.plain:
         uneven = np.zeros((cells, 2, paths))
         uneven[: len(spacing)] = rng.standard_normal((len(spacing), 2, paths)) * np.sqrt(variance)[:, None, None]
-    return Draws(gauss, randomness.noise, where, drift, noise, bridge, None, apart, uneven, randomness.weight), np.ones(cells, np.int32)
+    return Draws(gauss, randomness.noise, where, drift, noise, bridge, None, apart, uneven, randomness.weight, randomness.known), np.ones(
+        cells, np.int32
+    )
 
 
 def with_room(draws: Draws, events: int) -> Draws:
@@ -207,7 +212,8 @@ def _lay_jumps(
     if len(nodes) <= cells:
         bridge = _coarser(randomness, at, real, bridge, nodes)
     earlier = np.cumsum(counted, 0, dtype=np.int32)
-    return Draws(gauss, randomness.noise, where, np.zeros((1, 1)), noise, bridge, earlier, apart), counted[1:].max(1)
+    still = np.zeros((1, 1))
+    return Draws(gauss, randomness.noise, where, still, noise, bridge, earlier, apart, known=randomness.known), counted[1:].max(1)
 
 
 def _places(at: np.ndarray, real: np.ndarray, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import cached_property, lru_cache
 from typing import Any, Protocol, TypeGuard
 
+import jax
 import numpy as np
 from scipy import stats
 
@@ -26,12 +27,13 @@ from .draws import Randomness, draw, grading, jump_intensity, lay_out, with_room
 from .events import EventProgram
 from .histories import History, draw_histories, lay_out_histories
 from .reshuffle import GROUP, SHARED, ReshuffleProgram, draw_epochs, epoch_ends, epoch_nodes, lay_out_epochs
-from .sample import SHARE, Draws, SampleProgram
+from .sample import SHARE, SampleProgram
 from .tilted import FAR, HEAVY, MOST
 
 REMEMBERED = 192  # nodes whose response a path carries at most, usually: earlier ones are forgotten
 RARE = 1e-8  # probability of more jumps than there is room for: more room is made then, and a program compiled for it
 FOLLOWED = 6  # jumps times student directions up to which a path is worth conditioning on all its jumps: the work is quadratic
+CONDITIONED = 2  # directions up to which that tells more for its cost: of three a softmax is told ten times as well by paths
 FEW = 256  # jumps of a path
 STEPS = 257  # times at which a schedule is looked at for its largest step
 LEAST_SHARED = 64  # that there is room for where shapes are few, see `shapes.few`
@@ -233,8 +235,7 @@ class PathEngine:
         if self.room is not None:
             most = max(self.room, *(len(one.where) for one in draws))
             draws = [with_room(one, most) for one in draws]
-        stacked = Draws(*(None if parts[0] is None else np.stack(parts) for parts in zip(*draws, strict=True)))
-        return stacked, list(np.max([used for _, used in laid], 0))
+        return jax.tree.map(lambda *parts: np.stack(parts), *draws), list(np.max([used for _, used in laid], 0))
 
     @cached_property
     def tilt(self) -> float | None:
@@ -284,9 +285,10 @@ def choose(problem: Problem, dynamics: Dynamics, horizon: float, method: str) ->
     if not isinstance(dynamics, SGD):
         return "paths", "the dynamics has no jumps"
     jumps = jump_intensity(problem, dynamics, horizon)[1][-1]
-    if jumps * problem.k <= FOLLOWED:
+    if jumps * problem.k <= FOLLOWED and problem.k <= CONDITIONED:
         return "events", f"{jumps:.3g} jumps a path on average: few enough to condition on all of them"
-    return "paths", f"{jumps:.3g} jumps a path on average: too many to condition on all of them"
+    directions = f" in {problem.k} directions" if problem.k > CONDITIONED else ""
+    return "paths", f"{jumps:.3g} jumps a path on average{directions}: too many to condition on all of them"
 
 
 @lru_cache(maxsize=32)

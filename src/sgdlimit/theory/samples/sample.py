@@ -26,6 +26,7 @@ from ...compiling import jit
 from ...learning.slopes import Slopes
 from ...learning.trained import told
 from ..averages import BLOCK, Averages, Layer, feedback, feedback_of, times
+from .anchored import Means, Start, anchored, begun, means
 from .differences import difference, middle, signed, sizes, two_sided
 from .held import Held, triangle
 from .kicks import Functions, path_functions
@@ -56,6 +57,7 @@ class Draws(NamedTuple):
     distance: Array  # (2, k): of finite differences, for a loss with kinks; see `differences`
     apart: Array | None = None  # (N, 2, P): of a diffusion behind a filter, noise as in `noise` but for `Layer.apart`
     weight: Array | None = None  # (P,): of mean one, by which averages weigh paths; None where all are alike. See `tilted`
+    known: Means | None = None  # at time zero over many more samples; see `anchored`
 
 
 class Paths(NamedTuple):
@@ -70,6 +72,7 @@ class Paths(NamedTuple):
     apart: Array  # (X, 2k): distances at which a loss with kinks is shifted along each direction; else (X, 0)
     held: Any = None  # (k, P): kicks that an optimiser's filter has not passed on, `int E dG`; None without a filter
     tangent_held: Any = None  # (k, X, k, Q): of the directions, less their own layer
+    start: Start | None = None  # where averages are held to what is known of it
 
 
 class Arrival(NamedTuple):
@@ -206,20 +209,26 @@ def labels_across(y: Any, numbers: Array | None) -> Callable[[Array], Any]:
     return lambda x: told(y, (1.0 - x)[:, None] * y.a + x[:, None] * numbers)
 
 
+def weigh(draws: Draws) -> Callable[[Array], Array]:
+    """Arrays `(..., P)` times the weights of the paths."""
+    return (lambda array: array) if draws.weight is None else (lambda array: array * draws.weight)
+
+
 def average(
-    functions: Functions, r: Array, chi: Array, draws: Draws, kicks: Array, apart: Array, own: Array | None, held: Array | None
+    functions: Functions, r: Array, chi: Array, draws: Draws, paths: Paths, apart: Array, own: Array | None, held: Array | None
 ) -> Averages:
-    """Averages over paths at one node; with kinks `own (2k,)` is the distance there, and `held` is that of a filter."""
-    n = r.shape[-1]
-    k_star = draws.gauss.shape[0] - r.shape[0] * (1 + len(kicks) * (1 if held is None else 2))
-    q = chi.shape[-1]
+    """Averages over `paths` whose samples are at `r` at one node; with kinks `own (2k,)` is the distance there, and `held` is that of a
+    filter."""
+    n, q = r.shape[-1], chi.shape[-1]
+    gstar = draws.gauss[: draws.gauss.shape[0] - r.shape[0] * (1 + len(paths.kicks) * (1 if held is None else 2))]
     few, y_few = r[..., :q], jax.tree.map(lambda leaf: leaf[:q], draws.y)
-    weigh = weigh_few = lambda array: array
-    if draws.weight is not None:
-        share = draws.weight[:q] / draws.weight[:q].mean()
-        weigh, weigh_few = lambda array: array * draws.weight, lambda array: array * share
-    l = functions.gradient(r, draws.y)  # noqa: E741
-    weighed = weigh(l)
+    share = None if draws.weight is None else draws.weight[:q] / draws.weight[:q].mean()
+    weigh_few = lambda array: array if share is None else array * share
+    l, loss = functions.gradient(r, draws.y), functions.loss(r, draws.y)  # noqa: E741
+    weighed = weigh(draws)(l)
+    found = means(l, r, loss, gstar, (weighed, weigh(draws)(loss)))
+    if paths.start is not None:
+        found = anchored(found, paths.start, l, r, loss, gstar, weigh(draws))
     if own is not None:
         unit = jnp.broadcast_to(two_sided(jnp.eye(len(r)))[..., None], (len(r), 2 * len(r), q))
         quotient = lambda chi, size: weigh_few(difference(lambda x: functions.gradient(x, y_few), l[..., :q], few, chi, size)).mean(-1)
@@ -229,13 +238,13 @@ def average(
         h = second.mean(-1)
         h_chi = sum(jnp.einsum("ip,xmp->xim", second[:, j], chi[j]) for j in range(len(chi))) / q
     return Averages(
-        l_gstar=jnp.einsum("ip,jp->ij", weighed, draws.gauss[:k_star]) / n,
-        l_kicks=jnp.einsum("ip,cjp->cij", weighed, kicks) / n,
-        l_l=jnp.einsum("ip,jp->ij", weighed, l) / n,
-        l_r=jnp.einsum("ip,jp->ij", weighed, r) / n,
+        l_gstar=found.l_gstar,
+        l_kicks=jnp.einsum("ip,cjp->cij", weighed, paths.kicks) / n,
+        l_l=found.l_l,
+        l_r=found.l_r,
         h=h,
         h_chi=h_chi,
-        risk=weigh(functions.loss(r, draws.y)).mean(),
+        risk=found.risk,
         l_normals=None if held is None else jnp.einsum("ip,dp->id", weighed, draws.gauss) / n,
         l_held=None if held is None else jnp.einsum("ip,jp->ij", weighed, held) / n,
         pull=functions.pulled(r, draws.y, None if draws.weight is None else draws.weight / n),
@@ -261,6 +270,7 @@ def settle(paths: Paths, arrival: Arrival, node, first) -> Paths:
         apart=arrival.apart,
         held=arrival.held,
         tangent_held=arrival.tangent_held,
+        start=paths.start,
     )
 
 
@@ -313,8 +323,11 @@ class SampleProgram:
                 held=jnp.zeros((k, p)) if filtered else None,
                 tangent_held=jnp.zeros((k, x, columns.shape[2], q)) if filtered else None,
             )
+            if draws.known is not None:
+                at = functions.gradient(w, y), w, functions.loss(w, y), draws.gauss[:k_star]
+                paths = paths._replace(start=begun(*at, weigh(draws), draws.known))
             chi = jnp.broadcast_to(columns[..., None], (*columns.shape, q))
-            return y, paths, average(functions, w, chi, draws, paths.kicks, paths.apart, own, paths.held)
+            return y, paths, average(functions, w, chi, draws, paths, paths.apart, own, paths.held)
 
         def cross(paths: Paths, draws: Draws, cell: Cell, node, slots, step) -> tuple[Averages, Array | None, Arrival]:
             """Averages at the next node, for a flow the second moments of the cell's kick with every cell's `(N, k, k)`, the paths."""
@@ -322,10 +335,9 @@ class SampleProgram:
             draws = draws._replace(y=told(draws.y, cell.numbers))
             kick = arrival.early + arrival.late
             own = arrival.apart[node + 1 - cell.first] if kinks else None
-            after = average(functions, r, chi, draws, paths.kicks, arrival.apart, own, arrival.held)
+            after = average(functions, r, chi, draws, paths, arrival.apart, own, arrival.held)
             # The cell's own kick is not in the table yet: to copy that twice a cell would take longer than all averages.
-            own_kick = kick if draws.weight is None else kick * draws.weight
-            inner = jnp.einsum("ip,jp->ij", functions.gradient(r, draws.y), own_kick) / kick.shape[-1]
+            inner = jnp.einsum("ip,jp->ij", functions.gradient(r, draws.y), weigh(draws)(kick)) / kick.shape[-1]
             after = after._replace(l_kicks=after.l_kicks.at[node].set(inner))
             if drive != "flow":
                 return after, None, arrival
