@@ -92,7 +92,7 @@ class Record:
             numbers = [(step.rate, step.momentum, step.gain, step.shrink) for step in self.told[first:]]
             self.steps = Steps(*np.column_stack([self.steps, np.vstack([np.array(numbers).T, sizes])]))
             step = np.repeat(np.arange(first, len(self.batches)), sizes)
-            r = np.concatenate(self.predictions)
+            r = np.concatenate([part.reshape(-1, self.k) for part in self.predictions])
             _, gradient, hessian = evaluate(self.slopes, r, self.labels_at(sample, step))
             parts = (sample, step, r.astype(np.float32), gradient.astype(np.float32), hessian.astype(np.float32))
             self.uses = Uses(*(np.concatenate(pair) for pair in zip(self.uses, parts, strict=True)))

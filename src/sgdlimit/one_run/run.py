@@ -82,6 +82,7 @@ class OneRun:
         if self.weight_decay < 0:
             raise refuse("weight_decay", "not be negative", weight_decay, "as PyTorch's")
         self.adam = None if betas is None else _adam(betas, eps, momentum)
+        self._usual = Step(self.learning_rate, self.momentum, 1.0)
         self.start: np.ndarray | None = None  # weights `(k, d)`, where the optimiser must know them
         self.norms = np.einsum("nd,nd->n", self.rows, self.rows).astype(float)
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(LEFT_OUT,)))  # not the stream that a loop shuffles by
@@ -106,7 +107,10 @@ class OneRun:
             InputError: shapes or numbers are wrong.
         """
         rate = self.learning_rate if learning_rate is None else positive("learning_rate", learning_rate)
-        step = Step(rate, self.momentum, 1.0) if self.adam is None else self.adam.step(rate, self.weight_decay)
+        if self.adam is not None:
+            step = self.adam.step(rate, self.weight_decay)
+        else:
+            step = self._usual if learning_rate is None else Step(rate, self.momentum, 1.0)
         self.record_step(indices, predictions, step)
 
     def record_step(self, indices: Any, predictions: Any, step: Step, numbers: np.ndarray | None = None) -> None:
@@ -114,9 +118,12 @@ class OneRun:
         indices, predictions = _copy("indices", indices), _copy("predictions", predictions)
         if indices.ndim != 1 or indices.dtype.kind not in "iu":
             raise refuse("indices", "be the rows of a batch (b,)", Words(f"{indices.dtype} of shape {indices.shape}"))
-        r = self._shaped("predictions", predictions, len(indices))
-        assert self._record is not None
-        self._record.add(indices, r, step, numbers)
+        record, b = self._record, len(indices)
+        if record is None or predictions.dtype.kind != "f" or predictions.shape != ((b,) if self._flat else (b, record.k)):
+            predictions = self._shaped("predictions", predictions, b)
+            record = self._record
+        assert record is not None
+        record.add(indices, predictions, step, numbers)
 
     def estimate(self, predictions: Any) -> LeftOutRisk:
         """The test risk now.
@@ -335,7 +342,7 @@ def _rows(X: Any) -> np.ndarray:
         raise refuse("X", "be an array (n, d) with at least two rows", Words(f"of shape {rows.shape}"))
     if not np.isfinite(rows).all():
         raise refuse("X", "be finite", Words("not everywhere"), "as float32")
-    return rows
+    return np.asarray(jax.device_put(rows, jax.local_devices(backend="cpu")[0]))  # where compiled programs take it without a copy
 
 
 def _labels(y: Any, n: int) -> Any:

@@ -20,7 +20,7 @@ from ..functions import Static
 from .record import Record, Step
 from .replay import Kind, Seen, State, Steps, carry
 
-PIECE = 4096  # uses that are laid out at once, or those of one batch
+PIECE = 16384  # uses that are laid out at once, or those of one batch
 
 
 class Tangents:
@@ -59,7 +59,7 @@ class Tangents:
             self.state = self.state._replace(square=np.zeros((len(self.who) + 1, self.k, 1), np.float32))
         ways, starts = [], []
         with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]):
-            rows = jax.numpy.asarray(self.rows)
+            rows = jax.device_put(self.rows)
             widest = max(1, int(record.steps.size.max()))  # so far: the same program serves what has no wider one
             per_piece = max(1, PIECE // widest)
             for opening in range(0, len(sizes), per_piece):
@@ -67,7 +67,7 @@ class Tangents:
                 steps, real = self._laid_out(record, some, place, first + opening, (per_piece, widest))
                 more = np.float32(self.decay), self.theta
                 self.state, seen = carry(
-                    self.state, steps, np.uint32(len(some)), rows, self.who, *more, gradient=Static(record.slopes.gradient), kind=kind
+                    self.state, steps, np.uint32(len(some)), rows, self.who.astype(np.int32), *more, gradient=Static(record.slopes.gradient), kind=kind
                 )
                 seen = Seen(*map(np.asarray, seen))
                 ways.append(seen.ways.reshape(-1, self.k)[real])
@@ -88,7 +88,7 @@ class Tangents:
         uses, cut = record.uses, lambda part: part.reshape(*shape, *part.shape[1:])
         numbers = np.zeros((shape[0], 8), np.float32)
         numbers[: len(sizes)] = [_numbers(step) for step in record.told[first : first + len(sizes)]]
-        sample = uses.sample[slots]
+        sample = uses.sample[slots].astype(np.int32)
         labels = jax.tree.map(lambda part: cut(_single(part)), record.labels_at(sample, uses.step[slots]))
         size = np.pad(sizes, (0, shape[0] - len(sizes)))
         return Steps(cut(sample), size, cut(uses.prediction[slots]), cut(uses.hessian[slots]), labels, numbers), real
