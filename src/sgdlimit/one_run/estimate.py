@@ -109,6 +109,13 @@ def of_pairs(pairs: np.ndarray, who: np.ndarray) -> float:
     return float(np.sqrt(np.sum(among**2) / np.sum(others) * (1.0 + alike)))
 
 
+def of_model(missed: np.ndarray) -> float:
+    """How far the model's losses are off on average, as far as it is no chance, from what they miss `(q,)` where samples are left out
+    exactly."""
+    q = len(missed)
+    return float(np.sqrt(max(missed.mean() ** 2 - missed.var(ddof=1) / q, 0.0))) if q > 1 else 0.0
+
+
 def paired(one: LeftOutRisk, other: LeftOutRisk) -> tuple[float, float]:
     """Difference of two risks and its standard error: what samples and pairs do in both counts once; the errors of the responses are
     independent."""

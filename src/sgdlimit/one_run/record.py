@@ -115,6 +115,15 @@ class Record:
                 rates[here] += momentum[here] * (rates[here + 1] - rates[here])
         return rates * gain[:, None]
 
+    def metric(self) -> np.ndarray:
+        """The mean Hessian's positive part `(k, k)`, up to a factor: in which directions of the outputs the loss sees a shift."""
+        hessian = np.sum(self.uses.hessian, axis=0, dtype=float)
+        if not np.isfinite(hessian).all():
+            return hessian
+        values, vectors = np.linalg.eigh(0.5 * (hessian + hessian.T))
+        values = np.maximum(values, 0.0)
+        return (vectors * values) @ vectors.T / values.max() if values.max() > 0 else np.eye(self.k)
+
     def units(self) -> np.ndarray:
         """Of outputs `(k,)`, in which their gains are about the same: `r / units` is trained by the gradient in it as if there were none,
         and its curvature is symmetric."""

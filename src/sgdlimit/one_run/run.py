@@ -13,8 +13,8 @@ from ..errors import InputError, Words, refuse
 from ..learning.optimisers import share
 from ..learning.slopes import Slopes, slopes
 from . import response, trust
-from .estimate import Best, LeftOutRisk, best_of, of_pairs
-from .record import Record, Scale, Step, evaluate
+from .estimate import Best, LeftOutRisk, best_of, of_model, of_pairs
+from .record import Record, Scale, Step, evaluate, pick
 from .scales import Fit, fit_scales
 from .tangents import Tangents
 
@@ -180,13 +180,16 @@ class OneRun:
             exact = moved_by[self.who, np.arange(len(self.who))]
             modelled, fit = self._fitted(exact)
             shift = np.einsum("p,pna->na", fit.scales, modelled)
+            by_model = r[self.who] + shift[self.who]
             shift[self.who] = exact
-            moved = r + shift
-            losses, slope, _ = evaluate(self.slopes, moved, self.labels)
-            train, _, _ = evaluate(self.slopes, r, self.labels)
-            steep = np.einsum("na,pna->p", slope, modelled) / len(r)
-            spread = losses.std(ddof=1) / np.sqrt(len(losses))
-            response_error = float(np.sqrt(steep @ fit.cov @ steep))
+            moved, n = r + shift, len(r)
+            everything = [np.arange(n), np.arange(n), self.who]
+            losses, slope, _ = evaluate(self.slopes, np.concatenate([moved, r, by_model]), pick(self.labels, np.concatenate(everything)))
+            losses, train, doubles = np.split(losses, [n, 2 * n])
+            slope = slope[:n]
+            steep = np.einsum("na,pna->p", slope, modelled) / n
+            spread = losses.std(ddof=1) / np.sqrt(n)
+            response_error = float(np.sqrt(steep @ fit.cov @ steep + of_model(losses[self.who] - doubles) ** 2))
             pairs = np.einsum("na,nqa->nq", slope, moved_by)
             risk, standard_error = float(losses.mean()), float(np.sqrt(spread**2 + of_pairs(pairs, self.who) ** 2 + response_error**2))
         measured = {
@@ -209,14 +212,14 @@ class OneRun:
         record, tangents = self._record, self._tangents
         assert record is not None
         assert tangents is not None
-        uses = len(record.uses.sample)
+        uses, metric = len(record.uses.sample), record.metric()
         if not uses:
             modelled = np.zeros((2, len(self.rows), record.k))
-            return modelled, fit_scales(modelled[:, self.who], exact)
+            return modelled, fit_scales(modelled[:, self.who], exact, metric)
         if self._basis is not None and uses < GROWTH * self._basis.uses:
             curved = response.curvature(record, self._basis.norms)
             modelled = response.shift(record, self._basis, curved, tangents.decay)
-            fit = fit_scales(modelled[:, self.who], exact)
+            fit = fit_scales(modelled[:, self.who], exact, metric)
             if fit.scatter < max(WORSE * self._scatter, TOLERATED) or uses == self._basis.uses:
                 return modelled, fit
         try:
@@ -226,7 +229,7 @@ class OneRun:
             modelled = response.shift(record, self._basis, curved, tangents.decay)
         except np.linalg.LinAlgError:  # not finite
             modelled = np.full((2, len(self.rows), record.k), np.nan)
-        fit = fit_scales(modelled[:, self.who], exact)
+        fit = fit_scales(modelled[:, self.who], exact, metric)
         self._scatter = fit.scatter
         return modelled, fit
 
