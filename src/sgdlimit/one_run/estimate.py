@@ -21,7 +21,7 @@ class LeftOutRisk:
     Attributes:
         risk, standard_error: mean loss of the predictions that the samples would have had, had each been left out, and its error as an
             estimate of this training's expected loss on a new sample: the spread over samples and over pairs of them, and what the
-            response misses.
+            response leaves open or misses where samples are left out exactly.
         left_out: these predictions, `(n,)` or `(n, k)` as given.
         losses: the loss of each `(n,)`; the largest belong to outliers and wrong labels, see `ranking`.
         train_risk: mean loss of the predictions given.

@@ -89,10 +89,11 @@ class Record:
             if len(sample) and not 0 <= sample.min() <= sample.max() < self.n:
                 raise refuse("indices", f"be between 0 and {self.n - 1}", [int(sample.min()), int(sample.max())], "rows of X")
             sizes = [len(batch) for batch in new]
-            numbers = [(step.rate, step.momentum, step.gain, step.shrink) for step in self.told[first:]]
-            self.steps = Steps(*np.column_stack([self.steps, np.vstack([np.array(numbers).T, sizes])]))
+            told = self.told[first:]
+            numbers = [[getattr(step, name) for step in told] for name in ("rate", "momentum", "gain", "shrink")]
+            self.steps = Steps(*np.column_stack([self.steps, np.array([*numbers, sizes])]))
             step = np.repeat(np.arange(first, len(self.batches)), sizes)
-            r = np.concatenate([part.reshape(-1, self.k) for part in self.predictions])
+            r = np.concatenate(self.predictions).reshape(-1, self.k)
             _, gradient, hessian = evaluate(self.slopes, r, self.labels_at(sample, step))
             parts = (sample, step, r.astype(np.float32), gradient.astype(np.float32), hessian.astype(np.float32))
             self.uses = Uses(*(np.concatenate(pair) for pair in zip(self.uses, parts, strict=True)))

@@ -121,7 +121,7 @@ class OneRun:
         record, b = self._record, len(indices)
         if record is None or predictions.dtype.kind != "f" or predictions.shape != ((b,) if self._flat else (b, record.k)):
             predictions = self._shaped("predictions", predictions, b)
-            record = self._record
+            predictions, record = predictions[:, 0] if self._flat else predictions, self._record
         assert record is not None
         record.add(indices, predictions, step, numbers)
 
@@ -280,6 +280,8 @@ def _try(slopes: Slopes, k: int, labels: Any) -> None:
 
 def _copy(name: str, value: Any) -> np.ndarray:
     """A copy, since a loop may use its arrays again."""
+    if type(value) is np.ndarray:
+        return value.copy()
     try:
         return np.array(value)
     except Exception as e:

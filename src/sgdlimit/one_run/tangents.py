@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from ..functions import Static
-from .record import Record, Step
+from .record import Record
 from .replay import Kind, Seen, State, Steps, carry
 
 PIECE = 16384  # uses that are laid out at once, or those of one batch
@@ -48,27 +48,25 @@ class Tangents:
 
     def replay(self, record: Record, first: int, begin: int) -> None:
         """Carry all through the steps from `first` on, whose uses are those from `begin` on."""
-        told, uses, place = record.told, record.uses, begin
-        sizes = record.steps.size[first:].astype(int)
+        uses, place, sizes = record.uses, begin, record.steps.size[first:].astype(int)
         if not len(sizes):
             return
-        scales = [step.scale for step in told[first:] if step.scale is not None]
-        moving = self.decay > 0 or any(step.momentum for step in told[first:])
-        kind = Kind(moving, bool(scales), bool(scales) and scales[0].by_row)
-        if kind.scaled and kind.by_row and self.state.square.shape[2] > 1:
-            self.state = self.state._replace(square=np.zeros((len(self.who) + 1, self.k, 1), np.float32))
+        scale = record.told[first].scale
+        moving = self.decay > 0 or bool(record.steps.momentum[first:].any())
+        kind = Kind(moving, scale is not None, scale is not None and scale.by_row)
+        if kind.by_row:
+            self.state = self.state._replace(square=self.state.square[:, :, :1])
+        widest = max(1, int(record.steps.size.max()))  # so far: the same program serves what has no wider one
+        per_piece = max(1, PIECE // widest)
+        who, decay, gradient = self.who.astype(np.int32), np.float32(self.decay), Static(record.slopes.gradient)
         ways, starts = [], []
         with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]):
             rows = jax.device_put(self.rows)
-            widest = max(1, int(record.steps.size.max()))  # so far: the same program serves what has no wider one
-            per_piece = max(1, PIECE // widest)
             for opening in range(0, len(sizes), per_piece):
                 some = sizes[opening : opening + per_piece]
                 steps, real = self._laid_out(record, some, place, first + opening, (per_piece, widest))
-                more = np.float32(self.decay), self.theta
-                self.state, seen = carry(
-                    self.state, steps, np.uint32(len(some)), rows, self.who.astype(np.int32), *more, gradient=Static(record.slopes.gradient), kind=kind
-                )
+                count = np.uint32(len(some))
+                self.state, seen = carry(self.state, steps, count, rows, who, decay, self.theta, gradient=gradient, kind=kind)
                 seen = Seen(*map(np.asarray, seen))
                 ways.append(seen.ways.reshape(-1, self.k)[real])
                 starts.append(np.repeat(seen.start[: len(some)], some))
@@ -77,21 +75,25 @@ class Tangents:
                 self.along += seen.along
                 self.bent += float(seen.bend[0])
                 self.straight += float(seen.bend[1])
-                place += int(some.sum())
+                place += len(real)
         self._explain(uses.sample[begin:], uses.prediction[begin:], np.concatenate(ways), np.concatenate(starts))
 
     def _laid_out(self, record: Record, sizes: np.ndarray, place: int, first: int, shape: tuple[int, int]) -> tuple[Steps, np.ndarray]:
         """Steps from `first` on, whose uses are those from `place` on, in a table of some `shape`; and which places of it are taken."""
-        real = np.flatnonzero(np.arange(shape[1]) < np.pad(sizes, (0, shape[0] - len(sizes)))[:, None])
+        many, counts = len(sizes), np.zeros(shape[0], np.int32)
+        counts[:many] = sizes
+        real = np.flatnonzero(np.arange(shape[1]) < counts[:, None])
         slots = np.full(shape[0] * shape[1], place)
         slots[real] = place + np.arange(len(real))
         uses, cut = record.uses, lambda part: part.reshape(*shape, *part.shape[1:])
-        numbers = np.zeros((shape[0], 8), np.float32)
-        numbers[: len(sizes)] = [_numbers(step) for step in record.told[first : first + len(sizes)]]
-        sample = uses.sample[slots].astype(np.int32)
+        here, numbers = slice(first, first + many), np.zeros((shape[0], 8), np.float32)
+        numbers[:many, :4] = np.stack(record.steps[:4], axis=1)[here]
+        if record.told[first].scale is not None:
+            numbers[:many, 4:] = [step.scale[:4] for step in record.told[here] if step.scale is not None]
+        sample = uses.sample[slots]
         labels = jax.tree.map(lambda part: cut(_single(part)), record.labels_at(sample, uses.step[slots]))
-        size = np.pad(sizes, (0, shape[0] - len(sizes)))
-        return Steps(cut(sample), size, cut(uses.prediction[slots]), cut(uses.hessian[slots]), labels, numbers), real
+        steps = Steps(cut(sample.astype(np.int32)), counts, cut(uses.prediction[slots]), cut(uses.hessian[slots]), labels, numbers)
+        return steps, real
 
     def axes(self) -> np.ndarray | None:
         """Gain of every feature `(d,)` over that of all, where Adam trains."""
@@ -117,8 +119,3 @@ class Tangents:
 def _single(part: Any) -> np.ndarray:
     part = np.asarray(part)
     return part.astype(np.float32) if part.dtype.kind == "f" else part
-
-
-def _numbers(step: Step) -> tuple[float, ...]:
-    scale = step.scale[:4] if step.scale is not None else (0.0, 0.0, 0.0, 0.0)
-    return (step.rate, step.momentum, step.gain, step.shrink, *scale)
