@@ -11,6 +11,7 @@ import sgdlimit as sl
 # Loss in JAX; the same and its slope in NumPy, for predictions (..., k) and labels (...) or (..., k).
 huber = lambda m: np.where(np.abs(m) < 1, 0.5 * m**2, np.abs(m) - 0.5)
 softmax = lambda r: np.exp(r - r.max(-1, keepdims=True)) / np.exp(r - r.max(-1, keepdims=True)).sum(-1, keepdims=True)
+units = lambda r: np.tanh(r[..., 0]) - 0.5 * np.tanh(r[..., 1])
 LOSSES = {
     "square": (lambda r, y: 0.5 * (r[0] - y) ** 2, lambda r, y: 0.5 * (r[..., 0] - y) ** 2, lambda r, y: r - y[..., None]),
     "logistic": (
@@ -28,6 +29,11 @@ LOSSES = {
         lambda r, y: -np.log((softmax(r) * y).sum(-1)),
         lambda r, y: softmax(r) - y,
     ),
+    "two units": (
+        lambda r, y: 0.5 * (jnp.tanh(r[0]) - 0.5 * jnp.tanh(r[1]) - y) ** 2,
+        lambda r, y: 0.5 * (units(r) - y) ** 2,
+        lambda r, y: (units(r) - y)[..., None] * (1 - np.tanh(r) ** 2) * np.array([1.0, -0.5]),
+    ),
 }
 
 
@@ -41,6 +47,8 @@ def data(loss, n, d, seed, power=0.0, fresh=4000):
         y = np.eye(3)[(r_star + rng.gumbel(size=r_star.shape)).argmax(1)]
     elif loss == "logistic":
         y = np.where(rng.random(n + fresh) < 1 / (1 + np.exp(-r_star[:, 0])), 1.0, -1.0)
+    elif loss == "two units":
+        y = units(0.6 * r_star) + 0.3 * rng.standard_normal(n + fresh)
     else:
         y = r_star[:, 0] + 0.7 * rng.standard_normal(n + fresh)
     return X[:n], y[:n], X[n:], y[n:]
@@ -52,17 +60,23 @@ def batches(n, size, epochs, seed=0, replacement=False):
     return [order[i : i + size] for order in orders for i in range(0, n, size)]
 
 
+def start(loss, y, d):
+    """Weights before the training `(d, k)`: zero, but for a committee, whose units are told apart by theirs."""
+    if loss == "two units":
+        return np.random.default_rng(0).standard_normal((d, 2)) / np.sqrt(2 * d)
+    return np.zeros((d, y.shape[1] if y.ndim == 2 else 1))
+
+
 def train(X, y, loss, order, rates, momentum=0.0, decay=0.0, without=(), run=None, betas=None):
     """Weights `(1 + left out, d, k)`: PyTorch's SGD on all samples, or its AdamW where there are `betas`, and in the same order of batches
     without each of some. `run` is told of the first training."""
     slope = LOSSES[loss][2]
-    k = y.shape[1] if y.ndim == 2 else 1
-    theta = np.zeros((1 + len(without), X.shape[1], k))
+    theta = np.repeat(start(loss, y, X.shape[1])[None], 1 + len(without), axis=0)
     velocity, square = np.zeros_like(theta), np.zeros_like(theta)
     for t, (batch, rate) in enumerate(zip(order, np.broadcast_to(rates, len(order)), strict=True), 1):
         r = np.einsum("bd,wdk->wbk", X[batch], theta)
         if run is not None:
-            run.step(batch, r[0] if y.ndim == 2 else r[0, :, 0], learning_rate=rate)
+            run.step(batch, r[0] if r.shape[2] > 1 else r[0, :, 0], learning_rate=rate)
         push = slope(r, y[batch][None].repeat(len(r), 0))
         push[1:] *= (batch != np.array(without, int)[:, None])[..., None]
         gradient = np.einsum("bd,wbk->wdk", X[batch], push) / len(batch)

@@ -4,6 +4,7 @@ run.py        `OneRun`: beside a loop, or beside `simulate`
 record.py     the batches, and what the loss makes of them
 response.py   what leaving a sample out does to its prediction, by the eigenvectors of the curvature
 tangents.py   some samples left out exactly, to correct and to check that
+replay.py     their steps, compiled
 trust.py      what speaks against an estimate
 estimate.py   what comes back
 """

@@ -21,7 +21,7 @@ class LeftOutRisk:
     Attributes:
         risk, standard_error: mean loss of the predictions that the samples would have had, had each been left out, and its error as an
             estimate of this training's expected loss on a new sample: the spread over samples and over pairs of them, and what the
-            response misses.
+            response leaves open or misses where samples are left out exactly.
         left_out: these predictions, `(n,)` or `(n, k)` as given.
         losses: the loss of each `(n,)`; the largest belong to outliers and wrong labels, see `ranking`.
         train_risk: mean loss of the predictions given.
@@ -107,6 +107,13 @@ def of_pairs(pairs: np.ndarray, who: np.ndarray) -> float:
     size = np.sqrt(np.sum(one**2) * np.sum(other**2))
     alike = float(np.sum(one * other) / size) if size > 0 else 0.0
     return float(np.sqrt(np.sum(among**2) / np.sum(others) * (1.0 + alike)))
+
+
+def of_model(missed: np.ndarray) -> float:
+    """How far the model's losses are off on average, as far as it is no chance, from what they miss `(q,)` where samples are left out
+    exactly."""
+    q = len(missed)
+    return float(np.sqrt(max(missed.mean() ** 2 - missed.var(ddof=1) / q, 0.0))) if q > 1 else 0.0
 
 
 def paired(one: LeftOutRisk, other: LeftOutRisk) -> tuple[float, float]:

@@ -89,10 +89,11 @@ class Record:
             if len(sample) and not 0 <= sample.min() <= sample.max() < self.n:
                 raise refuse("indices", f"be between 0 and {self.n - 1}", [int(sample.min()), int(sample.max())], "rows of X")
             sizes = [len(batch) for batch in new]
-            numbers = [(step.rate, step.momentum, step.gain, step.shrink) for step in self.told[first:]]
-            self.steps = Steps(*np.column_stack([self.steps, np.vstack([np.array(numbers).T, sizes])]))
+            told = self.told[first:]
+            numbers = [[getattr(step, name) for step in told] for name in ("rate", "momentum", "gain", "shrink")]
+            self.steps = Steps(*np.column_stack([self.steps, np.array([*numbers, sizes])]))
             step = np.repeat(np.arange(first, len(self.batches)), sizes)
-            r = np.concatenate(self.predictions)
+            r = np.concatenate(self.predictions).reshape(-1, self.k)
             _, gradient, hessian = evaluate(self.slopes, r, self.labels_at(sample, step))
             parts = (sample, step, r.astype(np.float32), gradient.astype(np.float32), hessian.astype(np.float32))
             self.uses = Uses(*(np.concatenate(pair) for pair in zip(self.uses, parts, strict=True)))
@@ -114,6 +115,15 @@ class Record:
             for here in range(len(rates) - 2, -1, -1):
                 rates[here] += momentum[here] * (rates[here + 1] - rates[here])
         return rates * gain[:, None]
+
+    def metric(self) -> np.ndarray:
+        """The mean Hessian's positive part `(k, k)`, up to a factor: in which directions of the outputs the loss sees a shift."""
+        hessian = np.sum(self.uses.hessian, axis=0, dtype=float)
+        if not np.isfinite(hessian).all():
+            return hessian
+        values, vectors = np.linalg.eigh(0.5 * (hessian + hessian.T))
+        values = np.maximum(values, 0.0)
+        return (vectors * values) @ vectors.T / values.max() if values.max() > 0 else np.eye(self.k)
 
     def units(self) -> np.ndarray:
         """Of outputs `(k,)`, in which their gains are about the same: `r / units` is trained by the gradient in it as if there were none,

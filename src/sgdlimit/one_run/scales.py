@@ -18,15 +18,19 @@ class Fit(NamedTuple):
     scatter: float
 
 
-def fit_scales(modelled: np.ndarray, exact: np.ndarray) -> Fit:
+def fit_scales(modelled: np.ndarray, exact: np.ndarray, metric: np.ndarray) -> Fit:
     """By what the model's shifts `(2, q, k)` are multiplied to be those of samples left out exactly `(q, k)`.
 
-    Relative deviations count, so that a sample of large leverage has one voice.
+    Deviations count as the loss sees them, in a `metric (k, k)` of the outputs: where one output has a small part in the loss, as much of
+    its shift is small. They count relatively, so that a sample of large leverage has one voice.
     """
+    if not (np.isfinite(modelled).all() and np.isfinite(exact).all() and np.isfinite(metric).all()):
+        return Fit(np.full(2, np.nan), np.full((2, 2), np.nan), np.nan)
+    values, vectors = np.linalg.eigh(metric)
+    root = vectors * np.sqrt(np.maximum(values, 0.0))
+    modelled, exact = modelled @ root, exact @ root
     size = np.sum(modelled[0] ** 2, 1)
     middle = float(np.median(size))
-    if not np.isfinite(modelled).all() or not np.isfinite(exact).all():
-        return Fit(np.full(2, np.nan), np.full((2, 2), np.nan), np.nan)
     if middle == 0.0:
         return Fit(np.array([1.0, 0.0]), np.zeros((2, 2)), 0.0)
     weights = 1.0 / np.sqrt(size + middle)
