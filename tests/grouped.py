@@ -176,6 +176,7 @@ def _samples(engine: Engine, paths: int, replicates: int) -> tuple[tuple, Iterat
         cut = lambda one, which: History(**{name: _take(part, which, 0 if name == "noise" else -1) for name, part in vars(one).items()})
         parts = ((s, *engine.lay_out([cut(one, which)], nodes, cells)) for s, one in enumerate(drawn) for which in blocks)
         return engine.lay_out(drawn, nodes, cells), parts
+    drawn = [replace(one, known=None) for one in drawn]  # what averages are held to is not linear in the samples
     draws, spans = engine.lay_out(drawn, nodes, cells)  # the bridge's normals are drawn here, so these are cut afterwards
     axis = {"y": 1, "drift": None, "distance": None}
     some = lambda tree, which: tree._replace(**{name: _take(part, which, axis.get(name, -1)) for name, part in tree._asdict().items()})

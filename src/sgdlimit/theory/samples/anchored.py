@@ -36,7 +36,7 @@ MANY = 16  # times as many samples tell what is known at the start
 ANCHOR = 1001  # of their random numbers
 
 
-class Means(NamedTuple):
+class Products(NamedTuple):
     """Over samples at one time; or, of products of what they are at two times, what tells how these vary together."""
 
     l_gstar: Array  # (k, k_star)
@@ -51,18 +51,18 @@ class Start(NamedTuple):
     l: Array  # (k, P)  # noqa: E741
     r: Array  # (k, P)
     loss: Array  # (P,)
-    mean: Means
-    variance: Means
-    missing: Means
+    mean: Products
+    variance: Products
+    missing: Products
 
 
-def means(l: Array, r: Array, loss: Array, gstar: Array, weighed: Array) -> Means:  # noqa: E741
+def means(l: Array, r: Array, loss: Array, gstar: Array, weighed: Array) -> Products:  # noqa: E741
     """Of `l, r (k, P)`, `loss (P,)` and `gstar (k_star, P)`, where `l` and `loss` times the samples' weights are the pair `weighed`."""
     over = lambda a, b: jnp.einsum("ip,jp->ij", a, b) / l.shape[-1]
-    return Means(over(weighed[0], gstar), over(weighed[0], l), over(weighed[0], r), weighed[1].mean())
+    return Products(over(weighed[0], gstar), over(weighed[0], l), over(weighed[0], r), weighed[1].mean())
 
 
-def begun(l: Array, r: Array, loss: Array, gstar: Array, weigh: Callable, known: Means) -> Start:  # noqa: E741
+def begun(l: Array, r: Array, loss: Array, gstar: Array, weigh: Callable, known: Products) -> Start:  # noqa: E741
     """What later averages are held to, from samples at time zero."""
     mean = means(l, r, loss, gstar, (weigh(l), weigh(loss)))
     square = means(l * l, r * r, loss * loss, gstar * gstar, (weigh(l * l), weigh(loss * loss)))
@@ -70,7 +70,7 @@ def begun(l: Array, r: Array, loss: Array, gstar: Array, weigh: Callable, known:
     return Start(l, r, loss, mean, variance, jax.tree.map(jnp.subtract, known, mean))
 
 
-def anchored(now: Means, start: Start, l: Array, r: Array, loss: Array, gstar: Array, weigh: Callable) -> Means:  # noqa: E741
+def anchored(now: Products, start: Start, l: Array, r: Array, loss: Array, gstar: Array, weigh: Callable) -> Products:  # noqa: E741
     """The means `now` with what samples at time zero tell of how far they are off."""
     l_l, losses = l * start.l, loss * start.loss
     both = means(l_l, r * start.r, losses, gstar * gstar, (weigh(l_l), weigh(losses)))
@@ -82,7 +82,7 @@ def anchored(now: Means, start: Start, l: Array, r: Array, loss: Array, gstar: A
     return jax.tree.map(held, now, both, start.mean, start.variance, start.missing)
 
 
-def known_start(problem: Problem, paths: int, seed: np.random.SeedSequence) -> Means:
+def known_start(problem: Problem, paths: int, seed: np.random.SeedSequence) -> Products:
     """The means at time zero over `MANY` times as many samples as `paths`."""
     k, k_star = problem.k, problem.k_star
     seed = np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, ANCHOR))
@@ -105,7 +105,7 @@ def known_start(problem: Problem, paths: int, seed: np.random.SeedSequence) -> M
 def _start_program(slopes: Slopes, label: Callable) -> Callable:
     over = lambda f: jax.vmap(f, in_axes=(-1, 0), out_axes=-1)
 
-    def run(gstar: Array, rho_root: Array, w: Array, noise: Any, numbers: Array | None) -> Means:
+    def run(gstar: Array, rho_root: Array, w: Array, noise: Any, numbers: Array | None) -> Products:
         y = told(jax.vmap(label)((rho_root @ gstar).T, noise), numbers)
         l, loss = over(slopes.gradient)(w, y), over(slopes.loss)(w, y)  # noqa: E741
         return means(l, w, loss, gstar, (l, loss))

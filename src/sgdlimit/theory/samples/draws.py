@@ -17,7 +17,7 @@ from ...learning.dynamics import SGD, SME, Dynamics, step_at
 from ...learning.labels import TINY, samples
 from ...learning.problem import Problem
 from ..grids import GRADING, STEEP, merge, spaced
-from .anchored import Means, known_start
+from .anchored import Products, known_start
 from .differences import grid_distance
 from .sample import Draws
 from .tilted import tilted
@@ -47,7 +47,7 @@ class Randomness:
     horizon: float
     grading: float  # of its grids
     weight: np.ndarray | None = None  # (P,): see `tilted`
-    known: Means | None = None  # see `anchored`
+    known: Products | None = None  # see `anchored`
 
 
 def grading(dynamics: Dynamics) -> float:

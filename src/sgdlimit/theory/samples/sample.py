@@ -26,7 +26,7 @@ from ...compiling import jit
 from ...learning.slopes import Slopes
 from ...learning.trained import told
 from ..averages import BLOCK, Averages, Layer, feedback, feedback_of, times
-from .anchored import Means, Start, anchored, begun, means
+from .anchored import Products, Start, anchored, begun, means
 from .differences import difference, middle, signed, sizes, two_sided
 from .held import Held, triangle
 from .kicks import Functions, path_functions
@@ -57,7 +57,7 @@ class Draws(NamedTuple):
     distance: Array  # (2, k): of finite differences, for a loss with kinks; see `differences`
     apart: Array | None = None  # (N, 2, P): of a diffusion behind a filter, noise as in `noise` but for `Layer.apart`
     weight: Array | None = None  # (P,): of mean one, by which averages weigh paths; None where all are alike. See `tilted`
-    known: Means | None = None  # at time zero over many more samples; see `anchored`
+    known: Products | None = None  # at time zero over many more samples; see `anchored`
 
 
 class Paths(NamedTuple):
