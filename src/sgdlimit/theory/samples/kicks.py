@@ -88,7 +88,11 @@ def _cell_map(gradient: Callable, diffusion: bool) -> Callable:
         return midpoint(corrected, r, 0.5 * drift)
 
     def with_jacobian(r, y, drift, noise, step, recoil):
-        at = lambda q: move(q, y, drift, noise, step, recoil)
-        return at(r), jax.jacfwd(at)(r)
+        def twice(q):
+            after = move(q, y, drift, noise, step, recoil)
+            return after, after
+
+        jacobian, after = jax.jacfwd(twice, has_aux=True)(r)
+        return after, jacobian
 
     return with_jacobian
