@@ -143,7 +143,9 @@ IN_PYTHON = {
     "schedule turning negative, online": (lambda: solve(dynamics=sl.OnlineSGD(lambda t: 1 - 8 * t)), "`step` must be positive at all times"),
     "schedule turning negative, batches": (lambda: solve(dynamics=sl.MiniBatchGD(lambda t: 0.1 - t, 0.5)), "`step` must be positive at all times"),
     "paths of reshuffled data": (lambda: solve(dynamics=sl.SGD(1.0, "reshuffle"), method="paths"), "`method` must be 'auto' or 'events' for a reshuffled SGD, but is 'paths'"),
-    "too many epochs": (lambda: solve(dynamics=sl.SGD(1e-4, "reshuffle")), "`horizon` must span at most 128 epochs of reshuffled data for the theory, but is 0.2"),
+    "too many epochs": (lambda: solve(dynamics=sl.SGD(1e-4, "reshuffle"), method="events"), "`horizon` must span at most 128 epochs of reshuffled data here, but is 0.2"),
+    "runs of one pass": (lambda: solve(dynamics=sl.OnlineSGD(1.0), method="runs"), "`method` must be 'auto' for OnlineSGD, but is 'runs'"),
+    "a checkpoint of runs": (lambda: solve(method="runs", checkpoint="runs.npz"), "`checkpoint` must be None for real runs, but is 'runs.npz'"),
     "no dynamics": (lambda: solve(dynamics=1.0), "`dynamics` must"),
 }  # fmt: skip
 
@@ -209,7 +211,6 @@ FILES = {
     "unknown schedule": (edit("step = 1.5", 'step = { kind = "cosin" }'), "`dynamics[0].step.kind` must be a known schedule, but is 'cosin' (did you mean `cosine`?)"),
     "schedule below zero": (edit("step = 1.5", 'step = { kind = "cosine", start = 1.0, end = -1.0, duration = 2.0 }'), "`dynamics[0].step.end` must be positive, but is -1.0"),
     "sampling misspelt": (edit("step = 1.5", 'step = 1.5\nsampling = "shuffle"'), "`dynamics[0].sampling` must be one of replacement, reshuffle, but is 'shuffle' (did you mean `reshuffle`?)"),
-    "too many epochs": (edit("step = 1.5", 'step = 0.01\nsampling = "reshuffle"'), "`run.horizon` must span at most 128 epochs of reshuffled data for the theory, but is 4.0"),
     "no fraction": (edit('kind = "sgd"', 'kind = "mini_batch_gd"'), "`dynamics[0].fraction` must be given, but is missing"),
     "fraction above one": (edit('kind = "sgd"', 'kind = "mini_batch_gd"\nfraction = 64'), "line 17: `dynamics[0].fraction` must lie in (0, 1], but is 64"),
     "steps beyond the end": (edit('kind = "sgd"', 'kind = "mini_batch_gd"\nfraction = 1.0').replace("step = 1.5", "step = 50.0", 1), "`dynamics[0].step` must let a step end within t = 4, but is 50.0"),

@@ -15,7 +15,7 @@ from ..results.report import Entry
 from ..simulate import simulate
 from ..simulate.core import plan
 from ..theory import solve
-from ..theory.checks import check_epochs, check_theory
+from ..theory.checks import check_theory
 from ..theory.closed.discrete import clock_of
 from ..version import __version__
 from .config import Job, Part
@@ -39,8 +39,6 @@ def check(job: Job) -> int:
     """What would only come to light later: refusals of theory and simulations. Returns the bytes of memory the largest one takes."""
     for i, part in enumerate(job.parts):
         check_theory(job.problem, part.dynamics)
-        with within(("run",)):
-            check_epochs(job.problem, part.dynamics, float(job.times[-1]))
         if isinstance(part.dynamics, MiniBatchGD):
             with within(("dynamics", i)):
                 clock_of(job.problem, part.dynamics, float(job.times[-1]))

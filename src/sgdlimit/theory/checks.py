@@ -16,6 +16,8 @@ from .accuracy.plans import COARSENINGS, MAX_CELLS
 from .samples.engines import ENGINES, reshuffled
 from .samples.reshuffle import epoch_ends
 
+MOST_EPOCHS = MAX_CELLS // COARSENINGS[-1]  # of reshuffled data, that are followed
+
 
 def check_theory(problem: Problem, dynamics: Dynamics) -> None:
     """Refuse what can be simulated but not solved."""
@@ -28,19 +30,24 @@ def check_theory(problem: Problem, dynamics: Dynamics) -> None:
         refuse_kinks(problem, dynamics, (SME, GradientFlow))
 
 
+def too_many_epochs(problem: Problem, dynamics: Dynamics, horizon: float) -> int:
+    """How many epochs of reshuffled data there are, if more than can be followed (each takes some cells, and the work grows with their
+    number cubed), or zero."""
+    number = len(epoch_ends(problem, dynamics, horizon)) + 1 if reshuffled(dynamics) else 0
+    return number if number > MOST_EPOCHS else 0
+
+
 def check_epochs(problem: Problem, dynamics: Dynamics, horizon: float) -> None:
-    """Refuse more epochs of reshuffled data than can be followed: each takes some cells, and the work grows with their number cubed."""
-    if not reshuffled(dynamics):
-        return
-    most = MAX_CELLS // COARSENINGS[-1]
-    number = len(epoch_ends(problem, dynamics, horizon)) + 1
-    if number > most:
-        raise refuse("horizon", f"span at most {most} epochs of reshuffled data for the theory", horizon,
-                     f"it spans {number}, as an epoch lasts step * sample_ratio; simulate takes any")  # fmt: skip
+    """Refuse more epochs of reshuffled data than can be followed."""
+    if number := too_many_epochs(problem, dynamics, horizon):
+        raise refuse("horizon", f"span at most {MOST_EPOCHS} epochs of reshuffled data here", horizon,
+                     f"it spans {number}, as an epoch lasts step * sample_ratio; solve takes any, by real runs")  # fmt: skip
 
 
-def check(problem: Any, dynamics: Any, horizon: Any, rtol: Any, seed: Any, times: Any, method: Any, on_failure: Any) -> np.ndarray:
-    """The output times, if all arguments of `solve` are right."""
+def check(
+    problem: Any, dynamics: Any, horizon: Any, rtol: Any, seed: Any, times: Any, method: Any, on_failure: Any, by_runs: bool = False
+) -> np.ndarray:
+    """The output times, if all arguments of `solve` are right, or those of what cannot go `by_runs`."""
     if not isinstance(problem, Problem):
         raise refuse("problem", "be a sl.Problem", problem)
     if not isinstance(dynamics, Dynamics):
@@ -50,16 +57,19 @@ def check(problem: Any, dynamics: Any, horizon: Any, rtol: Any, seed: Any, times
         raise refuse("rtol", "lie in (0, 1)", rtol, "0.01 asks for errors below 1% of each curve's scale")
     if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or seed < 0:
         raise refuse("seed", "be a whole number, zero or more", seed)
-    methods = ("auto", *ENGINES)
+    methods = ("auto", *ENGINES, *(["runs"] if by_runs else []))
     if method not in methods:
         raise refuse("method", "be " + " or ".join(map(repr, methods)), method, nearest(str(method), methods))
     if method == "events" and not isinstance(dynamics, SGD):
         raise refuse("method", "be 'auto' or 'paths' for a dynamics without jumps", method)
+    if method == "runs" and isinstance(dynamics, (OnlineSGD, MiniBatchGD)):
+        raise refuse("method", f"be 'auto' for {type(dynamics).__name__}", method, "its equations are closed, or go from step to step")
     if method == "paths" and reshuffled(dynamics):
         raise refuse("method", "be 'auto' or 'events' for a reshuffled SGD", method, "a path has few jumps, one in each epoch")
     if on_failure not in ("raise", "return"):
         raise refuse("on_failure", "be 'raise' or 'return'", on_failure, nearest(str(on_failure), ("raise", "return")))
     outputs = output_times(horizon, times)
     step_at(dynamics, outputs)  # a schedule must be positive all along
-    check_epochs(problem, dynamics, float(horizon))
+    if not by_runs or method == "events":
+        check_epochs(problem, dynamics, float(horizon))
     return outputs

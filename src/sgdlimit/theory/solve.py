@@ -14,6 +14,7 @@ from ..learning.dynamics import Dynamics, MiniBatchGD, OnlineSGD
 from ..learning.problem import Problem
 from ..learning.slopes import as_trained, still
 from ..results import Solution, build_dataset
+from . import by_runs
 from .accuracy.budget import Budget
 from .accuracy.checkpoint import Checkpoint, identify
 from .accuracy.estimates import Answer, status
@@ -21,7 +22,7 @@ from .accuracy.existence import check_start
 from .accuracy.levels import mean_level
 from .accuracy.outcome import attributes, keep_promise, with_still
 from .accuracy.search import Search
-from .checks import check
+from .checks import check, too_many_epochs
 from .closed import discrete, online
 from .laws.paths import PathLaw
 from .samples.differences import WORDS
@@ -54,9 +55,9 @@ def solve(
             absolute value over entries and times; for an overlap at least a tenth of what Cauchy-Schwarz allows).
         seed: the same seed gives the same numbers.
         times: output times in `[0, horizon]`; 41 equally spaced ones by default. `MiniBatchGD` shows the state after the nearest step.
-        method: how samples are carried: "events" (SGD only, from jump to jump), "paths" (from node to node), or "auto", which
-            chooses by cost; `diagnostics["method_why"]` says why. Reshuffled SGD goes by "events"; `OnlineSGD` and `MiniBatchGD` have
-            one method each.
+        method: how samples are carried: "events" (SGD only, from jump to jump), "paths" (from node to node), "runs" (real runs of two
+            sizes, extrapolated in `1/d`: no kernels, see `by_runs`), or "auto", which chooses by cost; `diagnostics["method_why"]` says
+            why. Reshuffled SGD goes by "events", from 129 epochs on by "runs"; `OnlineSGD` and `MiniBatchGD` have one method each.
         on_failure: what to do when `rtol` cannot be met: "raise" a `SolveError` that carries the result, or "return" it.
         progress: called with (fraction done, what is being done).
         checkpoint: a file that keeps finished replicates, made if it does not exist. The same call continues from it after a kill
@@ -75,7 +76,7 @@ def solve(
     """
     began = time.perf_counter(), time.process_time()
     limits = Budget(budget)
-    outputs = check(problem, dynamics, horizon, rtol, seed, times, method, on_failure)
+    outputs = check(problem, dynamics, horizon, rtol, seed, times, method, on_failure, by_runs=True)
     given, problem = problem, as_trained(still(problem), dynamics)
     check_start(problem)
     if checkpoint is not None and isinstance(dynamics, (OnlineSGD, MiniBatchGD)):
@@ -90,13 +91,33 @@ def solve(
     elif isinstance(dynamics, MiniBatchGD):
         found = discrete.solve(problem, dynamics, horizon, rtol, seed, outputs, report)
     else:
-        engine, why = choose(problem, dynamics, float(horizon), method)
-        store = None if checkpoint is None else Checkpoint(checkpoint, identify(problem, dynamics, horizon, rtol, seed, outputs, engine))
-        search = Search(problem, dynamics, float(horizon), int(seed), outputs, engine, report, store, budget=limits)
-        estimate = deque(search.estimates(rtol), maxlen=1).pop()
+        runs = by_runs.Runs(given, dynamics, horizon, rtol, seed, outputs, report, limits)
+        found = _by_runs(runs, method, checkpoint, began) or _searched(runs, problem, method, checkpoint, began)
         report(1.0, "done")
-        found = solution_of(search, estimate, horizon, rtol, why, began)
     return keep_promise(with_still(found, given), on_failure)
+
+
+def _by_runs(runs: by_runs.Runs, method: str, checkpoint: Any, began: tuple[float, float]) -> Solution | None:
+    """The limit from real runs, where they are asked for or the only way; else None."""
+    epochs = too_many_epochs(runs.problem, runs.dynamics, runs.horizon)
+    if method != by_runs.NAME and not epochs:
+        return None
+    if checkpoint is not None:
+        raise refuse("checkpoint", "be None for real runs", checkpoint, "they are not computed in parts to keep")
+    why = "asked for" if method == by_runs.NAME else f"{epochs} epochs of reshuffled data are too many to follow"
+    return by_runs.solve(runs, why, began)
+
+
+def _searched(runs: by_runs.Runs, problem: Problem, method: str, checkpoint: Any, began: tuple[float, float]) -> Solution:
+    """The limit from kernels, or from `runs` if these may replace them and do."""
+    dynamics, horizon, rtol, seed, outputs = runs.dynamics, runs.horizon, runs.rtol, runs.seed, runs.outputs
+    engine, why = choose(problem, dynamics, horizon, method)
+    store = None if checkpoint is None else Checkpoint(checkpoint, identify(problem, dynamics, horizon, rtol, seed, outputs, engine))
+    search = Search(problem, dynamics, horizon, seed, outputs, engine, runs.report, store, budget=runs.budget)
+    if method == "auto":
+        search.rival = runs.cheaper
+    found = solution_of(search, deque(search.estimates(rtol), maxlen=1).pop(), horizon, rtol, why, began)
+    return by_runs.better(runs, found, began) if search.beaten else found
 
 
 def refinements(

@@ -77,6 +77,10 @@ class Search:
         self.test_risk = TestRisk(problem, seed)
         self.witnesses = Witnesses(problem, seed)
         self.most_cells = cells_at_most(problem)
+        # Asked before a plan after the pilot: whether something else keeps the promise for less than so many seconds of one core. If so
+        # the search ends, with what it has.
+        self.rival: Callable[[float], bool] = lambda seconds: False
+        self.beaten = False
 
     @property
     def engine(self) -> Engine:
@@ -106,10 +110,19 @@ class Search:
                 break
             pilot = better
         hopeless = self.unbounded or self.witnesses.faults  # more samples would only show greater ones, or be as wrong
+        if not hopeless and self._beaten(self.planner.after(pilot.found, rtol), pilot.plan):
+            return
         plan = pilot.plan if hopeless else self._affordable(pilot, rtol)
         if plan != pilot.plan:
             self.report(0.0, self._price(plan, rtol))
             yield from self.budget.in_time(self.refine(pilot, plan, rtol), needed=False)
+
+    def _beaten(self, plan: Plan, before: Plan) -> bool:
+        """Whether the rival is the cheaper way from a plan that is done."""
+        kept = before.replicates if (plan.cells, plan.paths) == (before.cells, before.paths) else 0
+        seconds = self.engine.path_seconds(plan.cells) * plan.paths * (plan.replicates - kept)
+        self.beaten = seconds > 0.0 and self.rival(seconds)
+        return self.beaten
 
     def _affordable(self, pilot: Answer, rtol: float) -> Plan:
         """The plan for `rtol`, or for the smallest larger one that the budget allows; the pilot's own where there is none."""
@@ -236,7 +249,7 @@ class Search:
                 if plan.paths != done.paths:
                     self.report(0.0, self._price(plan, rtol))
                     plan, self.stage, levels = replace(plan, replicates=min(plan.replicates, REPLICATES)), self.stage + 1, []
-            if not self.budget.allows(self._on_the_clock(plan, done)):
+            if self._beaten(plan, done) or not self.budget.allows(self._on_the_clock(plan, done)):
                 break
 
     def _replicates(self, plan: Plan, stage: int, done: int = 0) -> list[list[Level]]:

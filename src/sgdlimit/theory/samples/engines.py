@@ -35,6 +35,7 @@ RARE = 1e-8  # probability of more jumps than there is room for: more room is ma
 FOLLOWED = 6  # jumps times student directions up to which a path is worth conditioning on all its jumps: the work is quadratic
 CONDITIONED = 2  # directions up to which that tells more for its cost: of three a softmax is told ten times as well by paths
 FEW = 256  # jumps of a path
+LANDED, CROSSED = 4e-7, 3e-6  # seconds for each jump and cell of a history, and for each cell of a path
 STEPS = 257  # times at which a schedule is looked at for its largest step
 LEAST_SHARED = 64  # that there is room for where shapes are few, see `shapes.few`
 
@@ -90,6 +91,11 @@ class Engine(Protocol):
         """Memory of one path with all that belongs to it."""
         ...
 
+    def path_seconds(self, cells: int) -> float:
+        """What one path takes at all resolutions, roughly, on one core: by sizes and not by clocks, so that choices made by it are the
+        same everywhere."""
+        ...
+
     def draw(self, cells: int, paths: int, seed: np.random.SeedSequence) -> Any:
         """One replicate's random numbers; they do not depend on the grid."""
         ...
@@ -129,6 +135,9 @@ class EventEngine:
         """Memory of one path with all that belongs to it: two tables over its jumps, and copies while a cell is crossed."""
         jumps = jump_intensity(self.problem, self.dynamics, self.horizon)[1][-1]
         return int(self._table_bytes * (self.problem.k * (jumps + 5.0 * np.sqrt(jumps) + 2.0)) ** 2)
+
+    def path_seconds(self, cells: int) -> float:
+        return LANDED * self.problem.k**2 * cells * (self.jumps[0] + 3.0)
 
     @property
     def _table_bytes(self) -> int:
@@ -225,6 +234,9 @@ class PathEngine:
         response = 2 * (k * min(cells + 4, REMEMBERED)) ** 2
         own = 2 * cells * k + (2 * response if self.problem.kinks else response if self.all_tell else response // SHARE)
         return 8 * (3 * (cells * (k + 1) + events * (k + 2)) + own)
+
+    def path_seconds(self, cells: int) -> float:
+        return CROSSED * self.problem.k * cells * (1.0 + cells / REMEMBERED)
 
     def draw(self, cells: int, paths: int, seed: np.random.SeedSequence) -> Randomness:
         return draw(self.problem, self.dynamics, self.horizon, cells, paths, seed, self.tilt)

@@ -1,0 +1,142 @@
+"""The limit from real runs of two sizes: against closed forms and kernels, and where `solve` takes them by itself."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import sgdlimit as sl
+from problems import CURVES, deviations, hinge, random_linear, tanh_regression
+from sgdlimit.theory import by_runs
+from sgdlimit.theory.accuracy.budget import Budget
+from sgdlimit.theory.by_runs import Runs, Size
+
+
+@pytest.mark.parametrize("index", [3, 11])  # SGD and a flow, with momentum
+def test_runs_extrapolate_to_the_closed_form(index):
+    # Seed 1; some 160 points of four curves, correlated in time. Over 33 such problems 97 to 99% are within two errors.
+    known = random_linear(index, momentum=True)
+    found = sl.solve(known.problem, known.dynamics, known.horizon, rtol=0.03, seed=1, method="runs")
+    assert found.status.code == "done"
+    assert found.diagnostics["method"] == "runs"
+    z = deviations(known, found)
+    assert np.mean(np.abs(z) <= 2.0) >= 0.85
+    assert np.abs(z).max() < 5.0
+
+
+def _agree(one: sl.Solution, other: sl.Solution, times: float) -> None:
+    for name in [*CURVES, *(["trained"] if "trained" in one.dataset else [])]:
+        error = np.hypot(one.dataset[name + "_se"].values, other.dataset[name + "_se"].values)
+        assert (np.abs(one.dataset[name].values - other.dataset[name].values) <= times * error + 1e-9).all(), name
+
+
+def _pseudo_huber(theta):
+    return 0.05 * jnp.sum(jnp.sqrt(1.0 + theta**2))
+
+
+def _moved(r, y, a):
+    return 0.5 * (jnp.tanh(r[0]) + a[0] - y) ** 2
+
+
+@pytest.mark.parametrize(
+    ("problem", "dynamics"),
+    [
+        (replace(tanh_regression(), spectrum=sl.Spectrum([1.6, 0.4]), penalty=sl.SmoothPenalty(_pseudo_huber)), sl.SGD(1.0, "reshuffle")),
+        (replace(tanh_regression(), loss=_moved, trained=sl.Trained([0.5])), sl.GradientFlow(temperature=0.05)),
+        (hinge(), sl.SGD(lambda t: 1.0 / (1.0 + t), optimizer=sl.Momentum(0.2))),
+    ],
+    ids=["spectrum", "trained along", "kinks"],
+)
+def test_runs_and_kernels_agree(problem, dynamics):
+    # Five correlated points a curve, five joint errors.
+    call = lambda **how: sl.solve(problem, dynamics, 1.0, rtol=0.05, times=np.linspace(0.0, 1.0, 5), seed=2, on_failure="return", **how)
+    _agree(call(method="runs"), call(), 5.0)
+
+
+def test_many_epochs_are_solved_by_runs_and_say_so():
+    problem = tanh_regression()
+    epoch = 0.05 * problem.sample_ratio
+    found = sl.solve(problem, sl.SGD(0.05, "reshuffle"), 140 * epoch, rtol=0.1, times=[0.0, 140 * epoch])
+    assert found.status.code == "done"
+    assert found.diagnostics["method_why"] == "140 epochs of reshuffled data are too many to follow"
+    flow = sl.solve(problem, sl.GradientFlow(), 140 * epoch, rtol=0.02, times=[0.0, 140 * epoch])  # small steps of SGD are near the flow
+    np.testing.assert_allclose(found.dataset.test_risk[-1], flow.dataset.test_risk[-1], rtol=0.15)
+
+
+def test_there_are_no_kernels_and_a_sentence_says_so():
+    found = sl.solve(tanh_regression(), sl.SGD(1.0), 0.5, rtol=0.2, times=[0.0, 0.5], method="runs")
+    assert "correlation" not in found.dataset
+    for ask in (lambda: found.sample_paths(3), lambda: found.coordinate_paths(3), lambda: found.averaged(sl.TailAverage(0.5))):
+        with pytest.raises(sl.InputError, match="must have kernels for paths and averages, but its curves are extrapolated from real runs"):
+            ask()
+
+
+def test_solve_tries_runs_where_they_are_cheaper(monkeypatch):
+    tried = []
+    monkeypatch.setattr(by_runs, "better", lambda runs, found, began: tried.append(found.diagnostics["error"]) or found)
+    call = lambda: sl.solve(tanh_regression(), sl.SGD(1.0), 1.0, rtol=0.003, times=[0.0, 1.0], on_failure="return")
+    assert call().status.code == "done"
+    assert not tried  # a second of work
+    monkeypatch.setattr(by_runs, "WORTH", 0.0)
+    monkeypatch.setattr(by_runs, "TRIED", 1e9)
+    assert call().status.code == "done"
+    assert not tried  # they were dearer
+    monkeypatch.setattr(by_runs, "RATHER", 1e9)
+    assert call().status.code == "inaccurate"
+    assert tried[0] > 0.003  # the pilot's, which no plan has made better
+
+
+@pytest.mark.parametrize(("known", "method"), [(0.5, "runs"), (0.0, "kernels")])
+def test_the_more_accurate_answer_is_returned(known, method):
+    runs = Runs(tanh_regression(), sl.SGD(1.0), 1.0, 0.2, 0, np.array([0.0, 1.0]), lambda *_: None, Budget(None))
+    kernels = SimpleNamespace(diagnostics={"error": known, "method": "kernels"})
+    assert by_runs.better(runs, kernels, (0.0, 0.0)).diagnostics["method"] == method
+
+
+def test_the_choice_goes_by_sizes():
+    runs = Runs(tanh_regression(), sl.SGD(1.0), 1.0, 0.003, 0, np.array([0.0, 1.0]), lambda *_: None, Budget(None))
+    assert not runs.cheaper(by_runs.WORTH - 1.0)
+    assert not runs.large.runs  # not even tried
+    assert runs.cheaper(1e4)
+    assert not runs.cheaper(by_runs.WORTH)  # they would take longer
+
+
+def test_a_budget_ends_them_with_what_there_is():
+    call = lambda budget: sl.solve(tanh_regression(), sl.SGD(1.0), 1.0, rtol=1e-4, times=[0.0, 1.0], method="runs", budget=budget)
+    found = call(6.0)
+    assert found.status.code == "inaccurate"
+    assert found.diagnostics["wall_seconds"] < 9.0
+    with pytest.raises(sl.SolveError, match="`budget` must allow for a first answer"):
+        call(0.01)
+
+
+def test_batches_of_one_size_are_pooled():
+    # Twelve runs in batches of five and seven, against all twelve at once.
+    import xarray as xr
+
+    values = np.random.default_rng(3).standard_normal((12, 4))
+    size = Size(100)
+    for part in (values[:5], values[5:]):
+        error = part.std(0, ddof=1) / np.sqrt(len(part))
+        size.add(xr.Dataset({"train_risk": ("time", part.mean(0)), "train_risk_se": ("time", error)}), len(part), None, 10)
+    np.testing.assert_allclose(size.mean["train_risk"], values.mean(0))
+    within = 4 * values[:5].var(0, ddof=1) + 6 * values[5:].var(0, ddof=1)
+    np.testing.assert_allclose(size.variance["train_risk"], within / 10)
+
+
+def test_sizes_have_whole_numbers_of_samples():
+    problem = replace(tanh_regression(), sample_ratio=0.37, spectrum=sl.Spectrum([1.5, 0.5]))
+    runs = Runs(problem, sl.SGD(1.0), 1.0, 0.01, 0, np.array([0.0, 1.0]), lambda *_: None, Budget(None))
+    assert runs.small.features % 2 == 0
+    n = 0.37 * runs.small.features
+    assert abs(round(n) - n) < 1e-3 * n
+    assert runs.large.features == 4 * runs.small.features
+
+
+def test_runs_that_blow_up_are_told():
+    known = random_linear(3)
+    found = sl.solve(replace(known.problem, penalty=None), sl.SGD(60.0), 300.0, rtol=0.1, method="runs")
+    assert found.status.code == "diverged"
+    assert found.dataset.time[-1] < 300.0
