@@ -59,7 +59,8 @@ def _within(past: np.ndarray, block: np.ndarray) -> tuple[np.ndarray, np.ndarray
     """
     explained = past @ past.T
     new = block - explained
-    if np.linalg.eigvalsh(new)[0] >= -PIVOT * np.trace(block):
+    least = new[0, 0] if len(new) == 1 else np.linalg.eigvalsh(new)[0]
+    if least >= -PIVOT * np.trace(block):
         return past, new
     half = psd_root(block)
     inverse = np.linalg.pinv(half, rcond=np.sqrt(PIVOT), hermitian=True)
@@ -84,8 +85,18 @@ def _small_factor(matrix: np.ndarray, smallest: np.ndarray) -> tuple[np.ndarray,
 
 def psd_root(matrices: np.ndarray) -> np.ndarray:
     """Symmetric square roots of positive semi-definite matrices `(..., k, k)`; rounding below zero counts as zero."""
+    if matrices.shape[-1] == 1:  # by far the most, at every node
+        return np.sqrt(np.maximum(matrices, 0.0))
     values, vectors = np.linalg.eigh(0.5 * (matrices + np.swapaxes(matrices, -1, -2)))
     return (vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :]) @ np.swapaxes(vectors, -1, -2)
+
+
+def rescaling(have: np.ndarray, want: np.ndarray) -> np.ndarray:
+    """Maps `(..., k, k)` that give what has the covariance `have` that of `want`, where it has any."""
+    roots = psd_root(have)
+    if roots.shape[-1] == 1:
+        return psd_root(want) * np.where(roots > 0.0, 1.0 / np.where(roots > 0.0, roots, 1.0), 0.0)
+    return psd_root(want) @ np.linalg.pinv(roots, rcond=1e-7, hermitian=True)
 
 
 def psd_factor(matrices: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ from ...checks import root
 from ...learning.problem import Problem
 from ...learning.spectrum import Spectrum
 from ..averages import Averages, Layer
-from ..gaussian import GrowingFactor, psd_root
+from ..gaussian import GrowingFactor, rescaling
 
 FORGOTTEN = 1e-3  # a response below this acts no more
 
@@ -102,8 +102,7 @@ class RidgeCoordinates:
         balance, gram = self.q[:, node] - teacher @ np.swapaxes(teacher, 1, 2), rest @ np.swapaxes(rest, 1, 2)
         self.gaps[:, node] = gram - balance
         if node and self.balanced:
-            want, have = psd_root(balance), psd_root(gram)
-            rest = want @ np.linalg.pinv(have, rcond=1e-7, hermitian=True) @ rest
+            rest = rescaling(gram, balance) @ rest
         return np.concatenate([teacher, rest], 2)
 
     def advance(self, node: int, spacing: float, step: np.ndarray, before: Averages, after: Averages) -> None:

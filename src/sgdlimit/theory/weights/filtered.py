@@ -21,7 +21,7 @@ import numpy as np
 
 from ...learning.problem import Problem
 from ..averages import Averages, Layer
-from ..gaussian import psd_factor, psd_root
+from ..gaussian import psd_factor, rescaling
 from .balance import Balance, Pushed
 from .coordinates import FORGOTTEN, RidgeCoordinates
 from .exponentials import first_moment, mean_decay
@@ -69,7 +69,7 @@ class FilteredCoordinates(RidgeCoordinates):
         balance, gram = self.balance.q[:, node] - teacher @ np.swapaxes(teacher, 1, 2), rest @ np.swapaxes(rest, 1, 2)
         self.gaps[:, node] = gram - balance
         if node:
-            scale = psd_root(balance) @ np.linalg.pinv(psd_root(gram), rcond=1e-7, hermitian=True)
+            scale = rescaling(gram, balance)
             rest, moving = scale @ rest, scale @ moving
         self.moving = np.concatenate([self.taught[node], moving], 2)
         self.laid[:, node] = rest

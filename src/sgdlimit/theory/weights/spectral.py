@@ -29,7 +29,7 @@ import numpy as np
 from ...checks import root
 from ...learning.problem import Problem
 from ..averages import Averages, Layer
-from ..gaussian import GrowingFactor, psd_root
+from ..gaussian import GrowingFactor, rescaling
 from .coordinates import bridge_variance
 
 Array = np.ndarray
@@ -275,8 +275,7 @@ class SpectralCoordinates:
         gram = np.einsum("m,smid,smjd->sij", self.weights, parts, parts, optimize=True)
         self.gaps[:, node] = (gram - balance) * self.known
         if node and self.balanced:
-            want, have = psd_root(balance), psd_root(gram)
-            parts = (want @ np.linalg.pinv(have, rcond=1e-7, hermitian=True))[:, None] @ parts
+            parts = rescaling(gram, balance)[:, None] @ parts
         self.parts[:, node] = np.swapaxes(parts, 1, 2)
         past = self.parts[:, : node + 1].reshape(replicates, (node + 1) * k, -1)
         weighed = (self.share[:, None] * self.parts[:, node]).reshape(replicates, k, -1)
