@@ -224,7 +224,7 @@ def average(
     few, y_few = r[..., :q], jax.tree.map(lambda leaf: leaf[:q], draws.y)
     share = None if draws.weight is None else draws.weight[:q] / draws.weight[:q].mean()
     weigh_few = lambda array: array if share is None else array * share
-    l, loss = functions.gradient(r, draws.y), functions.loss(r, draws.y)  # noqa: E741
+    l, loss = lax.optimization_barrier((functions.gradient(r, draws.y), functions.loss(r, draws.y)))  # noqa: E741
     weighed = weigh(draws)(l)
     found = means(l, r, loss, gstar, (weighed, weigh(draws)(loss)))
     if paths.start is not None:
@@ -234,7 +234,7 @@ def average(
         quotient = lambda chi, size: weigh_few(difference(lambda x: functions.gradient(x, y_few), l[..., :q], few, chi, size)).mean(-1)
         h, h_chi = middle(quotient(unit, own), 1), jnp.moveaxis(middle(quotient(chi, apart), 2), 1, 0)
     else:
-        second = weigh_few(functions.hessian(few, y_few))
+        second = lax.optimization_barrier(weigh_few(functions.hessian(few, y_few)))
         h = second.mean(-1)
         h_chi = sum(jnp.einsum("ip,xmp->xim", second[:, j], chi[j]) for j in range(len(chi))) / q
     return Averages(
