@@ -35,7 +35,7 @@ RARE = 1e-8  # probability of more jumps than there is room for: more room is ma
 FOLLOWED = 6  # jumps times student directions up to which a path is worth conditioning on all its jumps: the work is quadratic
 CONDITIONED = 2  # directions up to which that tells more for its cost: of three a softmax is told ten times as well by paths
 FEW = 256  # jumps of a path
-LANDED, CROSSED = 4e-7, 3e-6  # seconds for each jump and cell of a history, and for each cell of a path
+LANDED, CROSSED = 4e-7, 1e-6  # seconds for each jump and cell of a history, and for each cell of a path
 STEPS = 257  # times at which a schedule is looked at for its largest step
 LEAST_SHARED = 64  # that there is room for where shapes are few, see `shapes.few`
 
