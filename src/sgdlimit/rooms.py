@@ -9,7 +9,7 @@ FLOORS: tuple[dict[str, str], ...] = (
     {"schedules": "steps over time, under their public name", "show": "how arrays are drawn: colours, curves, bars, pages"},
     {
         "learning": "what is learnt and how: problem, data, dynamics, time",
-        "theory.averages theory.gaussian theory.grids theory.shapes": "what samples and weights share",
+        "theory.averages theory.gaussian theory.grids theory.shapes theory.stages": "what samples and weights share",
     },
     {
         "models": "problems by name",

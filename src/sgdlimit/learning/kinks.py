@@ -110,8 +110,8 @@ def _jump_at_zero(problem: Problem) -> np.ndarray:
     r = r_star @ problem.init.overlap.T + rng.standard_normal((LABELS, problem.k)) @ root(problem.init.cov)
     tiny = 1e-3 * np.sqrt(np.diag(problem.rho).max()) * np.eye(problem.k)
     with jax.enable_x64(True):
-        y = jit(jax.vmap(problem.labels))(r_star, problem.noise_from_uniform(u))
-        slope = jit(jax.vmap(problem.slopes.gradient))
+        labels, slope = _over_samples(problem.slopes, key(problem.labels))
+        y = labels(r_star, problem.noise_from_uniform(u))
         at = lambda a, side: np.asarray(slope(np.where(np.arange(problem.k) == a, side * tiny[a], r), y))
         ends = [(at(a, 1.0), at(a, -1.0)) for a in range(problem.k)]
     size = lambda part: np.linalg.norm(part, axis=1).mean()
@@ -136,6 +136,12 @@ def _lines(problem: Problem) -> tuple[np.ndarray, ...]:
     scale = np.sqrt(np.diag(problem.self_overlap_start) + np.diag(problem.rho).max() + 1.0)
     start, end = REACH * scale * rng.standard_normal((2, LINES, problem.k))
     return start, end - start, r_star, problem.noise_from_uniform(u)
+
+
+@lru_cache(maxsize=64)
+def _over_samples(slopes: Slopes, label: Callable) -> tuple[Callable, Callable]:
+    """The label and the gradient, compiled once: every grid asks for them."""
+    return jit(jax.vmap(label)), jit(jax.vmap(slopes.gradient))
 
 
 @lru_cache(maxsize=64)

@@ -4,14 +4,13 @@ their kicks in a table as they land: `events.land`."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from ...learning.slopes import Slopes
+from ..stages import midpoint, runge_kutta, with_jacobian
 
 Array = Any
 
@@ -67,18 +66,6 @@ def _cell_map(gradient: Callable, diffusion: bool) -> Callable:
     are times the `recoil`.
     """
 
-    def stages(field, r, h, reach, share):
-        def one(i, state):
-            total, slope = state
-            slope = field(r + jnp.take(jnp.array(reach), i) * h * slope)
-            return total + jnp.take(jnp.array(share), i) * slope, slope
-
-        # A loop: a user's loss is compiled once, and not for every stage.
-        return r + h * lax.fori_loop(0, len(reach), one, (jnp.zeros_like(r), jnp.zeros_like(r)))[0]
-
-    runge_kutta = partial(stages, reach=(0.0, 0.5, 0.5, 1.0), share=(1 / 6, 1 / 3, 1 / 3, 1 / 6))
-    midpoint = partial(stages, reach=(0.0, 0.5), share=(0.0, 1.0))
-
     def move(r, y, drift, noise, step, recoil):
         descend = lambda q: -gradient(q, y) if recoil is None else -recoil * gradient(q, y)
         if not diffusion:
@@ -92,12 +79,7 @@ def _cell_map(gradient: Callable, diffusion: bool) -> Callable:
         r = runge_kutta(descend, r, noise)  # its errors meet odd powers of the noise: a low order here would show
         return midpoint(corrected, r, 0.5 * drift)
 
-    def with_jacobian(r, y, drift, noise, step, recoil):
-        def twice(q):
-            after = move(q, y, drift, noise, step, recoil)
-            return after, after
+    def mapped(r, y, drift, noise, step, recoil):
+        return with_jacobian(lambda q: move(q, y, drift, noise, step, recoil))(r)
 
-        jacobian, after = jax.jacfwd(twice, has_aux=True)(r)
-        return after, jacobian
-
-    return with_jacobian
+    return mapped

@@ -35,10 +35,12 @@ from jax import lax
 
 from ...checks import root
 from ...compiling import jit
+from ...functions import key
 from ...learning.problem import Problem
 from ...learning.weights import SmoothPenalty
 from ..averages import BLOCK, Averages, Layer, feedback, times
 from ..gaussian import PIVOT, GrowingFactor
+from ..stages import runge_kutta, with_jacobian
 from .coordinates import bridge_variance
 from .particles import Particles, draw_particles
 
@@ -145,14 +147,14 @@ def penalty_flow(penalty: Callable) -> Callable:
 
     def flow(theta, time):
         h = time / SUBSTEPS
-        for _ in range(SUBSTEPS):
-            a = descend(theta)
-            b = descend(theta + 0.5 * h * a)
-            c = descend(theta + 0.5 * h * b)
-            theta = theta + h / 6.0 * (a + 2.0 * b + 2.0 * c + descend(theta + h * c))
-        return theta
+        return lax.fori_loop(0, SUBSTEPS, lambda _, theta: runge_kutta(descend, theta, h), theta)
 
-    return lambda theta, time: (flow(theta, time), jax.jacfwd(flow)(theta, time))
+    return lambda theta, time: with_jacobian(lambda q: flow(q, time))(theta)
+
+
+@lru_cache(maxsize=32)
+def _hessian(penalty: Callable) -> Callable:
+    return jit(jax.vmap(jax.hessian(penalty)))
 
 
 def penalty_curvature(problem: Problem) -> float:
@@ -161,7 +163,7 @@ def penalty_curvature(problem: Problem) -> float:
         return problem.ridge
     drawn = draw_particles(problem, 0, 2**10, np.random.SeedSequence(0))
     with jax.enable_x64(True):
-        hessian = jit(jax.vmap(jax.hessian(problem.penalty.fn)))(start_rows(problem, drawn))
+        hessian = _hessian(key(problem.penalty.fn))(start_rows(problem, drawn))
     return float(drawn.weight @ np.linalg.norm(np.asarray(hessian), 2, axis=(1, 2)))
 
 
