@@ -15,7 +15,7 @@ from ...learning.problem import Problem
 from ...results import Solution, Status, build_dataset, derived, judge_growth, with_numbers
 
 DIVERGED = 1e3  # a self-overlap beyond this multiple of its start's and the teacher's scale has diverged
-MAX_REPLICATES = 64
+MAX_REPLICATES = 128
 SLOPE = 0.6  # the spread over replicates falls like paths^-SLOPE
 WAIT = 1.0 / SLOPE  # so that much more often must they double
 
