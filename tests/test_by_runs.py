@@ -108,6 +108,8 @@ def test_a_budget_ends_them_with_what_there_is():
     found = call(6.0)
     assert found.status.code == "inaccurate"
     assert found.diagnostics["wall_seconds"] < 9.0
+    large = found.diagnostics["n_features"]
+    assert found.diagnostics["features"] == f"{large // by_runs.APART} and {large}, extrapolated"  # also where larger ones were begun
     with pytest.raises(sl.SolveError, match="`budget` must allow for a first answer"):
         call(0.01)
 

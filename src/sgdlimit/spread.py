@@ -18,6 +18,13 @@ def spread(each: np.ndarray) -> np.ndarray:
     return np.where(np.ptp(each, 0) > 0, student(len(each)) * each.std(0, ddof=1) / np.sqrt(len(each)), 0.0)
 
 
+def envelope(error: np.ndarray, times: np.ndarray, reach: float) -> np.ndarray:
+    """The largest size of an error `(T, ...)` at times within `reach`, since it crosses zero where what it stands for does not; at the
+    start there is none."""
+    near = np.abs(times[:, None] - times) <= reach
+    return np.array([np.abs(error[row]).max(0) for row in near]) * (times > 0.0).reshape(-1, *[1] * (error.ndim - 1))
+
+
 def pooled(error: np.ndarray, times: np.ndarray, horizon: float) -> np.ndarray:
     """Root mean square of a spread `(T, ...)` over nearby times, at most half as early or late: of few replicates it is by chance too small
     at some time, and it changes smoothly."""

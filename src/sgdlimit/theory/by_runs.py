@@ -19,8 +19,8 @@ import numpy as np
 from ..errors import InputError
 from ..learning.dynamics import SGD, SME, Dynamics, GradientFlow
 from ..learning.problem import Problem
-from ..results import Solution
-from ..spread import pooled, student
+from ..results import Solution, curves_of
+from ..spread import envelope, pooled, student
 from .accuracy.budget import Budget, OutOfTime
 from .accuracy.outcome import Replicated, scales, solution
 
@@ -57,10 +57,9 @@ class Size:
 
     def add(self, dataset: Any, runs: int, ended: float | None, steps: int) -> None:
         """A batch of runs, as far as all of them got."""
-        names = [name for name in ("self_overlap", "overlap", "train_risk", "test_risk", "trained") if name in dataset]
         reached = min([dataset.sizes["time"], *(len(values) for values in self.mean.values())])
         before, freedom = self.runs, (self.runs - self.batches, runs - 1)
-        for name in names:
+        for name in curves_of(dataset):
             mean, variance = dataset[name].values[:reached], runs * dataset[f"{name}_se"].values[:reached] ** 2
             if before:
                 mean = (before * self.mean[name][:reached] + runs * mean) / (before + runs)
@@ -194,7 +193,7 @@ class Runs:
             large, small = (size.mean[name][:reached] for size in (self.large, self.small))
             added = (large - small) / (APART - 1.0)
             curves[name] = large + added
-            errors[name] = np.hypot(self._spread(name, times), REMAINDER * _envelope(added, times, self.horizon))
+            errors[name] = np.hypot(self._spread(name, times), REMAINDER * envelope(added, times, NEARBY * self.horizon))
         for name, size in scales(self.problem, curves).items():
             errors[name] = np.hypot(errors[name], self._stepped * size) * (errors[name] > ROUNDING * size)
         if times[0] == 0.0:  # a training sample is a fresh one
@@ -280,12 +279,6 @@ class Runs:
             runs = min(int(np.ceil(AGAIN * self.large.runs * (error / self.rtol) ** 2)), MORE * self.large.runs, MOST)
 
 
-def _envelope(added: np.ndarray, times: np.ndarray, horizon: float) -> np.ndarray:
-    """The largest of what is added nearby in time: it crosses zero where its error does not."""
-    near = np.abs(times[:, None] - times) <= NEARBY * horizon
-    return np.array([np.abs(added[row]).max(0) for row in near]) * (times > 0.0).reshape(-1, *[1] * (added.ndim - 1))
-
-
 def better(runs: Runs, found: Solution, began: tuple[float, float]) -> Solution:
     """The limit from runs where that is more accurate than what kernels have `found`."""
     other = solve(runs, "kernels would take longer: what few samples get wrong grows with time", began)
@@ -295,5 +288,6 @@ def better(runs: Runs, found: Solution, began: tuple[float, float]) -> Solution:
 def solve(runs: Runs, why: str, began: tuple[float, float]) -> Solution:
     """The limit from runs whose pilot is done, or not yet."""
     found = deque(runs.budget.in_time(runs.answers()), maxlen=1).pop()
-    found = replace(found, more={"method_why": why, "features": f"{runs.small.features} and {runs.large.features}, extrapolated"})
+    large = found.effort["n_features"]  # of this answer: larger ones may have been begun, and not been done in time
+    found = replace(found, more={"method_why": why, "features": f"{large // APART} and {large}, extrapolated"})
     return solution(found, runs.problem, runs.dynamics, runs.horizon, runs.rtol, runs.seed, NAME, began)

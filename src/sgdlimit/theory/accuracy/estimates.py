@@ -10,7 +10,7 @@ from ...learning.dynamics import Dynamics
 from ...learning.problem import Problem
 from ...learning.risk import TestRisk
 from ...results import Status, judge_growth
-from ...spread import pooled, spread
+from ...spread import envelope, pooled, spread
 from ..grids import GRADING
 from ..samples.draws import grading
 from .budget import Budget
@@ -168,8 +168,7 @@ class Estimator:
 
     def _envelope(self, error: np.ndarray) -> np.ndarray:
         """The largest error `(T, ...)` nearby in time: differences of two resolutions cross zero where their errors do not."""
-        near = np.abs(self.outputs[:, None] - self.outputs) <= self.nearby * self.horizon
-        return np.array([error[row].max(0) for row in near]) * (self.outputs > 0.0).reshape(-1, *[1] * (error.ndim - 1))
+        return envelope(error, self.outputs, self.nearby * self.horizon)
 
     def kernels(self, fine: Level, middle: Level, dynamics: Dynamics) -> dict[str, np.ndarray]:
         """Two-time kernels at the output times, extrapolated like the curves."""

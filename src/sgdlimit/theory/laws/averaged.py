@@ -27,6 +27,7 @@ from ...learning.risk import TestRisk
 from ...learning.slopes import Slopes
 from ...learning.trained import Labelled
 from ...results import ALONG, CURVES, KERNELS, Solution, Status, build_dataset, curves_of, judge_growth, labels_of, with_numbers
+from ...spread import envelope
 from ..accuracy.outcome import scales
 
 PATHS, MOST_PATHS = 2**12, 2**16  # of samples: drawn at once, and at most
@@ -190,8 +191,7 @@ def _envelope(error: np.ndarray, times: np.ndarray, nearby: float) -> np.ndarray
     """The largest size of an error `(T, ...)` nearby in time, for it changes its sign; at the start there is none."""
     if len(error) < len(times):
         return np.abs(error)
-    near = np.abs(times[:, None] - times) <= nearby * times[-1]
-    return np.array([np.abs(error[row]).max(0) for row in near]) * (times > 0.0).reshape(-1, *[1] * (error.ndim - 1))
+    return envelope(error, times, nearby * times[-1])
 
 
 def _test_risk(
