@@ -1,19 +1,22 @@
 """The explorer's page in a session of Bokeh's server, without a browser: what is drawn changes only under the document's lock."""
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
 from bokeh.core.types import ID
-from bokeh.document import without_document_lock
+from bokeh.document import Document, without_document_lock
 from bokeh.protocol import Protocol
 from bokeh.server.contexts import ApplicationContext
 from panel.io.application import build_applications
+from panel.io.state import set_curdoc
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 from tornado.ioloop import IOLoop
 
 from sgdlimit.app.serve import _page
 from sgdlimit.app.site import Site
+from sgdlimit.app.turns import Turns
 from test_explore_faults import Desk, box, choose, move, press
 
 # Their new names are not known to the oldest Panel that is allowed.
@@ -104,3 +107,19 @@ def test_whatever_is_chosen_without_the_lock_is_drawn_under_it(act):
             await until(lambda: curves(visit) == {kind: visit.choices.key(kind, {}) for kind in visit.choices.shown}, visit)
 
     in_a_browser("/?model=linear_regression&show=online", acts)
+
+
+def test_answers_are_heard_in_the_order_in_which_they_came(monkeypatch):
+    """Bokeh calls back in another one when the machine is busy: a first answer was drawn over the last, and stayed."""
+    document, callbacks, faults, heard = Document(), [], [], []
+    monkeypatch.setattr(document, "add_next_tick_callback", callbacks.append)
+    with set_curdoc(document):
+        turns = Turns(lambda: None, faults.append, lambda: True)
+    turns.made()
+    hear = turns.turn(heard.append)
+    desk = threading.Thread(target=lambda: [hear(what) for what in ("coarse", "sharper", "answer")])
+    desk.start()
+    desk.join()
+    for callback in reversed(callbacks):
+        callback()
+    assert (heard, faults) == (["coarse", "sharper", "answer"], [])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -30,6 +31,7 @@ class Turns:
     def __init__(self, settle: Callable[[], None], fault: Callable[[BaseException], None], is_there: Callable[[], bool]):
         self.settle, self.fault, self.is_there = settle, fault, is_there
         self.doc: Any = pn.state.curdoc
+        self.waiting: deque[Callable[[], None]] = deque()
         self.thread = threading.get_ident()
         self.locked: int | None = self.thread  # the thread that has the lock; nobody needs one while the page is made
 
@@ -52,16 +54,19 @@ class Turns:
         return turned
 
     def soon(self, what: Callable[..., None], *arguments: Any) -> None:
-        """Under the lock, when what is done now is done. It may be called from any thread."""
+        """Under the lock, when what is done now is done, in the order in which it was asked for: Bokeh may call back in another one, and a
+        first answer drawn after the last would stay. It may be called from any thread."""
 
         def whole() -> None:
+            next_one = self.waiting.popleft()  # not always this one
             self.locked = threading.get_ident()
             try:
                 with set_curdoc(self.doc):
-                    what(*arguments)
+                    next_one()
             finally:
                 self.locked = None
 
         if self.is_there():
+            self.waiting.append(functools.partial(what, *arguments))
             with suppress(RuntimeError):  # the visitor is gone in this moment
                 self.doc.add_next_tick_callback(faults.guarded(whole, self.fault))
