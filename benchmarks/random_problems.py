@@ -138,26 +138,33 @@ def measure(index: int) -> dict:
             "cold": cold, "warm": warm, "peak": peak(), "status": one.status.code, "error": one.diagnostics["error"],
             "sampling": one.diagnostics["sampling_error"], **plan,
         }  # fmt: skip
+        if "simulation" not in row:
+            say(row)  # before what may take too long
+            row["simulation"] = simulated(drawn, one)
+        run = row["simulation"]
+        row["solve"][str(rtol)]["needed"] = run["seconds"] * max(run["spread"] / one.diagnostics["error"], 1.0) ** 2
         say(row)
-    horizon = float(found[0.01][0].dataset.time.values[-1])  # that of a training which diverges
     times = found[0.01][0].dataset.time.values
-    runs = lambda repeats, seed: sl.simulate(
-        drawn.problem, drawn.dynamics, horizon, n_features=FEATURES, repeats=repeats, seed=seed, times=times
-    )
-    runs(2, 0)
-    real, seconds = common.timed(lambda: runs(RUNS, 1))
-    scale = common.scales({name: found[0.003][0].dataset[name].values for name in common.CURVES})
-    spread = max(float(np.sqrt(RUNS * np.mean(real.dataset[name + "_se"].values ** 2, 0).max())) / scale[name] for name in common.CURVES)
-    row["simulation"] = {"seconds": seconds / RUNS, "spread": spread}
-    for one in row["solve"].values():
-        one["needed"] = seconds / RUNS * max(spread / one["error"], 1.0) ** 2
-    say(row)
+    horizon = float(times[-1])  # that of a training which diverges
     truth = sl.solve(drawn.problem, drawn.dynamics, horizon, rtol=0.001, seed=3, times=times, budget=30.0)
     row["truth"] = truth.diagnostics["error"]
     for rtol, pair in found.items():
         row["solve"][str(rtol)]["z"] = np.concatenate([deviations(one, truth) for one in pair]).tolist()
     say(row)
     return row
+
+
+def simulated(drawn: Drawn, solution: sl.Solution) -> dict[str, float]:
+    """CPU-seconds of one run at `FEATURES`, and its spread relative to the curves' scales, in the worst one at the worst time."""
+    times = solution.dataset.time.values
+    runs = lambda repeats, seed: sl.simulate(
+        drawn.problem, drawn.dynamics, float(times[-1]), n_features=FEATURES, repeats=repeats, seed=seed, times=times
+    )
+    runs(2, 0)
+    real, seconds = common.timed(lambda: runs(RUNS, 1))
+    scale = common.scales({name: solution.dataset[name].values for name in common.CURVES})
+    spread = max(float(np.sqrt(RUNS * np.mean(real.dataset[name + "_se"].values ** 2, 0).max())) / scale[name] for name in common.CURVES)
+    return {"seconds": seconds / RUNS, "spread": spread}
 
 
 def say(row: dict) -> None:
