@@ -21,7 +21,10 @@ from .slopes import Slopes
 from .stretched import Points, Stretch
 from .trained import anywhere, told
 
-POINTS = 2**12  # of each randomisation of the Sobol points
+POINTS = 2**12  # of each randomisation of the Sobol points, at first
+MORE, MOST_POINTS = 4, 2**18  # times as many where these do not do, and at most
+SHARE = 0.3  # of what is promised, that the rule may take
+SLOWEST = 0.8  # more points that leave more than this part of the error are the last ones
 RANDOMISATIONS = 8  # their spread is the rule's own error; four tell it badly
 RARE = 2.0**-40
 EXTRAPOLATED = 1e-3  # error of what is beyond the last noise that can be represented, of itself
@@ -86,7 +89,14 @@ class FreshMean:
         self.functions = _named(self.function, name)
         stretch = Stretch(problem, self.functions)
         seeds = np.random.SeedSequence(seed, spawn_key=(0x7E57,)).spawn(RANDOMISATIONS)
-        self.points = [stretch(qmc.Sobol(stretch.dims, rng=np.random.default_rng(child)).random(POINTS)) for child in seeds]
+        self.rules = [qmc.Sobol(stretch.dims, rng=np.random.default_rng(child)) for child in seeds]
+        self.stretch = stretch
+        self.points = [[stretch(rule.random(POINTS))] for rule in self.rules]  # in blocks, which share a compiled program
+
+    def extend(self) -> None:
+        """Go on with the points, to `MORE` times as many."""
+        for rule, blocks in zip(self.rules, self.points, strict=True):
+            blocks += [self.stretch(rule.random(POINTS)) for _ in range((MORE - 1) * len(blocks))]
 
     def coefficients(self, self_overlap: np.ndarray, overlap: np.ndarray) -> np.ndarray:
         """w in the normals `(g*, xi)`: `w = M g* + root(self_overlap - M M^T) xi` with `M = overlap rho^(-1/2)`."""
@@ -106,12 +116,15 @@ class FreshMean:
         beyond: bool = True,
     ) -> np.ndarray:
         """Average `(T,)` on (a few of) the points of one randomisation; without what is `beyond` the last noise if so asked."""
-        points = Points(*(part[:few] for part in self.points[which]))
-        weight = (points.beyond if beyond else points.weight) / points.weight.sum()
+        blocks = self.points[which] if few == POINTS else [Points(*(part[:few] for part in self.points[which][0]))]
+        found, shares = [], [points.weight.sum() for points in blocks]
         with jax.enable_x64(True):
             program = _mean(self.function, self.label)
             coefficients = self.coefficients(self_overlap, overlap)
-            return np.asarray(program(coefficients, trained, self.rho_root, points.g, points.z, weight))
+            for points, share in zip(blocks, shares, strict=True):
+                weight = (points.beyond if beyond else points.weight) / share
+                found.append(np.asarray(program(coefficients, trained, self.rho_root, points.g, points.z, weight)))
+        return np.average(found, 0, shares)
 
     def each(self, self_overlap: np.ndarray, overlap: np.ndarray, trained: np.ndarray | None = None) -> np.ndarray:
         """Average on every randomisation, `(RANDOMISATIONS, T)`."""
@@ -119,7 +132,7 @@ class FreshMean:
 
     def error(self, each: np.ndarray, self_overlap: np.ndarray, overlap: np.ndarray, trained: np.ndarray | None = None) -> np.ndarray:
         """Standard error `(T,)` of the mean of what `each` randomisation gives at these overlaps."""
-        if not any((points.beyond != points.weight).any() for points in self.points):
+        if not any((points.beyond != points.weight).any() for blocks in self.points for points in blocks):
             return spread(each)
         inside = np.mean([self.at(self_overlap, overlap, trained, which, beyond=False) for which in range(RANDOMISATIONS)], 0)
         return np.hypot(spread(each), EXTRAPOLATED * (each.mean(0) - inside))
@@ -129,6 +142,18 @@ class FreshMean:
         that are trained along `trained (T, p)`."""
         each = self.each(self_overlap, overlap, trained)
         return each.mean(0), self.error(each, self_overlap, overlap, trained)
+
+    def within(
+        self, rtol: float, self_overlap: np.ndarray, overlap: np.ndarray, trained: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As the call, with as many points as leave little of `rtol` times the largest average, or as there is use for."""
+        mean, error = self(self_overlap, overlap, trained)
+        while (before := error.max()) > SHARE * rtol * np.abs(mean).max() and POINTS * len(self.points[0]) < MOST_POINTS:
+            self.extend()
+            mean, error = self(self_overlap, overlap, trained)
+            if error.max() > SLOWEST * before:
+                break
+        return mean, error
 
     def infinite(self, self_overlap: np.ndarray, overlap: np.ndarray) -> tuple[np.ndarray, str]:
         """Where the average is infinite `(T,)`, and words for it. It is taken to be so from some size of w on."""
@@ -162,7 +187,7 @@ class TestRisk(FreshMean):
 
     def curvature(self, stretched: float = 1.0) -> float:
         """Size of `E[H]` at the start, or where predictions are so many times as large."""
-        g, z, weight, _ = Points(*(part[:FEW] for part in self.points[0]))
+        g, z, weight, _ = Points(*(part[:FEW] for part in self.points[0][0]))
         overlaps = stretched**2 * self.problem.self_overlap_start, stretched * self.problem.overlap_start
         matrix = self.coefficients(*(overlap[None] for overlap in overlaps))[0]
         with jax.enable_x64(True):

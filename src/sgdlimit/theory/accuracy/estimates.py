@@ -83,8 +83,8 @@ class Answer:
 
 
 class Estimator:
-    """Estimates for one problem at `outputs (T,)` up to a horizon; curves have these `bends`, several `scales` of time (`multiscale`), or
-    only differences of resolutions that are as `uneven` as then."""
+    """Estimates for one problem at `outputs (T,)` up to a horizon, for a promise of `rtol`; curves have these `bends`, several `scales` of
+    time (`multiscale`), or only differences of resolutions that are as `uneven` as then."""
 
     def __init__(
         self,
@@ -93,12 +93,13 @@ class Estimator:
         witnesses: Witnesses,
         outputs: np.ndarray,
         horizon: float,
+        rtol: float,
         bends: Bends,
         scales: bool,
         uneven: bool,
     ):
         self.problem, self.test_risk, self.witnesses, self.uneven = problem, test_risk, witnesses, uneven or scales
-        self.outputs, self.horizon, self.bends = outputs, horizon, bends
+        self.outputs, self.horizon, self.rtol, self.bends = outputs, horizon, rtol, bends
         self.gain = ANISOTROPIC_GAIN if scales else EXTRAPOLATED_GAIN
         self.nearby = ANISOTROPIC_NEARBY if self.uneven else NEARBY
 
@@ -157,7 +158,7 @@ class Estimator:
     def _test_risk(self, extrapolated, previous, curves, sampling, discretisation) -> None:
         """The test risk is a function of the overlaps, evaluated well at their mean and cheaply at each replicate's."""
         names = [name for name in ("self_overlap", "overlap", "trained") if name in curves]
-        mean, own = self.test_risk(*(curves[name] for name in names))
+        mean, own = self.test_risk.within(self.rtol, *(curves[name] for name in names))
         shift = self.test_risk.shift(*(curves[name] for name in names))
         each = np.array([shift(*parts) for parts in zip(*(extrapolated[name] for name in names), strict=True)])
         curves["test_risk"] = mean + each.mean(0)

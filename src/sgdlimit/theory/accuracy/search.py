@@ -69,6 +69,7 @@ class Search:
         self.watch = lambda: (watch(), self.budget.watch())
         self.ended: float | None = None  # when training diverges
         self.unbounded, self.cuts = False, 0  # whether averages stop to exist there, and how often the horizon came nearer for it
+        self.rtol = np.inf  # what is promised, if anything
         self.pilot_cells = 0
         self.stage = 0  # of the random numbers of the last answer
         # Paths, cells of the finest level, and seconds that the one with half of them took, of computing and on the clock.
@@ -97,10 +98,11 @@ class Search:
         # Cells about as long as a velocity's memory are between two regimes, and a flow has no other noise that would hide it.
         uneven = isinstance(self.dynamics, GradientFlow) and not self.dynamics.plain
         several = multiscale(self.problem, self.dynamics)
-        return Estimator(self.problem, self.test_risk, self.witnesses, self.outputs, self.horizon, bends, several, uneven)
+        return Estimator(self.problem, self.test_risk, self.witnesses, self.outputs, self.horizon, self.rtol, bends, several, uneven)
 
     def estimates(self, rtol: float) -> Iterator[Answer]:
         """The pilot's, rough ones first, and if it does not keep the promise each better one until one does or the means are spent."""
+        self.rtol = rtol
         pilots = self.budget.in_time(self.pilots(rtol))
         pilot = next(pilots)
         while True:

@@ -84,7 +84,7 @@ def solve(
             marched.append(march(problem, dynamics, etas, points))
             if problem.kinks:
                 farther.append(march(problem, dynamics, etas, points, DISTANCES[1]))
-        found = _estimate(problem, dynamics, clock, outputs, marched, farther, test_risk)
+        found = _estimate(problem, dynamics, clock, outputs, marched, farther, test_risk, rtol)
         found.effort |= {"paths": paths, "replicates": replicates}
         if found.ended != 0.0:
             witnesses.start(np.array([one.begun for one in marched]))
@@ -169,6 +169,7 @@ def _estimate(
     marched: list[Marched],
     farther: list[Marched],
     test_risk: TestRisk,
+    rtol: float,
 ) -> Replicated:
     """Means over replicates at the output times, as far as all of them got, extrapolated to distance zero where there are
     replicates at the larger one."""
@@ -189,7 +190,7 @@ def _estimate(
     curves = {name: values.mean(0) for name, values in each.items()}
     errors = {name: np.hypot(spread(values), np.abs(gained[name].mean(0)) / GAIN) for name, values in each.items()}
     state = [name for name in ("self_overlap", "overlap", "trained") if name in each]
-    curves["test_risk"], own = test_risk(*(curves[name] for name in state))
+    curves["test_risk"], own = test_risk.within(rtol, *(curves[name] for name in state))
     shift = test_risk.shift(*(curves[name] for name in state))
     shifts = np.array([shift(*values) for values in zip(*(each[name] for name in state), strict=True)])
     curves["test_risk"] = curves["test_risk"] + shifts.mean(0)

@@ -133,7 +133,7 @@ def averaged(law: Averaging, solution: Solution, average: Average) -> Solution:
     curves = followed.kernels.averaged(of.weights)
     missed = _rule(law, followed, average, times, curves), _discretisation(law, followed, average, times)
     errors = {name: np.hypot(*(_envelope(part[name], times, followed.nearby) for part in missed)) for name in curves}
-    curves["test_risk"], errors["test_risk"] = _test_risk(TestRisk(problem, seed), curves, missed, times, followed.nearby)
+    curves["test_risk"], errors["test_risk"] = _test_risk(TestRisk(problem, seed), rtol, curves, missed, times, followed.nearby)
     carried = _carried(of.weights, nodes, data)
     errors = {name: np.hypot(error, carried[name]) for name, error in errors.items()}
     paths = 0
@@ -195,12 +195,12 @@ def _envelope(error: np.ndarray, times: np.ndarray, nearby: float) -> np.ndarray
 
 
 def _test_risk(
-    test_risk: TestRisk, curves: Curves, missed: Sequence[Curves], times: np.ndarray, nearby: float
+    test_risk: TestRisk, rtol: float, curves: Curves, missed: Sequence[Curves], times: np.ndarray, nearby: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """At the averages' overlaps, and what these miss."""
     state = [name for name in STATE if name in curves]
     at = [curves[name] for name in state]
-    (mean, own), shift = test_risk(*at), test_risk.shift(*at)
+    (mean, own), shift = test_risk.within(rtol, *at), test_risk.shift(*at)
     moved = [shift(*(curves[name] - part[name] for name in state)) for part in missed if any(part[name].any() for name in state)]
     return mean, np.sqrt(own**2 + sum(_envelope(one, times, nearby) ** 2 for one in moved))
 
