@@ -9,7 +9,6 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: two workers'
 import gc
 import sys
 import threading
-from functools import wraps
 
 import jax
 import pytest
@@ -26,25 +25,24 @@ gc.set_threshold(50_000, 20, 20)  # what traces programs makes many objects, and
 
 
 OFTEN = ("test_tune.py",)  # runs each of its few programs hundreds of times
-_here = threading.local()  # whether this thread calls a program of the theory
+_here = threading.local()  # whether this thread looks for a program of the theory
 _quickly = {"theory": True}  # whether these are compiled so in this file
 
 
-def _jit(function, real=compiling.jit, **how):
-    """The programs of the theory, which are many and large and run a few times each, at level 0 as well."""
-    program = real(function, **how)
-    if not sys._getframe(1).f_globals["__name__"].startswith("sgdlimit.theory"):
-        return program
+class Theory(compiling.Program):
+    """Those of the theory, which are many and large and run a few times each, at level 0 as well."""
 
-    @wraps(function)
-    def call(*args, **kwargs):
-        before, _here.theory = getattr(_here, "theory", False), True
+    def _for(self, *arguments):
+        _here.theory = True
         try:
-            return program(*args, **kwargs)
+            return super()._for(*arguments)
         finally:
-            _here.theory = before
+            _here.theory = False
 
-    return call
+
+def _jit(function, **how):
+    theory = sys._getframe(1).f_globals["__name__"].startswith("sgdlimit.theory")
+    return (Theory if theory else compiling.Program)(function, how)
 
 
 def _options(real=compiling._options):

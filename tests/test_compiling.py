@@ -4,6 +4,8 @@ import os
 import re
 import subprocess
 import sys
+import threading
+from collections import Counter
 from pathlib import Path
 
 import jax
@@ -175,6 +177,73 @@ def test_what_is_done_in_a_hurry_is_done_so_inside_alone(monkeypatch):
         with compiling.hurried(False):
             assert compiling._options() == options
     assert compiling._options() == options
+
+
+def doubled(r, y):
+    return (r[0] - y) ** 2
+
+
+def with_a_number(r, y, a):
+    return 0.5 * (jnp.tanh(r[0]) + a[0] - y) ** 2
+
+
+SHAPES_KNOWN_AHEAD = {
+    "events": (sl.SGD(0.4), {}),
+    "reshuffled, with kinks": (sl.SGD(0.4, "reshuffle"), {"loss": lambda r, y: jnp.abs(r[0] - y)}),
+    "SME behind a filter": (sl.SME(0.4, optimizer=sl.Momentum(0.2)), {}),
+    "flow with a number": (sl.GradientFlow(), {"loss": with_a_number, "trained": sl.Trained(0.1, 0.5)}),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES_KNOWN_AHEAD)
+def test_what_is_compiled_ahead_is_not_compiled_again(name, monkeypatch):
+    dynamics, parts = SHAPES_KNOWN_AHEAD[name]
+    problem = sl.Problem(
+        **{"loss": doubled, "label": lambda r_star, z: r_star[0] + z, "noise": sl.Normal(), "sample_ratio": 1.5} | parts,
+        teacher=sl.GaussianTeacher([[1.0]]), init=sl.Init([[0.0]], [[0.5]]),
+    )  # fmt: skip
+    compiled, works, faults = Counter(), [], []
+
+    def loudly(work):
+        works.append(work)
+        try:
+            with jax.enable_x64(True):
+                work()
+        except Exception as e:
+            faults.append(e)
+
+    def heard(event, _, **of):
+        if event.endswith("backend_compile_duration"):
+            compiled[of["fun_name"]] += 1
+
+    monkeypatch.setattr(compiling, "_quietly", loudly)
+    jax.monitoring.register_event_duration_secs_listener(heard)
+    try:
+        sl.solve(problem, dynamics, 0.8, rtol=0.5)  # by the pilot alone
+    finally:
+        jax.monitoring.clear_event_listeners()
+    ahead = {"jit(cross)"} if isinstance(dynamics, sl.SGD) else {"jit(cross)", "jit(settle)"}
+    assert faults == []
+    assert len(works) == 1 + len(ahead)  # and the test risk
+    assert {compiled[program] for program in ahead} == {1}, compiled
+
+
+def test_a_program_may_be_compiled_for_shapes_alone():
+    program = compiling.jit(lambda x, n: {"sum": (x * n).sum()})
+    x = jnp.ones((3, 2))
+    assert program.shapes(jax.ShapeDtypeStruct(x.shape, x.dtype), 2.0)["sum"].shape == ()
+    program.compile(jax.ShapeDtypeStruct(x.shape, x.dtype), 2.0)
+    assert program(x, 2.0)["sum"] == 12.0
+
+
+def test_work_beside_is_done_once_for_every_tree_and_its_faults_are_left_to_others():
+    beside, done = compiling.Beside(), []
+    for like in ((jnp.ones(3), None), (jnp.zeros(3), None), (jnp.ones(4), None), (jnp.ones(4), 1)):
+        beside(like, lambda: done.append(jnp.zeros(1).dtype) or 1 / 0)
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and thread.name.startswith("Thread-"):
+            thread.join(10)
+    assert done == [jnp.float64] * 3
 
 
 def test_importing_starts_no_backend():

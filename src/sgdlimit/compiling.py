@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from functools import cache, wraps
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar, copy_context
+from functools import cache, update_wrapper
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -39,22 +40,60 @@ QUICK: tuple[dict[str, Any], ...] = (
 )
 
 
-def jit(function: Callable[..., Any], **how: Any) -> Callable[..., Any]:
-    """`jax.jit(function, **how)`, right on faulty compilers as well. Like it, it starts no backend before the first call."""
-    made: dict[tuple[str, ...], Callable[..., Any]] = {}
+class Program:
+    """What `jit` makes of a function."""
 
-    @wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def __init__(self, function: Callable[..., Any], how: dict[str, Any]):
+        self.function, self.how = function, how
+        self.made: dict[tuple[str, ...], Any] = {}
+        update_wrapper(self, function)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._for(args, kwargs)(*args, **kwargs)
+
+    def shapes(self, *args: Any) -> Any:
+        """Of what it returns; for arguments that may be shapes, too. It is traced once for that and all else."""
+        return self._for(args, {}).eval_shape(*args)
+
+    def compile(self, *args: Any) -> None:
+        """For arguments, or shapes, like these: a call with such then finds it compiled, and one that comes before it is waits for it."""
+        self._for(args, {}).lower(*args).compile()
+
+    def _for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         keep_programs()
         options = _options() if _platform() == "cpu" else {}
         if options and not _is_outermost(args, kwargs):
             options = {}
-        program = made.get(names := tuple(options))
+        program = self.made.get(names := tuple(options))
         if program is None:
-            program = made[names] = jax.jit(function, compiler_options=options or None, **how)
-        return program(*args, **kwargs)
+            program = self.made[names] = jax.jit(self.function, compiler_options=options or None, **self.how)
+        return program
 
-    return call
+
+def jit(function: Callable[..., Any], **how: Any) -> Program:
+    """`jax.jit(function, **how)`, right on faulty compilers as well. Like it, it starts no backend before the first call."""
+    return Program(function, how)
+
+
+class Beside:
+    """Programs that will be asked for one after the other, compiled beside one another: compiling leaves Python to others. Once for every
+    set of shapes."""
+
+    def __init__(self) -> None:
+        self.known: set[Any] = set()
+
+    def __call__(self, like: Any, work: Callable[[], object]) -> None:
+        """Do `work`, which compiles, in a thread of its own, if there was none before with a tree like this."""
+        of = lambda leaf: (leaf.shape, leaf.dtype) if hasattr(leaf, "dtype") else leaf
+        key = tuple(_options()), jax.tree.structure(like), tuple(of(leaf) for leaf in jax.tree.leaves(like))
+        if key not in self.known:
+            self.known.add(key)
+            threading.Thread(target=copy_context().run, args=(_quietly, work)).start()
+
+
+def _quietly(work: Callable[[], object]) -> None:
+    with suppress(Exception), jax.enable_x64(True):  # whoever calls the program will be told
+        work()
 
 
 @cache

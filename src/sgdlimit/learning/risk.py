@@ -12,7 +12,7 @@ import numpy as np
 from scipy.stats import qmc
 
 from ..checks import root
-from ..compiling import jit
+from ..compiling import Beside, jit
 from ..functions import key
 from ..spread import spread
 from .means import Functions, check_finite, why_infinite
@@ -21,6 +21,7 @@ from .slopes import Slopes
 from .stretched import Points, Stretch
 from .trained import anywhere, told
 
+BLOCK = 2**10  # points that a program takes at a time, and enough for the small difference between neighbouring overlaps
 POINTS = 2**12  # of each randomisation of the Sobol points, at first
 MORE, MOST_POINTS = 4, 2**18  # times as many where these do not do, and at most
 SHARE = 0.3  # of what is promised, that the rule may take
@@ -28,7 +29,8 @@ SLOWEST = 0.8  # more points that leave more than this part of the error are the
 RANDOMISATIONS = 8  # their spread is the rule's own error; four tell it badly
 RARE = 2.0**-40
 EXTRAPOLATED = 1e-3  # error of what is beyond the last noise that can be represented, of itself
-FEW = 2**10  # points for the small difference between neighbouring overlaps
+
+_beside = Beside()
 
 
 @lru_cache(maxsize=32)
@@ -91,12 +93,22 @@ class FreshMean:
         seeds = np.random.SeedSequence(seed, spawn_key=(0x7E57,)).spawn(RANDOMISATIONS)
         self.rules = [qmc.Sobol(stretch.dims, rng=np.random.default_rng(child)) for child in seeds]
         self.stretch = stretch
-        self.points = [[stretch(rule.random(POINTS))] for rule in self.rules]  # in blocks, which share a compiled program
+        self.points: list[list[Points]] = [[] for _ in self.rules]  # in blocks
+        self.extend(POINTS // BLOCK)
 
-    def extend(self) -> None:
-        """Go on with the points, to `MORE` times as many."""
-        for rule, blocks in zip(self.rules, self.points, strict=True):
-            blocks += [self.stretch(rule.random(POINTS)) for _ in range((MORE - 1) * len(blocks))]
+    def extend(self, blocks: int) -> None:
+        """Go on with the points of each randomisation."""
+        for rule, known in zip(self.rules, self.points, strict=True):
+            known += [self.stretch(rule.random(BLOCK)) for _ in range(blocks)]
+
+    def prepare(self, times: int) -> None:
+        """Begin to compile what averages at so many times ask for."""
+        points, trained = self.points[0][0], self.problem.trained
+        numbers = None if trained is None else np.zeros((times, len(trained.start)))
+        coefficients = np.zeros((times, self.problem.k, points.g.shape[1]))
+        program = _mean(self.function, self.label)
+        work = lambda: program.compile(coefficients, numbers, self.rho_root, points.g, points.z, points.weight)
+        _beside((program, coefficients, points), work)
 
     def coefficients(self, self_overlap: np.ndarray, overlap: np.ndarray) -> np.ndarray:
         """w in the normals `(g*, xi)`: `w = M g* + root(self_overlap - M M^T) xi` with `M = overlap rho^(-1/2)`."""
@@ -112,11 +124,11 @@ class FreshMean:
         overlap: np.ndarray,
         trained: np.ndarray | None = None,
         which: int = 0,
-        few: int = POINTS,
+        few: bool = False,
         beyond: bool = True,
     ) -> np.ndarray:
         """Average `(T,)` on (a few of) the points of one randomisation; without what is `beyond` the last noise if so asked."""
-        blocks = self.points[which] if few == POINTS else [Points(*(part[:few] for part in self.points[which][0]))]
+        blocks = self.points[which][: 1 if few else None]
         found, shares = [], [points.weight.sum() for points in blocks]
         with jax.enable_x64(True):
             program = _mean(self.function, self.label)
@@ -148,8 +160,8 @@ class FreshMean:
     ) -> tuple[np.ndarray, np.ndarray]:
         """As the call, with as many points as leave little of `rtol` times the largest average, or as there is use for."""
         mean, error = self(self_overlap, overlap, trained)
-        while (before := error.max()) > SHARE * rtol * np.abs(mean).max() and POINTS * len(self.points[0]) < MOST_POINTS:
-            self.extend()
+        while (before := error.max()) > SHARE * rtol * np.abs(mean).max() and BLOCK * len(self.points[0]) < MOST_POINTS:
+            self.extend((MORE - 1) * len(self.points[0]))
             mean, error = self(self_overlap, overlap, trained)
             if error.max() > SLOWEST * before:
                 break
@@ -173,8 +185,8 @@ class FreshMean:
 
     def shift(self, self_overlap: np.ndarray, overlap: np.ndarray, trained: np.ndarray | None = None) -> Callable[..., np.ndarray]:
         """The change of the average from these overlaps (and numbers) to neighbouring ones, on few common points."""
-        here = self.at(self_overlap, overlap, trained, few=FEW)
-        return lambda q, m, a=None: self.at(q, m, a, few=FEW) - here
+        here = self.at(self_overlap, overlap, trained, few=True)
+        return lambda q, m, a=None: self.at(q, m, a, few=True) - here
 
 
 class TestRisk(FreshMean):
@@ -187,7 +199,7 @@ class TestRisk(FreshMean):
 
     def curvature(self, stretched: float = 1.0) -> float:
         """Size of `E[H]` at the start, or where predictions are so many times as large."""
-        g, z, weight, _ = Points(*(part[:FEW] for part in self.points[0][0]))
+        g, z, weight, _ = self.points[0][0]
         overlaps = stretched**2 * self.problem.self_overlap_start, stretched * self.problem.overlap_start
         matrix = self.coefficients(*(overlap[None] for overlap in overlaps))[0]
         with jax.enable_x64(True):

@@ -34,7 +34,8 @@ class Keeper:
         rows = np.asarray(data.rows)
         some = rng.permutation(len(rows))[: self.share]
         picked = rows[some].astype(float)
-        r, r_star = np.moveaxis(thetas @ picked.T, 2, 0), picked @ data.teacher.T
+        products = picked @ thetas.reshape(-1, thetas.shape[2]).T  # one large one, not one for each time
+        r, r_star = products.reshape(len(picked), *thetas.shape[:2]), picked @ data.teacher.T
         y = jax.tree.map(lambda part: np.asarray(part)[some], data.labels)
         features = rng.permutation(thetas.shape[2])[: self.share]
         coordinates = {"theta": np.moveaxis(thetas[:, :, features], 2, 0), "theta_star": data.teacher[:, features].T}

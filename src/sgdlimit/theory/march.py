@@ -16,7 +16,7 @@ import numpy as np
 
 from .averages import Averages
 from .gaussian import psd_factor
-from .samples.sample import REACH, Cell, ahead
+from .samples.sample import REACH, Cell, ahead, blank
 from .weights.along import Along
 from .weights.coordinates import Coordinates
 from .weights.noise import noise_row
@@ -28,6 +28,10 @@ class Program(Protocol):
 
     def reach(self, directions: int) -> int:
         """How many nodes are remembered at first, where there are so many directions."""
+        ...
+
+    def prepare(self, cell: Cell, span: Any, step: float, draws: Any, *start_of: Any) -> None:
+        """Begin to compile what crosses a cell like this one, beside what `begin` asks for: `draws` and others are its arguments."""
         ...
 
     def begin(
@@ -157,7 +161,9 @@ def march(
     first, reach = 0, program.reach(directions.shape[2])  # the nodes that are remembered
     near = lambda array, axis: _window(array, axis, first, reach)
     whole = lambda averages: averages._replace(h_chi=_spread_out(averages.h_chi, first, directions.shape[2]))
-    y, paths, start = program.begin(draws, rho_root, L[0], near(directions, 2), None if along is None else along.a[:, 0])
+    begins = draws, rho_root, L[0], near(directions, 2), None if along is None else along.a[:, 0]
+    program.prepare(blank(*begins[2:4], coordinates.layer(0), begins[4]), spans[0], step[:2].mean(), *begins)
+    y, paths, start = program.begin(*begins)
     draws = draws._replace(y=y)
     before = begun = whole(jax.device_get(start))
     train, gap, spreads = [before.risk], [coordinates.gap(0)], []

@@ -177,6 +177,7 @@ class Search:
         """Cheap first estimates, the last of them on enough cells for the others to be planned by it; they also find the time of
         divergence, if there is one."""
         plan = self.planner.pilot(rtol)
+        self.test_risk.prepare(len(self.outputs))
         while True:
             self.report(0.0, f"pilot with {plan.cells} cells")
             levels = self._replicates(plan, 0)

@@ -20,9 +20,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
-from ...compiling import jit
+from ...compiling import Beside, jit
 from ...learning.slopes import Slopes
 from ...learning.trained import told
 from ..averages import BLOCK, Averages, Layer, feedback, feedback_of, times
@@ -102,6 +103,13 @@ class Cell(NamedTuple):
     arrived: Array  # (k, X, k): and what remains of it at the next node itself
     layer: Layer | None = None  # of an optimiser's filter; then `response` and directions are their smooth parts
     numbers: Array | None = None  # (p,): what is trained along, at the next node
+
+
+def blank(normals: Any, directions: Any, layer: Layer | None, numbers: Any) -> Cell:
+    """A cell that has the shapes of others, with a leading axis of replicates: of `normals (S, k, dims)` and `directions (S, k, X, k)`."""
+    s, k, x, _ = directions.shape
+    none = np.zeros_like(directions)
+    return Cell(normals, np.zeros(s, int), np.zeros((s, x, k, k)), np.zeros((s, k, k)), none, none, none, layer, numbers)
 
 
 def _tangent_feedback(row: Array, deposit: Array, upto: Array) -> Array:
@@ -348,8 +356,28 @@ class SampleProgram:
         self.resume = lambda paths, draws, arrived, node, span, before: before
         self.look = jit(lambda paths, back, reach: jax.vmap(lambda one: look(one, back, reach))(paths), static_argnums=2)
         self.reach = lambda directions: min(directions, REACH)
-        start = jit(jax.vmap(begin, in_axes=(0, None, 0, 0, 0)))
-        still = {"where": None, "drift": None, "noise": None, "bridge": None}  # events, whose number would need a program of its own
-        self.begin = lambda draws, *start_of: start(draws._replace(**still), *start_of)
+        self._start = jit(jax.vmap(begin, in_axes=(0, None, 0, 0, 0)))
         self.cross = jit(jax.vmap(cross, in_axes=(0, 0, 0, None, None, None)))
         self.settle = jit(jax.vmap(settle, in_axes=(0, 0, None, None)), donate_argnums=0)
+        self._beside = Beside()
+
+    def begin(self, draws: Draws, *start_of: Any) -> tuple[Any, Paths, Averages]:
+        """Labels, paths and averages at time zero."""
+        return self._start(bare(draws), *start_of)
+
+    def prepare(self, cell: Cell, span: Any, step: float, draws: Draws, *start_of: Any) -> None:
+        """Compile what crosses cells beside what `begin` does."""
+
+        def work() -> None:
+            y, paths, _ = self._start.shapes(bare(draws), *start_of)
+            crossing = paths, draws._replace(y=y), cell, 0, span, step
+            arrival = self.cross.shapes(*crossing)[2]
+            self._beside((draws, arrival), lambda: self.settle.compile(paths, arrival, 0, 0))
+            self.cross.compile(*crossing)
+
+        self._beside((draws, cell), work)
+
+
+def bare(draws: Draws) -> Draws:
+    """Without events, whose number would need a program of its own."""
+    return draws._replace(where=None, drift=None, noise=None, bridge=None)
