@@ -61,7 +61,7 @@ def test_run_writes_everything_and_says_where(calls):
     assert said.count("Theory and simulation agree") == 3
     assert [(kind, dynamics) for kind, dynamics, _ in calls[::2]] == [("solve", d) for d in (sl.SGD(1.5), sl.SME(1.5), sl.GradientFlow())]
     assert calls[0][2] == {"rtol": 0.01, "seed": 0, "on_failure": "return", "checkpoint": Path("out/theory-sgd.checkpoint"), "budget": None}
-    options = {"n_features": 2000, "repeats": 8, "batch_size": 1, "design": "gaussian", "average": None, "left_out": False, "seed": 0}
+    options = {"n_features": 1000, "repeats": 8, "batch_size": 1, "design": "gaussian", "average": None, "left_out": False, "seed": 0}
     assert calls[1][2] == options
     assert json.loads(Path("out/settings.json").read_text())["settings"]["run"]["horizon"] == 4.0
 
@@ -168,7 +168,7 @@ def test_check_writes_nothing(calls):
     before = sorted(Path().rglob("*"))
     said = sgdlimit("check", "quickstart.toml")
     assert "quickstart.toml is in order" in said
-    assert "8 at d = 2000" in said
+    assert "8 at d = 1000" in said
     assert sorted(Path().rglob("*")) == before
     assert calls == []
 

@@ -92,11 +92,16 @@ def run(
 
     A run that was interrupted continues from its finished files. Results of other settings are never mixed in or replaced without --force.
     """
-    from rich.console import Console
+    from .starting import reading, without_dask
 
-    from .settings import config
-    from .settings import run as runner
-    from .settings.folder import Folder
+    if plugin is None:
+        without_dask()
+    with reading():
+        from rich.console import Console
+
+        from .settings import config
+        from .settings import run as runner
+        from .settings.folder import Folder
 
     job = config.read(file, plugin)
     runner.check(job)

@@ -5,7 +5,7 @@ modules, with all in it that is no room of its own; rooms of one floor do not kn
 """
 
 FLOORS: tuple[dict[str, str], ...] = (
-    {"errors checks files spread compiling functions version rooms": "mistakes in words, users' numbers and functions, whole files"},
+    {"errors checks files spread starting compiling functions version rooms": "mistakes in words, what users give, whole files"},
     {"schedules": "steps over time, under their public name", "show": "how arrays are drawn: colours, curves, bars, pages"},
     {
         "learning": "what is learnt and how: problem, data, dynamics, time",

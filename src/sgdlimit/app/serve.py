@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, refuse
+from ..starting import reading, without_dask
 from .choices import Opened
 from .desk import Desk
-from .worker import reading, without_dask
 
 if TYPE_CHECKING:
     from .site import Site

@@ -10,7 +10,6 @@ import gc
 import heapq
 import itertools
 import os
-import sys
 import threading
 import time
 from collections import OrderedDict
@@ -21,6 +20,7 @@ from multiprocessing.connection import Connection
 from typing import Any, cast
 
 from ..errors import InputError, SolveError, quiet_compiler
+from ..starting import reading, without_dask
 
 COARSE, FINE = 0, 1  # what is done first
 THREADS = 3  # of which at least one is left to coarse answers
@@ -187,24 +187,6 @@ class Worker:
             jax.clear_caches()
             gc.collect()
             self.most = max(MEMORY, resident() + GROWTH)
-
-
-def without_dask() -> None:
-    """Where Dask is installed, xarray reads it before it makes its first dataset, for a second: this process has no use for it.
-    Not where xarray has been read: it would look for a Dask that it has found."""
-    if "dask" not in sys.modules and "xarray" not in sys.modules:
-        sys.modules["dask"] = None  # pyright: ignore[reportArgumentType]
-
-
-@contextmanager
-def reading() -> Iterator[None]:
-    """While libraries are read: what they make stays, so looking for garbage in it would only cost time, then and later."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 def resident() -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.stats import qmc
 
 from ..checks import root
-from ..compiling import Beside, jit
+from ..compiling import Beside, hurried, jit
 from ..functions import key
 from ..spread import spread
 from .means import Functions, check_finite, why_infinite
@@ -108,7 +108,8 @@ class FreshMean:
         coefficients = np.zeros((times, self.problem.k, points.g.shape[1]))
         program = _mean(self.function, self.label)
         work = lambda: program.compile(coefficients, numbers, self.rho_root, points.g, points.z, points.weight)
-        _beside((program, coefficients, points), work)
+        with hurried():
+            _beside((program, coefficients, points), work)
 
     def coefficients(self, self_overlap: np.ndarray, overlap: np.ndarray) -> np.ndarray:
         """w in the normals `(g*, xi)`: `w = M g* + root(self_overlap - M M^T) xi` with `M = overlap rho^(-1/2)`."""
@@ -130,7 +131,7 @@ class FreshMean:
         """Average `(T,)` on (a few of) the points of one randomisation; without what is `beyond` the last noise if so asked."""
         blocks = self.points[which][: 1 if few else None]
         found, shares = [], [points.weight.sum() for points in blocks]
-        with jax.enable_x64(True):
+        with jax.enable_x64(True), hurried():  # the same program for all who ask
             program = _mean(self.function, self.label)
             coefficients = self.coefficients(self_overlap, overlap)
             for points, share in zip(blocks, shares, strict=True):

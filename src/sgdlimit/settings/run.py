@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,8 @@ from .folder import Folder, checkpoint_name
 from .sections import within
 
 Progress = Callable[[float, str], None]
+
+DRAWING = ("matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "sgdlimit.show.interactive")  # what `write` reads first
 
 
 @dataclass(frozen=True)
@@ -105,13 +110,24 @@ def execute(job: Job, folder: Folder, around: Callable[[Task, bool], Any]) -> li
             result is in the directory already.
     """
     folder.begin()
+    reader = threading.Thread(target=_read, daemon=True)
     entries = []
     for part in job.parts:
-        results: list[Any] = [_done(task, folder, around) for task in tasks(job, part, folder)]
+        results: list[Any] = []
+        for task in tasks(job, part, folder):
+            results.append(_done(task, folder, around))
+            if not reader.ident:
+                reader.start()  # while real runs compute, which leave Python to others
         theory, runs = results if len(results) == 2 else (results[0], None)
         entries += _entries(job, part, theory, runs)
     write(job, folder.path, entries)
     return entries
+
+
+def _read() -> None:
+    with suppress(Exception):  # whoever draws will be told
+        for name in DRAWING:
+            import_module(name)
 
 
 def _entries(job: Job, part: Part, theory: Any, runs: Any) -> list[Entry]:
