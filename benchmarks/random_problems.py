@@ -26,11 +26,13 @@ import numpy as np
 
 import sgdlimit as sl
 from sgdlimit.learning.risk import TestRisk
+from sgdlimit.spread import pooled
 from sgdlimit.theory import closed_forms
+from sgdlimit.theory.accuracy.outcome import scales
 
 FILE = common.RESULTS / "random_problems.json"
 ACCURACIES = (0.01, 0.003)
-FEATURES, RUNS = 2000, 4
+FEATURES, RUNS = 2000, 8
 PATIENCE = 400  # seconds of a process, on the clock
 LEAST_CURVATURE = 0.25  # which a step is chosen by: a hinge has none that a second derivative tells, a saturated unit hardly any
 
@@ -140,7 +142,7 @@ def measure(index: int) -> dict:
         }  # fmt: skip
         if "simulation" not in row:
             say(row)  # before what may take too long
-            row["simulation"] = simulated(drawn, one)
+            row["simulation"] = simulated(drawn, one.dataset.time.values)
         run = row["simulation"]
         row["solve"][str(rtol)]["needed"] = run["seconds"] * max(run["spread"] / one.diagnostics["error"], 1.0) ** 2
         say(row)
@@ -154,17 +156,18 @@ def measure(index: int) -> dict:
     return row
 
 
-def simulated(drawn: Drawn, solution: sl.Solution) -> dict[str, float]:
-    """CPU-seconds of one run at `FEATURES`, and its spread relative to the curves' scales, in the worst one at the worst time."""
-    times = solution.dataset.time.values
+def simulated(drawn: Drawn, times: np.ndarray) -> dict[str, float]:
+    """CPU-seconds of one run at `FEATURES`, and its spread as `solve` tells that of its replicates: relative to the curves' scales, over
+    nearby times together, at the worst time of the worst curve."""
+    horizon = float(times[-1])
     runs = lambda repeats, seed: sl.simulate(
-        drawn.problem, drawn.dynamics, float(times[-1]), n_features=FEATURES, repeats=repeats, seed=seed, times=times
+        drawn.problem, drawn.dynamics, horizon, n_features=FEATURES, repeats=repeats, seed=seed, times=times
     )
     runs(2, 0)
     real, seconds = common.timed(lambda: runs(RUNS, 1))
-    scale = common.scales({name: solution.dataset[name].values for name in common.CURVES})
-    spread = max(float(np.sqrt(RUNS * np.mean(real.dataset[name + "_se"].values ** 2, 0).max())) / scale[name] for name in common.CURVES)
-    return {"seconds": seconds / RUNS, "spread": spread}
+    size = scales(drawn.problem, {name: real.dataset[name].values for name in common.CURVES})
+    each = {name: RUNS**0.5 * pooled(real.dataset[f"{name}_se"].values, times, horizon) for name in common.CURVES}
+    return {"seconds": seconds / RUNS, "spread": max(float(values.max()) / size[name] for name, values in each.items())}
 
 
 def say(row: dict) -> None:
