@@ -33,7 +33,7 @@ from sgdlimit.theory.accuracy.outcome import scales
 FILE = common.RESULTS / "random_problems.json"
 ACCURACIES = (0.01, 0.003)
 FEATURES, RUNS = 2000, 8
-PATIENCE = 400  # seconds of a process, on the clock
+PATIENCE = 1200  # seconds of a process, on the clock
 LEAST_CURVATURE = 0.25  # which a step is chosen by: a hinge has none that a second derivative tells, a saturated unit hardly any
 
 

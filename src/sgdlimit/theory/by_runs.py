@@ -29,6 +29,7 @@ APART = 4  # the larger size over the smaller one
 SMALLEST, LARGEST = 512, 2**14  # of the larger one: where it begins, and the most
 SEARCHED = 0.25  # part of a size by which another is taken that has nearly whole numbers of samples, and of features to each eigenvalue
 FIRST = 8  # runs of the larger size that plan the others; of the smaller one there are twice as many, which costs least
+TELLING = 32  # runs that tell their spread: the worst of what eight tell, over times and curves, is too large more often than too small
 MOST = 2**14  # runs of the larger size
 STEPPED = 3e-3  # of a curve's scale: what the time steps of a diffusion miss, see `simulate.sme`
 ROUNDING = 1e-12
@@ -269,6 +270,7 @@ class Runs:
         features, runs = self.planned()
         if features > self.large.features:
             self.begin(features)
+        runs = min(runs, TELLING)
         while True:
             self.more(max(runs, self.large.runs))
             found = self.estimate
