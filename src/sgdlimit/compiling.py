@@ -40,12 +40,29 @@ QUICK: tuple[dict[str, Any], ...] = (
 )
 
 
+class Beside:
+    """Programs that will be asked for one after the other, compiled beside one another: compiling leaves Python to others. Once for every
+    set of shapes."""
+
+    def __init__(self) -> None:
+        self.known: set[Any] = set()
+
+    def __call__(self, like: Any, work: Callable[[], object]) -> None:
+        """Do `work`, which compiles, in a thread of its own, if there was none before with a tree like this."""
+        of = lambda leaf: (leaf.shape, leaf.dtype) if hasattr(leaf, "dtype") else leaf
+        key = tuple(_options()), jax.tree.structure(like), tuple(of(leaf) for leaf in jax.tree.leaves(like))
+        if key not in self.known:
+            self.known.add(key)
+            threading.Thread(target=copy_context().run, args=(_quietly, work)).start()
+
+
 class Program:
     """What `jit` makes of a function."""
 
     def __init__(self, function: Callable[..., Any], how: dict[str, Any]):
         self.function, self.how = function, how
         self.made: dict[tuple[str, ...], Any] = {}
+        self.beside = Beside()
         update_wrapper(self, function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -73,22 +90,6 @@ class Program:
 def jit(function: Callable[..., Any], **how: Any) -> Program:
     """`jax.jit(function, **how)`, right on faulty compilers as well. Like it, it starts no backend before the first call."""
     return Program(function, how)
-
-
-class Beside:
-    """Programs that will be asked for one after the other, compiled beside one another: compiling leaves Python to others. Once for every
-    set of shapes."""
-
-    def __init__(self) -> None:
-        self.known: set[Any] = set()
-
-    def __call__(self, like: Any, work: Callable[[], object]) -> None:
-        """Do `work`, which compiles, in a thread of its own, if there was none before with a tree like this."""
-        of = lambda leaf: (leaf.shape, leaf.dtype) if hasattr(leaf, "dtype") else leaf
-        key = tuple(_options()), jax.tree.structure(like), tuple(of(leaf) for leaf in jax.tree.leaves(like))
-        if key not in self.known:
-            self.known.add(key)
-            threading.Thread(target=copy_context().run, args=(_quietly, work)).start()
 
 
 def _quietly(work: Callable[[], object]) -> None:

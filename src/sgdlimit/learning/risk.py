@@ -12,7 +12,7 @@ import numpy as np
 from scipy.stats import qmc
 
 from ..checks import root
-from ..compiling import Beside, hurried, jit
+from ..compiling import Program, hurried, jit
 from ..functions import key
 from ..spread import spread
 from .means import Functions, check_finite, why_infinite
@@ -30,11 +30,9 @@ RANDOMISATIONS = 8  # their spread is the rule's own error; four tell it badly
 RARE = 2.0**-40
 EXTRAPOLATED = 1e-3  # error of what is beyond the last noise that can be represented, of itself
 
-_beside = Beside()
-
 
 @lru_cache(maxsize=32)
-def _mean(function: Callable, label: Callable) -> Callable:
+def _mean(function: Callable, label: Callable) -> Program:
     """Weighted mean of `function(w, r_star, y)` over points, for every row of `coefficients (T, k, k_star + k)` of w in the normals `g`,
     and of `numbers (T, p)` that are trained along, if there are any."""
 
@@ -109,7 +107,7 @@ class FreshMean:
         program = _mean(self.function, self.label)
         work = lambda: program.compile(coefficients, numbers, self.rho_root, points.g, points.z, points.weight)
         with hurried():
-            _beside((program, coefficients, points), work)
+            program.beside((coefficients, points), work)
 
     def coefficients(self, self_overlap: np.ndarray, overlap: np.ndarray) -> np.ndarray:
         """w in the normals `(g*, xi)`: `w = M g* + root(self_overlap - M M^T) xi` with `M = overlap rho^(-1/2)`."""
