@@ -245,7 +245,7 @@ FILES = {
     "half a seed": (edit("seed = 0", "seed = 0.5"), "`run.seed` must be an integer, but is 0.5"),
     "one repeat": (edit("repeats = 8", "repeats = 1"), "`simulation.repeats` must be at least 2, but is 1"),
     "unknown design": (edit("repeats = 8", 'design = "gausian"'), "`simulation.design` must be one of gaussian, rademacher, uniform, but is 'gausian' (did you mean `gaussian`?)"),
-    "too much memory": (edit("n_features = 2000", "n_features = 20000000"), "`simulation.n_features` must leave the simulation in memory: 20000000 features"),
+    "too much memory": (edit("n_features = 1000", "n_features = 20000000"), "`simulation.n_features` must leave the simulation in memory: 20000000 features"),
     "plugin not given": (edit('"tanh_regression"', '"plugin:mine"'), "`problem.model` must name a built-in model unless a plugin is given, but is 'plugin:mine' (add --plugin FILE.py"),
 }  # fmt: skip
 
