@@ -52,6 +52,12 @@ def off(compiler, function, arguments, answer) -> bool:
     return not np.allclose(got, answer, rtol=1e-4, atol=1e-4 * np.abs(answer).max())
 
 
+def wait_for_threads():
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and thread.name.startswith("Thread-"):
+            thread.join(10)
+
+
 def test_programs_are_right_where_those_of_plain_jit_are_not():
     plain, ours = ([off(compiler, *program) for program in programs()] for compiler in (jax.jit, compiling.jit))
     assert not any(ours)
@@ -118,6 +124,10 @@ def test_elsewhere_than_on_a_cpu_nothing_is_checked(compiler, monkeypatch):
     compiler(plain=False, cured=False)
     monkeypatch.setattr(compiling, "_platform", lambda: "gpu")
     assert compiling.jit(lambda x: x + 1)(1.0) == 2.0
+    done = []
+    compiling.Beside()(None, lambda: done.append(1))
+    wait_for_threads()
+    assert done == [1]
 
 
 def test_a_process_in_a_hurry_is_given_its_option_where_that_is_known(monkeypatch):
@@ -240,9 +250,7 @@ def test_work_beside_is_done_once_for_every_tree_and_its_faults_are_left_to_othe
     beside, done = compiling.Beside(), []
     for like in ((jnp.ones(3), None), (jnp.zeros(3), None), (jnp.ones(4), None), (jnp.ones(4), 1)):
         beside(like, lambda: done.append(jnp.zeros(1).dtype) or 1 / 0)
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and thread.name.startswith("Thread-"):
-            thread.join(10)
+    wait_for_threads()
     assert done == [jnp.float64] * 3
 
 

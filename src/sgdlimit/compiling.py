@@ -50,7 +50,7 @@ class Beside:
     def __call__(self, like: Any, work: Callable[[], object]) -> None:
         """Do `work`, which compiles, in a thread of its own, if there was none before with a tree like this."""
         of = lambda leaf: (leaf.shape, leaf.dtype) if hasattr(leaf, "dtype") else leaf
-        key = tuple(_options()), jax.tree.structure(like), tuple(of(leaf) for leaf in jax.tree.leaves(like))
+        key = tuple(_options_here()), jax.tree.structure(like), tuple(of(leaf) for leaf in jax.tree.leaves(like))
         if key not in self.known:
             self.known.add(key)
             threading.Thread(target=copy_context().run, args=(_quietly, work)).start()
@@ -78,7 +78,7 @@ class Program:
 
     def _for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         keep_programs()
-        options = _options() if _platform() == "cpu" else {}
+        options = _options_here()
         if options and not _is_outermost(args, kwargs):
             options = {}
         program = self.made.get(names := tuple(options))
@@ -140,6 +140,11 @@ def hurried(here: bool = True) -> Iterator[None]:
 def _options() -> dict[str, Any]:
     cure = CURE if needs_cure() else {}
     return cure | HURRIED if (_in_a_hurry or _here.get()) and may_hurry() else cure
+
+
+def _options_here() -> dict[str, Any]:
+    """Elsewhere than on a CPU there are none, and nothing is checked."""
+    return _options() if _platform() == "cpu" else {}
 
 
 @cache

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ...compiling import Beside, jit
+from ...compiling import jit
 from ...learning.slopes import Slopes
 from ...learning.trained import told
 from ..averages import Averages, times
@@ -189,7 +189,6 @@ class EventProgram:
         # Donated: the past is large, and a cell changes a small part of it.
         self._cross = jit(jax.vmap(cross, in_axes=(0, 0, 0, None, None)), donate_argnums=0)
         self._average = jit(jax.vmap(partial(average, functions, kinks), in_axes=(0, 0, 0, None, None)))
-        self._beside = Beside()
 
     def prepare(self, cell: Cell, span: Span, step: float, draws: Histories, *start_of: Any) -> None:
         """Compile what `cross` will ask for beside what `begin` does."""
@@ -198,7 +197,7 @@ class EventProgram:
             y, past = self._begin.shapes(bare(draws), *start_of)
             self._cross.compile(past, draws._replace(y=y), cell, np.int32(0), Span(*span[:4]))
 
-        self._beside((draws, cell), crossed)
+        self._begin.beside((draws, cell), crossed)
 
     def begin(self, draws: Histories, rho_root, normals, directions, numbers=None) -> tuple[Any, Past, Averages]:
         """Labels, the past and the averages at time zero."""

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ...compiling import Beside, jit
+from ...compiling import jit
 from ...learning.slopes import Slopes
 from ...learning.trained import told
 from ..averages import BLOCK, Averages, Layer, feedback, feedback_of, times
@@ -359,7 +359,6 @@ class SampleProgram:
         self._start = jit(jax.vmap(begin, in_axes=(0, None, 0, 0, 0)))
         self.cross = jit(jax.vmap(cross, in_axes=(0, 0, 0, None, None, None)))
         self.settle = jit(jax.vmap(settle, in_axes=(0, 0, None, None)), donate_argnums=0)
-        self._beside = Beside()
 
     def begin(self, draws: Draws, *start_of: Any) -> tuple[Any, Paths, Averages]:
         """Labels, paths and averages at time zero."""
@@ -372,10 +371,10 @@ class SampleProgram:
             y, paths, _ = self._start.shapes(bare(draws), *start_of)
             crossing = paths, draws._replace(y=y), cell, 0, span, step
             arrival = self.cross.shapes(*crossing)[2]
-            self._beside((draws, arrival), lambda: self.settle.compile(paths, arrival, 0, 0))
+            self._start.beside((draws, arrival), lambda: self.settle.compile(paths, arrival, 0, 0))
             self.cross.compile(*crossing)
 
-        self._beside((draws, cell), work)
+        self._start.beside((draws, cell), work)
 
 
 def bare(draws: Draws) -> Draws:
