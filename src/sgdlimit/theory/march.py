@@ -182,8 +182,7 @@ def march(
         after, row = before, noise(node, before, still)
         at = paths
         for _ in range(2):
-            coordinates.advance(node, spacing, etas, before, after)
-            coordinates.add_noise(node, row)
+            coordinates.advance(node, spacing, etas, before, after, row)
             numbers = None if along is None else along.advance(node, spacing, before, after)
             rate = 0.5 * (etas[0] * before.l_l + etas[1] * after.l_l)
             spread = psd_factor(spacing * coordinates.bridge(spacing, 0.5 * (before.h + after.h), rate))

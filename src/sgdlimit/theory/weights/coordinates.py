@@ -39,7 +39,7 @@ class Coordinates(Protocol):
     white: float  # rate of the white noise on theta that is part of U
 
     def normals(self, node: int) -> np.ndarray: ...
-    def advance(self, node: int, spacing: float, step: np.ndarray, before: Averages, after: Averages) -> None: ...
+    def advance(self, node: int, spacing: float, step: np.ndarray, before: Averages, after: Averages, row: np.ndarray) -> None: ...
     def add_noise(self, node: int, row: np.ndarray) -> None: ...
     def directions(self) -> np.ndarray: ...
     def forcing(self, node: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
@@ -105,8 +105,10 @@ class RidgeCoordinates:
             rest = rescaling(gram, balance) @ rest
         return np.concatenate([teacher, rest], 2)
 
-    def advance(self, node: int, spacing: float, step: np.ndarray, before: Averages, after: Averages) -> None:
-        """Rows `node + 1` by the trapezoid rule from the averages at both ends (the first end's twice: Euler); `step (2,)`."""
+    def advance(self, node: int, spacing: float, step: np.ndarray, before: Averages, after: Averages, row: np.ndarray) -> None:
+        """Rows `node + 1` by the trapezoid rule from the averages at both ends (the first end's twice: Euler), and the cell's noise from
+        its `row` as in `add_noise`; `step (2,)`."""
+        self.add_noise(node, row)
 
         def forward(now, rate, slope0, slope1):
             decay = 0.5 * spacing * rate

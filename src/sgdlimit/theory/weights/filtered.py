@@ -127,8 +127,9 @@ class FilteredCoordinates(RidgeCoordinates):
         both = self.filter.lead[:, node] @ noise @ np.swapaxes(self._layer(node), 1, 2)
         return l_v + 0.5 * self.filter.memory * brief @ both
 
-    def advance(self, node: int, spacing: float, step: np.ndarray, before: Averages, after: Averages) -> None:
+    def advance(self, node: int, spacing: float, step: np.ndarray, before: Averages, after: Averages, row: np.ndarray) -> None:
         self.node = node
+        self.add_noise(node, row)  # first: velocities are read off the noise, and what moves fast is as good as they are
         self.filter.follow(node, step, before.l_l, after.l_l)
         white = 0.5 * spacing * (step[0] * before.l_l + step[1] * after.l_l) + spacing * self.warmth
         self.white_root[:, node] = psd_factor(white)
@@ -189,6 +190,8 @@ class FilteredCoordinates(RidgeCoordinates):
     def _balance(self, node: int, spacing: float, step: np.ndarray, before: Averages, after: Averages) -> None:
         if after is before:
             self.begun = self._pushed(node, step[0], before, self.moving)
+        else:
+            self.normals(node + 1)  # velocities as they are now: those of the first pass answer another force
         ended = self.begun if after is before else self._pushed(node + 1, step[1], after, self.moving)
         self.balance.advance(node, spacing, self.begun, ended)
 

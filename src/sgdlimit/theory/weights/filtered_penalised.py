@@ -214,13 +214,13 @@ class FilteredParticles(SampledCoordinates):
         normals = super().normals(node)
         return np.concatenate([normals, np.zeros((*normals.shape[:2], (self.R.shape[1] - 1) * self.k))], 2)
 
-    def advance(self, node: int, spacing: float, step: np.ndarray, before: Averages, after: Averages) -> None:
+    def advance(self, node: int, spacing: float, step: np.ndarray, before: Averages, after: Averages, row: np.ndarray) -> None:
         self.node = node
         self.filter.follow(node, step, before.l_l, after.l_l)
         self._lay(node)
         self.own = psd_factor(0.5 * spacing * (step[0] * before.l_l + step[1] * after.l_l) + spacing * self.white * self.eye)
         self.gamma = 0.5 * (before.h + after.h)
-        super().advance(node, spacing, step, before, after)
+        super().advance(node, spacing, step, before, after, row)
 
     def _unmet(self, node: int, averages: Averages, left: np.ndarray, begun: int) -> np.ndarray:
         """`(S, m, k, X, k)` for each gain: the rising half of a hat, and instead of what is held back the lines that stand for it."""

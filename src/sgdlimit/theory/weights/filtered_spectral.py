@@ -45,14 +45,14 @@ class FilteredSpectralCoordinates(SpectralCoordinates):
 
     # --- the filter's own --------------------------------------------------------------------------------------------------------
 
-    def advance(self, node: int, spacing: float, step: Array, before: Averages, after: Averages) -> None:
+    def advance(self, node: int, spacing: float, step: Array, before: Averages, after: Averages, row: Array) -> None:
         self.filter.follow(node, step, before.l_l, after.l_l)
         self.white_root[:, node] = psd_factor(0.5 * spacing * (step[0] * before.l_l + step[1] * after.l_l))
         for at in range(node, node + 2):  # what is smooth of each eigenvalue is met by lines of its own, see `_lines`
             self.filter.lay(at, np.zeros((len(self.R), self.k, self.k)))
         if not node:
             self.R[:, 0, 0] = self.filter.lead[:, 0]
-        super().advance(node, spacing, step, before, after)
+        super().advance(node, spacing, step, before, after, row)
 
     def kernel(self, nodes: int) -> np.ndarray:
         first, k = self.k_star, self.k

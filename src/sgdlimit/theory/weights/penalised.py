@@ -276,12 +276,14 @@ class SampledCoordinates:
         replicates, k = self.R.shape[0], self.R.shape[-1]
         return np.concatenate([self.M[:, node], self.apart.factor[:, node].reshape(replicates, k, -1)], 2)
 
-    def advance(self, node: int, spacing: float, step: np.ndarray, before: Averages, after: Averages) -> None:
-        """The pull over cell `node` from the averages at both ends (the first end's twice: Euler)."""
+    def advance(self, node: int, spacing: float, step: np.ndarray, before: Averages, after: Averages, row: np.ndarray) -> None:
+        """Particles at the end of cell `node` by the pull over it from the averages at both ends (the first end's twice: Euler) and the
+        noise's `row` as in `add_noise`."""
         begun = int(max(self.ends[self.ends <= node], default=0))
         first = self._pull(node, before, begun) if after is before else self.pulls[0]
         self.pulls = first, first if after is before else self._pull(node + 1, after, begun)
         self.spacing = spacing
+        self.add_noise(node, row)
 
     def _pull(self, node: int, averages: Averages, begun: int) -> Pull:
         """A response that starts at a node does not see the rising half of its hat. That half holds half of the hat's integral

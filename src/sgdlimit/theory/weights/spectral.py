@@ -91,8 +91,9 @@ class SpectralCoordinates:
         """w at a node in independent standard normals `(g*, what is new at each node)`: `(S, k, k_star + k + N k)`."""
         return np.concatenate([self.M[:, node], self.apart.factor[:, node].reshape(len(self.R), self.k, -1)], 2)
 
-    def advance(self, node: int, spacing: float, step: Array, before: Averages, after: Averages) -> None:
-        """Rows `node + 1`: exact along the rate, the rest of the bracket linear in time between its values at both ends."""
+    def advance(self, node: int, spacing: float, step: Array, before: Averages, after: Averages, row: Array) -> None:
+        """Rows `node + 1`: exact along the rate, the rest of the bracket linear in time between its values at both ends; and the cell's
+        noise from its `row` as in `add_noise`."""
         k, k_star = self.k, self.k_star
         known, columns = slice(0, (node + 1) * k), slice(0, k_star + (node + 1) * k)
         then = slice((node + 1) * k, (node + 2) * k)
@@ -114,6 +115,7 @@ class SpectralCoordinates:
         lost = lambda at, eta: at.l_r + np.swapaxes(at.l_r, 1, 2) - eta * at.l_l
         drift = 0.5 * spacing * (lost(before, step[0]) + lost(after, step[1])) - spacing * self.warmth * np.eye(k)
         self.q[:, node + 1] = ((1.0 - spacing * self.ridge) * self.q[:, node] - drift) / (1.0 + spacing * self.ridge)
+        self.add_noise(node, row)
 
     def _push(self, node: int, averages: Averages, begun: int) -> Array:
         """The bracket at a node without `Gamma`, times the eigenvalues, on B and R: `(S, m, k, k_star + (node + 1) k)`."""
