@@ -78,6 +78,7 @@ class Search:
         self.test_risk = TestRisk(problem, seed)
         self.witnesses = Witnesses(problem, seed)
         self.most_cells = cells_at_most(problem)
+        self._engine: Engine | None = None
         # Asked before a plan after the pilot: whether something else keeps the promise for less than so many seconds of one core. If so
         # the search ends, with what it has.
         self.rival: Callable[[float], bool] = lambda seconds: False
@@ -86,7 +87,9 @@ class Search:
     @property
     def engine(self) -> Engine:
         """For the horizon as it stands."""
-        return engine_of(self.method, self.problem, self.dynamics, self.horizon)
+        if self._engine is None or self._engine.horizon != self.horizon:
+            self._engine = engine_of(self.method, self.problem, self.dynamics, self.horizon)
+        return self._engine
 
     @property
     def planner(self) -> Planner:
