@@ -22,7 +22,7 @@ from .stretched import Points, Stretch
 from .trained import anywhere, told
 
 BLOCK = 2**10  # points that a program takes at a time, and enough for the small difference between neighbouring overlaps
-POINTS = 2**12  # of each randomisation of the Sobol points, at first
+POINTS = 2**12  # of each randomisation of the Sobol points, where no accuracy is asked for
 MORE, MOST_POINTS = 4, 2**18  # times as many where these do not do, and at most
 SHARE = 0.3  # of what is promised, that the rule may take
 SLOWEST = 0.8  # more points that leave more than this part of the error are the last ones
@@ -92,12 +92,12 @@ class FreshMean:
         self.rules = [qmc.Sobol(stretch.dims, rng=np.random.default_rng(child)) for child in seeds]
         self.stretch = stretch
         self.points: list[list[Points]] = [[] for _ in self.rules]  # in blocks
-        self.extend(POINTS // BLOCK)
+        self.extend(BLOCK)
 
-    def extend(self, blocks: int) -> None:
-        """Go on with the points of each randomisation."""
+    def extend(self, points: int) -> None:
+        """Go on with the points of each randomisation, to so many at least."""
         for rule, known in zip(self.rules, self.points, strict=True):
-            known += [self.stretch(rule.random(BLOCK)) for _ in range(blocks)]
+            known += [self.stretch(rule.random(BLOCK)) for _ in range(points // BLOCK - len(known))]
 
     def prepare(self, times: int) -> None:
         """Begin to compile what averages at so many times ask for."""
@@ -139,6 +139,11 @@ class FreshMean:
 
     def each(self, self_overlap: np.ndarray, overlap: np.ndarray, trained: np.ndarray | None = None) -> np.ndarray:
         """Average on every randomisation, `(RANDOMISATIONS, T)`."""
+        self.extend(POINTS)
+        return self._each(self_overlap, overlap, trained)
+
+    def _each(self, self_overlap: np.ndarray, overlap: np.ndarray, trained: np.ndarray | None) -> np.ndarray:
+        """As `each`, on the points there are."""
         return np.array([self.at(self_overlap, overlap, trained, which) for which in range(RANDOMISATIONS)])
 
     def error(self, each: np.ndarray, self_overlap: np.ndarray, overlap: np.ndarray, trained: np.ndarray | None = None) -> np.ndarray:
@@ -151,18 +156,23 @@ class FreshMean:
     def __call__(self, self_overlap: np.ndarray, overlap: np.ndarray, trained: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Average `(T,)` and its standard error `(T,)` at `self_overlap (T, k, k)`, `overlap (T, k, k_star)`, and of a problem with numbers
         that are trained along `trained (T, p)`."""
-        each = self.each(self_overlap, overlap, trained)
+        self.extend(POINTS)
+        return self._estimate(self_overlap, overlap, trained)
+
+    def _estimate(self, self_overlap: np.ndarray, overlap: np.ndarray, trained: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """As the call, on the points there are."""
+        each = self._each(self_overlap, overlap, trained)
         return each.mean(0), self.error(each, self_overlap, overlap, trained)
 
     def within(
         self, rtol: float, self_overlap: np.ndarray, overlap: np.ndarray, trained: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """As the call, with as many points as leave little of `rtol` times the largest average, or as there is use for."""
-        mean, error = self(self_overlap, overlap, trained)
-        while (before := error.max()) > SHARE * rtol * np.abs(mean).max() and BLOCK * len(self.points[0]) < MOST_POINTS:
-            self.extend((MORE - 1) * len(self.points[0]))
-            mean, error = self(self_overlap, overlap, trained)
-            if error.max() > SLOWEST * before:
+        mean, error = self._estimate(self_overlap, overlap, trained)
+        while (before := error.max()) > SHARE * rtol * np.abs(mean).max() and (points := BLOCK * len(self.points[0])) < MOST_POINTS:
+            self.extend(MORE * points)
+            mean, error = self._estimate(self_overlap, overlap, trained)
+            if points >= POINTS and error.max() > SLOWEST * before:  # of fewer it may be by chance
                 break
         return mean, error
 
