@@ -34,53 +34,55 @@ class GrowingFactor:
         """Set item number `item` (a new one, or the last one again) from its covariance `rows (S, k, item + 1, k)` with the
         items so far and itself."""
         replicates, size = len(rows), item * self.k
-        here = slice(size, size + self.k)
-        known = rows[:, :, :item].reshape(replicates, self.k, size)
-        for s in range(replicates):
-            triangle = self.solvable[s]
-            past = np.zeros((self.k, len(triangle)))
-            past[:, :size] = known[s]
-            for row in past:  # in place: a triangular solve without LAPACK, which spends longer waking its threads
+        here, diagonal = slice(size, size + self.k), np.arange(size, size + self.k)
+        past = np.zeros((replicates, self.k, self.solvable.shape[1]))
+        past[:, :, :size] = rows[:, :, :item].reshape(replicates, self.k, size)
+        for triangle, known in zip(self.solvable, past, strict=True):
+            for row in known:  # in place: a triangular solve without LAPACK, which spends longer waking its threads
                 TRIANGULAR_SOLVE(triangle.T, row, lower=0, trans=1, overwrite_x=1)
-            block = rows[s, :, item]
-            past, new = _within(past[:, :size], block)
-            self.factor[s, item, :, :item] = past.reshape(self.k, item, self.k)
-            factor, live = _small_factor(new, self.pivot * np.diag(block))
-            self.factor[s, item, :, item], self.live[s, item] = factor, live
-            triangle[here, :size], triangle[here, here] = past, factor
-            triangle[np.arange(size, size + self.k), np.arange(size, size + self.k)] = np.where(live, np.diag(factor), np.inf)
+        block = rows[:, :, item]
+        past, new = _within(past[:, :, :size], block)
+        factor, live = _small_factors(new, self.pivot * _diagonals(block))
+        self.factor[:, item, :, :item] = past.reshape(replicates, self.k, item, self.k)
+        self.factor[:, item, :, item], self.live[:, item] = factor, live
+        self.solvable[:, here, :size], self.solvable[:, here, here] = past, factor
+        self.solvable[:, diagonal, diagonal] = np.where(live, _diagonals(factor), np.inf)
 
 
 def _within(past: np.ndarray, block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What earlier items make of a new one, `(k, n)`, with no more variance than it has, `block (k, k)`, and what is new in it, `(k, k)`.
+    """What earlier items make of a new one, `(S, k, n)`, with no more variance than it has, `block (S, k, k)`, and what is new in it,
+    `(S, k, k)`.
 
     Errors of estimates, taken for real, make it more where hardly anything is new, and then grow from item to item. Rounding is no such
     error: where a direction has no variance, as that of equal scores under a softmax, it is neither cut nor divided by.
     """
-    explained = past @ past.T
+    explained = past @ np.swapaxes(past, 1, 2)
     new = block - explained
-    least = new[0, 0] if len(new) == 1 else np.linalg.eigvalsh(new)[0]
-    if least >= -PIVOT * np.trace(block):
-        return past, new
-    half = psd_root(block)
-    inverse = np.linalg.pinv(half, rcond=np.sqrt(PIVOT), hermitian=True)
-    share, vectors = np.linalg.eigh(inverse @ explained @ inverse)
-    past = half @ (vectors / np.sqrt(np.maximum(share, 1.0))) @ vectors.T @ inverse @ past
-    return past, block - past @ past.T
+    least = new[:, 0, 0] if new.shape[1] == 1 else np.linalg.eigvalsh(new)[:, 0]
+    for s in np.flatnonzero(least < -PIVOT * np.trace(block, axis1=1, axis2=2)):
+        half = psd_root(block[s])
+        inverse = np.linalg.pinv(half, rcond=np.sqrt(PIVOT), hermitian=True)
+        share, vectors = np.linalg.eigh(inverse @ explained[s] @ inverse)
+        past[s] = half @ (vectors / np.sqrt(np.maximum(share, 1.0))) @ vectors.T @ inverse @ past[s]
+        new[s] = block[s] - past[s] @ past[s].T
+    return past, new
 
 
-def _small_factor(matrix: np.ndarray, smallest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cholesky factor of a small matrix `(k, k)` that skips pivots below `smallest (k,)`."""
-    k = len(matrix)
-    factor, good = np.zeros((k, k)), np.zeros(k, bool)
-    for a in range(k):
+def _diagonals(matrices: np.ndarray) -> np.ndarray:
+    return np.einsum("...ii->...i", matrices)
+
+
+def _small_factors(matrices: np.ndarray, smallest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cholesky factors of small matrices `(S, k, k)` that skip pivots below `smallest (S, k)`, and which pivots are there `(S, k)`."""
+    factors, good = np.zeros(matrices.shape), np.zeros(smallest.shape, bool)
+    for a in range(matrices.shape[1]):
         for b in range(a):
-            if good[b]:
-                factor[a, b] = (matrix[a, b] - factor[a, :b] @ factor[b, :b]) / factor[b, b]
-        pivot = matrix[a, a] - factor[a, :a] @ factor[a, :a]
-        good[a] = pivot > max(smallest[a], 1e-300)
-        factor[a, a] = np.sqrt(pivot) if good[a] else 0.0
-    return factor, good
+            rest = matrices[:, a, b] - (factors[:, a, :b] * factors[:, b, :b]).sum(1)
+            factors[:, a, b] = np.where(good[:, b], rest / np.where(good[:, b], factors[:, b, b], 1.0), 0.0)
+        pivot = matrices[:, a, a] - (factors[:, a, :a] ** 2).sum(1)
+        good[:, a] = pivot > np.maximum(smallest[:, a], 1e-300)
+        factors[:, a, a] = np.sqrt(np.where(good[:, a], pivot, 0.0))
+    return factors, good
 
 
 def psd_root(matrices: np.ndarray) -> np.ndarray:
@@ -101,4 +103,4 @@ def rescaling(have: np.ndarray, want: np.ndarray) -> np.ndarray:
 
 def psd_factor(matrices: np.ndarray) -> np.ndarray:
     """Lower-triangular factors of positive semi-definite matrices `(S, k, k)`, as `GrowingFactor` has them."""
-    return np.stack([_small_factor(matrix, PIVOT * np.diag(matrix))[0] for matrix in matrices])
+    return _small_factors(matrices, PIVOT * _diagonals(matrices))[0]

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import jax
 import numpy as np
 
+from ..compiling import on_host
 from .averages import Averages
 from .gaussian import psd_factor
 from .samples.sample import REACH, Cell, ahead, blank
@@ -165,7 +165,7 @@ def march(
     program.prepare(blank(*begins[2:4], coordinates.layer(0), begins[4]), spans[0], step[:2].mean(), *begins)
     y, paths, start = program.begin(*begins)
     draws = draws._replace(y=y)
-    before = begun = whole(jax.device_get(start))
+    before = begun = whole(on_host(start))
     train, gap, spreads = [before.risk], [coordinates.gap(0)], []
     for node in range(len(nodes) - 1):
         watch()
@@ -191,7 +191,7 @@ def march(
             cell = Cell(normals, earliest, response, spread, *forcing, layer=coordinates.layer(node), numbers=numbers)
             after, moments, arrival = program.cross(at, draws, cell, node, spans[node], etas.mean())
             at = program.again(paths, arrival)
-            after, moments = jax.device_get((after, moments))
+            after, moments = on_host((after, moments))
             after = whole(after)
             row = np.moveaxis(sample_ratio * moments[:, : node + 1], 1, 2) if natural else noise(node, before, after)
         spreads.append(spread)

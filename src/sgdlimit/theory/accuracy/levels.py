@@ -220,8 +220,7 @@ def _weights(nodes: tuple[float, ...], times: tuple[float, ...], memory: float =
 def kernels_at(level: Level, times: np.ndarray, bends: Bends = SMOOTH) -> dict[str, np.ndarray]:
     """Correlation and response `(time, time_, k, k)`; the response is zero before its kick."""
     lower = np.tril(np.ones((len(times), len(times)), bool))[:, :, None, None]
-    c = _lower_at(level.nodes, level.C, times, bends.ends)
-    r = _lower_at(level.nodes, level.R, times, bends.ends)
+    c, r = np.split(_lower_at(level.nodes, np.concatenate([level.C, level.R], -1), times, bends.ends), 2, axis=-1)
     return {"correlation": np.where(lower, c, np.swapaxes(np.swapaxes(c, 0, 1), 2, 3)), "response": np.where(lower, r, 0.0)}
 
 

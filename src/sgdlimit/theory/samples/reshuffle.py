@@ -21,7 +21,7 @@ import numpy as np
 from scipy import special
 from scipy.stats import qmc
 
-from ...compiling import jit
+from ...compiling import jit, on_host
 from ...learning.dynamics import SGD
 from ...learning.labels import TINY, samples
 from ...learning.problem import Problem
@@ -144,5 +144,5 @@ class ReshuffleProgram(EventProgram):
         """Averages on the other side of `node`: where an epoch ends all its jumps are behind. The risk is that of all samples as
         they are."""
         if span.last:
-            return jax.device_get(self._averages(past, draws, arrived, node, span.epochs + 1))
-        return before._replace(risk=jax.device_get(self._risk(past, bare(draws), arrived, np.int32(node), np.int32(span.jumps))))
+            return on_host(self._averages(past, draws, arrived, node, span.epochs + 1))
+        return before._replace(risk=on_host(self._risk(past, bare(draws), arrived, np.int32(node), np.int32(span.jumps))))

@@ -48,7 +48,7 @@ class Balance:
         right = np.swapaxes(g, 1, 2)
         q0, P0, VV0 = self.q[:, node], self.P[:, node], self.VV[:, node]
         q1, P1 = q0, P0
-        for _ in range(TURNS):
+        for _ in range(TURNS if lam or w else 1):
             jolt = [-lam * both(P) - both(at.l_v) + at.noise / tau for P, at in ((P0, before), (P1, after))]
             first, last = (0.5 * part for part in _slow(*jolt, 2.0 * z))
             rush = VV0 - first

@@ -34,7 +34,7 @@ import numpy as np
 from jax import lax
 
 from ...checks import root
-from ...compiling import jit
+from ...compiling import jit, on_host
 from ...functions import key
 from ...learning.problem import Problem
 from ...learning.weights import SmoothPenalty
@@ -268,7 +268,7 @@ class SampledCoordinates:
 
     def _enter(self, node: int, row: Row, means: Means) -> None:
         self.population = ENTER(self.population, row, node)
-        self.M[:, node], self.R[:, node], C = jax.device_get(means)
+        self.M[:, node], self.R[:, node], C = on_host(means)
         self.apart.extend(node, C[:, :, : node + 1])
 
     def normals(self, node: int) -> np.ndarray:
