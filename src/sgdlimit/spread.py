@@ -6,11 +6,13 @@ import numpy as np
 from scipy import stats
 
 POOLED = 0.15  # of the horizon, over which spreads are taken together
+MOST_TOGETHER = 4.0  # times as many degrees of freedom as one of these times has, at most
 
 
-def student(replicates: int) -> float:
-    """Widens a standard error from few replicates so that two of it cover what two of a known one would."""
-    return float(stats.t.isf(stats.norm.sf(2.0), replicates - 1)) / 2.0
+def student(replicates: int, together: float = 1.0) -> float:
+    """Widens a standard error from few replicates so that two of it cover what two of a known one would; it has `together` times as many
+    degrees of freedom."""
+    return float(stats.t.isf(stats.norm.sf(2.0), together * (replicates - 1))) / 2.0
 
 
 def spread(each: np.ndarray) -> np.ndarray:
@@ -28,6 +30,30 @@ def envelope(error: np.ndarray, times: np.ndarray, reach: float) -> np.ndarray:
 def pooled(error: np.ndarray, times: np.ndarray, horizon: float) -> np.ndarray:
     """Root mean square of a spread `(T, ...)` over nearby times, at most half as early or late: of few replicates it is by chance too small
     at some time, and it changes smoothly."""
+    return np.array([np.sqrt((error[row] ** 2).mean(0)) for row in _near(times, horizon)])
+
+
+def along(each: np.ndarray, times: np.ndarray, horizon: float) -> np.ndarray:
+    """`pooled` standard error `(T, ...)` of the mean over replicates of curves `(S, T, ...)`. Nearby times whose fluctuations are not the
+    same know it together as well as more replicates would."""
+    widened = spread(each) * (student(len(each), together(each, times, horizon)) / student(len(each)))
+    return pooled(widened, times, horizon)
+
+
+def together(each: np.ndarray, times: np.ndarray, horizon: float) -> float:
+    """How many times as many degrees of freedom as at one of them variances over nearby times have, for replicates of a curve
+    `(S, T, ...)`: `(tr C)^2 / tr C^2` of the fluctuations' covariance `C` there, without the bias of few replicates, on average."""
+    apart = (each - each.mean(0)).reshape(*each.shape[:2], -1)
+    free, whole, squared = len(each) - 1.0, 0.0, 0.0
+    for row in _near(times, horizon)[times > 0.0]:
+        grams = np.einsum("ate,bte->eab", apart[:, row], apart[:, row]) / free
+        sizes, squares = np.einsum("eaa->e", grams) ** 2, np.sum(grams**2, (1, 2))
+        squared += (own := np.sum(squares - sizes / free) / (1.0 + 1.0 / free - 2.0 / free**2))
+        whole += np.sum(sizes) - 2.0 * own / free
+    return float(np.clip(whole / squared, 1.0, MOST_TOGETHER)) if squared > 0.0 else 1.0
+
+
+def _near(times: np.ndarray, horizon: float) -> np.ndarray:
+    """Which times `(T, T)` are near each."""
     reach = np.minimum(POOLED * horizon, 0.5 * times)
-    near = (np.abs(times[:, None] - times) <= reach[:, None]) & ((times > 0.0) | (times[:, None] == 0.0))
-    return np.array([np.sqrt((error[row] ** 2).mean(0)) for row in near])
+    return (np.abs(times[:, None] - times) <= reach[:, None]) & ((times > 0.0) | (times[:, None] == 0.0))

@@ -13,7 +13,7 @@ from ..checks import number
 from ..errors import SolveError, refuse
 from ..learning.problem import Problem
 from ..results.schema import CURVES, LONG_NAMES
-from ..spread import pooled, spread
+from ..spread import along
 from ..theory.paired import Common, Paired, enough, one_method, plan_by_solve, solve_on
 from ..theory.shapes import few_here
 from .numbers import check_rtol
@@ -109,7 +109,7 @@ def _extrapolated(pairs: list[tuple[float, Paired, Paired]], curve: str) -> tupl
     value = to_zero(two)
     if pairs[0][1].each is not None:
         times = pairs[0][1].times / pairs[0][1].times[-1]
-        noise = pooled(spread(to_zero(slope(lambda one: one.each[curve]))), times, 1.0)
+        noise = along(to_zero(slope(lambda one: one.each[curve])), times, 1.0)
         coarser = value - to_zero(slope(lambda one: one.coarser[curve]))
         noise = np.hypot(noise, _nearby(coarser / GAIN))
     else:

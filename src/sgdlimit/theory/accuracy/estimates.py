@@ -10,7 +10,7 @@ from ...learning.dynamics import Dynamics
 from ...learning.problem import Problem
 from ...learning.risk import TestRisk
 from ...results import Status, judge_growth
-from ...spread import envelope, pooled, spread
+from ...spread import along, envelope
 from ..grids import GRADING
 from ..samples.draws import grading
 from .budget import Budget
@@ -118,7 +118,7 @@ class Estimator:
         curves, sampling, discretisation = {}, {}, {}
         for name, values in extrapolated.items():
             curves[name] = values.mean(0)
-            sampling[name] = pooled(spread(values), self.outputs, self.horizon)
+            sampling[name] = along(values, self.outputs, self.horizon)
             # The coarsest grid may be too coarse to tell; what the extrapolation gained then bounds what it missed.
             change = np.abs(curves[name] - previous[name].mean(0)) / self.gain
             discretisation[name] = self._envelope(np.minimum(change, gained[name]))
@@ -162,7 +162,7 @@ class Estimator:
         shift = self.test_risk.shift(*(curves[name] for name in names))
         each = np.array([shift(*parts) for parts in zip(*(extrapolated[name] for name in names), strict=True)])
         curves["test_risk"] = mean + each.mean(0)
-        sampling["test_risk"] = np.hypot(pooled(spread(each), self.outputs, self.horizon), own)
+        sampling["test_risk"] = np.hypot(along(each, self.outputs, self.horizon), own)
         before = shift(*(previous[name].mean(0) for name in names))
         extrapolated["test_risk"], previous["test_risk"] = mean + each, (mean + before)[None]
         discretisation["test_risk"] = self._envelope(np.abs(before) / self.gain)

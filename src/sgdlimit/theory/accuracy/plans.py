@@ -18,7 +18,7 @@ from ..weights.spectral import most_cells
 from .outcome import MAX_REPLICATES, SLOPE
 
 COARSENINGS = (1, 2, 4)  # resolutions of a replicate, as node spacings relative to the finest
-DISCRETISATION_SHARE = 0.4  # of the tolerance
+DISCRETISATION_SHARE = 0.55  # of the tolerance: a finer grid begins anew, and what it leaves for sampling is a tenth
 MAX_CELLS = 512
 LEAST_SHARED = 16  # cells of a first grid where shapes are few, see `shapes.few`
 HURRIED = 4
