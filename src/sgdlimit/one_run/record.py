@@ -59,14 +59,14 @@ class Uses(NamedTuple):
 
 
 class Record:
-    """Batches as they come; what the loss makes of them is computed for many at once, when it is asked for."""
+    """Batches as they come; they are laid out when that is asked for, and what the loss makes of them is known when they have been replayed."""
 
     def __init__(self, slopes: Slopes, labels: Any, n: int, k: int):
         self.slopes, self.labels, self.n, self.k = slopes, labels, n, k
         self.told: list[Step] = []
         self.steps = Steps(*np.zeros((5, 0)))
         self.batches: list[np.ndarray] = []
-        self.predictions: list[np.ndarray] = []  # of batches not evaluated yet
+        self.predictions: list[np.ndarray] = []  # of batches not laid out yet
         self.numbers: list[np.ndarray] = []  # that are trained along, before each step, if there are any
         self.gains: list[np.ndarray] = []  # of each output, `(k,)`, at every step that had a scale; known when it has been carried out
         self.closed = 0
@@ -81,30 +81,29 @@ class Record:
         self.told.append(step)
 
     def close(self) -> tuple[int, int]:
-        """Evaluate the slopes of what is new; the first new step, and the first new use."""
+        """Lay out what is new; the first new step, and the first new use."""
         first, begin = self.closed, len(self.uses.sample)
         new = self.batches[first:]
         if new:
-            sample = np.concatenate(new)
+            sample = np.concatenate(new).astype(np.int64, copy=False)
             if len(sample) and not 0 <= sample.min() <= sample.max() < self.n:
                 raise refuse("indices", f"be between 0 and {self.n - 1}", [int(sample.min()), int(sample.max())], "rows of X")
             sizes = [len(batch) for batch in new]
-            told = self.told[first:]
-            numbers = [[getattr(step, name) for step in told] for name in ("rate", "momentum", "gain", "shrink")]
-            self.steps = Steps(*np.column_stack([self.steps, np.array([*numbers, sizes])]))
+            numbers = np.array([(step.rate, step.momentum, step.gain, step.shrink) for step in self.told[first:]]).T
+            self.steps = Steps(*np.column_stack([self.steps, np.vstack([numbers, sizes])]))
             step = np.repeat(np.arange(first, len(self.batches)), sizes)
-            r = np.concatenate(self.predictions).reshape(-1, self.k)
-            _, gradient, hessian = evaluate(self.slopes, r, self.labels_at(sample, step))
-            parts = (sample, step, r.astype(np.float32), gradient.astype(np.float32), hessian.astype(np.float32))
-            self.uses = Uses(*(np.concatenate(pair) for pair in zip(self.uses, parts, strict=True)))
+            r = np.concatenate(self.predictions).reshape(-1, self.k).astype(np.float32)
+            self._grow(sample=sample, step=step, prediction=r)
             self.predictions = []
         self.closed = len(self.batches)
         return first, begin
 
-    def labels_at(self, sample: np.ndarray, step: np.ndarray) -> Any:
-        """Labels of samples used in some steps, with what is trained along as it was then."""
-        labels = pick(self.labels, sample)
-        return labels._replace(a=np.array(self.numbers)[step]) if self.numbers else labels
+    def learn(self, gradient: np.ndarray, hessian: np.ndarray) -> None:
+        """Slopes of the loss at the next uses that have none."""
+        self._grow(gradient=gradient, hessian=hessian)
+
+    def _grow(self, **parts: np.ndarray) -> None:
+        self.uses = self.uses._replace(**{name: np.concatenate([getattr(self.uses, name), part]) for name, part in parts.items()})
 
     def pace(self) -> np.ndarray:
         """By how much a mean gradient moves the weights at once, `(step, 1)` or, where outputs have gains of their own, `(step, k)`. A
@@ -141,10 +140,10 @@ def pick(labels: Any, rows: np.ndarray) -> Any:
     return jax.tree.map(lambda part: part[rows], labels)
 
 
-def evaluate(slopes: Slopes, r: np.ndarray, labels: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Loss `(m,)`, gradient `(m, k)` and Hessian `(m, k, k)` of predictions `r (m, k)`."""
+def evaluate(slopes: Slopes, r: np.ndarray, labels: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Loss `(m,)` and gradient `(m, k)` of predictions `r (m, k)`."""
     m, k = r.shape
-    found = np.empty(m), np.empty((m, k)), np.empty((m, k, k))
+    found = np.empty(m), np.empty((m, k))
     with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]):
         for first in range(0, m, CHUNK):
             rows = np.arange(first, first + CHUNK).clip(max=m - 1)
@@ -156,4 +155,4 @@ def evaluate(slopes: Slopes, r: np.ndarray, labels: Any) -> tuple[np.ndarray, np
 
 @partial(jit, static_argnames=("loss", "gradient"))
 def _evaluate(r, labels, *, loss, gradient):
-    return jax.vmap(loss)(r, labels), jax.vmap(gradient)(r, labels), jax.vmap(jax.jacfwd(gradient))(r, labels)
+    return jax.vmap(loss)(r, labels), jax.vmap(gradient)(r, labels)

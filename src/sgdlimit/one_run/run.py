@@ -184,7 +184,7 @@ class OneRun:
             shift[self.who] = exact
             moved, n = r + shift, len(r)
             everything = [np.arange(n), np.arange(n), self.who]
-            losses, slope, _ = evaluate(self.slopes, np.concatenate([moved, r, by_model]), pick(self.labels, np.concatenate(everything)))
+            losses, slope = evaluate(self.slopes, np.concatenate([moved, r, by_model]), pick(self.labels, np.concatenate(everything)))
             losses, train, doubles = np.split(losses, [n, 2 * n])
             slope = slope[:n]
             steep = np.einsum("na,pna->p", slope, modelled) / n

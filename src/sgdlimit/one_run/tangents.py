@@ -18,7 +18,7 @@ import numpy as np
 
 from ..functions import Static
 from .record import Record
-from .replay import Kind, Seen, State, Steps, carry
+from .replay import Kind, Seen, State, Steps, Uses, carry
 
 PIECE = 16384  # uses that are laid out at once, or those of one batch
 
@@ -48,7 +48,7 @@ class Tangents:
 
     def replay(self, record: Record, first: int, begin: int) -> None:
         """Carry all through the steps from `first` on, whose uses are those from `begin` on."""
-        uses, place, sizes = record.uses, begin, record.steps.size[first:].astype(int)
+        sizes, place = record.steps.size[first:].astype(np.int32), begin
         if not len(sizes):
             return
         scale = record.told[first].scale
@@ -58,42 +58,27 @@ class Tangents:
             self.state = self.state._replace(square=self.state.square[:, :, :1])
         widest = max(1, int(record.steps.size.max()))  # so far: the same program serves what has no wider one
         per_piece = max(1, PIECE // widest)
-        who, decay, gradient = self.who.astype(np.int32), np.float32(self.decay), Static(record.slopes.gradient)
+        how = {"gradient": Static(record.slopes.gradient), "kind": kind, "widest": widest}
         ways, starts = [], []
         with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]):
-            rows = jax.device_put(self.rows)
+            rows, labels = jax.device_put(self.rows), jax.tree.map(_single, record.labels)
+            alike = rows, labels, self.who.astype(np.int32), np.float32(self.decay), self.theta
             for opening in range(0, len(sizes), per_piece):
                 some = sizes[opening : opening + per_piece]
-                steps, real = self._laid_out(record, some, place, first + opening, (per_piece, widest))
-                count = np.uint32(len(some))
-                self.state, seen = carry(self.state, steps, count, rows, who, decay, self.theta, gradient=gradient, kind=kind)
+                uses, steps = _laid_out(record, some, place, first + opening, (per_piece, widest))
+                self.state, seen = carry(self.state, uses, steps, np.uint32(len(some)), *alike, **how)
                 seen = Seen(*map(np.asarray, seen))
-                ways.append(seen.ways.reshape(-1, self.k)[real])
-                starts.append(np.repeat(seen.start[: len(some)], some))
-                if kind.scaled:
+                ways.append(seen.ways[: some.sum()])
+                if len(record.uses.gradient) == place:  # others without other samples found the same
+                    record.learn(seen.gradient[: some.sum()], seen.hessian[: some.sum()])
+                starts.append(np.repeat(seen.start[: len(some)], some) if kind.moving or kind.scaled else np.ones(some.sum(), np.float32))
+                if kind.scaled and len(record.gains) == first + opening:
                     record.gains += list(seen.gain[: len(some)])
                 self.along += seen.along
                 self.bent += float(seen.bend[0])
                 self.straight += float(seen.bend[1])
-                place += len(real)
-        self._explain(uses.sample[begin:], uses.prediction[begin:], np.concatenate(ways), np.concatenate(starts))
-
-    def _laid_out(self, record: Record, sizes: np.ndarray, place: int, first: int, shape: tuple[int, int]) -> tuple[Steps, np.ndarray]:
-        """Steps from `first` on, whose uses are those from `place` on, in a table of some `shape`; and which places of it are taken."""
-        many, counts = len(sizes), np.zeros(shape[0], np.int32)
-        counts[:many] = sizes
-        real = np.flatnonzero(np.arange(shape[1]) < counts[:, None])
-        slots = np.full(shape[0] * shape[1], place)
-        slots[real] = place + np.arange(len(real))
-        uses, cut = record.uses, lambda part: part.reshape(*shape, *part.shape[1:])
-        here, numbers = slice(first, first + many), np.zeros((shape[0], 8), np.float32)
-        numbers[:many, :4] = np.stack(record.steps[:4], axis=1)[here]
-        if record.told[first].scale is not None:
-            numbers[:many, 4:] = [step.scale[:4] for step in record.told[here] if step.scale is not None]
-        sample = uses.sample[slots]
-        labels = jax.tree.map(lambda part: cut(_single(part)), record.labels_at(sample, uses.step[slots]))
-        steps = Steps(cut(sample.astype(np.int32)), counts, cut(uses.prediction[slots]), cut(uses.hessian[slots]), labels, numbers)
-        return steps, real
+                place += int(some.sum())
+        self._explain(record.uses.sample[begin:], record.uses.prediction[begin:], np.concatenate(ways), np.concatenate(starts))
 
     def axes(self) -> np.ndarray | None:
         """Gain of every feature `(d,)` over that of all, where Adam trains."""
@@ -114,6 +99,28 @@ class Tangents:
         again[fresh] = False
         self.missed += float(np.sum((rest[again] - starts[again, None] * self.base[sample[again]]) ** 2))
         self.explained += float(np.sum(ways[again].astype(float) ** 2))
+
+
+def _laid_out(record: Record, sizes: np.ndarray, place: int, first: int, shape: tuple[int, int]) -> tuple[Uses, Steps]:
+    """Steps from `first` on, whose uses are those from `place` on, as many and as wide as a program of some `shape` takes."""
+    many, (s, widest) = len(sizes), shape
+    end = place + int(sizes.sum())
+    sample, prediction = record.uses.sample[place:end].astype(np.int32), record.uses.prediction[place:end]
+    uses = Uses(_filled(sample, s * widest), _filled(prediction, s * widest))
+    numbers = np.zeros((many, 8), np.float32)
+    numbers[:, :4] = np.stack(record.steps[:4], axis=1)[first : first + many]
+    if record.told[first].scale is not None:
+        numbers[:, 4:] = [step.scale[:4] for step in record.told[first : first + many] if step.scale is not None]
+    trained = _filled(_single(record.numbers[first : first + many]), s) if record.numbers else None
+    before = np.cumsum(sizes, dtype=np.int32) - sizes
+    return uses, Steps(_filled(before, s), _filled(sizes, s), _filled(numbers, s), trained)
+
+
+def _filled(part: np.ndarray, many: int) -> np.ndarray:
+    """With zeros behind it."""
+    whole = np.zeros((many, *part.shape[1:]), part.dtype)
+    whole[: len(part)] = part
+    return whole
 
 
 def _single(part: Any) -> np.ndarray:
