@@ -13,6 +13,7 @@ from ..errors import refuse
 from ..functions import Static
 from ..learning.slopes import Slopes
 
+ROOM = 2**15  # uses for which there is room at once
 CHUNK = 4096  # samples a compiled call takes: one program for everything
 
 
@@ -65,45 +66,60 @@ class Record:
         self.slopes, self.labels, self.n, self.k = slopes, labels, n, k
         self.told: list[Step] = []
         self.steps = Steps(*np.zeros((5, 0)))
-        self.batches: list[np.ndarray] = []
-        self.predictions: list[np.ndarray] = []  # of batches not laid out yet
+        self.batches: list[int] = []  # their sizes
         self.numbers: list[np.ndarray] = []  # that are trained along, before each step, if there are any
         self.gains: list[np.ndarray] = []  # of each output, `(k,)`, at every step that had a scale; known when it has been carried out
         self.closed = 0
-        empty = np.zeros((0, k), np.float32)
-        self.uses = Uses(np.zeros(0, np.int64), np.zeros(0, np.int64), empty, empty, np.zeros((0, k, k), np.float32))
+        self.uses = Uses(np.zeros(0, np.int64), np.zeros(0, np.int64), *np.zeros((2, 0, k), np.float32), np.zeros((0, k, k), np.float32))
+        self._full: list[tuple[np.ndarray, np.ndarray]] = []  # samples and predictions not laid out yet: as many as there was room for,
+        self._samples, self._predictions, self._end = np.zeros(0, np.int64), np.zeros(0, np.float32), 0  # and those that fill it now
 
     def add(self, indices: np.ndarray, predictions: np.ndarray, step: Step, numbers: np.ndarray | None = None) -> None:
+        """Arrays `(b,)`, and `(b,)` or `(b, k)`, are copied, since a loop may use them again."""
+        size, begin, k = len(indices), self._end, self.k
+        end = begin + size
+        if end > len(self._samples):
+            self._make_room(size)
+            begin, end = 0, size
+        self._end = end
+        self._samples[begin:end] = indices
+        self._predictions[begin * k : end * k] = predictions if predictions.ndim == 1 else predictions.reshape(-1)
+        self.batches.append(size)
+        self.told.append(step)
         if numbers is not None:
             self.numbers.append(numbers)
-        self.batches.append(indices)
-        self.predictions.append(predictions)
-        self.told.append(step)
+
+    def _make_room(self, size: int) -> None:
+        self._full.append(self._filled())
+        many = max(ROOM, size)
+        self._samples, self._predictions = np.empty(many, np.int64), np.empty(many * self.k, np.float32)
+
+    def _filled(self) -> tuple[np.ndarray, np.ndarray]:
+        return self._samples[: self._end], self._predictions[: self._end * self.k]
 
     def close(self) -> tuple[int, int]:
         """Lay out what is new; the first new step, and the first new use."""
         first, begin = self.closed, len(self.uses.sample)
-        new = self.batches[first:]
-        if new:
-            sample = np.concatenate(new).astype(np.int64, copy=False)
+        if first < len(self.batches):
+            sample, prediction = (np.concatenate(parts) for parts in zip(*self._full, self._filled(), strict=True))
+            prediction = prediction.reshape(-1, self.k)
             if len(sample) and not 0 <= sample.min() <= sample.max() < self.n:
                 raise refuse("indices", f"be between 0 and {self.n - 1}", [int(sample.min()), int(sample.max())], "rows of X")
-            sizes = [len(batch) for batch in new]
-            numbers = np.array([(step.rate, step.momentum, step.gain, step.shrink) for step in self.told[first:]]).T
-            self.steps = Steps(*np.column_stack([self.steps, np.vstack([numbers, sizes])]))
+            sizes = self.batches[first:]
+            self.steps = Steps(*np.column_stack([self.steps, np.vstack([_numbers(self.told[first:]), sizes])]))
             step = np.repeat(np.arange(first, len(self.batches)), sizes)
-            r = np.concatenate(self.predictions).reshape(-1, self.k).astype(np.float32)
-            self._grow(sample=sample, step=step, prediction=r)
-            self.predictions = []
+            slopes = np.empty_like(prediction), np.empty((len(prediction), self.k, self.k), np.float32)  # for `learn`
+            parts = zip(self.uses, (sample, step, prediction, *slopes), strict=True)
+            self.uses = Uses(*(np.concatenate(pair) for pair in parts))
+            self._full, self._end = [], 0
         self.closed = len(self.batches)
         return first, begin
 
-    def learn(self, gradient: np.ndarray, hessian: np.ndarray) -> None:
-        """Slopes of the loss at the next uses that have none."""
-        self._grow(gradient=gradient, hessian=hessian)
-
-    def _grow(self, **parts: np.ndarray) -> None:
-        self.uses = self.uses._replace(**{name: np.concatenate([getattr(self.uses, name), part]) for name, part in parts.items()})
+    def learn(self, begin: int, gradient: np.ndarray, hessian: np.ndarray) -> None:
+        """Slopes of the loss at the uses from one on."""
+        end = begin + len(gradient)
+        self.uses.gradient[begin:end] = gradient
+        self.uses.hessian[begin:end] = hessian
 
     def pace(self) -> np.ndarray:
         """By how much a mean gradient moves the weights at once, `(step, 1)` or, where outputs have gains of their own, `(step, k)`. A
@@ -133,6 +149,13 @@ class Record:
     def amplitudes(self, pace: np.ndarray, some: slice = slice(None)) -> np.ndarray:
         """The same for a gradient of one sample, at every use or at some, `(u, 1)` or `(u, k)`."""
         return (pace / np.maximum(self.steps.size, 1)[:, None])[self.uses.step[some]]
+
+
+def _numbers(told: list[Step]) -> np.ndarray:
+    """Of steps, `(4, step)`; they are often one and the same."""
+    some = told[:1] if told[0] is told[-1] and told.count(told[0]) == len(told) else told
+    numbers = np.array([(step.rate, step.momentum, step.gain, step.shrink) for step in some]).T
+    return np.broadcast_to(numbers, (4, len(told)))
 
 
 def pick(labels: Any, rows: np.ndarray) -> Any:

@@ -69,8 +69,7 @@ class Tangents:
                 self.state, seen = carry(self.state, uses, steps, np.uint32(len(some)), *alike, **how)
                 seen = Seen(*map(np.asarray, seen))
                 ways.append(seen.ways[: some.sum()])
-                if len(record.uses.gradient) == place:  # others without other samples found the same
-                    record.learn(seen.gradient[: some.sum()], seen.hessian[: some.sum()])
+                record.learn(place, seen.gradient[: some.sum()], seen.hessian[: some.sum()])  # the same without any samples
                 starts.append(np.repeat(seen.start[: len(some)], some) if kind.moving or kind.scaled else np.ones(some.sum(), np.float32))
                 if kind.scaled and len(record.gains) == first + opening:
                     record.gains += list(seen.gain[: len(some)])
