@@ -52,13 +52,11 @@ class Steps(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """At every use, by how much the weights' own way moved the prediction, `ways (u, k)`, and the loss's `gradient (u, k)` and `hessian
-    (u, k, k)`; at every step what is left of the `start (s,)`, and the mean `gain (s, k)` of every output; over all, how much of the others' forces the linear continuation of the loss misses, and all of
+    """By how much the weights' own way moved the prediction at every use, `ways (u, k)`; at every step what is left of the `start (s,)`, and
+    the mean `gain (s, k)` of every output; over all, how much of the others' forces the linear continuation of the loss misses, and all of
     it: `bend (2,)`; and squared gradients of features, with Adam's relative gain and without: `along (2, d)`."""
 
     ways: Array
-    gradient: Array
-    hessian: Array
     start: Array
     gain: Array
     bend: Array
@@ -70,28 +68,30 @@ def carry(
     state: State, uses: Uses, steps: Steps, count: Any, rows: Any, labels: Any, who: Any, decay: Any, theta: Any,
     *, gradient: Any, kind: Kind, widest: int,
 ):  # fmt: skip
-    """The state after the first `count` steps of up to `widest` uses, and what was seen there. Each training takes its own gradients, at its
+    """The state after the first `count` steps of up to `widest` uses, what was seen there, and the loss's gradients `(u, k)` and Hessians
+    `(u, k, k)` at the uses. Each training takes its own gradients, at its
     own predictions, and one without a sample none of that: nothing is linear here but for the weights' own way, which took the gradients
     told of. Where a step has fewer uses than others, those of the next one are read, and do not count."""
     (u, k), d, s = uses.prediction.shape, rows.shape[1], len(steps.size)
     slope = lambda r, labels: gradient(r, labels).astype(rows.dtype)  # a loss may have constants in double precision
-    of_batch, of_trainings = jax.vmap(lambda *one: (slope(*one), jax.jacfwd(slope)(*one))), jax.vmap(jax.vmap(slope), (0, None))
+    of_trainings = jax.vmap(jax.vmap(slope), (0, None))
     pick = lambda part, rows: part.at[rows].get(mode="promise_in_bounds")
+    labels = jax.tree.map(lambda part: pick(part, uses.sample), labels)
+    if steps.trained is not None:
+        labels = labels._replace(a=pick(steps.trained, jnp.searchsorted(steps.place, jnp.arange(u), side="right") - 1))
+    slopes = jax.vmap(lambda *one: (slope(*one), jax.jacfwd(slope)(*one)))(uses.prediction, labels)
 
     def step(number, carried):
         state, seen = carried
         at, put = partial(jax.lax.dynamic_index_in_dim, index=number, keepdims=False), jax.lax.dynamic_update_index_in_dim
-        place, size, numbers, trained = jax.tree.map(at, steps)
-        sample, r = (jax.lax.dynamic_slice_in_dim(part, place, widest) for part in uses)
-        of_samples = jax.tree.map(lambda part: pick(part, sample), labels)
-        if trained is not None:
-            of_samples = of_samples._replace(a=jnp.broadcast_to(trained, (widest, len(trained))))
+        place, size, numbers = (at(part) for part in (steps.place, steps.size, steps.numbers))
+        sliced = lambda part: jax.lax.dynamic_slice_in_dim(part, place, widest)
+        (sample, r), (told, hessian), of_samples = jax.tree.map(sliced, (tuple(uses), slopes, labels))
         x = pick(rows, sample)
         changes = (state.shift.reshape(-1, d) @ x.T).reshape(-1, k, widest)
         own = changes[:-1].swapaxes(1, 2)
         counts = (jnp.arange(widest) < size)[:, None]
         others = counts & (sample[:, None] != who[:, None, None])
-        told, hessian = of_batch(r, of_samples)
         further = of_trainings(r + own, of_samples) - told
         push = jnp.concatenate([jnp.where(others, further, -told), told[None]]) * counts
         straight = jnp.einsum("qba,bca->qbc", own, hessian)
@@ -101,9 +101,8 @@ def carry(
         ])  # fmt: skip
         push /= jnp.maximum(size, 1)
         pull = (push.swapaxes(1, 2).reshape(-1, widest) @ x).reshape(state.shift.shape)
-        along = partial(jax.lax.dynamic_update_slice_in_dim, start_index=place, axis=0)
-        seen = Seen(along(seen.ways, changes[-1].T), along(seen.gradient, told), along(seen.hessian, hessian), *seen[3:])
-        seen = seen._replace(bend=seen.bend + bend)
+        ways = jax.lax.dynamic_update_slice_in_dim(seen.ways, changes[-1].T, place, 0)
+        seen = seen._replace(ways=ways, bend=seen.bend + bend)
         if kind.moving or kind.scaled:
             seen = seen._replace(start=put(seen.start, state.start[0], number, 0))
         if not kind.scaled:
@@ -111,9 +110,9 @@ def carry(
         following, gain, along = _scaled(state, pull, numbers, decay, theta, kind.by_row)
         return following, seen._replace(gain=put(seen.gain, gain, number, 0), along=seen.along + along)
 
-    empty = Seen(*(jnp.zeros(shape, rows.dtype) for shape in ((u, k), (u, k), (u, k, k), s, (s, k), 2, (2, d))))
+    empty = Seen(*(jnp.zeros(shape, rows.dtype) for shape in ((u, k), s, (s, k), 2, (2, d))))
     empty = empty._replace(start=empty.start + 1)
-    return jax.lax.fori_loop(np.uint32(0), count, step, (state, empty))
+    return *jax.lax.fori_loop(np.uint32(0), count, step, (state, empty)), slopes
 
 
 def _pulled(state: State, pull: Array, numbers: Array, _: Array) -> State:

@@ -18,10 +18,10 @@ from .model import Model
 from .record import Record, Scale, Step, evaluate, pick
 from .tangents import Tangents
 
-LEFT_OUT = 7  # samples left out exactly, to correct the response of all others by,
-MORE = 2  # and up to so many times as many
-SHARE = 0.15  # of the squared error, as what the response leaves open: more, and it is found more closely
-LOOKED_AT = 2**16  # uses, of which the size of steps is told
+LEFT_OUT = 7  # samples left out exactly, to correct the response of all others by, and as many again
+LITTLE = 2**24  # where that takes no time: numbers of features in all uses so far
+SHARE = 0.08  # or where what the response leaves open has a larger part in the squared error
+LOOKED_AT = 2**14  # uses, of which the size of steps is told
 
 
 class OneRun:
@@ -114,7 +114,8 @@ class OneRun:
 
     def record_step(self, indices: Any, predictions: Any, step: Step, numbers: np.ndarray | None = None) -> None:
         """`step`, for an optimiser that changes as it goes, and numbers `(p,)` that are trained along."""
-        indices, predictions = _array("indices", indices), _array("predictions", predictions)
+        if type(indices) is not np.ndarray or type(predictions) is not np.ndarray:
+            indices, predictions = _array("indices", indices), _array("predictions", predictions)
         if indices.ndim != 1 or indices.dtype.kind not in "iu":
             raise refuse("indices", "be the rows of a batch (b,)", Words(f"{indices.dtype} of shape {indices.shape}"))
         record, b = self._record, len(indices)
@@ -176,6 +177,8 @@ class OneRun:
             new = record.close()
             for some in self._tangents:
                 some.replay(record, *new)
+            if len(record.uses.sample) * self.rows.shape[1] <= LITTLE:
+                self._more_left_out(record)
             while True:
                 found = self._judged(record, r)
                 if not self._refined(record, found):
@@ -185,12 +188,13 @@ class OneRun:
         """Find the response more closely, where what it leaves open matters; false where it does not, or is as close as it gets."""
         if not found.diagnostics["response_error"] ** 2 > SHARE * found.standard_error**2:
             return False
-        if self._model.refine():
-            return True
-        others = np.sort(self._order[len(self.who) :][:LEFT_OUT])
-        if len(self._tangents) == MORE or not len(others):
+        return self._model.refine() or self._more_left_out(record)
+
+    def _more_left_out(self, record: Record) -> bool:
+        """Leave out as many samples again, from the start; false where that has been done."""
+        first, others = self._tangents[0], np.sort(self._order[LEFT_OUT : 2 * LEFT_OUT])
+        if len(self._tangents) > 1 or not len(others):
             return False
-        first = self._tangents[0]
         self._tangents.append(Tangents(self.rows, others, first.k, first.decay, self.start))
         self._tangents[-1].replay(record, 0, 0)
         self.who = np.concatenate([self.who, others])
@@ -261,8 +265,6 @@ def _try(slopes: Slopes, k: int, labels: Any) -> None:
 
 
 def _array(name: str, value: Any) -> np.ndarray:
-    if type(value) is np.ndarray:
-        return value
     try:
         return np.asarray(value)
     except Exception as e:

@@ -16,7 +16,7 @@ from scipy.linalg import eigh, qr
 
 from ..compiling import jit
 
-WIDTH, STEPS = 32, 5  # of the Krylov space: directions at once, and products with them
+WIDTH, STEPS = 16, 8  # of the Krylov space: directions at once, and products with them
 OWN = 0.05  # of its eigenvalue: a vector that is turned by less is an eigenvector
 GROUPS, BULK = 32, 16  # of eigenvectors of like eigenvalue, and of those of the bulk
 LEAST = 1e-6  # of a row, what is taken to be left of it

@@ -38,7 +38,7 @@ class Tangents:
         zeros = np.zeros((len(who) + 1, k, d), np.float32)
         self.state = State(zeros, zeros, np.zeros_like(zeros), np.array([1.0, 0.0], np.float32))
         self.along = np.zeros((2, d))  # squared gradients, with Adam's relative gain and without
-        self.base = np.full((n, k), np.nan)  # predictions at the start, as they follow from a sample's first use
+        self.base = np.full((n, k), np.nan, np.float32)  # predictions at the start, as they follow from a sample's first use
         self.bent = self.straight = self.missed = self.explained = 0.0
 
     def moved(self) -> np.ndarray:
@@ -66,10 +66,10 @@ class Tangents:
             for opening in range(0, len(sizes), per_piece):
                 some = sizes[opening : opening + per_piece]
                 uses, steps = _laid_out(record, some, place, first + opening, (per_piece, widest))
-                self.state, seen = carry(self.state, uses, steps, np.uint32(len(some)), *alike, **how)
+                self.state, seen, slopes = carry(self.state, uses, steps, np.uint32(len(some)), *alike, **how)
                 seen = Seen(*map(np.asarray, seen))
                 ways.append(seen.ways[: some.sum()])
-                record.learn(place, seen.gradient[: some.sum()], seen.hessian[: some.sum()])  # the same without any samples
+                record.learn(place, *(np.asarray(part)[: some.sum()] for part in slopes))  # the same without any samples
                 starts.append(np.repeat(seen.start[: len(some)], some) if kind.moving or kind.scaled else np.ones(some.sum(), np.float32))
                 if kind.scaled and len(record.gains) == first + opening:
                     record.gains += list(seen.gain[: len(some)])
@@ -87,17 +87,19 @@ class Tangents:
 
     def _explain(self, sample: np.ndarray, prediction: np.ndarray, ways: np.ndarray, starts: np.ndarray) -> None:
         """What is left of a prediction without the weights' own way is that of the start, the same at every use."""
-        rest = prediction.astype(float) - ways
-        known = ~np.isnan(self.base[sample, 0])
-        first = np.full(len(self.rows), -1)
-        first[sample[::-1]] = np.arange(len(sample))[::-1]  # the last one written stays
-        order = first[first >= 0]
-        fresh = order[~known[order]]
-        self.base[sample[fresh]] = rest[fresh] / starts[fresh, None]
-        again = np.ones(len(sample), bool)
-        again[fresh] = False
-        self.missed += float(np.sum((rest[again] - starts[again, None] * self.base[sample[again]]) ** 2))
-        self.explained += float(np.sum(ways[again].astype(float) ** 2))
+        rest, some = prediction - ways, slice(None)
+        if np.isnan(self.base).any():
+            known = ~np.isnan(self.base[sample, 0])
+            first = np.full(len(self.rows), -1)
+            first[sample[::-1]] = np.arange(len(sample))[::-1]  # the last one written stays
+            order = first[first >= 0]
+            fresh = order[~known[order]]
+            self.base[sample[fresh]] = rest[fresh] / starts[fresh, None]
+            some = np.ones(len(sample), bool)
+            some[fresh] = False
+        missed = rest[some] - starts[some, None] * self.base[sample[some]]
+        self.missed += float(np.sum(missed**2, dtype=float))
+        self.explained += float(np.sum(ways[some] ** 2, dtype=float))
 
 
 def _laid_out(record: Record, sizes: np.ndarray, place: int, first: int, shape: tuple[int, int]) -> tuple[Uses, Steps]:
@@ -111,8 +113,9 @@ def _laid_out(record: Record, sizes: np.ndarray, place: int, first: int, shape: 
     if record.told[first].scale is not None:
         numbers[:, 4:] = [step.scale[:4] for step in record.told[first : first + many] if step.scale is not None]
     trained = _filled(_single(record.numbers[first : first + many]), s) if record.numbers else None
-    before = np.cumsum(sizes, dtype=np.int32) - sizes
-    return uses, Steps(_filled(before, s), _filled(sizes, s), _filled(numbers, s), trained)
+    places = np.full(s, end - place, np.int32)
+    places[:many] = np.cumsum(sizes) - sizes
+    return uses, Steps(places, _filled(sizes, s), _filled(numbers, s), trained)
 
 
 def _filled(part: np.ndarray, many: int) -> np.ndarray:
