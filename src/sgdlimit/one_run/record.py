@@ -60,7 +60,7 @@ class Uses(NamedTuple):
 
 
 class Record:
-    """Batches as they come; they are laid out when that is asked for, and what the loss makes of them is known when they have been replayed."""
+    """Batches as they come; they are laid out when that is asked for, and what the loss makes of them is known when they are replayed."""
 
     def __init__(self, slopes: Slopes, labels: Any, n: int, k: int):
         self.slopes, self.labels, self.n, self.k = slopes, labels, n, k

@@ -52,9 +52,9 @@ class Steps(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """By how much the weights' own way moved the prediction at every use, `ways (u, k)`; at every step what is left of the `start (s,)`, and
-    the mean `gain (s, k)` of every output; over all, how much of the others' forces the linear continuation of the loss misses, and all of
-    it: `bend (2,)`; and squared gradients of features, with Adam's relative gain and without: `along (2, d)`."""
+    """By how much the weights' own way moved the prediction at every use, `ways (u, k)`; at every step what is left of the `start (s,)`,
+    and the mean `gain (s, k)` of every output; over all, how much of the others' forces the linear continuation of the loss misses, and
+    all of it: `bend (2,)`; and squared gradients of features, with Adam's relative gain and without: `along (2, d)`."""
 
     ways: Array
     start: Array

@@ -79,7 +79,9 @@ def find_basis(record: Record, curved: Curvature, rows: np.ndarray, norms: np.nd
     outputs, of its part that is diagonal in the mean Hessian's eigenvectors. A `quick` one of many features needs not all of them."""
     (n, k), d, weights = curved.total.shape[:2], rows.shape[1], curved.total[:, 0, 0]
     if quick and k == 1 and MANY <= d <= n and weights.any() and (weights >= 0).all():
-        return renewed(Basis(*np.zeros((2, 0)), norms, len(record.uses.sample), find_spectra(rows, norms, weights)), curved)
+        spectra = find_spectra(rows, norms, weights)
+        if spectra is not None:
+            return renewed(Basis(np.empty(0), np.empty(0), norms, len(record.uses.sample), spectra), curved)
     total = curved.total
     values, blocks = _along(rows, norms, 0.5 * (total + total.swapaxes(1, 2)).astype(np.float32))
     order = np.argsort(values)
@@ -270,9 +272,11 @@ def _without_own(squares, total, share, over, here) -> np.ndarray:
     quadratic = lambda fading: (fading @ flat).reshape(-1, n, k, k)
     times = (lambda a, b: a * b) if k == 1 else np.matmul
     now = quadratic(here)
-    found = np.empty((cells + 1, n, k, k))
+    kind = np.float32 if k == 1 else np.float64  # systems of equations are solved in double precision
+    total, identity, share = total.astype(kind), np.eye(k, dtype=kind), share.astype(kind)
+    found = np.empty((cells + 1, n, k, k), kind)
     found[-1] = now[-1]
-    felt = np.empty((cells, n, k, k))  # (R_left + R_right) / 2 C
+    felt = np.empty((cells, n, k, k), kind)  # (R_left + R_right) / 2 C
     for s in range(cells - 1, -1, -1):
         chi = quadratic(np.stack([over[c][s] for c in range(s, cells)]))
         own = share[s] * total
@@ -281,7 +285,7 @@ def _without_own(squares, total, share, over, here) -> np.ndarray:
         else:
             later = np.matmul(felt[s + 1 :], chi[1:]).sum(0)
         right = now[s] + later + 0.5 * times(times(found[s + 1], own), chi[0])
-        keeps = np.eye(k) - 0.5 * times(own, chi[0])
+        keeps = identity - 0.5 * times(own, chi[0])
         found[s] = right / keeps if k == 1 else np.linalg.solve(keeps.swapaxes(1, 2), right.swapaxes(1, 2)).swapaxes(1, 2)
         felt[s] = 0.5 * times(found[s] + found[s + 1], own)
     return found

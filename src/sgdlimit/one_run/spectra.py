@@ -1,8 +1,8 @@
 """Where in the spectrum of the curvature a sample's row lies, without all of its eigenvectors: for one output and many features.
 
-`X^T C X` has a few eigenvectors of its own, for strong directions and clusters, and a bulk. The first are found in a Krylov space. What is left
-of a row lies in the bulk as that of any other does, but for its own curvature: its first moments there, which two products tell, tilt the
-spectrum of all to its own by polynomials orthogonal in it. Where curvature changes, moments change as its own part of them does.
+`X^T C X` has a few eigenvectors of its own, for strong directions and clusters, and a bulk. The first are found in a Krylov space. What is
+left of a row lies in the bulk as that of any other does, but for its own curvature: its first moments there, which two products tell, tilt
+the spectrum of all to its own by polynomials orthogonal in it. Where curvature changes, moments change as its own part of them does.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ WIDTH, STEPS = 16, 8  # of the Krylov space: directions at once, and products wi
 OWN = 0.05  # of its eigenvalue: a vector that is turned by less is an eigenvector
 GROUPS, BULK = 32, 16  # of eigenvectors of like eigenvalue, and of those of the bulk
 LEAST = 1e-6  # of a row, what is taken to be left of it
+ROUNDING = 1e-5  # of the whole curvature: less of it is no bulk
 PARTS = 2  # blocks of columns, of which a symmetric product needs no more than half and the diagonal
 
 
 class Spectra(NamedTuple):
-    """`leading (g, n)`: squares of every row along groups of eigenvectors, of which there are `sizes (g,)`; what is left of it has the squared
-    `length (n,)`, in a bulk of `counts (m,)` directions with eigenvalues `values (m,)`. There a row's mean eigenvalue and mean square are
-    `beyond (2, n)` times those of `others (2,)`, with its own curvature added; all this where curvatures were `weights (n,)`."""
+    """`leading (g, n)`: squares of every row along groups of eigenvectors, of which there are `sizes (g,)`. What is left of it has the
+    squared `length (n,)`, in a bulk of `counts (m,)` directions with eigenvalues `values (m,)`. There a row's mean eigenvalue and mean
+    square are `beyond (2, n)` times those of `others (2,)` with its own curvature added; all this where curvatures were `weights (n,)`."""
 
     leading: np.ndarray
     sizes: np.ndarray
@@ -38,26 +39,28 @@ class Spectra(NamedTuple):
     weights: np.ndarray
 
 
-def find_spectra(rows: np.ndarray, norms: np.ndarray, weights: np.ndarray) -> Spectra:
-    """Of curvatures `weights (n,)`, none of them negative."""
+def find_spectra(rows: np.ndarray, norms: np.ndarray, weights: np.ndarray) -> Spectra | None:
+    """Of curvatures `weights (n,)`, none of them negative; none where beside the eigenvectors that were found there is no bulk."""
     with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]):
-        matrix, moments = map(np.asarray, _products(rows, weights.astype(np.float32)))
-    if not np.isfinite(matrix).all():
-        raise np.linalg.LinAlgError("not finite")
-    values, counts, vectors = _krylov(matrix)
-    (rest, leading), (counts, _) = (np.split(part, [len(values) - vectors.shape[1]]) for part in (values, counts))
+        matrix = np.asarray(_curvature(rows, weights.astype(np.float32)))
+        if not np.isfinite(matrix).all():
+            raise np.linalg.LinAlgError("not finite")
+        values, counts, vectors = _krylov(matrix)
+        (rest, leading), (counts, _) = (np.split(part, [len(values) - vectors.shape[1]]) for part in (values, counts))
+        bulk = matrix - (vectors * leading.astype(np.float32)) @ vectors.T
+        moments = np.asarray(_moments(rows, bulk)).astype(float)
     squares = (rows @ vectors).astype(float) ** 2
     length = np.maximum(norms - squares.sum(1), LEAST * norms)
-    moments = np.maximum(moments - np.stack([squares @ leading, squares @ leading**2]), 0.0) / length
-    which = _alike(leading, leading, GROUPS)
-    rest = np.maximum(rest, 0.0)
-    counts *= (rows.shape[1] - len(leading)) / counts.sum()
-    rest *= max(float(np.trace(matrix)) - leading.sum(), 0.0) / (counts @ rest)
+    moments = np.maximum(moments, 0.0) / np.maximum(length, 1e-300)
+    rest, own, whole = np.maximum(rest, 0.0), weights * length, float(np.trace(bulk))
+    counts *= (rows.shape[1] - len(leading)) / max(counts.sum(), 1e-300)
     to = _alike(rest, counts * rest, BULK)
-    many = to @ counts
-    own = weights * length
     first = own @ (moments[0] - own) / own.sum()
     others = np.array([first, own @ (moments[1] - 2.0 * own * first - own**2) / own.sum()])
+    if len(to) < BULK // 2 or whole < ROUNDING * np.trace(matrix) or not (others > 0).all():
+        return None
+    rest *= whole / (counts @ rest)
+    many, which = to @ counts, _alike(leading, leading, GROUPS)
     beyond = moments / _with_own(others, own)
     return Spectra(which @ squares.T, which.sum(1), length, to @ (counts * rest) / many, many, others, beyond, weights)
 
@@ -68,14 +71,14 @@ def squares_of(spectra: Spectra, weights: np.ndarray) -> tuple[np.ndarray, np.nd
     scale = own.sum() / (spectra.weights @ spectra.length)
     first, second = _with_own(spectra.others * np.array([scale, scale**2]), own) * spectra.beyond
     values = spectra.values * scale
-    mass = spectra.counts * values
-    mass /= mass.sum()
-    straight = values - mass @ values
-    bent = values**2 - mass @ values**2
-    slope = mass @ (bent * straight) / (mass @ straight**2)
+    mass = spectra.counts * values / (spectra.counts @ values)
+    mean, square = mass @ values, mass @ values**2
+    straight, bent = values - mean, values**2 - square
+    spread = mass @ straight**2
+    slope = mass @ (bent * straight) / spread
     bent -= slope * straight
-    tilt = 1.0 + np.outer(straight / (mass @ straight**2), first - mass @ values)
-    tilt += np.outer(bent / (mass @ bent**2), second - mass @ values**2 - slope * (first - mass @ values))
+    tilt = 1.0 + np.outer(straight / spread, first - mean)
+    tilt += np.outer(bent / (mass @ bent**2), second - square - slope * (first - mean))
     bulk = np.maximum(tilt, 0.0) * mass[:, None]
     bulk *= spectra.length / bulk.sum(0)
     return np.concatenate([bulk, spectra.leading]).astype(np.float32), np.concatenate([spectra.counts, spectra.sizes]).astype(np.float32)
@@ -89,9 +92,9 @@ def _with_own(others: np.ndarray, own: np.ndarray) -> np.ndarray:
 def _alike(values: np.ndarray, mass: np.ndarray, groups: int) -> np.ndarray:
     """Groups of like value and like mass, `(group, value)` with ones and zeros."""
     order = np.argsort(values)
-    before = np.cumsum(mass[order]) - mass[order]
+    middle = np.cumsum(mass[order]) - 0.5 * mass[order]
     group = np.empty(len(values), int)
-    group[order] = np.unique((before / max(mass.sum(), 1e-300) * groups).astype(int), return_inverse=True)[1]
+    group[order] = np.unique((middle / max(mass.sum(), 1e-300) * groups).astype(int), return_inverse=True)[1]
     return (np.arange(group.max(initial=-1) + 1)[:, None] == group).astype(float)
 
 
@@ -102,14 +105,14 @@ def _krylov(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     width, steps = min(WIDTH, d), min(STEPS, d // min(WIDTH, d))
     space, images = np.empty((d, width * steps), np.float32, order="F"), np.empty((d, width * steps), np.float32, order="F")
     block = _orthogonal(np.random.default_rng(0).standard_normal((d, width)).astype(np.float32))[0]
-    left = np.zeros((width, width), np.float32)
     for step in range(steps):
         here, before = slice(step * width, (step + 1) * width), slice(0, (step + 1) * width)
         space[:, here] = block
         images[:, here] = block = matrix @ block
-        for _ in range(2):
-            block = block - space[:, before] @ (space[:, before].T @ block)
-        block, left = _orthogonal(block)
+        left = np.eye(width, dtype=np.float32)
+        for _ in range(2):  # once is not enough where a few eigenvalues are far above the others, or none are left
+            block, scale = _orthogonal(block - space[:, before] @ (space[:, before].T @ block))
+            left = scale @ left
     small = space.T @ images
     values, inner = eigh(0.5 * (small + small.T), driver="evd", overwrite_a=True, check_finite=False)
     found = np.linalg.norm(left @ inner[-width:], axis=0) < OWN * values
@@ -123,10 +126,15 @@ def _orthogonal(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @jit
-def _products(rows: Any, weights: Any) -> tuple[Any, Any]:
-    """`X^T diag(weights) X`, and of every row `x^T A x` and `x^T A^2 x` in it, `(2, n)`."""
+def _curvature(rows: Any, weights: Any) -> Any:
+    """`X^T diag(weights) X`."""
     parts = jnp.array_split(rows * jnp.sqrt(weights)[:, None], PARTS, axis=1)
     half = {(i, j): parts[i].T @ parts[j] for i in range(PARTS) for j in range(i, PARTS)}
-    matrix = jnp.block([[half[i, j] if i <= j else half[j, i].T for j in range(PARTS)] for i in range(PARTS)])
+    return jnp.block([[half[i, j] if i <= j else half[j, i].T for j in range(PARTS)] for i in range(PARTS)])
+
+
+@jit
+def _moments(rows: Any, matrix: Any) -> Any:
+    """Of every row `x^T A x` and `x^T A^2 x`, `(2, n)`."""
     image = rows @ matrix
-    return matrix, jnp.stack([jnp.sum(rows * image, 1), jnp.sum(image**2, 1)])
+    return jnp.stack([jnp.sum(rows * image, 1), jnp.sum(image**2, 1)])
