@@ -62,32 +62,41 @@ class Uses(NamedTuple):
 class Record:
     """Batches as they come; they are laid out when that is asked for, and what the loss makes of them is known when they are replayed."""
 
-    def __init__(self, slopes: Slopes, labels: Any, n: int, k: int):
-        self.slopes, self.labels, self.n, self.k = slopes, labels, n, k
+    def __init__(self, slopes: Slopes, labels: Any, n: int, k: int, flat: bool = False):
+        self.slopes, self.labels, self.n, self.k, self.flat = slopes, labels, n, k, flat
         self.told: list[Step] = []
         self.steps = Steps(*np.zeros((5, 0)))
         self.batches: list[int] = []  # their sizes
         self.numbers: list[np.ndarray] = []  # that are trained along, before each step, if there are any
         self.gains: list[np.ndarray] = []  # of each output, `(k,)`, at every step that had a scale; known when it has been carried out
         self.closed = 0
-        self.uses = Uses(np.zeros(0, np.int64), np.zeros(0, np.int64), *np.zeros((2, 0, k), np.float32), np.zeros((0, k, k), np.float32))
+        none, empty = np.zeros(0, np.int64), np.zeros((0, k), np.float32)
+        self.uses = Uses(none, none, empty, empty, np.zeros((0, k, k), np.float32))
         self._full: list[tuple[np.ndarray, np.ndarray]] = []  # samples and predictions not laid out yet: as many as there was room for,
         self._samples, self._predictions, self._end = np.zeros(0, np.int64), np.zeros(0, np.float32), 0  # and those that fill it now
 
-    def add(self, indices: np.ndarray, predictions: np.ndarray, step: Step, numbers: np.ndarray | None = None) -> None:
-        """Arrays `(b,)`, and `(b,)` or `(b, k)`, are copied, since a loop may use them again."""
+    def add(self, indices: Any, predictions: Any, step: Step, numbers: np.ndarray | None = None) -> bool:
+        """A batch `(b,)`, and predictions `(b, k)`, or `(b,)` where they come `flat`; false for what is none. This is done at every step of
+        a loop that takes ten microseconds. Arrays are copied, since the loop may use them again."""
+        if type(indices) is not np.ndarray or type(predictions) is not np.ndarray:
+            return False
+        if indices.dtype.kind not in "iu" or predictions.dtype.kind != "f" or indices.ndim != 1:
+            return False
         size, begin, k = len(indices), self._end, self.k
+        if predictions.shape != (indices.shape if self.flat else (size, k)):
+            return False
         end = begin + size
         if end > len(self._samples):
             self._make_room(size)
             begin, end = 0, size
         self._end = end
         self._samples[begin:end] = indices
-        self._predictions[begin * k : end * k] = predictions if predictions.ndim == 1 else predictions.reshape(-1)
+        self._predictions[begin * k : end * k] = predictions if self.flat else predictions.reshape(-1)
         self.batches.append(size)
         self.told.append(step)
         if numbers is not None:
             self.numbers.append(numbers)
+        return True
 
     def _make_room(self, size: int) -> None:
         self._full.append(self._filled())

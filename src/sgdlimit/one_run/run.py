@@ -110,20 +110,17 @@ class OneRun:
         else:
             rate = self.learning_rate if learning_rate is None else positive("learning_rate", learning_rate)
             step = Step(rate, self.momentum, 1.0) if self.adam is None else self.adam.step(rate, self.weight_decay)
-        self.record_step(indices, predictions, step)
+        if self._record is None or not self._record.add(indices, predictions, step):
+            self.record_step(indices, predictions, step)
 
     def record_step(self, indices: Any, predictions: Any, step: Step, numbers: np.ndarray | None = None) -> None:
         """`step`, for an optimiser that changes as it goes, and numbers `(p,)` that are trained along."""
-        if type(indices) is not np.ndarray or type(predictions) is not np.ndarray:
-            indices, predictions = _array("indices", indices), _array("predictions", predictions)
+        indices, predictions = _array("indices", indices), _array("predictions", predictions)
         if indices.ndim != 1 or indices.dtype.kind not in "iu":
             raise refuse("indices", "be the rows of a batch (b,)", Words(f"{indices.dtype} of shape {indices.shape}"))
-        record, b = self._record, len(indices)
-        if record is None or predictions.dtype.kind != "f" or predictions.shape != ((b,) if self._flat else (b, record.k)):
-            predictions = self._shaped("predictions", predictions, b)
-            predictions, record = predictions[:, 0] if self._flat else predictions, self._record
-        assert record is not None
-        record.add(indices, predictions, step, numbers)
+        predictions = self._shaped("predictions", predictions, len(indices)).astype(float, copy=False)
+        assert self._record is not None
+        self._record.add(indices, predictions[:, 0] if self._flat else predictions, step, numbers)
 
     def estimate(self, predictions: Any) -> LeftOutRisk:
         """The test risk now.
@@ -161,7 +158,7 @@ class OneRun:
         flat = r.ndim == 1
         r = r.reshape(rows, -1)
         if self._record is None:
-            self._record, self._flat = Record(self.slopes, self.labels, len(self.rows), r.shape[1]), flat
+            self._record, self._flat = Record(self.slopes, self.labels, len(self.rows), r.shape[1], flat), flat
             coupled = self.weight_decay if self.adam is None else 0.0
             self._tangents = [Tangents(self.rows, self.who, r.shape[1], coupled, self.start)]
             _check_memory(self.rows, r.shape[1])

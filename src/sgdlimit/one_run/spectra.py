@@ -122,7 +122,8 @@ def _krylov(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _orthogonal(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return qr(block, mode="economic", overwrite_a=True, check_finite=False)
+    factors: Any = qr(block, mode="economic", overwrite_a=True, check_finite=False)
+    return factors
 
 
 @jit
