@@ -48,9 +48,10 @@ class OneRun:
         seed: of which samples are left out exactly.
 
     Memory is at most `4 (3 n d + 4 m^2 + 300 n k^2)` bytes with `m = min(n, d)`, or `k d` for `k` outputs and up to 1500 weights, and
-    `4 (k^2 + 2 k + 4)` more for every use of a sample. An estimate carries 15 samples through the batches since the last one, which takes
-    as long as the loop, and finds the eigenvectors of a matrix of `m` by `m`: 0.04 seconds for 2000 rows of 600 features, 2.5 for 4000
-    rows of 3000, from there on eight times as much for twice as many. The first one compiles for a quarter of a second.
+    `4 (k^2 + 2 k + 4)` more for every use of a sample. An estimate carries 7 or 14 samples through the batches since the last one, which
+    takes 0.7 or 1.4 times as long as the loop, and finds where rows lie in the spectrum of a matrix of `m` by `m`: 0.02 seconds for 2000
+    rows of 600 features, 0.8 for 4000 rows of 3000, from there on eight times as much for twice as many. The first one compiles for half a
+    second.
 
     Raises:
         InputError: an argument is out of range, or an estimate does not fit into memory.
