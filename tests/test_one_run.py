@@ -221,6 +221,20 @@ def test_without_a_bulk_all_eigenvectors_are_found(monkeypatch):
     assert run._model.basis.spectra is None
 
 
+def test_more_samples_are_left_out_while_that_is_little(monkeypatch):
+    X, y, *_ = data("logistic", 300, 40, 2)
+    monkeypatch.setattr(module, "LITTLE", 300 * 40 * 2)
+    run, theta, found = sl.OneRun(X, y, LOSSES["logistic"][0], 0.03), np.zeros((40, 1)), []
+    for number, batch in enumerate(batches(300, 15, 4), 1):
+        r = X[batch] @ theta
+        run.step(batch, r[:, 0])
+        theta = theta - 0.03 * X[batch].T @ LOSSES["logistic"][2](r, y[batch]) / len(batch)
+        if number % 20 == 0:
+            found.append(run.estimate(predictions(X, theta)))
+    assert [len(one.who) for one in found] == [14, 14, 7, 7]
+    assert all(set(one.who) <= set(found[0].who) for one in found)
+
+
 MANY_FEATURES = {name: CASES[name] for name in ("logistic", "power law", "huber", "momentum")}
 
 

@@ -92,6 +92,7 @@ class OneRun:
         self._record: Record | None = None
         self._tangents: list[Tangents] = []
         self._model = Model(self.rows, self.norms)
+        self._open = np.inf  # what the response left open of the squared error, at last
         self._flat = True  # predictions come as (n,)
         self._copies: float | None = None
 
@@ -173,9 +174,13 @@ class OneRun:
         assert record is not None
         with np.errstate(all="ignore"):  # a training that diverges is told in words
             new = record.close()
+            little = len(record.uses.sample) * self.rows.shape[1] <= LITTLE
+            if not little and self._open < SHARE / 4:  # so that half as many leave less than what is asked for
+                del self._tangents[1:]
+                self.who = self._tangents[0].who
             for some in self._tangents:
                 some.replay(record, *new)
-            if len(record.uses.sample) * self.rows.shape[1] <= LITTLE:
+            if little:
                 self._more_left_out(record)
             while True:
                 found = self._judged(record, r)
@@ -184,9 +189,9 @@ class OneRun:
 
     def _refined(self, record: Record, found: LeftOutRisk) -> bool:
         """Find the response more closely, where what it leaves open matters; false where it does not, or is as close as it gets."""
-        if not found.diagnostics["response_error"] ** 2 > SHARE * found.standard_error**2:
-            return False
-        return self._model.refine() or self._more_left_out(record)
+        whole = found.standard_error**2
+        self._open = found.diagnostics["response_error"] ** 2 / whole if whole > 0 else 0.0
+        return self._open > SHARE and (self._model.refine() or self._more_left_out(record))
 
     def _more_left_out(self, record: Record) -> bool:
         """Leave out as many samples again, from the start; false where that has been done."""

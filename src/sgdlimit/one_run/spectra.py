@@ -21,7 +21,7 @@ OWN = 0.05  # of its eigenvalue: a vector that is turned by less is an eigenvect
 GROUPS, BULK = 32, 16  # of eigenvectors of like eigenvalue, and of those of the bulk
 LEAST = 1e-6  # of a row, what is taken to be left of it
 ROUNDING = 1e-5  # of the whole curvature: less of it is no bulk
-PARTS = 2  # blocks of columns, of which a symmetric product needs no more than half and the diagonal
+PARTS = 3  # blocks of columns, of which a symmetric product needs no more than half and the diagonal
 
 
 class Spectra(NamedTuple):
