@@ -46,7 +46,7 @@ TABLES = {  # loss, rate, batch
 EPOCHS = (5, 20)
 STOPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)  # epochs
 STOPPED = {"logistic, overfitted": ("logistic", 0.05, 16)}
-COST = ((50, 1), (100, 1), (200, 1), (200, 4))  # epochs, estimates
+COST = ((50, 2), (100, 2), (200, 2), (200, 4))  # epochs, estimates
 
 
 def fresh() -> list[dict]:

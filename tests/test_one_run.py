@@ -10,10 +10,11 @@ import pytest
 
 import sgdlimit as sl
 from problems import logistic, tanh_regression
-from sgdlimit.one_run import response
+from sgdlimit.one_run import record, response
 from sgdlimit.one_run import run as module
 from sgdlimit.one_run.estimate import best_of, of_model
 from sgdlimit.one_run.scales import fit_scales
+from sgdlimit.one_run.spectra import find_spectra, squares_of
 from sgdlimit.simulate.core import LEFT_OUT
 from trainings import LOSSES, against_retraining, batches, data, predictions, told, train
 
@@ -152,6 +153,127 @@ def test_a_basis_of_before_is_good_for_a_while():
     one, other = (run.estimate(X @ theta[:, 0]) for run in (alone, often))
     assert one.risk == pytest.approx(other.risk, rel=0.02)
     assert one.risk == alone.estimate(X @ theta[:, 0]).risk  # asked again, the same
+
+
+# --- with many features: few eigenvectors, and fewer samples left out exactly -----------------------------------------------------
+
+
+def left(X, weights, by):
+    """`x^T exp(-t A) x` of every row at times `(3, n)` at which little, much and most has faded: from squares along groups of directions,
+    with the mean curvature of each."""
+    squares, sizes = by
+    rates = squares @ weights / sizes
+    times = np.array([[0.3], [1.0], [3.0]]) * X.shape[1] / np.sum(weights * np.sum(X**2, 1))
+    return np.exp(-times * rates) @ squares
+
+
+def by_eigenvectors(X, weights):
+    return ((X @ np.linalg.eigh((X.T * weights) @ X)[1]) ** 2).T, np.ones(X.shape[1])
+
+
+ROWS = {
+    "isotropic": lambda rng: rng.standard_normal((600, 300)),
+    "power law": lambda rng: rng.standard_normal((600, 300)) * np.arange(1, 301) ** -0.5,
+    "with a mean": lambda rng: rng.standard_normal((600, 300)) + 3.0,
+    "clusters": lambda rng: rng.standard_normal((600, 300)) + 2.0 * rng.standard_normal((5, 300))[rng.integers(5, size=600)],
+    "ReLU features": lambda rng: np.maximum(rng.standard_normal((600, 30)) @ rng.standard_normal((30, 300)), 0.0),
+}
+
+
+@pytest.mark.parametrize("kind", ROWS)
+def test_moments_tell_where_a_row_lies_in_the_spectrum(kind):
+    """Nearly as all eigenvectors do; if all rows lay as they do on average, that would be off by several times as much."""
+    rng = np.random.default_rng(0)
+    X, weights = ROWS[kind](rng), rng.lognormal(0.0, 1.0, 600)
+    squares, sizes = squares_of(spectra_of(X, weights), weights)
+    np.testing.assert_allclose(squares.sum(0), np.sum(X**2, 1), rtol=1e-4)
+    alike = np.outer(squares.sum(1) / squares.sum(), squares.sum(0))
+    exact = left(X, weights, by_eigenvectors(X, weights))
+    off, if_alike = (np.sqrt(np.mean((left(X, weights, (some, sizes)) / exact - 1.0) ** 2, axis=1)) for some in (squares, alike))
+    assert (off < [0.02, 0.04, 0.12]).all()
+    assert (off < 0.4 * if_alike).all()
+
+
+def spectra_of(X, weights):
+    found = find_spectra(X.astype(np.float32), np.sum(X**2, 1), weights)
+    assert found is not None
+    return found
+
+
+def test_a_rows_own_curvature_is_followed():
+    """Where it is another than when moments were measured. What is off for all rows alike is fitted, and does not count."""
+    rng = np.random.default_rng(0)
+    X, weights = ROWS["isotropic"](rng), rng.lognormal(0.0, 0.3, 600)
+    spectra, later = spectra_of(X, weights), weights * rng.lognormal(0.0, 0.3, 600)
+    exact = left(X, later, by_eigenvectors(X, later))
+    ratios = [left(X, later, squares_of(spectra, known)) / exact for known in (later, weights)]
+    followed, not_followed = (ratio.std(1) / ratio.mean(1) for ratio in ratios)
+    assert (followed[:2] < 0.5 * not_followed[:2]).all()
+
+
+def test_without_a_bulk_all_eigenvectors_are_found(monkeypatch):
+    X = data("logistic", 300, 20, 2)[0]
+    X = X @ np.random.default_rng(0).standard_normal((20, 210))
+    assert find_spectra(X.astype(np.float32), np.sum(X**2, 1), np.ones(300)) is None
+    monkeypatch.setattr(response, "MANY", 200)
+    run, theta = told(X, np.sign(X[:, 0]), "logistic", batches(300, 16, 2), 0.002)
+    assert run.estimate(predictions(X, theta)).trusted
+    assert run._model.basis.spectra is None
+
+
+def test_more_samples_are_left_out_while_that_is_little(monkeypatch):
+    X, y, *_ = data("logistic", 300, 40, 2)
+    monkeypatch.setattr(module, "LITTLE", 300 * 40 * 2)
+    run, theta, found = sl.OneRun(X, y, LOSSES["logistic"][0], 0.03), np.zeros((40, 1)), []
+    for number, batch in enumerate(batches(300, 15, 4), 1):
+        r = X[batch] @ theta
+        run.step(batch, r[:, 0])
+        theta = theta - 0.03 * X[batch].T @ LOSSES["logistic"][2](r, y[batch]) / len(batch)
+        if number % 20 == 0:
+            found.append(run.estimate(predictions(X, theta)))
+    assert [len(one.who) for one in found] == [14, 14, 7, 7]
+    assert all(set(one.who) <= set(found[0].who) for one in found)
+
+
+MANY_FEATURES = {name: CASES[name] for name in ("logistic", "power law", "huber", "momentum")}
+
+
+@pytest.mark.parametrize("case", MANY_FEATURES)
+def test_few_eigenvectors_and_seven_samples_will_do(case, monkeypatch):
+    """Where there are many features and uses, and what they leave open is a small part of the error."""
+    loss, n, d, power, rate, size, epochs, memory = CASES[case]
+    X, y, *_ = data(loss, n, d, 2, power)
+    monkeypatch.setattr(response, "MANY", 200)
+    monkeypatch.setattr(module, "LITTLE", 0)
+    monkeypatch.setattr(module, "SHARE", 1.0)
+    correlation, ratio, found = against_retraining(X, y, loss, batches(n, size, epochs, seed=4), rate, momentum=memory)
+    assert len(found.who) == 7
+    assert correlation > 0.99
+    assert abs(ratio - 1) < 0.03
+    assert found.trusted, found.verdict
+
+
+def test_a_closer_look_is_taken_where_that_matters(monkeypatch):
+    """All eigenvectors first, then seven more samples; at the next estimate both are there, and the two are compared by the first seven."""
+    X, y, *_ = data("logistic", 300, 200, 2)
+    monkeypatch.setattr(response, "MANY", 200)
+    monkeypatch.setattr(module, "LITTLE", 0)
+    order, found, whole = batches(300, 16, 4), [], []
+    run, theta = sl.OneRun(X, y, LOSSES["logistic"][0], 0.08), np.zeros((200, 1))
+    for number, batch in enumerate(order):
+        r = X[batch] @ theta
+        run.step(batch, r[:, 0])
+        theta = theta - 0.08 * X[batch].T @ LOSSES["logistic"][2](r, y[batch]) / len(batch)
+        if number % 19 == 18:
+            monkeypatch.setattr(module, "SHARE", 1.0 if number < 30 else 0.0)
+            found.append(run.estimate(predictions(X, theta)))
+            whole.append(run._model.basis.spectra is None)
+    assert [len(one.who) for one in found] == [7, 14, 14, 14]
+    assert whole == [False, True, True, True]
+    _, error = found[1].minus(found[0])
+    assert error < 0.8 * np.hypot(found[0].standard_error, found[1].standard_error)
+    exact = train(X, y, "logistic", order, 0.08, without=run.who)[1:]
+    np.testing.assert_allclose(found[-1].left_out[run.who], np.einsum("qd,qdk->q", X[run.who], exact), atol=1e-4)
 
 
 def test_features_may_outnumber_rows():
@@ -369,6 +491,23 @@ def test_before_the_first_step_nothing_is_left_out():
     found = sl.OneRun(X, y, LOSSES["logistic"][0], 0.1).estimate(np.zeros(50))
     assert found.risk == found.train_risk == pytest.approx(np.log(2))
     np.testing.assert_array_equal(found.left_out, 0.0)
+
+
+@pytest.mark.parametrize("room", [1, 25, 60])
+def test_batches_are_kept_in_rooms(room, monkeypatch):
+    """One after the other, of unequal size, as arrays of any kind of number or as lists."""
+    X, y, *_ = data("square", 60, 20, 0)
+    found = []
+    for size in (record.ROOM, room):
+        monkeypatch.setattr(record, "ROOM", size)
+        run, theta = sl.OneRun(X, y, LOSSES["square"][0], 0.05), np.zeros((20, 1))
+        for number, batch in enumerate(batches(60, 11, 4)):
+            r = X[batch] @ theta
+            run.step(batch.astype(np.uint8) if number % 2 else list(batch), r[:, 0].astype(np.float32) if number % 3 else list(r[:, 0]))
+            theta = theta - 0.05 * X[batch].T @ (r - y[batch, None]) / len(batch)
+            if number % 7 == 6:
+                found.append(run.estimate(predictions(X, theta)).risk)
+    np.testing.assert_allclose(found[: len(found) // 2], found[len(found) // 2 :], rtol=1e-6)
 
 
 def test_a_loop_may_use_its_arrays_again():

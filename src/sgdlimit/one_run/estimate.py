@@ -121,8 +121,9 @@ def paired(one: LeftOutRisk, other: LeftOutRisk) -> tuple[float, float]:
     independent."""
     apart = one.losses - other.losses
     response = np.hypot(one.diagnostics["response_error"], other.diagnostics["response_error"])
-    if np.array_equal(one.who, other.who):
-        pairs = of_pairs(one.pairs - other.pairs, one.who)
+    both, of_one, of_other = np.intersect1d(one.who, other.who, return_indices=True)
+    if len(both) > 1:
+        pairs = of_pairs(one.pairs[:, of_one] - other.pairs[:, of_other], both)
     else:
         pairs = float(np.hypot(of_pairs(one.pairs, one.who), of_pairs(other.pairs, other.who)))
     return float(apart.mean()), float(np.hypot(np.hypot(apart.std(ddof=1) / np.sqrt(len(apart)), pairs), response))

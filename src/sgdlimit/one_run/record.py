@@ -13,6 +13,7 @@ from ..errors import refuse
 from ..functions import Static
 from ..learning.slopes import Slopes
 
+ROOM = 2**15  # uses for which there is room at once
 CHUNK = 4096  # samples a compiled call takes: one program for everything
 
 
@@ -59,52 +60,75 @@ class Uses(NamedTuple):
 
 
 class Record:
-    """Batches as they come; what the loss makes of them is computed for many at once, when it is asked for."""
+    """Batches as they come; they are laid out when that is asked for, and what the loss makes of them is known when they are replayed."""
 
-    def __init__(self, slopes: Slopes, labels: Any, n: int, k: int):
-        self.slopes, self.labels, self.n, self.k = slopes, labels, n, k
+    def __init__(self, slopes: Slopes, labels: Any, n: int, k: int, flat: bool = False):
+        self.slopes, self.labels, self.n, self.k, self.flat = slopes, labels, n, k, flat
         self.told: list[Step] = []
         self.steps = Steps(*np.zeros((5, 0)))
-        self.batches: list[np.ndarray] = []
-        self.predictions: list[np.ndarray] = []  # of batches not evaluated yet
+        self.batches: list[int] = []  # their sizes
         self.numbers: list[np.ndarray] = []  # that are trained along, before each step, if there are any
         self.gains: list[np.ndarray] = []  # of each output, `(k,)`, at every step that had a scale; known when it has been carried out
         self.closed = 0
-        empty = np.zeros((0, k), np.float32)
-        self.uses = Uses(np.zeros(0, np.int64), np.zeros(0, np.int64), empty, empty, np.zeros((0, k, k), np.float32))
+        none, empty = np.zeros(0, np.int64), np.zeros((0, k), np.float32)
+        self.uses = Uses(none, none, empty, empty, np.zeros((0, k, k), np.float32))
+        self._full: list[tuple[np.ndarray, np.ndarray]] = []  # samples and predictions not laid out yet: as many as there was room for,
+        self._samples, self._predictions, self._end = np.zeros(0, np.int64), np.zeros(0, np.float32), 0  # and those that fill it now
 
-    def add(self, indices: np.ndarray, predictions: np.ndarray, step: Step, numbers: np.ndarray | None = None) -> None:
+    def add(self, indices: Any, predictions: Any, step: Step, numbers: np.ndarray | None = None) -> bool:
+        """A batch `(b,)`, and predictions `(b, k)`, or `(b,)` where they come `flat`; false for what is none. This is done at every step of
+        a loop that takes ten microseconds. Arrays are copied, since the loop may use them again."""
+        if type(indices) is not np.ndarray or type(predictions) is not np.ndarray:
+            return False
+        if indices.dtype.kind not in "iu" or predictions.dtype.kind != "f" or indices.ndim != 1:
+            return False
+        size, begin, k = len(indices), self._end, self.k
+        if predictions.shape != (indices.shape if self.flat else (size, k)):
+            return False
+        end = begin + size
+        if end > len(self._samples):
+            self._make_room(size)
+            begin, end = 0, size
+        self._end = end
+        self._samples[begin:end] = indices
+        self._predictions[begin * k : end * k] = predictions if self.flat else predictions.reshape(-1)
+        self.batches.append(size)
+        self.told.append(step)
         if numbers is not None:
             self.numbers.append(numbers)
-        self.batches.append(indices)
-        self.predictions.append(predictions)
-        self.told.append(step)
+        return True
+
+    def _make_room(self, size: int) -> None:
+        self._full.append(self._filled())
+        many = max(ROOM, size)
+        self._samples, self._predictions = np.empty(many, np.int64), np.empty(many * self.k, np.float32)
+
+    def _filled(self) -> tuple[np.ndarray, np.ndarray]:
+        return self._samples[: self._end], self._predictions[: self._end * self.k]
 
     def close(self) -> tuple[int, int]:
-        """Evaluate the slopes of what is new; the first new step, and the first new use."""
+        """Lay out what is new; the first new step, and the first new use."""
         first, begin = self.closed, len(self.uses.sample)
-        new = self.batches[first:]
-        if new:
-            sample = np.concatenate(new)
+        if first < len(self.batches):
+            sample, prediction = (np.concatenate(parts) for parts in zip(*self._full, self._filled(), strict=True))
+            prediction = prediction.reshape(-1, self.k)
             if len(sample) and not 0 <= sample.min() <= sample.max() < self.n:
                 raise refuse("indices", f"be between 0 and {self.n - 1}", [int(sample.min()), int(sample.max())], "rows of X")
-            sizes = [len(batch) for batch in new]
-            told = self.told[first:]
-            numbers = [[getattr(step, name) for step in told] for name in ("rate", "momentum", "gain", "shrink")]
-            self.steps = Steps(*np.column_stack([self.steps, np.array([*numbers, sizes])]))
+            sizes = self.batches[first:]
+            self.steps = Steps(*np.column_stack([self.steps, np.vstack([_numbers(self.told[first:]), sizes])]))
             step = np.repeat(np.arange(first, len(self.batches)), sizes)
-            r = np.concatenate(self.predictions).reshape(-1, self.k)
-            _, gradient, hessian = evaluate(self.slopes, r, self.labels_at(sample, step))
-            parts = (sample, step, r.astype(np.float32), gradient.astype(np.float32), hessian.astype(np.float32))
-            self.uses = Uses(*(np.concatenate(pair) for pair in zip(self.uses, parts, strict=True)))
-            self.predictions = []
+            slopes = np.empty_like(prediction), np.empty((len(prediction), self.k, self.k), np.float32)  # for `learn`
+            parts = zip(self.uses, (sample, step, prediction, *slopes), strict=True)
+            self.uses = Uses(*(np.concatenate(pair) for pair in parts))
+            self._full, self._end = [], 0
         self.closed = len(self.batches)
         return first, begin
 
-    def labels_at(self, sample: np.ndarray, step: np.ndarray) -> Any:
-        """Labels of samples used in some steps, with what is trained along as it was then."""
-        labels = pick(self.labels, sample)
-        return labels._replace(a=np.array(self.numbers)[step]) if self.numbers else labels
+    def learn(self, begin: int, gradient: np.ndarray, hessian: np.ndarray) -> None:
+        """Slopes of the loss at the uses from one on."""
+        end = begin + len(gradient)
+        self.uses.gradient[begin:end] = gradient
+        self.uses.hessian[begin:end] = hessian
 
     def pace(self) -> np.ndarray:
         """By how much a mean gradient moves the weights at once, `(step, 1)` or, where outputs have gains of their own, `(step, k)`. A
@@ -136,15 +160,22 @@ class Record:
         return (pace / np.maximum(self.steps.size, 1)[:, None])[self.uses.step[some]]
 
 
+def _numbers(told: list[Step]) -> np.ndarray:
+    """Of steps, `(4, step)`; they are often one and the same."""
+    some = told[:1] if told[0] is told[-1] and told.count(told[0]) == len(told) else told
+    numbers = np.array([(step.rate, step.momentum, step.gain, step.shrink) for step in some]).T
+    return np.broadcast_to(numbers, (4, len(told)))
+
+
 def pick(labels: Any, rows: np.ndarray) -> Any:
     """The labels of some samples."""
     return jax.tree.map(lambda part: part[rows], labels)
 
 
-def evaluate(slopes: Slopes, r: np.ndarray, labels: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Loss `(m,)`, gradient `(m, k)` and Hessian `(m, k, k)` of predictions `r (m, k)`."""
+def evaluate(slopes: Slopes, r: np.ndarray, labels: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Loss `(m,)` and gradient `(m, k)` of predictions `r (m, k)`."""
     m, k = r.shape
-    found = np.empty(m), np.empty((m, k)), np.empty((m, k, k))
+    found = np.empty(m), np.empty((m, k))
     with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]):
         for first in range(0, m, CHUNK):
             rows = np.arange(first, first + CHUNK).clip(max=m - 1)
@@ -156,4 +187,4 @@ def evaluate(slopes: Slopes, r: np.ndarray, labels: Any) -> tuple[np.ndarray, np
 
 @partial(jit, static_argnames=("loss", "gradient"))
 def _evaluate(r, labels, *, loss, gradient):
-    return jax.vmap(loss)(r, labels), jax.vmap(gradient)(r, labels), jax.vmap(jax.jacfwd(gradient))(r, labels)
+    return jax.vmap(loss)(r, labels), jax.vmap(gradient)(r, labels)

@@ -34,22 +34,27 @@ class State(NamedTuple):
     start: Array
 
 
-class Steps(NamedTuple):
-    """Some steps `(s, b)` in batches of up to `b`: rows used, how many of them count `size (s,)`, predictions `(s, b, k)` with Hessians
-    there and labels, and the numbers of the optimiser `(s, 8)`: those of a `record.Step` and its `Scale`."""
+class Uses(NamedTuple):
+    """Uses of samples one after the other: which `sample (u,)`, and its `prediction (u, k)`."""
 
     sample: Array
-    size: Array
     prediction: Array
-    hessian: Array
-    labels: Any
+
+
+class Steps(NamedTuple):
+    """Some steps: where their uses begin `place (s,)` and how many they are `size (s,)`, the numbers of the optimiser `(s, 8)`, those of a
+    `record.Step` and its `Scale`; and what is trained along before each `(s, p)`, or none."""
+
+    place: Array
+    size: Array
     numbers: Array
+    trained: Array | None
 
 
 class Seen(NamedTuple):
-    """At every step, by how much the weights' own way moved predictions `ways (s, b, k)`, `start (s,)` and the mean `gain (s, k)` of every
-    output; over all, how much of the others' forces the linear continuation of the loss misses, and all of it: `bend (2,)`; and squared
-    gradients of features, with Adam's relative gain and without: `along (2, d)`."""
+    """By how much the weights' own way moved the prediction at every use, `ways (u, k)`; at every step what is left of the `start (s,)`,
+    and the mean `gain (s, k)` of every output; over all, how much of the others' forces the linear continuation of the loss misses, and
+    all of it: `bend (2,)`; and squared gradients of features, with Adam's relative gain and without: `along (2, d)`."""
 
     ways: Array
     start: Array
@@ -58,25 +63,36 @@ class Seen(NamedTuple):
     along: Array
 
 
-@partial(jit, static_argnames=("gradient", "kind"))
-def carry(state: State, steps: Steps, count: Any, rows: Any, who: Any, decay: Any, theta: Any, *, gradient: Any, kind: Kind):
-    """The state after the first `count` steps, and what was seen there. Each training takes its own gradients, at its own predictions, and
-    one without a sample none of that: nothing is linear here but for the weights' own way, which took the gradients told of."""
-    (s, b, k), d = steps.prediction.shape, rows.shape[1]
-    of_batch = jax.vmap(lambda r, labels: gradient(r, labels).astype(rows.dtype))  # a loss may have constants in double precision
-    of_trainings = jax.vmap(of_batch, (0, None))
+@partial(jit, static_argnames=("gradient", "kind", "widest"))
+def carry(
+    state: State, uses: Uses, steps: Steps, count: Any, rows: Any, labels: Any, who: Any, decay: Any, theta: Any,
+    *, gradient: Any, kind: Kind, widest: int,
+):  # fmt: skip
+    """The state after the first `count` steps of up to `widest` uses, what was seen there, and the loss's gradients `(u, k)` and Hessians
+    `(u, k, k)` at the uses. Each training takes its own gradients, at its
+    own predictions, and one without a sample none of that: nothing is linear here but for the weights' own way, which took the gradients
+    told of. Where a step has fewer uses than others, those of the next one are read, and do not count."""
+    (u, k), d, s = uses.prediction.shape, rows.shape[1], len(steps.size)
+    slope = lambda r, labels: gradient(r, labels).astype(rows.dtype)  # a loss may have constants in double precision
+    of_trainings = jax.vmap(jax.vmap(slope), (0, None))
+    pick = lambda part, rows: part.at[rows].get(mode="promise_in_bounds")
+    labels = jax.tree.map(lambda part: pick(part, uses.sample), labels)
+    if steps.trained is not None:
+        labels = labels._replace(a=pick(steps.trained, jnp.searchsorted(steps.place, jnp.arange(u), side="right") - 1))
+    slopes = jax.vmap(lambda *one: (slope(*one), jax.jacfwd(slope)(*one)))(uses.prediction, labels)
 
     def step(number, carried):
         state, seen = carried
         at, put = partial(jax.lax.dynamic_index_in_dim, index=number, keepdims=False), jax.lax.dynamic_update_index_in_dim
-        sample, size, r, hessian, labels, numbers = jax.tree.map(at, steps)
-        x = rows.at[sample].get(mode="promise_in_bounds")
-        changes = (state.shift.reshape(-1, d) @ x.T).reshape(-1, k, b)
+        place, size, numbers = (at(part) for part in (steps.place, steps.size, steps.numbers))
+        sliced = lambda part: jax.lax.dynamic_slice_in_dim(part, place, widest)
+        (sample, r), (told, hessian), of_samples = jax.tree.map(sliced, (tuple(uses), slopes, labels))
+        x = pick(rows, sample)
+        changes = (state.shift.reshape(-1, d) @ x.T).reshape(-1, k, widest)
         own = changes[:-1].swapaxes(1, 2)
-        counts = (jnp.arange(b) < size)[:, None]
+        counts = (jnp.arange(widest) < size)[:, None]
         others = counts & (sample[:, None] != who[:, None, None])
-        told = of_batch(r, labels)
-        further = of_trainings(r + own, labels) - told
+        further = of_trainings(r + own, of_samples) - told
         push = jnp.concatenate([jnp.where(others, further, -told), told[None]]) * counts
         straight = jnp.einsum("qba,bca->qbc", own, hessian)
         bend = jnp.stack([
@@ -84,8 +100,9 @@ def carry(state: State, steps: Steps, count: Any, rows: Any, who: Any, decay: An
             jnp.sum(jnp.where(others, further, 0.0) ** 2) + ROUNDING**2 * len(who) * jnp.sum((told * counts) ** 2),
         ])  # fmt: skip
         push /= jnp.maximum(size, 1)
-        pull = (push.swapaxes(1, 2).reshape(-1, b) @ x).reshape(state.shift.shape)
-        seen = seen._replace(ways=put(seen.ways, changes[-1].T, number, 0), bend=seen.bend + bend)
+        pull = (push.swapaxes(1, 2).reshape(-1, widest) @ x).reshape(state.shift.shape)
+        ways = jax.lax.dynamic_update_slice_in_dim(seen.ways, changes[-1].T, place, 0)
+        seen = seen._replace(ways=ways, bend=seen.bend + bend)
         if kind.moving or kind.scaled:
             seen = seen._replace(start=put(seen.start, state.start[0], number, 0))
         if not kind.scaled:
@@ -93,9 +110,9 @@ def carry(state: State, steps: Steps, count: Any, rows: Any, who: Any, decay: An
         following, gain, along = _scaled(state, pull, numbers, decay, theta, kind.by_row)
         return following, seen._replace(gain=put(seen.gain, gain, number, 0), along=seen.along + along)
 
-    empty = Seen(*(jnp.zeros(shape, rows.dtype) for shape in ((s, b, k), s, (s, k), 2, (2, d))))
+    empty = Seen(*(jnp.zeros(shape, rows.dtype) for shape in ((u, k), s, (s, k), 2, (2, d))))
     empty = empty._replace(start=empty.start + 1)
-    return jax.lax.fori_loop(np.uint32(0), count, step, (state, empty))
+    return *jax.lax.fori_loop(np.uint32(0), count, step, (state, empty)), slopes
 
 
 def _pulled(state: State, pull: Array, numbers: Array, _: Array) -> State:

@@ -7,12 +7,13 @@ sample, `R_i = chi_i + int R_i c_i chi_i`, a triangular system in time for every
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.linalg import eigh, get_blas_funcs
 
 from .record import Record
+from .spectra import Spectra, find_spectra, squares_of
 
 CELLS = 24  # of the time since the start
 TOWARDS_NOW = 1.5  # how much finer they are near the present, where responses change most
@@ -20,17 +21,20 @@ OVERSHOOT = 0.9  # a kick that moves its own sample further than this is taken a
 BLOCK = 2048  # samples whose response is computed at once
 GROUPS = 32  # of eigenvectors of like eigenvalue, which fade together
 TOGETHER = 1500  # weights up to which outputs are not taken apart
+MANY = 500  # features from which all eigenvectors take longer than what is left of rows beside some
 EMPTY = 1e-6  # of the largest eigenvalue: directions without curvature
 
 
 class Basis(NamedTuple):
     """Where curvature is nearly diagonal: of groups of its eigenvectors `v (k, d)`, the sums `squares (m, n, k, k)` of `(v x) (v x)^T` for
-    every row, how many a group has, `sizes (m,)`, the squared lengths of the rows, `norms (n,)`, and from how many uses it was found."""
+    every row, how many a group has, `sizes (m,)`, the squared lengths of the rows, `norms (n,)`, and from how many uses it was found; and
+    where not all eigenvectors were, what was."""
 
     squares: np.ndarray
     sizes: np.ndarray
     norms: np.ndarray
     uses: int
+    spectra: Spectra | None = None
 
 
 class Curvature(NamedTuple):
@@ -53,24 +57,31 @@ def curvature(record: Record, norms: np.ndarray) -> Curvature:
     uses, k, steps, n = record.uses, record.k, record.steps, len(norms)
     pace = record.pace()
     units = record.units()
-    amplitudes = record.amplitudes(pace) / units
-    values = uses.hessian * amplitudes[:, :, None] * units
+    amplitudes = (record.amplitudes(pace) / units).astype(np.float32)
+    values = uses.hessian * amplitudes[:, :, None] * units.astype(np.float32)
     if k == 1:
         size = np.maximum(values[:, 0, 0], 0.0)
     else:
         trace, square = np.trace(values, axis1=1, axis2=2), np.sum(values**2, axis=(1, 2))
         size = np.divide(square, trace, out=np.zeros_like(trace), where=trace > 0)
-    own = size * (1.0 / (1.0 - steps.momentum))[uses.step] * norms[uses.sample]
+    own = size * norms.astype(np.float32)[uses.sample]  # in single precision: there are many uses, and this is done anew at every estimate
+    if steps.momentum.any():
+        own *= (1.0 / (1.0 - steps.momentum)).astype(np.float32)[uses.step]
     longer = np.where(own > 1e-6, -np.log1p(-np.minimum(own, OVERSHOOT)) / np.maximum(own, 1e-6), 1.0)
-    part = (steps.size / n)[uses.step]
+    part = (steps.size / n).astype(np.float32)[uses.step]
     values *= (part + (1.0 - part) * longer)[:, None, None]
     total = np.stack([np.bincount(uses.sample, values[:, a, b], n) for a in range(k) for b in range(k)], -1).reshape(n, k, k)
     return Curvature(values, total, pace.mean(1), amplitudes, units)
 
 
-def find_basis(record: Record, curved: Curvature, rows: np.ndarray, norms: np.ndarray) -> Basis:
+def find_basis(record: Record, curved: Curvature, rows: np.ndarray, norms: np.ndarray, quick: bool = False) -> Basis:
     """Eigenvectors of the curvature of all uses so far, `sum_i x_i x_i^T (x) C_i`, in groups of like eigenvalue and like weight. For many
-    outputs, of its part that is diagonal in the mean Hessian's eigenvectors."""
+    outputs, of its part that is diagonal in the mean Hessian's eigenvectors. A `quick` one of many features needs not all of them."""
+    (n, k), d, weights = curved.total.shape[:2], rows.shape[1], curved.total[:, 0, 0]
+    if quick and k == 1 and MANY <= d <= n and weights.any() and (weights >= 0).all():
+        spectra = find_spectra(rows, norms, weights)
+        if spectra is not None:
+            return renewed(Basis(np.empty(0), np.empty(0), norms, len(record.uses.sample), spectra), curved)
     total = curved.total
     values, blocks = _along(rows, norms, 0.5 * (total + total.swapaxes(1, 2)).astype(np.float32))
     order = np.argsort(values)
@@ -92,6 +103,14 @@ def find_basis(record: Record, curved: Curvature, rows: np.ndarray, norms: np.nd
             else:
                 squares += summed[:, :, None, None] * np.outer(classes, classes).astype(np.float32)
     return Basis(squares, sizes, norms, len(record.uses.sample))
+
+
+def renewed(basis: Basis, curved: Curvature) -> Basis:
+    """A basis of before where curvature is what it is now, if it knows how its squares follow it."""
+    if basis.spectra is None:
+        return basis
+    squares, sizes = squares_of(basis.spectra, np.maximum(curved.total[:, 0, 0], 0.0))
+    return basis._replace(squares=squares[:, :, None, None], sizes=sizes)
 
 
 def _along(rows: np.ndarray, norms: np.ndarray, total: np.ndarray) -> tuple[np.ndarray, list[tuple[list[np.ndarray], np.ndarray | None]]]:
@@ -193,11 +212,21 @@ def _fading(rates, lengths, nodes, record: Record, pace, decay: float) -> tuple[
     mean = lambda values: np.add.reduceat(values, nodes[:-1]) / lengths
     pace, momentum = mean(pace), mean(record.steps.momentum)
     decays = pace * decay + (1.0 - momentum) * mean(record.steps.shrink)  # a velocity makes more of its part
+    a = rates / lengths[:, None] + decays[:, None]
+    if not momentum.any():  # what is left is a product over cells
+        power, average = _kept(a, lengths[:, None])
+        here = np.cumprod(np.concatenate([power, np.ones_like(a[:1])])[::-1], axis=0)[::-1]
+        before, over = np.zeros_like(a[:0]), []
+        for kept, mean_kept in zip(power, average, strict=True):
+            before = np.concatenate([before, np.ones_like(a[:1])])
+            over.append((before * mean_kept).astype(np.float32))
+            before = before * kept
+        return over, here.astype(np.float32)
     state = np.zeros((0, rates.shape[1], 2))
     over = []
     for c, length in enumerate(lengths):
         state = np.concatenate([state, np.broadcast_to([1.0, -1.0], (1, rates.shape[1], 2))])
-        power, average = _transition(rates[c] / length + decays[c], momentum[c], int(length))
+        power, average = _transition(a[c], momentum[c], int(length))
         over.append(np.einsum("mb,smb->sm", average, state).astype(np.float32))
         state = np.einsum("mab,smb->sma", power, state)
         if c + 1 < len(pace) and pace[c] > 0:
@@ -205,17 +234,20 @@ def _fading(rates, lengths, nodes, record: Record, pace, decay: float) -> tuple[
     return over, np.concatenate([state[..., 0], np.ones((1, rates.shape[1]))]).astype(np.float32)
 
 
+def _kept(a: np.ndarray, steps: Any) -> tuple[np.ndarray, np.ndarray]:
+    """`(1 - a)^steps`, and the mean over the steps of what there was before each."""
+    near, power = np.abs(a) < 1e-9, (1.0 - a) ** steps
+    return power, np.where(near, 1.0, (1.0 - power) / np.where(near, 1.0, a * steps))
+
+
 def _transition(a: np.ndarray, momentum: float, steps: int) -> tuple[np.ndarray, np.ndarray]:
     """`M^steps (..., 2, 2)` of `u <- momentum u + a theta`, `theta <- theta - u`, and the mean over the steps of the row of `theta`, by
     the eigenvalues of `M`, whose determinant is the momentum."""
     if momentum == 0.0:
-        kept = 1.0 - a
-        last = kept ** (steps - 1)
-        near = np.abs(a) < 1e-9
-        sums = np.where(near, steps, (1.0 - last * kept) / np.where(near, 1.0, a))
-        none = np.zeros_like(a)
-        power = np.stack([np.stack([last * kept, none], -1), np.stack([last * a, none], -1)], -2)
-        return power, np.stack([sums, none], -1) / steps
+        (kept, average), none = _kept(a, steps), np.zeros_like(a)
+        last = (1.0 - a) ** (steps - 1)
+        power = np.stack([np.stack([kept, none], -1), np.stack([last * a, none], -1)], -2)
+        return power, np.stack([average, none], -1)
     trace = 1.0 - a + momentum
     root = np.sqrt((trace**2 - 4.0 * momentum).astype(complex))
     root = np.where(np.abs(root) < 1e-7, 1e-7, root)
@@ -240,15 +272,20 @@ def _without_own(squares, total, share, over, here) -> np.ndarray:
     quadratic = lambda fading: (fading @ flat).reshape(-1, n, k, k)
     times = (lambda a, b: a * b) if k == 1 else np.matmul
     now = quadratic(here)
-    found = np.empty((cells + 1, n, k, k))
+    kind = np.float32 if k == 1 else np.float64  # systems of equations are solved in double precision
+    total, identity, share = total.astype(kind), np.eye(k, dtype=kind), share.astype(kind)
+    found = np.empty((cells + 1, n, k, k), kind)
     found[-1] = now[-1]
-    felt = np.empty((cells, n, k, k))  # (R_left + R_right) / 2 C
+    felt = np.empty((cells, n, k, k), kind)  # (R_left + R_right) / 2 C
     for s in range(cells - 1, -1, -1):
         chi = quadratic(np.stack([over[c][s] for c in range(s, cells)]))
         own = share[s] * total
-        later = np.einsum("cnab,cnab->nab", felt[s + 1 :], chi[1:]) if k == 1 else np.matmul(felt[s + 1 :], chi[1:]).sum(0)
+        if k == 1:
+            later = np.einsum("cn,cn->n", felt[s + 1 :, :, 0, 0], chi[1:, :, 0, 0])[:, None, None]
+        else:
+            later = np.matmul(felt[s + 1 :], chi[1:]).sum(0)
         right = now[s] + later + 0.5 * times(times(found[s + 1], own), chi[0])
-        keeps = np.eye(k) - 0.5 * times(own, chi[0])
+        keeps = identity - 0.5 * times(own, chi[0])
         found[s] = right / keeps if k == 1 else np.linalg.solve(keeps.swapaxes(1, 2), right.swapaxes(1, 2)).swapaxes(1, 2)
         felt[s] = 0.5 * times(found[s] + found[s + 1], own)
     return found

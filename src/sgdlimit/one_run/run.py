@@ -14,15 +14,14 @@ from ..learning.optimisers import share
 from ..learning.slopes import Slopes, slopes
 from . import response, trust
 from .estimate import Best, LeftOutRisk, best_of, of_model, of_pairs
+from .model import Model
 from .record import Record, Scale, Step, evaluate, pick
-from .scales import Fit, fit_scales
 from .tangents import Tangents
 
-LEFT_OUT = 15  # samples left out exactly, to correct the response of all others by; with the weights' own way they fill a register
-GROWTH = 1.2  # eigenvectors are found again when there are so many times as many uses: where they change, so does the estimate a little
-WORSE = 1.3  # or when samples left out exactly scatter so many times as much around them as when they were found,
-TOLERATED = 0.02  # and by more than this
-LOOKED_AT = 2**16  # uses, of which the size of steps is told
+LEFT_OUT = 7  # samples left out exactly, to correct the response of all others by, and as many again
+LITTLE = 2**24  # where that takes no time: numbers of features in all uses so far
+SHARE = 0.08  # or where what the response leaves open has a larger part in the squared error
+LOOKED_AT = 2**14  # uses, of which the size of steps is told
 
 
 class OneRun:
@@ -49,9 +48,10 @@ class OneRun:
         seed: of which samples are left out exactly.
 
     Memory is at most `4 (3 n d + 4 m^2 + 300 n k^2)` bytes with `m = min(n, d)`, or `k d` for `k` outputs and up to 1500 weights, and
-    `4 (k^2 + 2 k + 4)` more for every use of a sample. An estimate carries 15 samples through the batches since the last one, which takes
-    as long as the loop, and finds the eigenvectors of a matrix of `m` by `m`: 0.04 seconds for 2000 rows of 600 features, 2.5 for 4000
-    rows of 3000, from there on eight times as much for twice as many. The first one compiles for a quarter of a second.
+    `4 (k^2 + 2 k + 4)` more for every use of a sample. An estimate carries 7 or 14 samples through the batches since the last one, which
+    takes 0.7 or 1.4 times as long as the loop, and finds where rows lie in the spectrum of a matrix of `m` by `m`: 0.02 seconds for 2000
+    rows of 600 features, 0.8 for 4000 rows of 3000, from there on eight times as much for twice as many. The first one compiles for half a
+    second.
 
     Raises:
         InputError: an argument is out of range, or an estimate does not fit into memory.
@@ -86,12 +86,13 @@ class OneRun:
         self.start: np.ndarray | None = None  # weights `(k, d)`, where the optimiser must know them
         self.norms = np.einsum("nd,nd->n", self.rows, self.rows).astype(float)
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(LEFT_OUT,)))  # not the stream that a loop shuffles by
-        self.who = np.sort(rng.permutation(len(self.rows))[:LEFT_OUT])
+        self._order = rng.permutation(len(self.rows))
+        self.who = np.sort(self._order[:LEFT_OUT])
         self.history: list[LeftOutRisk] = []
         self._record: Record | None = None
-        self._tangents: Tangents | None = None
-        self._basis: response.Basis | None = None
-        self._scatter = 0.0
+        self._tangents: list[Tangents] = []
+        self._model = Model(self.rows, self.norms)
+        self._open = np.inf  # what the response left open of the squared error, at last
         self._flat = True  # predictions come as (n,)
         self._copies: float | None = None
 
@@ -106,24 +107,22 @@ class OneRun:
         Raises:
             InputError: shapes or numbers are wrong.
         """
-        rate = self.learning_rate if learning_rate is None else positive("learning_rate", learning_rate)
-        if self.adam is not None:
-            step = self.adam.step(rate, self.weight_decay)
+        if learning_rate is None and self.adam is None:
+            step = self._usual
         else:
-            step = self._usual if learning_rate is None else Step(rate, self.momentum, 1.0)
-        self.record_step(indices, predictions, step)
+            rate = self.learning_rate if learning_rate is None else positive("learning_rate", learning_rate)
+            step = Step(rate, self.momentum, 1.0) if self.adam is None else self.adam.step(rate, self.weight_decay)
+        if self._record is None or not self._record.add(indices, predictions, step):
+            self.record_step(indices, predictions, step)
 
     def record_step(self, indices: Any, predictions: Any, step: Step, numbers: np.ndarray | None = None) -> None:
         """`step`, for an optimiser that changes as it goes, and numbers `(p,)` that are trained along."""
-        indices, predictions = _copy("indices", indices), _copy("predictions", predictions)
+        indices, predictions = _array("indices", indices), _array("predictions", predictions)
         if indices.ndim != 1 or indices.dtype.kind not in "iu":
             raise refuse("indices", "be the rows of a batch (b,)", Words(f"{indices.dtype} of shape {indices.shape}"))
-        record, b = self._record, len(indices)
-        if record is None or predictions.dtype.kind != "f" or predictions.shape != ((b,) if self._flat else (b, record.k)):
-            predictions = self._shaped("predictions", predictions, b)
-            predictions, record = predictions[:, 0] if self._flat else predictions, self._record
-        assert record is not None
-        record.add(indices, predictions, step, numbers)
+        predictions = self._shaped("predictions", predictions, len(indices)).astype(float, copy=False)
+        assert self._record is not None
+        self._record.add(indices, predictions[:, 0] if self._flat else predictions, step, numbers)
 
     def estimate(self, predictions: Any) -> LeftOutRisk:
         """The test risk now.
@@ -137,7 +136,7 @@ class OneRun:
         Raises:
             InputError: shapes or numbers are wrong.
         """
-        r = self._shaped("predictions", _copy("predictions", predictions), len(self.rows))
+        r = self._shaped("predictions", _array("predictions", predictions).copy(), len(self.rows))
         found = self._estimate(r)
         self.history.append(found)
         return found
@@ -161,9 +160,9 @@ class OneRun:
         flat = r.ndim == 1
         r = r.reshape(rows, -1)
         if self._record is None:
-            self._record, self._flat = Record(self.slopes, self.labels, len(self.rows), r.shape[1]), flat
+            self._record, self._flat = Record(self.slopes, self.labels, len(self.rows), r.shape[1], flat), flat
             coupled = self.weight_decay if self.adam is None else 0.0
-            self._tangents = Tangents(self.rows, self.who, r.shape[1], coupled, self.start)
+            self._tangents = [Tangents(self.rows, self.who, r.shape[1], coupled, self.start)]
             _check_memory(self.rows, r.shape[1])
             _try(self.slopes, r.shape[1], self.labels)
         elif r.shape[1] != self._record.k:
@@ -171,27 +170,57 @@ class OneRun:
         return r
 
     def _estimate(self, r: np.ndarray) -> LeftOutRisk:
-        record, tangents = self._record, self._tangents
+        record = self._record
         assert record is not None
-        assert tangents is not None
         with np.errstate(all="ignore"):  # a training that diverges is told in words
-            tangents.replay(record, *record.close())
-            moved_by = tangents.moved()
-            exact = moved_by[self.who, np.arange(len(self.who))]
-            modelled, fit = self._fitted(exact)
-            shift = np.einsum("p,pna->na", fit.scales, modelled)
-            by_model = r[self.who] + shift[self.who]
-            shift[self.who] = exact
-            moved, n = r + shift, len(r)
-            everything = [np.arange(n), np.arange(n), self.who]
-            losses, slope, _ = evaluate(self.slopes, np.concatenate([moved, r, by_model]), pick(self.labels, np.concatenate(everything)))
-            losses, train, doubles = np.split(losses, [n, 2 * n])
-            slope = slope[:n]
-            steep = np.einsum("na,pna->p", slope, modelled) / n
-            spread = losses.std(ddof=1) / np.sqrt(n)
-            response_error = float(np.sqrt(steep @ fit.cov @ steep + of_model(losses[self.who] - doubles) ** 2))
-            pairs = np.einsum("na,nqa->nq", slope, moved_by)
-            risk, standard_error = float(losses.mean()), float(np.sqrt(spread**2 + of_pairs(pairs, self.who) ** 2 + response_error**2))
+            new = record.close()
+            little = len(record.uses.sample) * self.rows.shape[1] <= LITTLE
+            if not little and self._open < SHARE / 4:  # so that half as many leave less than what is asked for
+                del self._tangents[1:]
+                self.who = self._tangents[0].who
+            for some in self._tangents:
+                some.replay(record, *new)
+            if little:
+                self._more_left_out(record)
+            while True:
+                found = self._judged(record, r)
+                if not self._refined(record, found):
+                    return found
+
+    def _refined(self, record: Record, found: LeftOutRisk) -> bool:
+        """Find the response more closely, where what it leaves open matters; false where it does not, or is as close as it gets."""
+        whole = found.standard_error**2
+        self._open = found.diagnostics["response_error"] ** 2 / whole if whole > 0 else 0.0
+        return self._open > SHARE and (self._model.refine() or self._more_left_out(record))
+
+    def _more_left_out(self, record: Record) -> bool:
+        """Leave out as many samples again, from the start; false where that has been done."""
+        first, others = self._tangents[0], np.sort(self._order[LEFT_OUT : 2 * LEFT_OUT])
+        if len(self._tangents) > 1 or not len(others):
+            return False
+        self._tangents.append(Tangents(self.rows, others, first.k, first.decay, self.start))
+        self._tangents[-1].replay(record, 0, 0)
+        self.who = np.concatenate([self.who, others])
+        return True
+
+    def _judged(self, record: Record, r: np.ndarray) -> LeftOutRisk:
+        first, who, n = self._tangents[0], self.who, len(r)
+        moved_by = np.concatenate([some.moved() for some in self._tangents], axis=1)
+        exact = moved_by[who, np.arange(len(who))]
+        modelled, fit = self._model.fitted(record, first.decay, first.axes(), who, exact)
+        shift = np.einsum("p,pna->na", fit.scales, modelled)
+        by_model = r[who] + shift[who]
+        shift[who] = exact
+        moved = r + shift
+        everything = [np.arange(n), np.arange(n), who]
+        losses, slope = evaluate(self.slopes, np.concatenate([moved, r, by_model]), pick(self.labels, np.concatenate(everything)))
+        losses, train, doubles = np.split(losses, [n, 2 * n])
+        slope = slope[:n]
+        steep = np.einsum("na,pna->p", slope, modelled) / n
+        spread = losses.std(ddof=1) / np.sqrt(n)
+        response_error = float(np.sqrt(steep @ fit.cov @ steep + of_model(losses[who] - doubles) ** 2))
+        pairs = np.einsum("na,nqa->nq", slope, moved_by)
+        risk, standard_error = float(losses.mean()), float(np.sqrt(spread**2 + of_pairs(pairs, who) ** 2 + response_error**2))
         measured = {
             "risk": risk,
             "scale": float(fit.scales[0]),
@@ -199,59 +228,19 @@ class OneRun:
             "scatter": fit.scatter,
             "response_error": response_error,
             "alone": float(losses.max() / losses.sum()) if losses.sum() > 0 else 0.0,
-            **self._measured(),
+            **self._measured(record),
         }
         left_out = moved[:, 0] if self._flat else moved
-        step = len(record.batches)
-        known = trust.warnings(measured), measured, self.labels, pairs, self.who
-        return LeftOutRisk(risk, standard_error, left_out, losses, float(train.mean()), step, *known)
+        known = trust.warnings(measured), measured, self.labels, pairs, who
+        return LeftOutRisk(risk, standard_error, left_out, losses, float(train.mean()), len(record.batches), *known)
 
-    def _fitted(self, exact: np.ndarray) -> tuple[np.ndarray, Fit]:
-        """What the response's model says of leaving out each sample `(2, n, k)`, and how it is scaled to samples left out exactly. The
-        eigenvectors of before serve until there is much more to know, or the exact ones scatter more around them."""
-        record, tangents = self._record, self._tangents
-        assert record is not None
-        assert tangents is not None
-        uses, metric = len(record.uses.sample), record.metric()
-        if not uses:
-            modelled = np.zeros((2, len(self.rows), record.k))
-            return modelled, fit_scales(modelled[:, self.who], exact, metric)
-        if self._basis is not None and uses < GROWTH * self._basis.uses:
-            curved = response.curvature(record, self._basis.norms)
-            modelled = response.shift(record, self._basis, curved, tangents.decay)
-            fit = fit_scales(modelled[:, self.who], exact, metric)
-            if fit.scatter < max(WORSE * self._scatter, TOLERATED) or uses == self._basis.uses:
-                return modelled, fit
-        try:
-            rows, norms = self._features()
-            curved = response.curvature(record, norms)
-            self._basis = response.find_basis(record, curved, rows, norms)
-            modelled = response.shift(record, self._basis, curved, tangents.decay)
-        except np.linalg.LinAlgError:  # not finite
-            modelled = np.full((2, len(self.rows), record.k), np.nan)
-        fit = fit_scales(modelled[:, self.who], exact, metric)
-        self._scatter = fit.scatter
-        return modelled, fit
-
-    def _features(self) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and their squared lengths as the optimiser sees them: with features in units in which their gain is the same."""
-        assert self._tangents is not None
-        gains = self._tangents.axes()
-        if gains is None:
-            return self.rows, self.norms
-        rows = self.rows * np.sqrt(gains).astype(np.float32)
-        return rows, np.einsum("nd,nd->n", rows, rows).astype(float)
-
-    def _measured(self) -> dict[str, float]:
+    def _measured(self, record: Record) -> dict[str, float]:
         """Numbers about the training so far, for the verdict."""
-        record, tangents = self._record, self._tangents
-        assert record is not None
-        assert tangents is not None
         if self._copies is None:
             self._copies = trust.copies(self.rows, self.norms)
         share = lambda part, whole: float(np.sqrt(part / whole)) if whole > 0 else 0.0
         uses = record.uses
-        norms = self.norms if self._basis is None else self._basis.norms
+        norms = self.norms if self._model.basis is None else self._model.basis.norms
         some = slice(None, None, 1 + len(uses.sample) // LOOKED_AT)
         size = np.sqrt(np.sum((uses.hessian[some] * record.amplitudes(record.pace(), some)[:, :, None]) ** 2, axis=(1, 2)))
         size *= norms[uses.sample[some]]
@@ -259,8 +248,8 @@ class OneRun:
             "features": float(min(self.rows.shape)),
             "tangents": float(len(self.who)),
             "copies": self._copies,
-            "bend": share(tangents.bent, tangents.straight),
-            "unexplained": share(tangents.missed, tangents.explained),
+            "bend": share(sum(some.bent for some in self._tangents), sum(some.straight for some in self._tangents)),
+            "unexplained": share(self._tangents[0].missed, self._tangents[0].explained),
             "overshoot": float(np.quantile(size, 0.9)) if len(size) else 0.0,
         }
 
@@ -278,12 +267,9 @@ def _try(slopes: Slopes, k: int, labels: Any) -> None:
         raise refuse("loss", "return a number", Words(f"an array of shape {shape}"), "r is (k,): r[0] for one output")
 
 
-def _copy(name: str, value: Any) -> np.ndarray:
-    """A copy, since a loop may use its arrays again."""
-    if type(value) is np.ndarray:
-        return value.copy()
+def _array(name: str, value: Any) -> np.ndarray:
     try:
-        return np.array(value)
+        return np.asarray(value)
     except Exception as e:
         raise refuse(name, "be an array", Words(f"none: {str(e).splitlines()[0]}"), "of a PyTorch tensor its .detach().numpy()") from None
 

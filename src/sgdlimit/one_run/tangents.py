@@ -18,7 +18,7 @@ import numpy as np
 
 from ..functions import Static
 from .record import Record
-from .replay import Kind, Seen, State, Steps, carry
+from .replay import Kind, Seen, State, Steps, Uses, carry
 
 PIECE = 16384  # uses that are laid out at once, or those of one batch
 
@@ -38,7 +38,7 @@ class Tangents:
         zeros = np.zeros((len(who) + 1, k, d), np.float32)
         self.state = State(zeros, zeros, np.zeros_like(zeros), np.array([1.0, 0.0], np.float32))
         self.along = np.zeros((2, d))  # squared gradients, with Adam's relative gain and without
-        self.base = np.full((n, k), np.nan)  # predictions at the start, as they follow from a sample's first use
+        self.base = np.full((n, k), np.nan, np.float32)  # predictions at the start, as they follow from a sample's first use
         self.bent = self.straight = self.missed = self.explained = 0.0
 
     def moved(self) -> np.ndarray:
@@ -48,7 +48,7 @@ class Tangents:
 
     def replay(self, record: Record, first: int, begin: int) -> None:
         """Carry all through the steps from `first` on, whose uses are those from `begin` on."""
-        uses, place, sizes = record.uses, begin, record.steps.size[first:].astype(int)
+        sizes, place = record.steps.size[first:].astype(np.int32), begin
         if not len(sizes):
             return
         scale = record.told[first].scale
@@ -58,42 +58,26 @@ class Tangents:
             self.state = self.state._replace(square=self.state.square[:, :, :1])
         widest = max(1, int(record.steps.size.max()))  # so far: the same program serves what has no wider one
         per_piece = max(1, PIECE // widest)
-        who, decay, gradient = self.who.astype(np.int32), np.float32(self.decay), Static(record.slopes.gradient)
+        how = {"gradient": Static(record.slopes.gradient), "kind": kind, "widest": widest}
         ways, starts = [], []
         with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]):
-            rows = jax.device_put(self.rows)
+            rows, labels = jax.device_put(self.rows), jax.tree.map(_single, record.labels)
+            alike = rows, labels, self.who.astype(np.int32), np.float32(self.decay), self.theta
             for opening in range(0, len(sizes), per_piece):
                 some = sizes[opening : opening + per_piece]
-                steps, real = self._laid_out(record, some, place, first + opening, (per_piece, widest))
-                count = np.uint32(len(some))
-                self.state, seen = carry(self.state, steps, count, rows, who, decay, self.theta, gradient=gradient, kind=kind)
+                uses, steps = _laid_out(record, some, place, first + opening, (per_piece, widest))
+                self.state, seen, slopes = carry(self.state, uses, steps, np.uint32(len(some)), *alike, **how)
                 seen = Seen(*map(np.asarray, seen))
-                ways.append(seen.ways.reshape(-1, self.k)[real])
-                starts.append(np.repeat(seen.start[: len(some)], some))
-                if kind.scaled:
+                ways.append(seen.ways[: some.sum()])
+                record.learn(place, *(np.asarray(part)[: some.sum()] for part in slopes))  # the same without any samples
+                starts.append(np.repeat(seen.start[: len(some)], some) if kind.moving or kind.scaled else np.ones(some.sum(), np.float32))
+                if kind.scaled and len(record.gains) == first + opening:
                     record.gains += list(seen.gain[: len(some)])
                 self.along += seen.along
                 self.bent += float(seen.bend[0])
                 self.straight += float(seen.bend[1])
-                place += len(real)
-        self._explain(uses.sample[begin:], uses.prediction[begin:], np.concatenate(ways), np.concatenate(starts))
-
-    def _laid_out(self, record: Record, sizes: np.ndarray, place: int, first: int, shape: tuple[int, int]) -> tuple[Steps, np.ndarray]:
-        """Steps from `first` on, whose uses are those from `place` on, in a table of some `shape`; and which places of it are taken."""
-        many, counts = len(sizes), np.zeros(shape[0], np.int32)
-        counts[:many] = sizes
-        real = np.flatnonzero(np.arange(shape[1]) < counts[:, None])
-        slots = np.full(shape[0] * shape[1], place)
-        slots[real] = place + np.arange(len(real))
-        uses, cut = record.uses, lambda part: part.reshape(*shape, *part.shape[1:])
-        here, numbers = slice(first, first + many), np.zeros((shape[0], 8), np.float32)
-        numbers[:many, :4] = np.stack(record.steps[:4], axis=1)[here]
-        if record.told[first].scale is not None:
-            numbers[:many, 4:] = [step.scale[:4] for step in record.told[here] if step.scale is not None]
-        sample = uses.sample[slots]
-        labels = jax.tree.map(lambda part: cut(_single(part)), record.labels_at(sample, uses.step[slots]))
-        steps = Steps(cut(sample.astype(np.int32)), counts, cut(uses.prediction[slots]), cut(uses.hessian[slots]), labels, numbers)
-        return steps, real
+                place += int(some.sum())
+        self._explain(record.uses.sample[begin:], record.uses.prediction[begin:], np.concatenate(ways), np.concatenate(starts))
 
     def axes(self) -> np.ndarray | None:
         """Gain of every feature `(d,)` over that of all, where Adam trains."""
@@ -103,17 +87,42 @@ class Tangents:
 
     def _explain(self, sample: np.ndarray, prediction: np.ndarray, ways: np.ndarray, starts: np.ndarray) -> None:
         """What is left of a prediction without the weights' own way is that of the start, the same at every use."""
-        rest = prediction.astype(float) - ways
-        known = ~np.isnan(self.base[sample, 0])
-        first = np.full(len(self.rows), -1)
-        first[sample[::-1]] = np.arange(len(sample))[::-1]  # the last one written stays
-        order = first[first >= 0]
-        fresh = order[~known[order]]
-        self.base[sample[fresh]] = rest[fresh] / starts[fresh, None]
-        again = np.ones(len(sample), bool)
-        again[fresh] = False
-        self.missed += float(np.sum((rest[again] - starts[again, None] * self.base[sample[again]]) ** 2))
-        self.explained += float(np.sum(ways[again].astype(float) ** 2))
+        rest, some = prediction - ways, slice(None)
+        if np.isnan(self.base).any():
+            known = ~np.isnan(self.base[sample, 0])
+            first = np.full(len(self.rows), -1)
+            first[sample[::-1]] = np.arange(len(sample))[::-1]  # the last one written stays
+            order = first[first >= 0]
+            fresh = order[~known[order]]
+            self.base[sample[fresh]] = rest[fresh] / starts[fresh, None]
+            some = np.ones(len(sample), bool)
+            some[fresh] = False
+        missed = rest[some] - starts[some, None] * self.base[sample[some]]
+        self.missed += float(np.sum(missed**2, dtype=float))
+        self.explained += float(np.sum(ways[some] ** 2, dtype=float))
+
+
+def _laid_out(record: Record, sizes: np.ndarray, place: int, first: int, shape: tuple[int, int]) -> tuple[Uses, Steps]:
+    """Steps from `first` on, whose uses are those from `place` on, as many and as wide as a program of some `shape` takes."""
+    many, (s, widest) = len(sizes), shape
+    end = place + int(sizes.sum())
+    sample, prediction = record.uses.sample[place:end].astype(np.int32), record.uses.prediction[place:end]
+    uses = Uses(_filled(sample, s * widest), _filled(prediction, s * widest))
+    numbers = np.zeros((many, 8), np.float32)
+    numbers[:, :4] = np.stack(record.steps[:4], axis=1)[first : first + many]
+    if record.told[first].scale is not None:
+        numbers[:, 4:] = [step.scale[:4] for step in record.told[first : first + many] if step.scale is not None]
+    trained = _filled(_single(record.numbers[first : first + many]), s) if record.numbers else None
+    places = np.full(s, end - place, np.int32)
+    places[:many] = np.cumsum(sizes) - sizes
+    return uses, Steps(places, _filled(sizes, s), _filled(numbers, s), trained)
+
+
+def _filled(part: np.ndarray, many: int) -> np.ndarray:
+    """With zeros behind it."""
+    whole = np.zeros((many, *part.shape[1:]), part.dtype)
+    whole[: len(part)] = part
+    return whole
 
 
 def _single(part: Any) -> np.ndarray:

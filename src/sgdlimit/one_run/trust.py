@@ -19,13 +19,14 @@ def copies(rows: np.ndarray, norms: np.ndarray) -> float:
     pairs apart before whole rows are compared."""
     n, d = rows.shape
     found = np.zeros(n, bool)
-    sketch = rows @ np.random.default_rng(0).standard_normal((d, SKETCH)).astype(rows.dtype)
-    for along in sketch.T[:DIRECTIONS]:
+    sketch = np.ascontiguousarray((rows @ np.random.default_rng(0).standard_normal((d, SKETCH)).astype(rows.dtype)).T)
+    for along in sketch[:DIRECTIONS]:
         order = np.argsort(along)
+        ordered = sketch[:, order]
         for apart in range(1, min(NEIGHBOURS, n - 1) + 1):
             one, other = order[apart:], order[:-apart]
             size = np.minimum(norms[one], norms[other])
-            near = np.mean((sketch[one] - sketch[other]) ** 2, axis=1) <= (4 * LIKE) ** 2 * size
+            near = np.mean((ordered[:, apart:] - ordered[:, :-apart]) ** 2, axis=0) <= (4 * LIKE) ** 2 * size
             one, other, size = one[near], other[near], size[near]
             alike = (np.sum((rows[one] - rows[other]) ** 2, axis=1) < LIKE**2 * size) & (size > 0)
             found[one[alike]] = found[other[alike]] = True
