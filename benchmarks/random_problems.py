@@ -229,11 +229,12 @@ def in_its_own_process(index: int) -> dict:
 
 def ratio(row: dict, rtol: float, how: str, error: str = "true") -> float:
     """Cost of simulation with the same `error`, the true one or the one reported ("error"), over that of `solve`; zero where it was not
-    done. Where truth is not known so well, the reported one."""
+    done. Where truth is not known twice as well, the reported one."""
     one, run = row["solve"].get(str(rtol), {}), row.get("simulation")
     if run is None or how not in one:
         return 0.0
-    size = one["true"] if error == "true" and one.get("true", 0.0) > row.get("truth", np.inf) else one["error"]
+    known = "true" in one and row["truth"] < 0.5 * one["error"]
+    size = max(one["true"], row["truth"]) if error == "true" and known else one["error"]
     return run["seconds"] * max(run["spread"] / size, 1.0) ** 2 / one[how]
 
 

@@ -18,7 +18,10 @@ from ..weights.spectral import most_cells
 from .outcome import MAX_REPLICATES, SLOPE
 
 COARSENINGS = (1, 2, 4)  # resolutions of a replicate, as node spacings relative to the finest
-DISCRETISATION_SHARE = 0.55  # of the tolerance: a finer grid begins anew, and what it leaves for sampling is a tenth
+DISCRETISATION_SHARE = 0.4  # of the tolerance, that a finer grid is made for
+COARSE = 0.7  # from which on a grid is the wrong one,
+FLUCTUATES = 0.5  # unless it is less than this part of the sampling error: differences of resolutions are told by samples, too
+STAYS = 0.55  # up to which a grid is kept: a finer one begins anew, and what this leaves for sampling is a tenth less
 MAX_CELLS = 512
 LEAST_SHARED = 16  # cells of a first grid where shapes are few, see `shapes.few`
 HURRIED = 4
@@ -77,8 +80,12 @@ class Planner:
         """A pilot with twice the cells."""
         return self.affordable(self.enough(replace(plan, cells=2 * plan.cells)), PILOT_REPLICATES)
 
+    def coarse(self, found: Found, rtol: float) -> bool:
+        """Whether the discretisation is what is left of the error."""
+        return found.discretisation > max(COARSE * rtol, FLUCTUATES * found.sampling)
+
     def wider(self, plan: Plan) -> Plan:
-        """Where the discretisation is what is left of the error."""
+        """The plan for a grid that was too coarse."""
         return self.affordable(self.enough(replace(plan, cells=self._wider(plan.cells, 1.4))), MAX_REPLICATES)
 
     def first_cells(self) -> int:
@@ -98,13 +105,13 @@ class Planner:
         """Cells from the extrapolation's order, replicates and paths from the spread."""
         if pilot.total <= rtol:
             return pilot.plan
-        excess = pilot.discretisation / (DISCRETISATION_SHARE * rtol)
-        cells = pilot.plan.cells if excess <= 1 else self._wider(pilot.plan.cells, excess ** (1 / 3.5))
+        excess, stays = pilot.discretisation / (DISCRETISATION_SHARE * rtol), pilot.discretisation <= STAYS * rtol
+        cells = pilot.plan.cells if stays else self._wider(pilot.plan.cells, excess ** (1 / 3.5))
         return self._sampled(replace(pilot.plan, cells=cells), pilot, AIM * rtol, MAX_PATHS)
 
     def more(self, found: Found, rtol: float) -> Plan:
         """The plan with more replicates, or paths, where their spread is what is left of the error; the same one where there are none."""
-        aim = AIM_AGAIN * np.sqrt(max(rtol**2 - found.discretisation**2, 0.0))
+        aim = AIM_AGAIN * np.sqrt(rtol**2 - min(found.discretisation, COARSE * rtol) ** 2)
         plan = self._sampled(found.plan, found, aim, min(MORE * found.plan.paths, MAX_PATHS))
         if plan.paths > found.plan.paths:
             return plan

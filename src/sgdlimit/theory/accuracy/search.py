@@ -244,7 +244,7 @@ class Search:
             if estimate.worst(estimate.errors) <= rtol or self.witnesses.doubt or self.budget.left <= 0.0:
                 break
             done = plan
-            if estimate.worst(estimate.discretisation) > 0.7 * rtol:
+            if self.planner.coarse(estimate.found, rtol):
                 if plan.cells >= self.most_cells:
                     break
                 plan, self.stage, levels = self.planner.wider(plan), self.stage + 1, []
