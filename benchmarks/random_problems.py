@@ -254,7 +254,7 @@ def summary(rows: list[dict]) -> str:
                 f"{ratios[0]:.2g}", str(int((ratios < 1).sum())), f"{np.median(reported):.3g}",
                 f"{np.median([one[how] for one in done]):.3g}", f"{max(one[how] for one in done):.3g}",
                 f"{max(one['peak'] for one in done):.2g}", f"{np.median([one['error'] for one in done]) / rtol:.2f}",
-                f"{np.median([one.get('true', np.nan) for one in done]) / rtol:.2f}", f"{inside:.1%}",
+                f"{np.nanmedian([one.get('true', np.nan) for one in done]) / rtol:.2f}", f"{inside:.1%}",
             ])  # fmt: skip
     header = ["accuracy", "done", "median ratio", "one in ten below", "worst", "below 1", "median by the reported error", "median CPU-s",
               "most CPU-s", "peak GiB", "reported / asked", "true / asked", "truth within 2 se"]  # fmt: skip

@@ -1,12 +1,14 @@
 """Problems without learning curves end with words, soon, and without a warning."""
 
 import time
+from dataclasses import replace
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import sgdlimit as sl
+from sgdlimit.theory.accuracy.search import Search
 
 HEAVY, LIGHTER = sl.StudentT(1.5), sl.StudentT(5.0)
 ENOUGH = 60.0  # CPU-seconds
@@ -77,3 +79,27 @@ def test_a_label_that_is_rarely_a_number_is_named():
     """One sample in a thousand."""
     with pytest.raises(sl.InputError, match="`label` must be finite"):
         sl.solve(problem(label=lambda r, z: jnp.sqrt(r[0] + 3.3), noise=sl.NoNoise()), sl.SGD(0.5), 1.0)
+
+
+def test_samples_that_run_away_after_the_pilot_end_the_curves(monkeypatch):
+    """Replicates beyond the pilot's may reach less far, as some with heavy tails do; their curves were of unequal lengths then."""
+    whole, real = 2.0, Search._replicates
+
+    def _replicates(self, plan, stage, done=0):
+        levels = real(self, plan, stage, done)
+        if (stage or done) and self.horizon == whole:
+            levels[-1] = [level_until(level, 1.2) for level in levels[-1]]
+        return levels
+
+    monkeypatch.setattr(Search, "_replicates", _replicates)
+    found = sl.solve(problem(noise=sl.Normal()), sl.SGD(0.5), whole, rtol=0.002, on_failure="return")
+    assert found.status.code == "diverged"
+    assert 0.2 < found.dataset.time.values[-1] < 1.2  # four cells of the finest grid before the end that the coarsest one has
+    assert all(np.isfinite(found.dataset[name].values).all() for name in ("self_overlap", "overlap", "train_risk", "test_risk"))
+
+
+def level_until(level, end):
+    """A level whose march stopped there."""
+    n = int(np.searchsorted(level.nodes, end))
+    kernels = {name: getattr(level, name)[:n, :n] for name in ("R", "C")}
+    return replace(level, **{name: getattr(level, name)[:n] for name in ("nodes", "overlap", "train", "gap", "trained")}, **kernels)

@@ -153,7 +153,7 @@ class Search:
         """The answer on a plan and random numbers that are given, those of another search say; None where training does not arrive at the
         horizon, and then `ended` says when it diverges."""
         levels = self._replicates(plan, stage)
-        reached = float(min(level.nodes[-1] for replicate in levels for level in replicate))
+        reached = _reached(levels)
         if reached < self.horizon:
             self.ended = reached
             return None
@@ -184,7 +184,7 @@ class Search:
         while True:
             self.report(0.0, f"pilot with {plan.cells} cells")
             levels = self._replicates(plan, 0)
-            reached = min(level.nodes[-1] for replicate in levels for level in replicate)
+            reached = _reached(levels)
             if reached >= self.horizon:
                 estimate = self.estimator.estimate(plan, levels)
                 if not estimate.sound() and plan.cells >= 32:
@@ -207,9 +207,7 @@ class Search:
                 self.horizon = 1.2 * reached
             else:
                 self.ended = reached
-                self.horizon = reached * (1.0 - 4.0 / plan.cells)
-                kept = self.outputs[self.outputs <= self.horizon]
-                self.outputs = kept if len(kept) > 1 else np.linspace(0.0, self.horizon, 11)
+                self._shorten(reached * (1.0 - 4.0 / plan.cells))
 
     def _cut(self, estimate: Answer) -> None:
         """Go only as far as averages exist: from some time on a few samples out of thousands make all of them, and more only show greater
@@ -224,9 +222,13 @@ class Search:
                 " grows linearly, or a smaller step)"
             )
         self.cuts += 1
-        self.horizon, self.ended, self.unbounded = until, until, True
-        kept = self.outputs[self.outputs <= until]
-        self.outputs = kept if len(kept) > 1 else np.linspace(0.0, until, 11)
+        self.ended, self.unbounded = until, True
+        self._shorten(until)
+
+    def _shorten(self, horizon: float) -> None:
+        """Go only as far as that."""
+        kept = self.outputs[self.outputs <= horizon]
+        self.horizon, self.outputs = horizon, kept if len(kept) > 1 else np.linspace(0.0, horizon, 11)
 
     def refine(self, pilot: Answer, plan: Plan, rtol: float) -> Iterator[Answer]:
         """Spend what the pilot says it takes, but first no more replicates than tell their spread well; then check, and spend more where it
@@ -237,6 +239,11 @@ class Search:
             self.stage, levels = 1, []
         while True:
             levels = levels + self._replicates(plan, self.stage, done=len(levels))
+            if (reached := _reached(levels)) < self.horizon:  # samples run away that are too rare for the pilot
+                self.ended, self.unbounded = reached, True
+                self._shorten(reached * (1.0 - 4.0 / plan.cells))
+                yield from self.pilots(rtol)
+                return
             plan = replace(plan, replicates=len(levels))  # fewer where the budget was spent
             estimate = self.estimator.estimate(plan, levels)
             self._moved(pilot, estimate)
@@ -335,3 +342,8 @@ class Search:
                 self.witnesses.handful(worst(pairs), float(nodes[node + 1]))
 
         return look
+
+
+def _reached(levels: list[list[Level]]) -> float:
+    """The last time that all replicates have."""
+    return float(min(level.nodes[-1] for replicate in levels for level in replicate))
