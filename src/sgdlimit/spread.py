@@ -15,9 +15,10 @@ def student(replicates: int, together: float = 1.0) -> float:
     return float(stats.t.isf(stats.norm.sf(2.0), together * (replicates - 1))) / 2.0
 
 
-def spread(each: np.ndarray) -> np.ndarray:
-    """Standard error of the mean over replicates, the first axis; zero, without rounding, where all are the same."""
-    return np.where(np.ptp(each, 0) > 0, student(len(each)) * each.std(0, ddof=1) / np.sqrt(len(each)), 0.0)
+def spread(each: np.ndarray, together: float = 1.0) -> np.ndarray:
+    """Standard error of the mean over replicates, the first axis; zero, without rounding, where all are the same. `together` as in
+    `student`."""
+    return np.where(np.ptp(each, 0) > 0, student(len(each), together) * each.std(0, ddof=1) / np.sqrt(len(each)), 0.0)
 
 
 def envelope(error: np.ndarray, times: np.ndarray, reach: float) -> np.ndarray:
@@ -36,8 +37,7 @@ def pooled(error: np.ndarray, times: np.ndarray, horizon: float) -> np.ndarray:
 def along(each: np.ndarray, times: np.ndarray, horizon: float) -> np.ndarray:
     """`pooled` standard error `(T, ...)` of the mean over replicates of curves `(S, T, ...)`. Nearby times whose fluctuations are not the
     same know it together as well as more replicates would."""
-    widened = spread(each) * (student(len(each), together(each, times, horizon)) / student(len(each)))
-    return pooled(widened, times, horizon)
+    return pooled(spread(each, together(each, times, horizon)), times, horizon)
 
 
 def together(each: np.ndarray, times: np.ndarray, horizon: float) -> float:

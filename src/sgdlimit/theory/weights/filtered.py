@@ -189,10 +189,10 @@ class FilteredCoordinates(RidgeCoordinates):
 
     def _balance(self, node: int, spacing: float, step: np.ndarray, before: Averages, after: Averages) -> None:
         if after is before:
-            self.begun = self._pushed(node, step[0], before, self.moving)
+            self.begun = ended = self._pushed(node, step[0], before, self.moving)
         else:
             self.normals(node + 1)  # velocities as they are now: those of the first pass answer another force
-        ended = self.begun if after is before else self._pushed(node + 1, step[1], after, self.moving)
+            ended = self._pushed(node + 1, step[1], after, self.moving)
         self.balance.advance(node, spacing, self.begun, ended)
 
     def _from_start(self, node: int) -> np.ndarray:
