@@ -17,6 +17,7 @@ from ..errors import Words, refuse
 from ..learning.noise import Gumbel, Logistic, Normal, Scaled
 from ..learning.trained import Trained
 from .registry import Model, With, flag, integer, model, sized
+from .scalars import log_normal_cdf, softplus
 
 
 def _sign(r_star, z):
@@ -79,11 +80,11 @@ def _logistic_noise(temperature):
 
 
 def _calibrated_loss(r, y, a):
-    return jnp.logaddexp(0.0, -y * r[0] * jnp.exp(-a[0]))
+    return softplus(-y * r[0] * jnp.exp(-a[0]))
 
 
 def _logistic_loss(r, y):
-    return jnp.logaddexp(0.0, -y * r[0])
+    return softplus(-y * r[0])
 
 
 def _hinge(r, y):
@@ -98,7 +99,7 @@ def hinge(noise: float = 0.5, intercept: bool = False, teacher_intercept: float 
 
 
 def _probit_loss(r, y):
-    return -jax.scipy.special.log_ndtr(y * r[0])
+    return -log_normal_cdf(y * r[0])
 
 
 @model()

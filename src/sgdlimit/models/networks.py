@@ -16,12 +16,13 @@ from ..errors import nearest, refuse
 from ..learning.noise import Normal
 from ..learning.trained import Trained
 from .registry import Model, With, flag, model, sized
+from .scalars import erf, softplus
 
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "tanh": jnp.tanh,
-    "erf": lambda r: jax.scipy.special.erf(r / math.sqrt(2.0)),
+    "erf": lambda r: erf(r / math.sqrt(2.0)),
     "sigmoid": jax.nn.sigmoid,
-    "softplus": jax.nn.softplus,
+    "softplus": softplus,
     "gelu": lambda r: jax.nn.gelu(r, approximate=False),
     "silu": jax.nn.silu,
     "swish": jax.nn.silu,

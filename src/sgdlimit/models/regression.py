@@ -15,6 +15,7 @@ from ..checks import positive as _positive
 from ..errors import refuse
 from ..learning.noise import NoiseLaw, Normal, StudentT, Uniform
 from .registry import Model, With, integer, model, sized
+from .scalars import softplus
 
 
 def _half_square(r, y):
@@ -74,7 +75,7 @@ pseudo_huber = huber
 
 def _smooth_pinball(r, y, level, width):
     u = y - r[0]
-    return level * u + width * jnp.logaddexp(0.0, -u / width)
+    return level * u + width * softplus(-u / width)
 
 
 def _pinball(r, y, level):

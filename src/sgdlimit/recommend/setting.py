@@ -82,11 +82,12 @@ def _model(loss: str, noise: float, offset: float) -> tuple[Callable, Callable, 
     import jax.numpy as jnp
 
     from ..learning.noise import NoNoise, Normal, Uniform
+    from ..models.scalars import softplus
 
     if loss == "squared":
         law = Normal() if noise > 0 else NoNoise()
         return lambda r, y: 0.5 * (r[0] - y) ** 2, lambda r_star, z: r_star[0] + noise * z, law
     label = lambda r_star, z: jnp.where(r_star[0] + offset > jnp.log(z) - jnp.log1p(-z), 1.0, -1.0)
     if not offset:
-        return lambda r, y: jnp.logaddexp(0.0, -y * r[0]), label, Uniform()
-    return lambda r, y, a: jnp.logaddexp(0.0, -y * (r[0] + a[0])), label, Uniform()
+        return lambda r, y: softplus(-y * r[0]), label, Uniform()
+    return lambda r, y, a: softplus(-y * (r[0] + a[0])), label, Uniform()
