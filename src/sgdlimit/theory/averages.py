@@ -71,3 +71,15 @@ def feedback_of(part: Callable[[Array], Array], row: Array, shape: tuple[int, ..
         return total
 
     return lax.fori_loop(first, upto // BLOCK + 1, add, jnp.zeros(shape))
+
+
+def products(left: Array, table: Array, upto: Array) -> Array:
+    """`sum_p left[i, p] table[c, j, p]` `(N, i, j)` for the entries `c < upto` of `table (N, j, P)`, zero for those after; it costs what is
+    filled."""
+    n, size = len(table), BLOCK if len(table) % BLOCK == 0 else 1
+
+    def put(block, total):
+        part = lax.dynamic_slice_in_dim(table, block * size, size, 0)
+        return lax.dynamic_update_slice_in_dim(total, jnp.einsum("ip,cjp->cij", left, part), block * size, 0)
+
+    return lax.fori_loop(0, -(-upto // size), put, jnp.zeros((n, len(left), table.shape[1])))

@@ -53,6 +53,7 @@ class Histories(NamedTuple):
     path: Array  # (B, E): jumps in batches, by cell and without a history twice in one: their history (P where unused)
     jump: Array  # (B, E): and their number
     distance: Array  # (2, k): of finite differences, for a loss with kinks; see `differences`
+    order: Any = None  # (L,): all jumps by cell, `jump P + history` (J P where unused), where most of the room for them is empty
 
 
 class Span(NamedTuple):
@@ -85,7 +86,7 @@ class Past(NamedTuple):
 def _along(row: Array, cell: Array, place: Array) -> Array:
     """A row of kernel values at the nodes `(N + 1, a, b)` at the jumps `cell, place (J, P)`: `(J, a, b, P)`."""
     padded = jnp.concatenate([row, jnp.zeros_like(row[:1])])
-    pick = lambda at: jnp.moveaxis(padded[at], 1, -1)
+    pick = lambda at: jnp.moveaxis(padded.at[at].get(mode="promise_in_bounds"), 1, -1)
     x = place[:, None, None]
     return (1.0 - x) * pick(cell) + x * pick(jnp.minimum(cell + 1, row.shape[0]))
 
@@ -272,8 +273,12 @@ def average(functions: Functions, kinks: bool, past: Past, draws: Histories, arr
     parts = [weighted[None, :, None] * past.kick[:, None], (1.0 - x) * passed, x * passed]
     if past.clock is not None:
         parts.append(jax.vmap(jax.vmap(jnp.matmul, -1, -1))(passed, _new(past, draws)))
-    stacked = jnp.moveaxis(jnp.stack(parts, 1), -1, 1).reshape(j * p, len(parts), k, k)
-    kicks, early, late, *held = jnp.moveaxis(jax.ops.segment_sum(stacked, draws.cell.reshape(-1), len(past.start)), 1, 0)
+    stacked, where = jnp.moveaxis(jnp.stack(parts, 1), -1, 1).reshape(j * p, len(parts), k, k), draws.cell.reshape(-1)
+    if draws.order is not None:
+        some = {"mode": "fill", "fill_value": 0}
+        stacked, where = stacked.at[draws.order].get(**some), where.at[draws.order].get(mode="fill", fill_value=len(past.start))
+    sums = jax.ops.segment_sum(stacked, where, len(past.start), indices_are_sorted=draws.order is not None)
+    kicks, early, late, *held = jnp.moveaxis(sums, 1, 0)
     moved = jnp.einsum("nab,nbxc->xac", early, past.start) + jnp.einsum("nab,nbxc->xac", late, past.end)
     moved = moved + jnp.einsum("ab,bxc->xac", gamma, arrived)
     brief: dict[str, Array] = {}

@@ -103,10 +103,24 @@ def lay_out_histories(problem: Problem, dynamics: SGD, drawn: list[History], nod
         path=path,
         jump=jump,
         distance=np.stack([grid_distance(problem, len(nodes) - 1, cells)] * len(drawn)),
+        order=_order([cell for cell, _ in placed], cells),
     )
     before = jump.max((0, 2)).astype(np.int32)
     jumps = np.max([[(one.at < end).sum(0).max() for end in nodes[1:]] for one in drawn], 0)
     return histories, [Span(np.int32(first[c]), np.int32(counts[c]), before, np.int32(jumps[c])) for c in range(len(nodes) - 1)]
+
+
+def _order(placed: list[np.ndarray], cells: int) -> np.ndarray | None:
+    """`Histories.order` of all replicates, where that is worth it."""
+    real = max(int((cell < cells).sum()) for cell in placed)
+    space = BATCH * roomy(-(-real // BATCH) + 1, 4)
+    if 2 * space > placed[0].size:
+        return None
+    order = np.full((len(placed), space), placed[0].size, np.int32)
+    for row, cell in zip(order, placed, strict=True):
+        where = np.flatnonzero(cell.ravel() < cells)
+        row[: len(where)] = where[np.argsort(cell.ravel()[where], kind="stable")]
+    return order
 
 
 def _place(at: np.ndarray, nodes: np.ndarray, cells: int) -> tuple[np.ndarray, np.ndarray]:

@@ -26,7 +26,7 @@ from jax import lax
 from ...compiling import jit
 from ...learning.slopes import Slopes
 from ...learning.trained import told
-from ..averages import BLOCK, Averages, Layer, feedback, feedback_of, times
+from ..averages import BLOCK, Averages, Layer, feedback, feedback_of, products, times
 from .anchored import Products, Start, anchored, begun, means
 from .differences import difference, middle, signed, sizes, two_sided
 from .held import Held, triangle
@@ -223,10 +223,18 @@ def weigh(draws: Draws) -> Callable[[Array], Array]:
 
 
 def average(
-    functions: Functions, r: Array, chi: Array, draws: Draws, paths: Paths, apart: Array, own: Array | None, held: Array | None
+    functions: Functions,
+    r: Array,
+    chi: Array,
+    draws: Draws,
+    paths: Paths,
+    apart: Array,
+    own: Array | None,
+    held: Array | None,
+    cells: Any = 0,
 ) -> Averages:
-    """Averages over `paths` whose samples are at `r` at one node; with kinks `own (2k,)` is the distance there, and `held` is that of a
-    filter."""
+    """Averages over `paths` whose samples are at `r` at one node, with kicks of so many `cells` in their table. With kinks `own (2k,)` is
+    the distance there, and `held` is that of a filter."""
     n, q = r.shape[-1], chi.shape[-1]
     gstar = draws.gauss[: draws.gauss.shape[0] - r.shape[0] * (1 + len(paths.kicks) * (1 if held is None else 2))]
     few, y_few = r[..., :q], jax.tree.map(lambda leaf: leaf[:q], draws.y)
@@ -247,7 +255,7 @@ def average(
         h_chi = sum(jnp.einsum("ip,xmp->xim", second[:, j], chi[j]) for j in range(len(chi))) / q
     return Averages(
         l_gstar=found.l_gstar,
-        l_kicks=jnp.einsum("ip,cjp->cij", weighed, paths.kicks) / n,
+        l_kicks=products(weighed, paths.kicks, cells) / n,
         l_l=found.l_l,
         l_r=found.l_r,
         h=h,
@@ -343,13 +351,13 @@ class SampleProgram:
             draws = draws._replace(y=told(draws.y, cell.numbers))
             kick = arrival.early + arrival.late
             own = arrival.apart[node + 1 - cell.first] if kinks else None
-            after = average(functions, r, chi, draws, paths, arrival.apart, own, arrival.held)
+            after = average(functions, r, chi, draws, paths, arrival.apart, own, arrival.held, node)
             # The cell's own kick is not in the table yet: to copy that twice a cell would take longer than all averages.
             inner = jnp.einsum("ip,jp->ij", functions.gradient(r, draws.y), weigh(draws)(kick)) / kick.shape[-1]
             after = after._replace(l_kicks=after.l_kicks.at[node].set(inner))
             if drive != "flow":
                 return after, None, arrival
-            moments = jnp.einsum("ip,cjp->cij", kick, paths.kicks).at[node].set(jnp.einsum("ip,jp->ij", kick, kick))
+            moments = products(kick, paths.kicks, node).at[node].set(jnp.einsum("ip,jp->ij", kick, kick))
             return after, moments / kick.shape[-1], arrival
 
         self.again = lambda paths, arrival: paths
