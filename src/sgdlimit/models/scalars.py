@@ -26,11 +26,12 @@ softplus.defjvps(lambda tangent, _, x: jax.nn.sigmoid(x) * tangent)
 
 @jax.custom_jvp
 def log_normal_cdf(x):
-    """`log Phi(x)`, to a relative 1e-12 wherever it is not zero."""
+    """`log Phi(x)`, to a relative 1e-12 below zero and to rounding of one above."""
     near, tail = _parts(x)
     smaller = 0.5 * erfc(jnp.abs(near) / math.sqrt(2.0))  # of `Phi` and `1 - Phi`
-    close = jnp.where(x > 0, jnp.log1p(-smaller), jnp.log(smaller))
-    return jnp.where(x < FAR, jnp.log(_series(tail) / (-tail * math.sqrt(2.0 * math.pi))) - 0.5 * tail**2, close)
+    close = jnp.where(x > 0, 1.0 - smaller, smaller)
+    far = _series(tail) / (-tail * math.sqrt(2.0 * math.pi))
+    return jnp.log(jnp.where(x < FAR, far, close)) - jnp.where(x < FAR, 0.5 * tail**2, 0.0)  # one logarithm: it costs the most
 
 
 @jax.custom_jvp
