@@ -12,7 +12,7 @@ from marks import cases
 from sgdlimit.learning.trained import Labelled
 from sgdlimit.simulate.along import parted
 from sgdlimit.simulate.core import LEFT_OUT, plan
-from sgdlimit.simulate.data import allocate, draw
+from sgdlimit.simulate.data import allocate, draw_each
 from sgdlimit.simulate.left_out import LeftOut
 from weighed import CASES
 
@@ -27,7 +27,7 @@ def test_left_out_predictions_are_those_of_retraining(case):
     _, n, _, path = plan(problem, dynamics, horizon, d, batch, times=[0, horizon], left_out=True)
     rows, rng = allocate(n, d), lambda: np.random.default_rng(1)
     with jax.enable_x64(True):
-        data = draw(problem, "gaussian", rows, np.random.default_rng(0))
+        data = draw_each(problem, "gaussian", rows[None], [np.random.default_rng(0)])[0]
         one = LeftOut(path.problem, path.dynamics, data, 0)
         last(one.watch(path.run(data, rng(), one.told)))
         found, now = one.found[1], one.run.labels

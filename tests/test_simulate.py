@@ -355,7 +355,7 @@ def test_says_what_was_run():
     fractions = [fraction for fraction, _ in said]
     assert fractions == sorted(fractions)
     assert fractions[-1] == pytest.approx(1, abs=0.05)
-    assert "run 3 of 3" in said[-1][1]
+    assert "3 of 3" in said[-1][1]
     assert jax.config.jax_enable_x64 == before
     np.testing.assert_allclose(result.dataset["overlap_se"].values[0], 0, atol=1e-12)
 

@@ -123,11 +123,12 @@ class FreshMean:
         overlap: np.ndarray,
         trained: np.ndarray | None = None,
         which: int = 0,
-        few: bool = False,
+        few: int = 0,
         beyond: bool = True,
     ) -> np.ndarray:
-        """Average `(T,)` on (a few of) the points of one randomisation; without what is `beyond` the last noise if so asked."""
-        blocks = self.points[which][: 1 if few else None]
+        """Average `(T,)` on all points of one randomisation, or a `few` of its first block; without what is `beyond` the last noise if so
+        asked."""
+        blocks = [Points(*(part[:few] for part in self.points[which][0]))] if few else self.points[which]
         found, shares = [], [points.weight.sum() for points in blocks]
         with jax.enable_x64(True), hurried():  # the same program for all who ask
             program = _mean(self.function, self.label)
@@ -194,8 +195,8 @@ class FreshMean:
 
     def shift(self, self_overlap: np.ndarray, overlap: np.ndarray, trained: np.ndarray | None = None) -> Callable[..., np.ndarray]:
         """The change of the average from these overlaps (and numbers) to neighbouring ones, on few common points."""
-        here = self.at(self_overlap, overlap, trained, few=True)
-        return lambda q, m, a=None: self.at(q, m, a, few=True) - here
+        here = self.at(self_overlap, overlap, trained, few=BLOCK)
+        return lambda q, m, a=None: self.at(q, m, a, few=BLOCK) - here
 
 
 class TestRisk(FreshMean):

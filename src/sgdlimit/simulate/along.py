@@ -46,9 +46,9 @@ def along_of(problem: Problem) -> Along | None:
     return Along(np.array(trained.rate), trained.ridge, trained.batch_size, Static(problem.slopes.pull), Static(trained.smooth))
 
 
-def start_of(problem: Problem) -> Any:
-    """`a` at time zero, `(p,)`."""
-    return None if problem.trained is None else jnp.array(problem.trained.start)
+def start_of(problem: Problem, runs: tuple[int, ...] = ()) -> Any:
+    """`a` at time zero, `(p,)`, for so many runs beside one another."""
+    return None if problem.trained is None else jnp.broadcast_to(jnp.array(problem.trained.start), (*runs, len(problem.trained)))
 
 
 def told(y: Any, a: Any) -> Any:
@@ -71,13 +71,14 @@ def added(along: Along | None, pull: Any, r: Any, labelled: Any) -> Any:
     return None if along is None else pull + along.slope(r, labelled)
 
 
-def flat(*parts: Any) -> np.ndarray:
-    """Weights and what is trained along as one row of what a path yields."""
-    return np.concatenate([np.ravel(part) for part in parts if part is not None])
+def flat(theta: Any, a: Any) -> np.ndarray:
+    """Weights and what is trained along as one row of what a path yields, for every run beside others."""
+    runs = np.shape(theta)[:-2]
+    return np.concatenate([np.reshape(part, (*runs, -1)) for part in (theta, a) if part is not None], -1)
 
 
 def parted(states: np.ndarray, problem: Problem, d: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Weights `(time, k, d)` and numbers `(time, p)` that are trained along, or None, of `states (time, k d + p)`."""
+    """Weights `(time, k, d)` and numbers `(time, p)` that are trained along, or None, of `states (time, k d + p)`; of several runs too."""
     size = problem.k * d
-    thetas = states[:, :size].reshape(-1, problem.k, d)
-    return thetas, None if problem.trained is None else states[:, size:]
+    thetas = states[..., :size].reshape(*states.shape[:-1], problem.k, d)
+    return thetas, None if problem.trained is None else states[..., size:]

@@ -43,7 +43,7 @@ class History:
 
     def shown(self) -> np.ndarray:
         """What a path yields, see `along.flat`: a row, with that of the integrals below where there is an average."""
-        return np.stack([flat(*parts) for parts in (self.state, self.integral) if parts is not None])
+        return np.stack([flat(*parts) for parts in (self.state, self.integral) if parts is not None], -2)
 
 
 class Averager:

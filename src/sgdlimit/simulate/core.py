@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -20,28 +19,25 @@ from ..learning.problem import Problem
 from ..learning.risk import POINTS, RANDOMISATIONS, TestRisk
 from ..learning.slopes import as_trained, still
 from ..results import PATHS_KEPT, Simulation, Status, build_dataset, judge_growth, output_times, with_numbers
-from .along import parted
 from .averaging import Averager
-from .data import allocate, check_design, check_memory, draw, n_samples
+from .data import check_design, check_memory, n_samples
 from .diffusion import DiffusionPath
 from .flow import FlowPath
-from .left_out import LeftOut, check_left_out, summary
+from .left_out import check_left_out, summary
 from .mini_batch import MiniBatchPath
-from .observe import chunk_length, overlaps, train_risk
+from .observe import chunk_length
 from .online import OnlinePath
 from .optimisers import Extras, check_transform, has_memory
 from .paths import Keeper
+from .repeats import DIVERGED, LEFT_OUT, RULES, Repeats, precise, together_of
 from .sgd import SGDPath
 from .sme import SMEPath
 
-LEFT_OUT = "left_out_risk"
-RULES = "test_risk_rules"  # the test risk of a repeat on every randomisation of the points, which are the same for all repeats
-DIVERGED = 1000.0  # a run has diverged when its self-overlap exceeds this many times that of start and teacher together
-
 # How each dynamics is followed at finite size: built once with (problem, dynamics, n, d, batch_size, design, times, extras), then
 # `run(data, rng)` for each repeat yields (time, state, indices of output times) as it goes. A state is a row of the weights `(k, d)`
-# and what is trained along, and below it one of their integrals where they are averaged. `diagnostics` is a dict, and `fresh` tells
-# that samples are used once: then only `rows_held(batch_size)` of them are in memory, and the train risk is the test risk.
+# and what is trained along, and below it one of their integrals where they are averaged. `diagnostics` is a dict, `beside` tells that it
+# follows several runs at once as well (see the module), and `fresh` that samples are used once: then only `rows_held(batch_size)` of them
+# are in memory, and the train risk is the test risk.
 PATHS: dict[type, Any] = {SGD: SGDPath, SME: SMEPath, GradientFlow: FlowPath, OnlineSGD: OnlinePath, MiniBatchGD: MiniBatchPath}
 
 
@@ -124,29 +120,56 @@ def trainings(
     optimizer: Any = None,
     left_out: bool = False,
 ) -> Iterator[Callable[[], Simulation]]:
-    """What `simulate` knows as it goes on: after each repeat from the second one on, a function that makes the result of those so far.
-    Arguments and errors are those of `simulate`."""
+    """What `simulate` knows as it goes on: after each repeat from the second one on, a function that makes the result of those so far;
+    after several at once where they are small. Arguments and errors are those of `simulate`."""
     wall, cpu = time.perf_counter(), time.process_time()
     extras = {"average": average, "optimizer": optimizer, "left_out": left_out}
     times, n, memory, path = plan(problem, dynamics, horizon, n_features, batch_size, repeats, design, seed, times, **extras)
     given, problem = problem, still(problem)
     averager = None if average is None else Averager(average, times)
     keeper = Keeper(problem, design, int(repeats), int(seed), path.fresh)
-    with _precise():
+    with precise():
         test = TestRisk(problem, int(seed))
         test.check_finite()
     known = {"n_features": int(n_features), "batch_size": int(batch_size), "design": design, "seed": int(seed)}
     known |= {name: repr(value) for name, value in (("average", average), ("optimizer", optimizer)) if value is not None}
     if given.trained is not None and problem.trained is None:
         known["held"] = given.trained.start
-    beside = [] if left_out else None
-    every = _repeats(problem, path, test, times, n, n_features, repeats, design, seed, progress, keeper, averager, beside)
-    for done, (curves, ended) in enumerate(every, 1):
-        if done > 1:
+    repeated = Repeats(problem, path, test, times, (n, int(n_features)), design, int(seed), averager, keeper, [] if left_out else None)
+    for curves, ended in repeated.run(int(repeats), progress):
+        if (done := len(curves["test_risk"])) > 1:
             spent = {"wall_seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu, "memory_bytes": memory}
-            if beside is not None:
-                spent["left_out"] = summary(beside, len(curves[LEFT_OUT][0]))
+            if repeated.left_out is not None:
+                spent["left_out"] = summary(repeated.left_out, len(curves[LEFT_OUT][0]))
             yield partial(_simulation, problem, dynamics, test, times, n, done, known, path, keeper, curves, ended, spent)
+
+
+def for_means(
+    problem: Problem,
+    dynamics: Dynamics,
+    horizon: float,
+    n_features: int,
+    repeats: int,
+    seed: int,
+    times: np.ndarray,
+    progress: Callable[[float, str], object],
+) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray, float | None, int]]:
+    """Of runs whose means alone are asked for: the curves `(repeat, time, ...)` of all repeats so far, the standard error `(time,)` of the
+    points that all test risks share, when the first repeat left the limit, and how many steps they take. Samples lie evenly
+    (`data.draw_each`), and infinite test risks are not looked for."""
+    times, n, _, path = plan(problem, dynamics, horizon, n_features, repeats=repeats, seed=seed, times=times)
+    problem = still(problem)
+    with precise():
+        test = TestRisk(problem, seed)
+        test.check_finite()
+    repeated = Repeats(problem, path, test, times, (n, n_features), "gaussian", seed, None, None, None)
+    for curves, ended in repeated.run(repeats, progress):
+        _, curves, _ = _judge(times, curves, ended)
+        rules = curves.pop(RULES).mean(0).T
+        along = curves["trained"].mean(0) if "trained" in curves else None
+        with precise():
+            missed = test.error(rules, curves["self_overlap"].mean(0), curves["overlap"].mean(0), along)
+        yield curves, missed, ended, path.diagnostics["steps"]
 
 
 def _simulation(problem, dynamics, test, times, n, repeats, known, path, keeper, curves, ended, spent) -> Simulation:
@@ -157,7 +180,7 @@ def _simulation(problem, dynamics, test, times, n, repeats, known, path, keeper,
     curves = {name: values for name, values in curves.items() if name not in (RULES, LEFT_OUT)}
     means = {name: values.mean(axis=0) for name, values in curves.items()}
     errors = {name: values.std(axis=0, ddof=1) / np.sqrt(repeats) for name, values in curves.items()}
-    with _precise():  # the points are the same in all repeats, whose spread does not tell what they miss
+    with precise():  # the points are the same in all repeats, whose spread does not tell what they miss
         missed = test.error(rules.mean(axis=0).T, means["self_overlap"], means["overlap"], means.get("trained"))
         infinite, why = test.infinite(means["self_overlap"], means["overlap"])
     common = {name: missed if name == "test_risk" or (path.fresh and name == "train_risk") else 0.0 * errors[name] for name in errors}
@@ -226,11 +249,11 @@ def plan(
     followed = times if average is None else Averager(average, times).followed
     if kind.fresh:
         n = kind.rows_held(batch_size)
-    kept = len(times) if average is None else 2 * len(followed) + len(times)
-    memory = _memory(problem, n, n_features, kept)
-    check_memory(memory, n, n_features)
     with jax.enable_x64(True):
         path = kind(problem, dynamics, n, n_features, batch_size, design, followed, Extras(average, optimizer))
+    kept = len(times) if average is None else 2 * len(followed) + len(times)
+    memory = _memory(problem, n, n_features, kept, together_of(path, n, n_features, repeats, left_out))
+    check_memory(memory, n, n_features)
     return times, n, memory, path
 
 
@@ -274,107 +297,14 @@ def _integer(name: str, value: Any, least: int, fix: str = "") -> None:
         raise refuse(name, f"be a whole number, at least {least}", value, fix)
 
 
-def _memory(problem: Problem, n: int, d: int, times: int) -> int:
-    """Bytes at the peak: the rows; per sample a label, its noise and pre-activations in double precision with what the risk's
-    compiled loops keep of them; the weights at all output times; the test points; paths kept of samples and coordinates."""
+def _memory(problem: Problem, n: int, d: int, times: int, together: int) -> int:
+    """Bytes at the peak: the rows of runs that go `together`; per sample a label, its noise and pre-activations in double precision with
+    what the risk's compiled loops keep of them; the weights at all output times; the test points; paths kept of samples and coordinates."""
     per_sample = 32 * (problem.k * chunk_length(n, problem.k, times) + problem.k_star + problem.noise_size + 2)
     test = 32 * RANDOMISATIONS * POINTS * (problem.k + problem.k_star + problem.noise_size)
-    return int(4 * n * d + per_sample * n + 12 * times * problem.k * d + test + 16 * times * problem.k * min(n + d, 2 * PATHS_KEPT))
-
-
-def _repeats(
-    problem, path, test, times, n, d, repeats, design, seed, progress, keeper, averager=None, beside=None
-) -> Iterator[tuple[dict[str, np.ndarray], float | None]]:
-    """After each repeat the curves `(repeat, time, ...)` up to the last output time that every repeat reached, and when the first one
-    diverged."""
-    scale = float(np.trace(problem.self_overlap_start) + np.trace(problem.rho)) or 1.0
-    rows = allocate(n, d)
-    kept, ended = len(times), None
-    each: dict[str, list[np.ndarray]] = {}
-    for repeat, child in enumerate(np.random.SeedSequence(int(seed)).spawn(repeats)):
-        draws, steps = (np.random.Generator(np.random.SFC64(s)) for s in child.spawn(2))
-        tell = (
-            (lambda *_: None)
-            if progress is None
-            else (
-                lambda t, repeat=repeat: progress(
-                    (repeat + t / (times[-1] or 1.0)) / repeats, f"run {repeat + 1} of {repeats}: t = {t:.3g}"
-                )
-            )
-        )
-        with _precise():
-            data = draw(problem, design, rows, draws)
-            if beside is None:
-                running = path.run(data, steps)
-            else:
-                beside.append(LeftOut(path.problem, path.dynamics, data, int(seed)))
-                running = beside[-1].watch(path.run(data, steps, beside[-1].told))
-            states, blown = _states(running, times[:kept], averager, problem.k * d, DIVERGED * scale * d, tell)
-            if blown is not None and (ended is None or blown < ended):
-                ended = blown
-            kept = len(states)
-            if not kept:
-                raise InputError(
-                    f"`times` must start before the training diverges at t = {ended:.3g}, but starts at {times[0]:g} (0 always works)"
-                )
-            thetas, numbers = parted(states, problem, d)
-            found = _curves(problem, path, test, data, thetas, numbers)
-            if beside is not None:
-                found[LEFT_OUT] = beside[-1].curves(kept)
-            for name, value in found.items():
-                each.setdefault(name, []).append(value)
-            keeper.add(data, thetas)
-        yield {name: np.stack([value[:kept] for value in values]) for name, values in each.items()}, ended
-
-
-@contextmanager
-def _precise() -> Iterator[None]:
-    """Doubles for the weights; the CPU, because a step is too small for a GPU to be faster."""
-    with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]), np.errstate(all="ignore"):
-        yield
-
-
-def _curves(problem, path, test, data, thetas, numbers) -> dict[str, np.ndarray]:
-    """All curves of a repeat, time first."""
-    self_overlap, overlap = overlaps(thetas, data.teacher, data.eigenvalues)
-    rules = test.each(self_overlap, overlap, numbers).T
-    risk = rules.mean(1)
-    return {
-        "self_overlap": self_overlap,
-        "overlap": overlap,
-        "train_risk": risk if path.fresh else train_risk(problem, data, thetas, numbers),
-        "test_risk": risk,
-        RULES: rules,
-        **({} if numbers is None else {"trained": numbers}),
-    }
-
-
-def _states(states, times, averager, size, limit, tell) -> tuple[np.ndarray, float | None]:
-    """Weights and what is trained along `(time, size + p)`, averaged if they are to be, at the output times reached, and the time at which
-    the run left the limit, or None."""
-    followed = len(times) if averager is None else averager.place[len(times) - 1] + 1
-    shown, ends, blown = _follow(states, followed, size, limit, tell)
-    return (shown if averager is None else averager(shown, ends))[:, 0], blown
-
-
-def _follow(states, followed, size, limit, tell) -> tuple[np.ndarray, np.ndarray, float | None]:
-    """What a path shows `(time, 1 or 2, size + p)`, of which the first `size` are weights, at as many of the first `followed` times as it
-    reached, when these steps end `(time,)`, and the time at which the run left the limit, or None."""
-    shown, ends, reached = None, np.empty(followed), 0
-    for t, state, outputs in states:
-        shown = np.empty((followed, *state.shape)) if shown is None else shown
-        weights = state[0, :size]
-        if not np.vdot(weights, weights) <= limit:  # also when it is not a number
-            return shown[:reached], ends[:reached], t
-        for output in outputs:
-            if output < followed:
-                shown[output], ends[output] = state, t
-                reached = output + 1
-        tell(t)
-        if reached == followed:  # an earlier run ended here
-            break
-    assert shown is not None  # a path shows its start
-    return shown[:reached], ends[:reached], None
+    return int(
+        4 * n * d * together + per_sample * n + 12 * times * problem.k * d + test + 16 * times * problem.k * min(n + d, 2 * PATHS_KEPT)
+    )
 
 
 def _judge(times, curves, ended) -> tuple[np.ndarray, dict[str, np.ndarray], Status | None]:

@@ -8,13 +8,16 @@ small increments.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
 import numpy as np
+from scipy import special
+from scipy.stats import qmc
 
 from ..checks import available_bytes, root
 from ..compiling import jit
@@ -24,6 +27,7 @@ from ..learning.noise import NoNoise
 from ..learning.problem import Problem
 from ..learning.weights import SmoothPenalty
 
+TINY = 2.0**-54
 BLOCK = 32  # rows filled at once: 32 rows of a few thousand features stay in cache between drawing and scaling
 
 
@@ -116,18 +120,31 @@ def allocate(n: int, d: int) -> np.ndarray:
     return room[shift : shift + 4 * n * d].view(np.float32).reshape(n, d)
 
 
-def draw(problem: Problem, design: str, rows: np.ndarray, rng: np.random.Generator) -> Data:
-    """Fill `rows` and draw everything else.
+def draw_each(problem: Problem, design: str, rows: np.ndarray, streams: list[np.random.Generator], evenly: bool = False) -> list[Data]:
+    """Fill `rows (runs, n, d)` and draw everything else, with a generator for each run.
 
     The second moments of teacher and start are imposed on the draw, not only in expectation: `T^T T / d` is the
     teacher's `cov` and the start's overlaps are exactly those of the problem. The limit does not have the `O(d^{-1/2})`
     scatter this removes, which would otherwise be the largest noise at early times. With a spectrum this holds of the
     pre-activations, and of the features of one eigenvalue as far as there are enough of them.
+
+    Where samples are to lie `evenly`, what a run begins with, each sample's label noise, teacher's and start's pre-activations, are the
+    points of a Sobol sequence moved at random (Cranley and Patterson 1976). A sample has the law that it has, and so has the limit; runs
+    scatter less. Held against plain ones in `tests/test_by_runs.py`.
     """
-    d = rows.shape[1]
-    eigenvalues, teacher, start = _anisotropic(problem, d, rng) if problem.spectrum else (None, *_isotropic(problem, d, rng))
-    rows, labels = samples(problem, design, rows, teacher, rng, eigenvalues)
-    return Data(rows, labels, np.ascontiguousarray(teacher.T), np.ascontiguousarray(start.T), eigenvalues)
+    drawn = []
+    for room, rng in zip(rows, streams, strict=True):
+        eigenvalues, teacher, start = (
+            _anisotropic(problem, room.shape[1], rng) if problem.spectrum else (None, *_isotropic(problem, room.shape[1], rng))
+        )
+        basis = np.concatenate([teacher, start], 1) if evenly else None
+        drawn.append((eigenvalues, teacher, start, *_filled(problem, design, room, teacher, rng, eigenvalues, basis)))
+    labels = _labels(*(np.concatenate([one[i] for one in drawn]) for i in (3, 4)), label=Static(problem.label))
+    n, made = rows.shape[1], []
+    for i, (room, (eigenvalues, teacher, start, *_)) in enumerate(zip(rows, drawn, strict=True)):
+        own = labels if len(drawn) == 1 else jax.tree.map(lambda y, i=i: np.asarray(y)[i * n : (i + 1) * n], labels)
+        made.append(Data(_put(room), own, np.ascontiguousarray(teacher.T), np.ascontiguousarray(start.T), eigenvalues))
+    return made
 
 
 def _isotropic(problem: Problem, d: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -184,17 +201,43 @@ def samples(
     problem: Problem, design: str, rows: np.ndarray, teacher: np.ndarray, rng: np.random.Generator, eigenvalues: np.ndarray | None = None
 ) -> tuple[Any, Any]:
     """Fill `rows` with fresh samples and label them by the teacher `(d, k_star)`."""
+    labels = _labels(*_filled(problem, design, rows, teacher, rng, eigenvalues), label=Static(problem.label))
+    return _put(rows), labels
+
+
+def _put(rows: np.ndarray) -> Any:
+    """May be the same memory, and no copy of the largest array. It is only filled again when the work on these samples is done."""
+    return jax.device_put(rows, may_alias=True)
+
+
+def _filled(problem, design, rows, teacher, rng, eigenvalues, basis=None) -> tuple[np.ndarray, np.ndarray]:
+    """Fill `rows`; the teacher's pre-activations `(n, k_star)` and label noise of each. With a `basis (d, m)` whose products with rows are
+    to lie evenly, the teacher's first among them."""
     size = math.prod(problem.noise.shape) if isinstance(problem.noise, NoNoise) else problem.noise_size
-    z = problem.noise_from_uniform(np.maximum(rng.random((len(rows), size)), 2.0**-54))
-    scale = None if eigenvalues is None else np.sqrt(eigenvalues).astype(np.float32)
+    if basis is None:
+        uniform = rng.random((len(rows), size))
+    else:
+        points = (_even_points(len(rows), size + basis.shape[1]) + rng.random(size + basis.shape[1])) % 1.0
+        uniform, products = points[:, :size], special.ndtri(np.clip(points[:, size:], TINY, 1.0 - TINY))
+    z = problem.noise_from_uniform(np.maximum(uniform, TINY))
+    scale = np.ones(rows.shape[1], np.float32) if eigenvalues is None else np.sqrt(eigenvalues).astype(np.float32)
     for first in range(0, len(rows), BLOCK):
         block = rows[first : first + BLOCK]
         DESIGNS[design](rng, block)
-        if scale is not None:
+        if eigenvalues is not None:
             block *= scale
-    labels = _labels(rows @ teacher.astype(np.float32), z, label=Static(problem.label))
-    # may_alias: no copy of the largest array. It is only filled again when the work on these samples is done.
-    return jax.device_put(rows, may_alias=True), labels
+    if basis is not None:
+        q, _ = np.linalg.qr(scale[:, None] * basis)
+        rows += ((products * len(q) ** -0.5 - rows @ (q / scale[:, None])) @ (scale[:, None] * q).T).astype(np.float32)
+    return rows @ teacher.astype(np.float32), z
+
+
+@lru_cache(maxsize=8)
+def _even_points(n: int, dims: int) -> np.ndarray:
+    """The first `n` of a Sobol sequence, of which every run moves a copy."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a number of points that is not a power of two
+        return qmc.Sobol(dims, scramble=False).random(n)
 
 
 @partial(jit, static_argnames="label")

@@ -24,6 +24,7 @@ from ..learning.dynamics import SME, GradientFlow, step_at
 from ..learning.problem import Problem
 from .along import along_of, start_of, telling
 from .averaging import History
+from .beside import Streams, normals, of_all
 from .data import Data, penalty_gradient, smooth_penalty
 from .optimisers import PLAIN, Extras, numbers_of
 from .sme import MAX_REFINEMENT, rates
@@ -54,7 +55,7 @@ class Motion(NamedTuple):
 class DiffusionPath:
     """Steps divide the gaps between output times evenly and follow the curvature of the loss."""
 
-    fresh = False
+    fresh, beside = False, True
 
     def __init__(
         self,
@@ -72,10 +73,10 @@ class DiffusionPath:
         self.gains = dynamics.optimizer is not None and dynamics.optimizer.gains
         self.diagnostics: dict[str, float] = {"steps": 0}
 
-    def run(self, data: Data, rng: np.random.Generator) -> Iterator[tuple[float, np.ndarray, list[int]]]:
+    def run(self, data: Data, rng: Streams) -> Iterator[tuple[float, np.ndarray, list[int]]]:
         """Yield `(time, History.shown(), which output times this is)` after every step."""
         here, steps, slowest = 0.0, 0, None
-        motion = _at_rest(data, start_of(self.problem))
+        motion = _at_rest(data, start_of(self.problem, data.start.shape[:-2]))
         history = History(self.average, motion.theta, motion.numbers)
         for output, end in enumerate(self.times):
             fastest = self._fastest(motion, data, here)
@@ -95,10 +96,11 @@ class DiffusionPath:
             here = float(end)
             yield here, history.shown(), [output]
 
-    def _step(self, motion: Motion, data: Data, middle: float, h: float, rng: np.random.Generator) -> Motion:
+    def _step(self, motion: Motion, data: Data, middle: float, h: float, rng: Streams) -> Motion:
         eta = float(step_at(self.dynamics, np.array(middle)))
-        kicks = rng.standard_normal(self.n) if eta else np.zeros(self.n)
-        own = rng.standard_normal(motion.theta.shape) if self.numbers.temperature else np.zeros((1, 1))
+        runs = motion.theta.shape[:-2]
+        kicks = normals(rng, self.n) if eta else np.zeros((*runs, self.n))
+        own = normals(rng, motion.theta.shape[-2:]) if self.numbers.temperature else np.zeros((*runs, 1, 1))
         return _move(
             motion,
             self.numbers,
@@ -115,6 +117,7 @@ class DiffusionPath:
             gradient=Static(self.problem.slopes.gradient),
             smooth=smooth_penalty(self.problem),
             gains=self.gains,
+            together=bool(runs),
         )
 
     def _fastest(self, motion: Motion, data: Data, t: float) -> float:
@@ -122,8 +125,8 @@ class DiffusionPath:
         loss, noise, penalty = rates(self.problem, self.dynamics, motion.theta, motion.numbers, data, t)
         rate = loss + penalty + (0.0 if self.numbers.memory else noise)
         if self.gains:
-            seen = float(motion.second)
-            size = np.sqrt(float(motion.square.mean(1).min()) / seen) if seen else 1.0
+            seen = float(np.ravel(motion.second)[0])  # as much in every run
+            size = np.sqrt(float(motion.square.mean(-1).min()) / seen) if seen else 1.0
             rate /= max(size + self.numbers.eps, 1e-3)
         return min(rate, np.sqrt(rate / self.numbers.memory)) if self.numbers.memory else rate
 
@@ -140,13 +143,18 @@ class DiffusionPath:
 
 def _at_rest(data: Data, a: Any) -> Motion:
     theta = jnp.asarray(data.start)
-    square = jnp.zeros((theta.shape[0], 1 if data.eigenvalues is None else theta.shape[1]))
-    still = lambda theta, square: Motion(theta, jnp.zeros_like(theta), square, jnp.zeros(()), jnp.zeros(()))
+    square, runs = jnp.zeros_like(theta[..., :1] if data.eigenvalues is None else theta), theta.shape[:-2]
+    still = lambda theta, square: Motion(theta, jnp.zeros_like(theta), square, jnp.zeros(runs), jnp.zeros(runs))
     return still(theta, square)._replace(along=None if a is None else still(a, jnp.zeros_like(a)))
 
 
-@partial(jit, static_argnames=("gradient", "smooth", "gains"))
-def _move(motion, numbers, rows, labels, kicks, own, eigenvalues, h, eta, weight, ridge, along, *, gradient, smooth, gains):
+@partial(jit, static_argnames=("gradient", "smooth", "gains", "together"))
+def _move(motion, numbers, rows, labels, kicks, own, *given, together=False, **functions):
+    axes = (0, None, 0, 0, 0, 0) + (None,) * len(given)
+    return of_all(together, partial(_moved, **functions), axes)(motion, numbers, rows, labels, kicks, own, *given)
+
+
+def _moved(motion, numbers, rows, labels, kicks, own, eigenvalues, h, eta, weight, ridge, along, *, gradient, smooth, gains):
     """One step. `kicks (n,)` and `own (k, d)` are standard normal, `weight` is `1 / delta`."""
     noise = jnp.sqrt(2.0 * numbers.temperature * h) * own
 

@@ -14,8 +14,9 @@ from ..compiling import jit
 from ..functions import Static
 from ..learning.dynamics import GradientFlow
 from ..learning.problem import Problem
-from .along import along_of, begun, flat, telling
+from .along import along_of, begun, flat, parted, start_of, telling
 from .averaging import rate_of
+from .beside import Streams, of_all
 from .data import Data, penalty_gradient, smooth_penalty
 from .optimisers import PLAIN, Extras
 
@@ -28,7 +29,7 @@ class FlowPath:
     with an average its integral as one more variable. What is trained along has the force `-rate (mean of grad_a L + h_a(a))`. Output
     times are interpolated by the method's own polynomial."""
 
-    fresh = False
+    fresh, beside = False, True
 
     def __init__(
         self,
@@ -46,18 +47,18 @@ class FlowPath:
         self.averaged, self.rate = extras.average is not None, rate_of(extras.average)
         self.diagnostics = {"steps": 0, "relative_tolerance": RTOL}
 
-    def run(self, data: Data, rng: np.random.Generator) -> Iterator[tuple[float, np.ndarray, list[int]]]:
+    def run(self, data: Data, rng: Streams) -> Iterator[tuple[float, np.ndarray, list[int]]]:
         """Yield `(time, rows as State.shown() has them, which output times this is)` at every output time and after every step."""
         scale = np.sqrt(np.trace(self.problem.self_overlap_start) + np.trace(self.problem.rho)) or 1.0
 
-        first = flat(data.start, None if self.problem.trained is None else self.problem.trained.start)
-        start = np.zeros((1 + self.averaged + (self.memory > 0), len(first)))  # weights, their integral, velocity
-        start[0] = first
-        shown = lambda variables: variables.reshape(start.shape)[: 1 + self.averaged]
+        first = flat(data.start, start_of(self.problem, data.start.shape[:-2]))
+        start = np.zeros((*first.shape[:-1], 1 + self.averaged + (self.memory > 0), first.shape[-1]))  # weights, their integral, velocity
+        start[..., 0, :] = first
+        shown = lambda variables: variables.reshape(start.shape)[..., : 1 + self.averaged, :]
         yield 0.0, shown(start.ravel()), np.flatnonzero(self.times == 0).tolist()
         if self.times[-1] == 0:
             return
-        change = partial(self._change, data, len(start))
+        change = partial(self._change, data, start.shape)
         solver = DOP853(change, 0.0, start.ravel(), float(self.times[-1]), rtol=RTOL, atol=RTOL * scale)
         while solver.status == "running":
             solver.step()
@@ -71,13 +72,14 @@ class FlowPath:
                 yield float(self.times[i]), shown(between(self.times[i])), [int(i)]
             yield float(solver.t), shown(solver.y), []
 
-    def _change(self, data: Data, count: int, t: float, state: np.ndarray) -> np.ndarray:
+    def _change(self, data: Data, shape: tuple[int, ...], t: float, state: np.ndarray) -> np.ndarray:
         """The time derivative of all variables."""
-        variables, size = state.reshape(count, -1), self.shape[0] * self.shape[1]
+        variables = state.reshape(shape)
+        theta, a = parted(variables[..., 0, :], self.problem, self.shape[1])
         force = flat(
             *_force(
-                jnp.asarray(variables[0, :size].reshape(self.shape)),
-                None if self.problem.trained is None else jnp.asarray(variables[0, size:]),
+                theta,
+                a,
                 data.rows,
                 data.labels,
                 1 / self.problem.sample_ratio,
@@ -85,18 +87,24 @@ class FlowPath:
                 along_of(self.problem),
                 gradient=Static(self.problem.slopes.gradient),
                 smooth=smooth_penalty(self.problem),
+                together=theta.ndim == 3,
             )
         )
-        change = [variables[-1] if self.memory else force]
+        weights, last = variables[..., 0, :], variables[..., -1, :]
+        change = [last if self.memory else force]
         if self.averaged:
-            change.append(variables[0] - self.rate * variables[1])
+            change.append(weights - self.rate * variables[..., 1, :])
         if self.memory:
-            change.append((force - variables[-1]) / self.memory)
-        return np.concatenate(change).ravel()
+            change.append((force - last) / self.memory)
+        return np.stack(change, -2).ravel()
 
 
-@partial(jit, static_argnames=("gradient", "smooth"))
-def _force(theta, a, rows, labels, weight, ridge, along, *, gradient, smooth):
+@partial(jit, static_argnames=("gradient", "smooth", "together"))
+def _force(theta, a, rows, labels, *given, together=False, **functions):
+    return of_all(together, partial(_forced, **functions), (0, 0, 0, 0, None, None, None))(theta, a, rows, labels, *given)
+
+
+def _forced(theta, a, rows, labels, weight, ridge, along, *, gradient, smooth):
     """`-X^T l / delta - h(theta)`, and that of `a`; products in float32, as the rows, sums over pieces in float64."""
     n = len(rows)
     single = theta.astype(rows.dtype)

@@ -29,7 +29,7 @@ class MiniBatchPath:
     An output time shows the state after the nearest whole step, the same one as in theory.
     """
 
-    fresh = False
+    fresh, beside = False, False
 
     def __init__(
         self,

@@ -21,7 +21,7 @@ HELD = 512  # samples drawn at once: a few megabytes
 class OnlinePath:
     """Batches of `batch_size` samples that nobody has seen. An output time shows the state after the nearest whole step."""
 
-    fresh = True
+    fresh, beside = True, False
 
     @staticmethod
     def rows_held(batch_size: int) -> int:

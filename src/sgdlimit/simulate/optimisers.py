@@ -85,7 +85,7 @@ class State(NamedTuple):
         rows = [flat(self.theta, self.numbers)]
         if self.integral is not None:
             rows.append(flat(self.integral, None if self.along is None else self.along.integral))
-        return np.stack(rows)
+        return np.stack(rows, -2)
 
 
 def check_transform(dynamics: Dynamics, optimizer: Any) -> None:

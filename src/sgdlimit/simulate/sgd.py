@@ -17,6 +17,7 @@ from ..learning.clock import Clock
 from ..learning.dynamics import SGD, OnlineSGD, step_at
 from ..learning.problem import Problem
 from .along import added, along_of, begun, start_of, told
+from .beside import Streams, each, of_all, stacked
 from .data import Data, penalty_gradient, pick, smooth_penalty
 from .left_out import Told
 from .optimisers import PLAIN, Extras, Numbers, Rule, State, begin, move, numbers_of, rule_of
@@ -24,6 +25,7 @@ from .optimisers import PLAIN, Extras, Numbers, Rule, State, begin, move, number
 MAX_INDICES = 2**18  # sample indices drawn ahead at once
 CHECKS = 40  # a run is looked at (has it diverged?) at least about this often
 LASTS = "step * batch_size / n_features"
+EACH = (0, 0, 0, None, None, None, None)  # what each of several runs has of its own: rows, labels, indices
 
 
 class SGDPath:
@@ -60,25 +62,36 @@ class SGDPath:
         self.stops = stops(self.outputs, self.capacity)
         self.diagnostics = {"steps": total, "time_resolution": self.clock.first}
 
-    def run(self, data: Data, rng: np.random.Generator, hears: Told | None = None) -> Iterator[tuple[float, np.ndarray, list[int]]]:
+    @property
+    def beside(self) -> bool:
+        """Whether several runs may be followed at once: not where their states have keys or parts that only their makers know."""
+        return not self.rule.noisy and self.rule.transform is None
+
+    def run(self, data: Data, rng: Streams, hears: Told | None = None) -> Iterator[tuple[float, np.ndarray, list[int]]]:
         """Yield `(time, State.shown(), which output times this is)` at every stop; before, `hears` is told of the batches."""
-        state, here = begin(self.rule, data.start, rng, start_of(self.problem)), 0
-        batches = (_Replacement if self.dynamics.sampling == "replacement" else _Reshuffle)(rng, self.n, self.batch_size)
-        indices = np.zeros((self.capacity, self.batch_size), np.int32)
+        alone = isinstance(rng, np.random.Generator)
+        start, here = start_of(self.problem), 0
+        states = [begin(self.rule, theta, one, start) for theta, one in zip([data.start] if alone else data.start, each(rng), strict=True)]
+        state = states[0] if alone else stacked(states)
+        kind = _Replacement if self.dynamics.sampling == "replacement" else _Reshuffle
+        batches = [kind(one, self.n, self.batch_size) for one in each(rng)]
+        indices = np.zeros((len(batches), self.capacity, self.batch_size), np.int32)
         filled = np.zeros(self.capacity, np.int32)
         sizes = np.zeros(self.capacity)
         for stop in self.stops:
             count = int(stop) - here
             if count:
-                batches.fill(indices[:count], filled[:count])
+                for one, drawn in zip(batches, indices, strict=True):
+                    one.fill(drawn[:count], filled[:count])  # as many for each
                 sizes[:count] = self.clock.etas(here, int(stop))
                 recorded = hears is not None
-                state, seen = steps(self.problem, self.rule, self.numbers, state, count, data, indices, filled, sizes, recorded)
+                these = indices[0] if alone else indices
+                state, seen = steps(self.problem, self.rule, self.numbers, state, count, data, these, filled, sizes, recorded)
                 if hears is not None:
                     predictions, a = np.asarray(seen.predictions), None if seen.numbers is None else np.asarray(seen.numbers)
                     for j in range(count):
                         before = None if a is None else a[j]
-                        hears(indices[j, : filled[j]], predictions[j, : filled[j]], float(sizes[j]), before)
+                        hears(indices[0, j, : filled[j]], predictions[j, : filled[j]], float(sizes[j]), before)
             here = int(stop)
             yield self.clock.time(here), state.shown(), np.flatnonzero(self.outputs == here).tolist()
 
@@ -156,17 +169,23 @@ def steps(
     recorded: bool = False,
 ) -> tuple[State, Any]:
     """The first `count` steps of `indices (capacity, batch)`, of which `filled (capacity,)` are samples, with `sizes (capacity,)`; and what
-    is `Seen` of them, if they are `recorded`."""
+    is `Seen` of them, if they are `recorded`. Of several runs, whose arrays have an axis more, the same steps of each."""
     given = (count, data.rows, data.labels, jnp.array(indices), jnp.array(filled), jnp.array(sizes), problem.ridge, along_of(problem))
     functions = {"gradient": Static(problem.slopes.gradient), "smooth": smooth_penalty(problem), "recorded": recorded}
+    functions["together"] = indices.ndim == 3
     if rule.plain:
         theta, a, seen = _steps(state.theta, state.numbers, *given, **functions)
         return state._replace(theta=theta, along=None if a is None else state.along._replace(theta=a)), seen
     return _optimised_steps(state, numbers, *given, **functions, rule=rule)
 
 
-@partial(jit, static_argnames=("gradient", "smooth", "recorded", "rule"))
-def _optimised_steps(state, numbers, count, rows, labels, indices, filled, sizes, ridge, along, *, gradient, smooth, recorded, rule):
+@partial(jit, static_argnames=("gradient", "smooth", "recorded", "together", "rule"))
+def _optimised_steps(state, numbers, count, *given, together=False, **functions):
+    work = lambda state, *given: _by_an_optimiser(state, numbers, count, *given, **functions)
+    return of_all(together, work, (0, *EACH))(state, *given)
+
+
+def _by_an_optimiser(state, numbers, count, rows, labels, indices, filled, sizes, ridge, along, *, gradient, smooth, recorded, rule):
     """The first `count` steps, as an optimiser makes them of the gradients of a batch."""
     d = state.theta.shape[1]
 
@@ -208,8 +227,13 @@ def _seen_along(seen, j, a):
     return seen if seen is None or a is None else seen._replace(numbers=seen.numbers.at[j].set(a))
 
 
-@partial(jit, static_argnames=("gradient", "smooth", "recorded"))
-def _steps(theta, a, count, rows, labels, indices, filled, sizes, ridge, along, *, gradient, smooth, recorded):
+@partial(jit, static_argnames=("gradient", "smooth", "recorded", "together"))
+def _steps(theta, a, count, *given, together=False, **functions):
+    work = lambda theta, a, *given: _plainly(theta, a, count, *given, **functions)
+    return of_all(together, work, (0, 0, *EACH))(theta, a, *given)
+
+
+def _plainly(theta, a, count, rows, labels, indices, filled, sizes, ridge, along, *, gradient, smooth, recorded):
     """The first `count` steps: `theta -= eta sum_i x_i l_i + eta kappa / d h(theta)`, a dot product and an update per sample; `a` beside.
     `count` is an argument, so all segments of all repeats share one compilation."""
     d = theta.shape[1]

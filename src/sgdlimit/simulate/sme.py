@@ -25,6 +25,7 @@ from ..learning.dynamics import SME, Dynamics, step_at
 from ..learning.problem import Problem
 from .along import along_of, start_of, telling, told
 from .averaging import History
+from .beside import Streams, normals, of_all
 from .data import Data, penalty_gradient, pick, smooth_penalty
 from .optimisers import PLAIN, Extras
 
@@ -39,7 +40,7 @@ MAX_REFINEMENT = 20  # how far the internal step may shrink below its first valu
 class SMEPath:
     """Internal steps divide the gaps between output times evenly and follow the curvature of the loss."""
 
-    fresh = False
+    fresh, beside = False, True
 
     def __init__(
         self,
@@ -55,9 +56,10 @@ class SMEPath:
         self.problem, self.dynamics, self.n, self.times, self.average = problem, dynamics, n, times, extras.average
         self.diagnostics: dict[str, float] = {"steps": 0}
 
-    def run(self, data: Data, rng: np.random.Generator) -> Iterator[tuple[float, np.ndarray, list[int]]]:
+    def run(self, data: Data, rng: Streams) -> Iterator[tuple[float, np.ndarray, list[int]]]:
         """Yield `(time, History.shown(), which output times this is)` after every sweep."""
-        theta, a, here, forward, steps, slowest = jnp.asarray(data.start), start_of(self.problem), 0.0, True, 0, None
+        theta, a = jnp.asarray(data.start), start_of(self.problem, data.start.shape[:-2])
+        here, forward, steps, slowest = 0.0, True, 0, None
         norms = _norms(data.rows)
         history = History(self.average, theta, a)
         for output, end in enumerate(self.times):
@@ -70,9 +72,9 @@ class SMEPath:
                 self.diagnostics["internal_step"] = min(self.diagnostics.get("internal_step", h), h)
             for j in range(count):
                 eta = float(step_at(self.dynamics, np.array(here + (j + 0.5) * h)))
-                kicks = jnp.asarray(rng.standard_normal(self.n))
+                kicks = jnp.asarray(normals(rng, self.n))
                 heat = np.sqrt(2 * self.dynamics.temperature * h)
-                own = jnp.asarray(heat * rng.standard_normal(theta.shape)) if heat else jnp.zeros(())
+                own = jnp.asarray(heat * normals(rng, theta.shape[-2:])) if heat else jnp.zeros(())
                 theta, a = _sweep(
                     theta,
                     a,
@@ -89,6 +91,7 @@ class SMEPath:
                     forward,
                     gradient=Static(self.problem.slopes.gradient),
                     smooth=smooth_penalty(self.problem),
+                    together=theta.ndim == 3,
                 )
                 forward, steps = not forward, steps + 1
                 history.add(h, theta, a)
@@ -102,9 +105,12 @@ class SMEPath:
 def rates(problem: Problem, dynamics: Dynamics, theta: Any, a: Any, data: Data, t: float) -> tuple[float, float, float]:
     """The fastest rates of the moment: the largest eigenvalue of `X^T X / delta` times the curvature of the loss, the noise that it
     amplifies, and the curvature of the penalty. With a spectrum the first is the mean rate at which pre-activations move: few directions
-    are faster, and a sweep is stable along them, for it takes one sample after the other. What is trained along is in the last."""
+    are faster, and a sweep is stable along them, for it takes one sample after the other. What is trained along is in the last. Of several
+    runs, those of the fastest."""
     hessian, smooth = Static(problem.slopes.hessian), smooth_penalty(problem)
-    loss, penalty = _curvature(theta, a, data.rows, data.labels, problem.ridge, along_of(problem), hessian=hessian, smooth=smooth)
+    how = {"hessian": hessian, "smooth": smooth, "together": theta.ndim == 3}
+    curvature = _curvature(theta, a, data.rows, data.labels, problem.ridge, along_of(problem), **how)
+    loss, penalty = (np.max(part) for part in curvature)
     eta, delta = float(step_at(dynamics, np.array(t))), problem.sample_ratio
     spread = problem.spectrum.roughness if problem.spectrum else 1.0
     return float(loss) * spread * (1 + delta**-0.5) ** 2, eta * float(loss) ** 2 / delta, float(penalty)
@@ -112,11 +118,18 @@ def rates(problem: Problem, dynamics: Dynamics, theta: Any, a: Any, data: Data, 
 
 @jit
 def _norms(rows):
-    return jax.lax.map(lambda x: jnp.sum(x.astype(float) ** 2), rows, batch_size=64)
+    norms = jax.lax.map(lambda x: jnp.sum(x.astype(float) ** 2), rows.reshape(-1, rows.shape[-1]), batch_size=64)
+    return norms.reshape(rows.shape[:-1])
 
 
-@partial(jit, static_argnames=("gradient", "smooth"))
-def _sweep(theta, a, rows, labels, norms, kicks, own, h, eta, weight, ridge, along, forward, *, gradient, smooth):
+@partial(jit, static_argnames=("gradient", "smooth", "together"))
+def _sweep(theta, a, rows, labels, norms, kicks, own, *given, gradient, smooth, together=False):
+    work = partial(_swept, gradient=gradient, smooth=smooth)
+    axes = (0, 0, 0, 0, 0, 0, 0 if own.ndim else None) + (None,) * len(given)
+    return of_all(together, work, axes)(theta, a, rows, labels, norms, kicks, own, *given)
+
+
+def _swept(theta, a, rows, labels, norms, kicks, own, h, eta, weight, ridge, along, forward, *, gradient, smooth):
     """All samples once, in the order of the data or backwards; the decay comes first or last, next to the samples the noise of the
     weights' `own` (zero or `(k, d)`). `kicks (n,)` are standard normal, `weight` is `1 / delta`."""
     n = len(rows)
@@ -160,8 +173,13 @@ def _decay(theta, h, pull):
     return theta + h / 6 * (a + 2 * b + 2 * c + pull(theta + h * c))
 
 
-@partial(jit, static_argnames=("hessian", "smooth"))
-def _curvature(theta, a, rows, labels, ridge, along, *, hessian, smooth):
+@partial(jit, static_argnames=("hessian", "smooth", "together"))
+def _curvature(theta, a, rows, labels, ridge, along, *, hessian, smooth, together=False):
+    work = partial(_curved, hessian=hessian, smooth=smooth)
+    return of_all(together, work, (0, 0, 0, 0, None, None))(theta, a, rows, labels, ridge, along)
+
+
+def _curved(theta, a, rows, labels, ridge, along, *, hessian, smooth):
     """Root mean square of the loss's second derivative over some samples, and of the penalty's over the rows; with the latter the size of
     the mean second derivative in `a` times its rate."""
     some, y = rows[:PROBE], jax.tree.map(lambda part: part[:PROBE], labels)

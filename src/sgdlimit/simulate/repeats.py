@@ -1,0 +1,177 @@
+"""The repeats of a simulation: draw data, follow the path, look at what it shows. Small runs go several at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..errors import InputError
+from ..learning.problem import Problem
+from ..learning.risk import TestRisk
+from .along import parted
+from .averaging import Averager
+from .beside import Streams, most, stacked
+from .data import Data, allocate, draw_each
+from .left_out import LeftOut
+from .observe import overlaps, train_risk
+from .paths import Keeper
+
+LEFT_OUT = "left_out_risk"
+RULES = "test_risk_rules"  # the test risk of a repeat on every randomisation of the points, which are the same for all repeats
+FEW = 256  # points that tell how a repeat's test risk differs from that of a mean
+DIVERGED = 1000.0  # a run has diverged when its self-overlap exceeds this many times that of start and teacher together
+
+
+@contextmanager
+def precise() -> Iterator[None]:
+    """Doubles for the weights; the CPU, because a step is too small for a GPU to be faster."""
+    with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]), np.errstate(all="ignore"):
+        yield
+
+
+@dataclass
+class Repeats:
+    """Runs of `(n, d) = size` samples and features by one `path`. Where there is a `left_out`, it collects what runs say of their own
+    samples; where there is no `keeper`, means alone are asked for, and samples lie evenly."""
+
+    problem: Problem
+    path: Any
+    test: TestRisk
+    times: np.ndarray
+    size: tuple[int, int]
+    design: str
+    seed: int
+    averager: Averager | None
+    keeper: Keeper | None
+    left_out: list[LeftOut] | None
+    middle: tuple[np.ndarray, np.ndarray] | None = None
+
+    def run(self, repeats: int, progress: Callable | None) -> Iterator[tuple[dict[str, np.ndarray], float | None]]:
+        """After each repeat, or several of them, the curves `(repeat, time, ...)` up to the last output time that every repeat reached, and
+        when the first one diverged."""
+        n, d = self.size
+        together = together_of(self.path, n, d, repeats, self.left_out is not None)
+        rows = allocate(together * n, d).reshape(together, n, d)
+        kept, ended, done = len(self.times), None, 0
+        found: dict[str, list[np.ndarray]] = {}
+        seeds = np.random.SeedSequence(self.seed)
+        while done < repeats:
+            now = seeds.spawn(min(together, repeats - done))
+            with precise():
+                states, blown, data = self._followed(now, rows, kept, self._tell(progress, done, len(now), repeats))
+                if blown is not None and (ended is None or blown < ended):
+                    ended = blown
+                kept = states.shape[1]
+                if not kept:
+                    raise InputError(
+                        f"`times` must start before the training diverges at t = {ended:.3g}, but starts at {self.times[0]:g}"
+                        " (0 always works)"
+                    )
+                for name, values in self._curves(states, data).items():
+                    found.setdefault(name, []).append(values)
+            done += len(now)
+            yield {name: np.concatenate([value[:, :kept] for value in values]) for name, values in found.items()}, ended
+
+    def _tell(self, progress: Callable | None, done: int, now: int, repeats: int) -> Callable[[float], object]:
+        if progress is None:
+            return lambda t: None
+        which = f"run {done + 1}" if now == 1 else f"runs {done + 1} to {done + now}"
+        horizon = self.times[-1] or 1.0
+        return lambda t: progress((done + now * t / horizon) / repeats, f"{which} of {repeats}: t = {t:.3g}")
+
+    def _followed(self, children: list, rows: np.ndarray, kept: int, tell: Callable) -> tuple[np.ndarray, float | None, list[Data]]:
+        """Weights and what is trained along `(repeat, time, size + p)` at the first `kept` output times as far as all of these repeats got,
+        averaged if they are to be, when one of them left the limit, and their data."""
+        streams = [[np.random.Generator(np.random.SFC64(s)) for s in child.spawn(2)] for child in children]
+        data = draw_each(self.problem, self.design, rows[: len(streams)], [draws for draws, _ in streams], evenly=self.keeper is None)
+        if len(data) > 1:
+            rng: Streams = tuple(steps for _, steps in streams)
+            running = self.path.run(beside_one_another(rows[: len(data)], data), rng)
+        elif self.left_out is None:
+            running = self.path.run(data[0], streams[0][1])
+        else:
+            self.left_out.append(LeftOut(self.path.problem, self.path.dynamics, data[0], self.seed))
+            running = self.left_out[-1].watch(self.path.run(data[0], streams[0][1], self.left_out[-1].told))
+        followed = kept if self.averager is None else self.averager.place[kept - 1] + 1
+        shown, ends, blown = follow(running, followed, self.problem, self.size[1], tell)
+        shown = shown if len(data) > 1 else shown[:, None]
+        each = (shown[:, i] if self.averager is None else self.averager(shown[:, i], ends) for i in range(len(data)))
+        return np.stack([one[:, 0] for one in each]), blown, data
+
+    def _curves(self, states: np.ndarray, data: list[Data]) -> dict[str, np.ndarray]:
+        """All curves `(repeat, time, ...)`."""
+        thetas, numbers = parted(states, self.problem, self.size[1])
+        each = [overlaps(theta, one.teacher, one.eigenvalues) for theta, one in zip(thetas, data, strict=True)]
+        self_overlap, overlap = (np.stack(part) for part in zip(*each, strict=True))
+        rules = self._rules(self_overlap, overlap, numbers)
+        risk = rules.mean(-1)
+        along = [None] * len(data) if numbers is None else numbers
+        trained = lambda i: train_risk(self.problem, data[i], thetas[i], along[i])
+        found = {
+            "self_overlap": self_overlap,
+            "overlap": overlap,
+            "train_risk": risk if self.path.fresh else np.stack([trained(i) for i in range(len(data))]),
+            "test_risk": risk,
+            RULES: rules,
+            **({} if numbers is None else {"trained": numbers}),
+        }
+        if self.left_out is not None:
+            found[LEFT_OUT] = self.left_out[-1].curves(states.shape[1])[None]
+        if self.keeper is not None:
+            for one, theta in zip(data, thetas, strict=True):
+                self.keeper.add(one, theta)
+        return found
+
+    def _rules(self, self_overlap: np.ndarray, overlap: np.ndarray, numbers: np.ndarray | None) -> np.ndarray:
+        """The test risk on every randomisation of the points `(repeat, time, randomisation)`; where nothing is kept of repeats, that of
+        the mean of the first ones and, by few points, how each differs from it."""
+        (repeats, times), along = self_overlap.shape[:2], [None] * len(overlap) if numbers is None else numbers
+        if self.keeper is not None:
+            return np.stack([self.test.each(*one).T for one in zip(self_overlap, overlap, along, strict=True)])
+        flat = lambda part: part.reshape(-1, *part.shape[2:])
+        these = flat(self_overlap), flat(overlap), None if numbers is None else flat(numbers)
+        each = self.test.at(*these, few=FEW).reshape(repeats, times)
+        if self.middle is None:
+            mean = self_overlap.mean(0), overlap.mean(0), None if numbers is None else numbers.mean(0)
+            self.middle = self.test.each(*mean).T, self.test.at(*mean, few=FEW)
+        rules, few = self.middle
+        return rules[:times] + (each - few[:times])[..., None]
+
+
+def together_of(path: Any, n: int, d: int, repeats: int, left_out: bool) -> int:
+    """How many runs a path follows at once: equal parts of all, for each number of runs is a program of its own."""
+    together = most(n, d, path.problem.k) if path.beside and not left_out else 1
+    return -(-repeats // -(-repeats // together))
+
+
+def beside_one_another(rows: np.ndarray, data: list[Data]) -> Data:
+    """The data of several repeats, whose rows are these `(repeat, n, d)`."""
+    labels = stacked([one.labels for one in data])
+    teacher, start = (np.stack([getattr(one, name) for one in data]) for name in ("teacher", "start"))
+    return Data(jax.device_put(rows, may_alias=True), labels, teacher, start, data[0].eigenvalues)
+
+
+def follow(states: Iterator, followed: int, problem: Problem, d: int, tell: Callable) -> tuple[np.ndarray, np.ndarray, float | None]:
+    """What a path shows `(time, 1 or 2, size + p)`, of several runs `(time, repeat, 1 or 2, size + p)`, at as many of the first `followed`
+    times as it reached, when these steps end `(time,)`, and the time at which a run left the limit, or None."""
+    limit = DIVERGED * d * (float(np.trace(problem.self_overlap_start) + np.trace(problem.rho)) or 1.0)
+    shown, ends, reached = None, np.empty(followed), 0
+    for t, state, outputs in states:
+        shown = np.empty((followed, *state.shape)) if shown is None else shown
+        weights = state[..., 0, : problem.k * d]
+        if not (np.square(weights).sum(-1) <= limit).all():  # also when it is not a number
+            return shown[:reached], ends[:reached], t
+        for output in outputs:
+            if output < followed:
+                shown[output], ends[output] = state, t
+                reached = output + 1
+        tell(t)
+        if reached == followed:  # an earlier run ended here
+            break
+    assert shown is not None  # a path shows its start
+    return shown[:reached], ends[:reached], None
