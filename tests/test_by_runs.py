@@ -1,5 +1,7 @@
 """The limit from real runs of two sizes: against closed forms and kernels, and where `solve` takes them by itself."""
 
+import itertools
+from collections import deque
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -9,8 +11,13 @@ import pytest
 
 import sgdlimit as sl
 from problems import CURVES, deviations, hinge, random_linear, tanh_regression
+from sgdlimit.learning.risk import TestRisk
+from sgdlimit.learning.slopes import still
+from sgdlimit.simulate.core import plan
+from sgdlimit.simulate.paths import Keeper
+from sgdlimit.simulate.repeats import Repeats, precise
 from sgdlimit.theory import by_runs
-from sgdlimit.theory.accuracy.budget import Budget
+from sgdlimit.theory.accuracy.budget import Budget, OutOfTime
 from sgdlimit.theory.by_runs import Runs, Size
 
 
@@ -71,12 +78,13 @@ def test_there_are_no_kernels_and_a_sentence_says_so():
     for ask in (lambda: found.sample_paths(3), lambda: found.coordinate_paths(3), lambda: found.averaged(sl.TailAverage(0.5))):
         with pytest.raises(sl.InputError, match="must have kernels for paths and averages, but its curves are extrapolated from real runs"):
             ask()
+    assert "correlation" in sl.solve(tanh_regression(), sl.SGD(1.0), 0.5, rtol=0.2, times=[0.0, 0.5], method="kernels").dataset
 
 
 def test_solve_tries_runs_where_they_are_cheaper(monkeypatch):
     tried = []
     monkeypatch.setattr(by_runs, "better", lambda runs, found, began: tried.append(found.diagnostics["error"]) or found)
-    call = lambda: sl.solve(tanh_regression(), sl.SGD(1.0), 1.0, rtol=0.003, times=[0.0, 1.0], on_failure="return")
+    call = lambda **how: sl.solve(tanh_regression(), sl.SGD(1.0), 1.0, rtol=0.003, times=[0.0, 1.0], on_failure="return", **how)
     assert call().status.code == "done"
     assert not tried  # a second of work
     monkeypatch.setattr(by_runs, "WORTH", 0.0)
@@ -86,6 +94,9 @@ def test_solve_tries_runs_where_they_are_cheaper(monkeypatch):
     monkeypatch.setattr(by_runs, "RATHER", 1e9)
     assert call().status.code == "inaccurate"
     assert tried[0] > 0.003  # the pilot's, which no plan has made better
+    tried.clear()
+    assert call(method="kernels").status.code == "done"
+    assert not tried  # never
 
 
 @pytest.mark.parametrize(("known", "method"), [(0.5, "runs"), (0.0, "kernels")])
@@ -114,18 +125,49 @@ def test_a_budget_ends_them_with_what_there_is():
         call(0.01)
 
 
-def test_batches_of_one_size_are_pooled():
-    # Twelve runs in batches of five and seven, against all twelve at once.
-    import xarray as xr
-
+def test_runs_of_one_size_go_on():
+    """Two batches of runs, as they come: all that are there count, and what ends early is kept."""
     values = np.random.default_rng(3).standard_normal((12, 4))
-    size = Size(100)
-    for part in (values[:5], values[5:]):
-        error = part.std(0, ddof=1) / np.sqrt(len(part))
-        size.add(xr.Dataset({"train_risk": ("time", part.mean(0)), "train_risk_se": ("time", error)}), len(part), None, 10)
-    np.testing.assert_allclose(size.mean["train_risk"], values.mean(0))
-    within = 4 * values[:5].var(0, ddof=1) + 6 * values[5:].var(0, ddof=1)
-    np.testing.assert_allclose(size.variance["train_risk"], within / 10)
+    batches = iter([({"test_risk": values[:5]}, np.zeros(4), None, 10), ({"test_risk": values}, np.zeros(4), 3.0, 10)])
+    size = Size(100, batches)
+    size.more(4)
+    assert size.runs == 5
+    size.more(6)
+    assert (size.runs, size.ended, size.steps) == (12, 3.0, 10)
+    np.testing.assert_allclose(size.mean["test_risk"], values.mean(0))
+    np.testing.assert_allclose(size.variance["test_risk"], values.var(0, ddof=1))
+
+
+def _out_of_time():
+    yield {"test_risk": np.ones((3, 2))}, np.zeros(2), None, 10
+    raise OutOfTime
+
+
+def test_runs_end_with_the_budget():
+    size = Size(100, _out_of_time())
+    size.more(8)
+    assert size.runs == 3
+    with pytest.raises(OutOfTime):
+        Size(100, itertools.islice(_out_of_time(), 1, None)).more(8)
+
+
+def _spread(evenly: bool) -> np.ndarray:
+    """Runs' test risks late in a training."""
+    problem = still(tanh_regression())
+    with precise():
+        test = TestRisk(problem, 0)
+    times, n, _, path = plan(problem, sl.GradientFlow(), 1.0, 60, repeats=400, times=np.array([0.0, 1.0]))
+    keeper = None if evenly else Keeper(problem, "gaussian", 400, 0, False)
+    curves, _ = deque(Repeats(problem, path, test, times, (n, 60), "gaussian", 0, None, keeper, None).run(400, None), maxlen=1).pop()
+    return curves["test_risk"][:, -1]
+
+
+def test_samples_that_lie_evenly_have_the_same_limit_and_scatter_less():
+    # Seeds 0; 400 runs each. A variance is known to 7%, and the ratio of two is below .85 by more than two standard errors of .1.
+    even, plain = (_spread(evenly) for evenly in (True, False))
+    assert even.var() < 0.85 * plain.var()
+    apart, error = even.mean() - plain.mean(), np.hypot(even.std(), plain.std()) / 20.0
+    assert abs(apart) < 4.0 * error + 0.01 * plain.mean()  # they may miss the limit by other amounts of order 1/d
 
 
 def test_sizes_have_whole_numbers_of_samples():

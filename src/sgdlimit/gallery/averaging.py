@@ -35,7 +35,7 @@ def measure(settings: Settings, tell: Progress) -> Numbers:
     rows, end = [], [e.horizon]
     for i, step in enumerate(sorted(e.steps)):
         tell(i / len(e.steps), f"step {step:g}, theory")
-        limit = solved(problem, sl.SGD(step), e.horizon, e.rtol, e.seed + i, [0.0, e.horizon])
+        limit = solved(problem, sl.SGD(step), e.horizon, e.rtol, e.seed + i, [0.0, e.horizon], "kernels")
         theory = {"last": last(limit), **{kind: last(limit.averaged(average)) for kind, average in kinds.items()}}
         tell((i + 0.4) / len(e.steps), f"step {step:g}, real runs")
         real = lambda average, step=step, i=i: blocks(

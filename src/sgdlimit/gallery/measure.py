@@ -73,9 +73,9 @@ def series(result: Result) -> Numbers:
     return {"time": result.dataset["time"].values.tolist(), "status": str(result.status), "code": result.status.code, **curves(result)}
 
 
-def solved(problem: Problem, dynamics: Dynamics, horizon: float, rtol: float, seed: int, times: Any) -> sl.Solution:
+def solved(problem: Problem, dynamics: Dynamics, horizon: float, rtol: float, seed: int, times: Any, method: str = "auto") -> sl.Solution:
     """Theory as accurate as it gets: verdicts rest on the errors it reports, whether or not they are those asked for."""
-    return _whole(sl.solve(problem, dynamics, horizon, rtol=rtol, seed=seed, times=times, on_failure="return"), times)
+    return _whole(sl.solve(problem, dynamics, horizon, rtol=rtol, seed=seed, times=times, method=method, on_failure="return"), times)
 
 
 def simulated(problem: Problem, dynamics: Dynamics, horizon: float, d: int, repeats: int, seed: int, times: Any) -> sl.Simulation:

@@ -71,6 +71,7 @@ def tasks(job: Job, part: Part, folder: Folder) -> list[Task]:
             rtol=run.rtol,
             seed=run.seed,
             times=job.times,
+            method="auto" if average is None else "kernels",
             on_failure="return",
             progress=progress,
             checkpoint=checkpoint,

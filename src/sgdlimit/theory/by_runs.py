@@ -19,56 +19,70 @@ import numpy as np
 from ..errors import InputError
 from ..learning.dynamics import SGD, SME, Dynamics, GradientFlow
 from ..learning.problem import Problem
-from ..results import Solution, curves_of
+from ..results import Solution
 from ..spread import envelope, pooled, student
 from .accuracy.budget import Budget, OutOfTime
 from .accuracy.outcome import Replicated, scales, solution
 
 NAME = "runs"
 APART = 4  # the larger size over the smaller one
-SMALLEST, LARGEST = 512, 2**14  # of the larger one: where it begins, and the most
-SEARCHED = 0.25  # part of a size by which another is taken that has nearly whole numbers of samples, and of features to each eigenvalue
-FIRST = 8  # runs of the larger size that plan the others; of the smaller one there are twice as many, which costs least
-TELLING = 32  # runs that tell their spread: the worst of what eight tell, over times and curves, is too large more often than too small
+ADDED, EXTRAPOLATED = (1.0 / (APART - 1.0), 1.0 / (APART - 1.0)), (APART / (APART - 1.0), 1.0 / (APART - 1.0))  # weights of their means
+SMALLEST, LARGEST = 256, 2**14  # of the larger one: where it begins, and the most
+# Part of a size by which another may be larger that has nearly whole numbers of samples, and features of each eigenvalue; and what of such
+# a number hardly matters.
+SEARCHED, WHOLE = 0.6, 1e-3
+# Runs of the larger size that plan the others: the worst of what eight tell of their spread, over times and curves, is too large more often
+# than too small. Of the smaller size there are twice as many, which costs least.
+FIRST = 32
 MOST = 2**14  # runs of the larger size
 STEPPED = 3e-3  # of a curve's scale: what the time steps of a diffusion miss, see `simulate.sme`
 ROUNDING = 1e-12
-WORTH, TRIED, RATHER = 20.0, 0.15, 0.5  # seconds from which on runs are tried, the part of them that this may take, and what they must save
-REMAINDER = 0.25  # of what the extrapolation adds
+WORTH, TRIED, RATHER = 5.0, 0.15, 1.0  # seconds from which on runs are tried, the part of them that this may take, and that they may
+# Of what the extrapolation adds, where the smaller size is the smallest there is; `1/d^2` beside `1/d` makes it less for larger ones.
+REMAINDER = 0.25
+SURELY = 2.5  # standard errors by which what it adds is more than chance, for a larger size to be taken
 SHARE = 0.35  # of `rtol`, for that remainder
 AIM = 0.8  # of `rtol`, for the spread over runs
 AGAIN, MORE = 1.1, 4  # times what is missing, when a plan fell short, and times as many runs at most
 NEARBY = 0.1  # of the horizon, over which an error in time is taken together
-# Seconds of one core for a number of a pass over the data, of a step, of a feature of every sample that is drawn, and of a run.
-PASS = {SGD: 3e-9, SME: 1.6e-9, GradientFlow: 3e-10}
-STEP, DRAWN, RUN = 1e-6, 1e-8, 1.5e-2
+# Seconds of one core for a number of a pass over the data, a step of a run alone or beside others (a sweep has one for every sample), a
+# feature of every sample that is drawn, and a run.
+PASS = {SGD: 1.1e-9, SME: 1.4e-9, GradientFlow: 3e-10}
+ALONE, BESIDE, DRAWN, RUN = 7e-7, 5e-8, 1e-8, 1e-3
 
 
 @dataclass
 class Size:
-    """All runs of one size: how many, their mean, and the variance of one of them."""
+    """All runs of one size: how they go on, and of those so far how many there are, their mean, the variance of one of them, what their
+    test risks' points miss, when the first of them blew up and how many steps they take."""
 
     features: int
+    every: Iterator[tuple[dict[str, np.ndarray], np.ndarray, float | None, int]]
     runs: int = 0
-    batches: int = 0
     mean: dict[str, np.ndarray] = field(default_factory=dict)
     variance: dict[str, np.ndarray] = field(default_factory=dict)
+    missed: Any = 0.0
     ended: float | None = None
     steps: int = 0
 
-    def add(self, dataset: Any, runs: int, ended: float | None, steps: int) -> None:
-        """A batch of runs, as far as all of them got."""
-        reached = min([dataset.sizes["time"], *(len(values) for values in self.mean.values())])
-        before, freedom = self.runs, (self.runs - self.batches, runs - 1)
-        for name in curves_of(dataset):
-            mean, variance = dataset[name].values[:reached], runs * dataset[f"{name}_se"].values[:reached] ** 2
-            if before:
-                mean = (before * self.mean[name][:reached] + runs * mean) / (before + runs)
-                variance = (freedom[0] * self.variance[name][:reached] + freedom[1] * variance) / sum(freedom)
-            self.mean[name], self.variance[name] = mean, variance
-        self.runs, self.batches, self.steps = before + runs, self.batches + 1, steps
-        if ended is not None:
-            self.ended = ended if self.ended is None else min(ended, self.ended)
+    def more(self, runs: int) -> None:
+        """Go on until there are so many, or as many as the budget allows."""
+        curves: dict[str, np.ndarray] = {}
+        done = self.runs
+        try:
+            while done < runs:
+                so_far = next(self.every, None)
+                if so_far is None:  # the time was up before
+                    raise OutOfTime
+                curves, self.missed, self.ended, self.steps = so_far
+                done = len(curves["test_risk"])
+        except OutOfTime:
+            if done == self.runs:
+                raise
+        if done > self.runs:
+            self.runs = done
+            self.mean = {name: values.mean(0) for name, values in curves.items()}
+            self.variance = {name: values.var(0, ddof=1) for name, values in curves.items()}
 
 
 @dataclass(frozen=True)
@@ -77,8 +91,8 @@ class RunsLaw:
 
     def _refuse(self, *_: Any) -> Any:
         raise InputError(
-            "`solution` must have kernels for paths and averages, but its curves are extrapolated from real runs (solve with another"
-            " `method`, or take the paths and averages of simulate)"
+            "`solution` must have kernels for paths and averages, but its curves are extrapolated from real runs (solve with"
+            " method='kernels', or take the paths and averages of simulate)"
         )
 
     samples = coordinates = averaged = _refuse
@@ -100,20 +114,20 @@ class Runs:
     ):
         self.problem, self.dynamics, self.horizon, self.rtol, self.seed = problem, dynamics, float(horizon), rtol, int(seed)
         self.outputs, self.report, self.budget = outputs, report, budget
-        self.drawn = 0  # batches of random numbers
         self.begin(SMALLEST)
 
     def begin(self, larger: int) -> None:
         """With no runs, at about this size."""
-        self.small = Size(self._whole(larger // APART))
-        self.large = Size(APART * self.small.features)
+        small = self._whole(larger // APART)
+        self.small, self.large = (Size(features, self._every(features)) for features in (small, APART * small))
 
     def _whole(self, features: int) -> int:
         """A size not much larger at which samples, and features to each eigenvalue, are nearly whole numbers: what they miss is no power
         of `1/d`."""
         least = 2 * (self.problem.k + self.problem.k_star) + 10
         some = np.arange(max(features, least), max(int((1.0 + SEARCHED) * features), least) + 1)
-        return int(some[np.argmin([self._unequal(int(d)) for d in some])])
+        off = np.array([self._unequal(int(d)) for d in some])
+        return int(some[np.argmax(off <= max(WHOLE, off.min()))])
 
     def _unequal(self, features: int) -> float:
         """How much the ratio of samples to features, and the weights of eigenvalues, are off at this size."""
@@ -128,45 +142,29 @@ class Runs:
             return np.inf
         return off + float(spectrum.eigenvalues @ np.abs(counts / features - spectrum.weights))
 
-    def _run(self, size: Size, runs: int) -> None:
-        """So many more runs of a size, or as many as the budget allows."""
-        from ..simulate.core import trainings  # a solve seldom needs them
+    def _every(self, features: int) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray, float | None, int]]:
+        """Runs of a size, as many as are asked for."""
+        from ..simulate.core import for_means  # a solve seldom needs them
 
-        seed = int(np.random.SeedSequence(self.seed, spawn_key=(0x2075, self.drawn)).generate_state(1)[0])
-        self.drawn += 1
+        seed = int(np.random.SeedSequence(self.seed, spawn_key=(0x2075, features)).generate_state(1)[0])
 
         def told(fraction: float, words: str) -> None:
             self.budget.watch()
-            self.report(0.99 * fraction, f"{runs} runs of {size.features} features")
+            self.report(0.0, f"{words.partition(' of ')[0]} of {features} features")
 
-        made, done = None, 1
-        every = trainings(
-            self.problem, self.dynamics, self.horizon, size.features, repeats=runs, seed=seed, times=self.outputs, progress=told
-        )
-        try:
-            for so_far in every:
-                made, done = so_far, done + 1
-        except OutOfTime:
-            if made is None:
-                raise
-        assert made is not None
-        found = made()
-        reached = found.dataset["time"].values
-        ended = float(self.outputs[len(reached)]) if len(reached) < len(self.outputs) else None
-        size.add(found.dataset, done, ended, int(found.diagnostics["steps"]))
+        yield from for_means(self.problem, self.dynamics, self.horizon, features, 2 * MOST, seed, self.outputs, told)
 
     def more(self, runs: int) -> None:
         """More runs, so that the larger size has so many and the smaller one twice as many."""
-        for size, wanted in ((self.small, 2 * runs), (self.large, runs)):
-            if wanted > size.runs:
-                self._run(size, max(wanted - size.runs, 2))
+        self.small.more(2 * runs)
+        self.large.more(runs)
 
     def pilot(self, seconds: float = np.inf) -> bool:
         """The first runs, at a size large enough for eigenvalues to have features; not where they take longer than so many `seconds`."""
         while not np.isfinite(self._unequal(self.small.features)) and self.large.features < LARGEST:
             self.begin(2 * self.large.features)
         if not self.small.runs:
-            self._run(self.small, 2)
+            self.small.more(2)
         if self._costs(self.large.features, FIRST) > seconds:
             return False
         self.more(FIRST)
@@ -194,7 +192,7 @@ class Runs:
             large, small = (size.mean[name][:reached] for size in (self.large, self.small))
             added = (large - small) / (APART - 1.0)
             curves[name] = large + added
-            errors[name] = np.hypot(self._spread(name, times), REMAINDER * envelope(added, times, NEARBY * self.horizon))
+            errors[name] = np.hypot(self._spread(name, times), self._remainder * envelope(added, times, NEARBY * self.horizon))
         for name, size in scales(self.problem, curves).items():
             errors[name] = np.hypot(errors[name], self._stepped * size) * (errors[name] > ROUNDING * size)
         if times[0] == 0.0:  # a training sample is a fresh one
@@ -202,6 +200,11 @@ class Runs:
                 part["train_risk"][0] = part["test_risk"][0]
         effort = {"n_features": self.large.features, "runs": self.large.runs, "smaller_runs": self.small.runs}
         return Replicated(times, curves, errors, {}, effort, self._ended, law=RunsLaw())
+
+    @property
+    def _remainder(self) -> float:
+        """Of what the extrapolation adds, the part that it may miss."""
+        return REMAINDER * SMALLEST / max(self.large.features, SMALLEST)
 
     @property
     def _stepped(self) -> float:
@@ -213,11 +216,13 @@ class Runs:
         """When the first of all runs blew up."""
         return min((size.ended for size in (self.small, self.large) if size.ended is not None), default=None)
 
-    def _spread(self, name: str, times: np.ndarray) -> np.ndarray:
-        """Standard error of the extrapolated mean, over runs."""
+    def _spread(self, name: str, times: np.ndarray, weights: tuple[float, float] = EXTRAPOLATED) -> np.ndarray:
+        """Standard error, over runs, of the larger size's mean times the first weight less the smaller one's times the second."""
         parts = []
-        for size, weight in ((self.large, APART / (APART - 1.0)), (self.small, 1.0 / (APART - 1.0))):
-            one = size.variance[name][: len(times)] * student(size.runs - size.batches + 1) ** 2 / size.runs
+        for size, weight in zip((self.large, self.small), weights, strict=True):
+            one = size.variance[name][: len(times)] * student(size.runs) ** 2 / size.runs
+            if name == "test_risk":
+                one = one + size.missed[: len(times)] ** 2
             parts.append(weight**2 * one)
         return pooled(np.sqrt(sum(parts)), times, self.horizon)
 
@@ -227,23 +232,26 @@ class Runs:
 
     def _seconds(self, features: int) -> float:
         """Of one run, by how many steps others took."""
+        from ..simulate.beside import most
+
         known = self.large if self.large.runs else self.small
         n, k, steps = self.problem.sample_ratio * features, self.problem.k, known.steps
-        each = PASS[type(self.dynamics)] * k * features
-        taken = steps * features / known.features * (STEP + each) if isinstance(self.dynamics, SGD) else steps * n * each
-        return RUN + DRAWN * n * features + taken
+        visit = PASS[type(self.dynamics)] * k * features + (BESIDE if most(round(n), features, k) > 1 else ALONE)
+        visits = steps * features / known.features if isinstance(self.dynamics, SGD) else steps * n
+        return RUN + DRAWN * n * features + visits * visit
 
     def planned(self) -> tuple[int, int]:
         """The larger size, for the remainder to be small enough, and how many runs of it, for the spread."""
         found = self.estimate
-        size = scales(self.problem, found.curves)
+        times, size = found.times, scales(self.problem, found.curves)
         worst = lambda part: max(float(part(name).max()) / size[name] for name in found.curves)
-        added = worst(lambda name: np.abs(found.curves[name] - self.large.mean[name][: len(found.times)]))
-        spread = worst(lambda name: self._spread(name, found.times))
-        features, runs = self.large.features, self.large.runs
-        while REMAINDER * added > SHARE * self.rtol and features < LARGEST and self._fits(2 * features):
-            features, added, spread = 2 * features, added / 2.0, spread / np.sqrt(2.0)
-        needed = int(np.ceil(runs * (spread / (AIM * self.rtol)) ** 2))
+        chance = lambda name: SURELY * self._spread(name, times, ADDED)
+        added = worst(lambda name: np.abs(found.curves[name] - self.large.mean[name][: len(times)]) - chance(name))
+        spread = worst(lambda name: self._spread(name, times))
+        features, runs, part = self.large.features, self.large.runs, self._remainder
+        while part * added > SHARE * self.rtol and features < LARGEST and self._fits(2 * features):
+            features, part, added, spread = 2 * features, part / 2.0, added / 2.0, spread / np.sqrt(2.0)
+        needed = int(np.ceil(runs * (spread / student(runs) / (AIM * self.rtol)) ** 2))
         return features, min(max(needed, FIRST), MOST)
 
     def _fits(self, features: int) -> bool:
@@ -266,19 +274,19 @@ class Runs:
         """
         if not self.large.runs:
             self.pilot()
-        yield self.estimate
-        features, runs = self.planned()
-        if features > self.large.features:
-            self.begin(features)
-        runs = min(runs, TELLING)
         while True:
-            self.more(max(runs, self.large.runs))
             found = self.estimate
             yield found
             error = found.worst(self.problem)
             if error <= self.rtol or self.large.runs >= MOST or found.ended is not None:
                 return
-            runs = min(int(np.ceil(AGAIN * self.large.runs * (error / self.rtol) ** 2)), MORE * self.large.runs, MOST)
+            features, runs = self.planned()
+            if features > self.large.features:
+                self.begin(features)
+                runs = FIRST
+            else:
+                runs = min(int(np.ceil(AGAIN * self.large.runs * (error / self.rtol) ** 2)), MORE * self.large.runs, MOST)
+            self.more(runs)
 
 
 def better(runs: Runs, found: Solution, began: tuple[float, float]) -> Solution:

@@ -57,7 +57,7 @@ def check(
         raise refuse("rtol", "lie in (0, 1)", rtol, "0.01 asks for errors below 1% of each curve's scale")
     if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or seed < 0:
         raise refuse("seed", "be a whole number, zero or more", seed)
-    methods = ("auto", *ENGINES, *(["runs"] if by_runs else []))
+    methods = ("auto", *ENGINES, *(["kernels", "runs"] if by_runs else []))
     if method not in methods:
         raise refuse("method", "be " + " or ".join(map(repr, methods)), method, nearest(str(method), methods))
     if method == "events" and not isinstance(dynamics, SGD):
@@ -70,6 +70,6 @@ def check(
         raise refuse("on_failure", "be 'raise' or 'return'", on_failure, nearest(str(on_failure), ("raise", "return")))
     outputs = output_times(horizon, times)
     step_at(dynamics, outputs)  # a schedule must be positive all along
-    if not by_runs or method == "events":
+    if not by_runs or method in ("events", "kernels"):
         check_epochs(problem, dynamics, float(horizon))
     return outputs

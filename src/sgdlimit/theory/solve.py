@@ -56,8 +56,9 @@ def solve(
         seed: the same seed gives the same numbers.
         times: output times in `[0, horizon]`; 41 equally spaced ones by default. `MiniBatchGD` shows the state after the nearest step.
         method: how samples are carried: "events" (SGD only, from jump to jump), "paths" (from node to node), "runs" (real runs of two
-            sizes, extrapolated in `1/d`: no kernels, see `by_runs`), or "auto", which chooses by cost; `diagnostics["method_why"]` says
-            why. Reshuffled SGD goes by "events", from 129 epochs on by "runs"; `OnlineSGD` and `MiniBatchGD` have one method each.
+            sizes, extrapolated in `1/d`: no kernels, see `by_runs`), "kernels", which chooses between the first two, or "auto", which
+            chooses by cost; `diagnostics["method_why"]` says why. Reshuffled SGD goes by "events", from 129 epochs on by "runs";
+            `OnlineSGD` and `MiniBatchGD` have one method each.
         on_failure: what to do when `rtol` cannot be met: "raise" a `SolveError` that carries the result, or "return" it.
         progress: called with (fraction done, what is being done).
         checkpoint: a file that keeps finished replicates, made if it does not exist. The same call continues from it after a kill
