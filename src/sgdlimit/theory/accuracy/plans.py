@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ...learning.dynamics import GradientFlow
 from ...learning.problem import Problem
 from ...learning.risk import TestRisk
 from ...learning.weights import SmoothPenalty
@@ -28,11 +29,15 @@ HURRIED = 4
 LOOSE = 0.02  # rtol from which on half of the pilot's paths are enough
 EDGE_CELLS = 64  # a first grid has at most so many for the fastest rate, whose part of the curves is soon over
 FASTER = 4.0  # than isotropic data, at most, a first grid supposes anisotropic ones to be: few features move faster
+# A flow's error falls with the fourth power of its cells, which take little while they are so few: a third more of them.
+CHEAP_CELLS, MORE_CELLS = 32, 4.0 / 3.0
 MAX_PATHS = 2**15
 PILOT_REPLICATES = 4
 REPLICATES = 8  # at least, of what is not a pilot: four tell their spread badly, and the error is wider for it
 MOST_REPLICATES = 32  # of a plan: more paths each are a little better than more of them, but another program to compile
-AIM, AIM_AGAIN = 0.8, 0.9  # of `rtol`: the sampling error that a plan is made for, and more replicates of one that fell short
+# Of `rtol`: the sampling error that a plan is made for, more replicates of one that fell short, and more where these tell their spread.
+AIM, AIM_AGAIN, AIM_CLOSELY = 0.8, 0.9, 0.97
+TELLING = 32  # replicates that do
 MORE = 4  # times the paths, at most, where a plan fell short: under heavy tails a single replicate may say that far more are needed
 THREADS = 2  # SGDLIMIT_THREADS sets another number; results do not depend on it
 GROUP = 4  # replicates marched together, where memory allows
@@ -99,7 +104,10 @@ class Planner:
         few = self.engine.horizon * (mean + penalty) < 2 and not self.problem.kinks  # whose curvature the second derivative does not tell
         edge = 1.0 if spectrum is not None else (1.0 + self.problem.sample_ratio**-0.5) ** 2  # of Marchenko and Pastur's law
         relaxations = max(self.engine.horizon * (mean + penalty), min(self.engine.horizon * (mean * edge + penalty), EDGE_CELLS))
-        return room(int(np.clip(4 * roomy(math.ceil(0.25 * relaxations), 4), 8 if few else 12, self.most_cells)), LEAST_SHARED)
+        cells = int(np.clip(4 * roomy(math.ceil(0.25 * relaxations), 4), 8 if few else 12, self.most_cells))
+        if isinstance(self.engine.dynamics, GradientFlow) and self.engine.dynamics.plain and cells <= CHEAP_CELLS and not few:
+            cells = 4 * roomy(math.ceil(MORE_CELLS * cells / 4), 4)
+        return room(cells, LEAST_SHARED)
 
     def after(self, pilot: Found, rtol: float) -> Plan:
         """Cells from the extrapolation's order, replicates and paths from the spread."""
@@ -111,11 +119,15 @@ class Planner:
 
     def more(self, found: Found, rtol: float) -> Plan:
         """The plan with more replicates, or paths, where their spread is what is left of the error; the same one where there are none."""
-        aim = AIM_AGAIN * np.sqrt(rtol**2 - min(found.discretisation, COARSE * rtol) ** 2)
+        surely = AIM_AGAIN if found.plan.replicates < TELLING else AIM_CLOSELY
+        aim = surely * np.sqrt(rtol**2 - min(found.discretisation, COARSE * rtol) ** 2)
         plan = self._sampled(found.plan, found, aim, min(MORE * found.plan.paths, MAX_PATHS))
         if plan.paths > found.plan.paths:
             return plan
-        return replace(found.plan, replicates=min(max(plan.replicates, found.plan.replicates + GROUP), MAX_REPLICATES))
+        more = max(plan.replicates, found.plan.replicates + GROUP)
+        if more > TELLING > found.plan.replicates:
+            more = TELLING  # few tell their spread badly: others are planned by these
+        return replace(found.plan, replicates=min(more, MAX_REPLICATES))
 
     def _sampled(self, plan: Plan, found: Found, aim: float, most_paths: int) -> Plan:
         """As many replicates as have this error, and where these would be too many more paths for each."""
