@@ -37,7 +37,7 @@ FIRST = 32
 MOST = 2**14  # runs of the larger size
 STEPPED = 3e-3  # of a curve's scale: what the time steps of a diffusion miss, see `simulate.sme`
 ROUNDING = 1e-12
-WORTH, TRIED, RATHER = 5.0, 0.15, 1.0  # seconds from which on runs are tried, the part of them that this may take, and that they may
+WORTH, TRIED, RATHER = 5.0, 0.15, 0.8  # seconds from which on runs are tried, the part of them that this may take, and that they may
 # Of what the extrapolation adds, where the smaller size is the smallest there is; `1/d^2` beside `1/d` makes it less for larger ones.
 REMAINDER = 0.25
 SURELY = 2.5  # standard errors by which what it adds is more than chance, for a larger size to be taken

@@ -38,7 +38,7 @@ LOOSER = 1.3  # by so much is `rtol` larger at a time, where the budget does not
 # Bytes passed over, times the student's directions, from which on programs are compiled well; before, soon. What is unrolled over many
 # directions takes twice as long when it was compiled soon.
 HEAVY = 2e10
-IN_THE_END = 2.0  # times what a pilot's few replicates foresee is what it takes: 1.3 to 2.9 on random problems
+IN_THE_END = 1.6  # times what a pilot's few replicates foresee is what it takes: 1.3 to 2.9 on random problems
 CUTS = 8  # how often the horizon comes nearer where averages do not exist
 
 
