@@ -60,10 +60,22 @@ def test_run_writes_everything_and_says_where(calls):
     assert "Report: out/report.html" in said
     assert said.count("Theory and simulation agree") == 3
     assert [(kind, dynamics) for kind, dynamics, _ in calls[::2]] == [("solve", d) for d in (sl.SGD(1.5), sl.SME(1.5), sl.GradientFlow())]
-    assert calls[0][2] == {"rtol": 0.01, "seed": 0, "on_failure": "return", "checkpoint": Path("out/theory-sgd.checkpoint"), "budget": None}
+    how = {"rtol": 0.01, "seed": 0, "method": "auto", "on_failure": "return"}
+    assert calls[0][2] == how | {"checkpoint": Path("out/theory-sgd.checkpoint"), "budget": None}
     options = {"n_features": 1000, "repeats": 8, "batch_size": 1, "design": "gaussian", "average": None, "left_out": False, "seed": 0}
     assert calls[1][2] == options
     assert json.loads(Path("out/settings.json").read_text())["settings"]["run"]["horizon"] == 4.0
+
+
+def test_averaged_weights_ask_for_kernels(calls, monkeypatch):
+    """They are made of the kernels, which real runs do not have."""
+    asked = []
+    monkeypatch.setattr(sl.Solution, "averaged", lambda self, average: asked.append(average) or self)
+    text = (EXAMPLES / "quickstart.toml").read_text()
+    Path("quickstart.toml").write_text(text.replace("repeats = 8", 'repeats = 8\naverage = { kind = "tail", fraction = 0.5 }', 1))
+    sgdlimit("run", "quickstart.toml", "--out", "out")
+    assert asked == [sl.TailAverage(0.5)] * 3
+    assert [options["method"] for kind, _, options in calls if kind == "solve"] == ["kernels"] * 3
 
 
 def test_an_interrupted_run_leaves_whole_files_and_continues(calls, monkeypatch):

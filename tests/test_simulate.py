@@ -21,7 +21,7 @@ SQUARE = linear(2.0, 0.0, 0.25, 0.5, 1.0)
 def draw(problem, d, design="gaussian", seed=0):
     with jax.enable_x64(True):
         n = data.n_samples(problem, d)
-        return data.draw(problem, design, data.allocate(n, d), np.random.default_rng(seed))
+        return data.draw_each(problem, design, data.allocate(n, d)[None], [np.random.default_rng(seed)])[0]
 
 
 # --- the linear model, whose limit is known -------------------------------------------------------------------------------
