@@ -40,6 +40,6 @@ def stacked(trees: list[Any]) -> Any:
     return jax.tree.map(lambda *leaves: (np if isinstance(leaves[0], np.ndarray) else jnp).stack(leaves), *trees)
 
 
-def of_all(together: bool, work: Callable, axes: tuple) -> Callable:
-    """`work` on one run as work on all of them, if there are several; `axes` are 0 for arguments that each run has its own of."""
-    return jax.vmap(work, in_axes=axes) if together else work
+def of_all(rows: Any, work: Callable, axes: tuple) -> Callable:
+    """`work` on one run as work on all those whose rows these are; `axes` are 0 for arguments that each run has its own of."""
+    return jax.vmap(work, in_axes=axes) if rows.ndim == 3 else work

@@ -16,7 +16,7 @@ from ..learning.averages import Average, check_average
 from ..learning.dynamics import SGD, SME, Dynamics, GradientFlow, MiniBatchGD, OnlineSGD, check_schedule
 from ..learning.kinks import refuse_kinks
 from ..learning.problem import Problem
-from ..learning.risk import POINTS, RANDOMISATIONS, TestRisk
+from ..learning.risk import POINTS, RANDOMISATIONS
 from ..learning.slopes import as_trained, still
 from ..results import PATHS_KEPT, Simulation, Status, build_dataset, judge_growth, output_times, with_numbers
 from .averaging import Averager
@@ -128,20 +128,17 @@ def trainings(
     given, problem = problem, still(problem)
     averager = None if average is None else Averager(average, times)
     keeper = Keeper(problem, design, int(repeats), int(seed), path.fresh)
-    with precise():
-        test = TestRisk(problem, int(seed))
-        test.check_finite()
     known = {"n_features": int(n_features), "batch_size": int(batch_size), "design": design, "seed": int(seed)}
     known |= {name: repr(value) for name, value in (("average", average), ("optimizer", optimizer)) if value is not None}
     if given.trained is not None and problem.trained is None:
         known["held"] = given.trained.start
-    repeated = Repeats(problem, path, test, times, (n, int(n_features)), design, int(seed), averager, keeper, [] if left_out else None)
+    repeated = Repeats(problem, path, times, (n, int(n_features)), design, int(seed), averager, keeper, [] if left_out else None)
     for curves, ended in repeated.run(int(repeats), progress):
         if (done := len(curves["test_risk"])) > 1:
             spent = {"wall_seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu, "memory_bytes": memory}
             if repeated.left_out is not None:
                 spent["left_out"] = summary(repeated.left_out, len(curves[LEFT_OUT][0]))
-            yield partial(_simulation, problem, dynamics, test, times, n, done, known, path, keeper, curves, ended, spent)
+            yield partial(_simulation, problem, dynamics, repeated.test, times, n, done, known, path, keeper, curves, ended, spent)
 
 
 def for_means(
@@ -158,17 +155,13 @@ def for_means(
     points that all test risks share, when the first repeat left the limit, and how many steps they take. Samples lie evenly
     (`data.draw_each`), and infinite test risks are not looked for."""
     times, n, _, path = plan(problem, dynamics, horizon, n_features, repeats=repeats, seed=seed, times=times)
-    problem = still(problem)
-    with precise():
-        test = TestRisk(problem, seed)
-        test.check_finite()
-    repeated = Repeats(problem, path, test, times, (n, n_features), "gaussian", seed, None, None, None)
+    repeated = Repeats(still(problem), path, times, (n, n_features), "gaussian", seed, None, None, None)
     for curves, ended in repeated.run(repeats, progress):
         _, curves, _ = _judge(times, curves, ended)
         rules = curves.pop(RULES).mean(0).T
         along = curves["trained"].mean(0) if "trained" in curves else None
         with precise():
-            missed = test.error(rules, curves["self_overlap"].mean(0), curves["overlap"].mean(0), along)
+            missed = repeated.test.error(rules, curves["self_overlap"].mean(0), curves["overlap"].mean(0), along)
         yield curves, missed, ended, path.diagnostics["steps"]
 
 

@@ -117,7 +117,6 @@ class DiffusionPath:
             gradient=Static(self.problem.slopes.gradient),
             smooth=smooth_penalty(self.problem),
             gains=self.gains,
-            together=bool(runs),
         )
 
     def _fastest(self, motion: Motion, data: Data, t: float) -> float:
@@ -148,10 +147,10 @@ def _at_rest(data: Data, a: Any) -> Motion:
     return still(theta, square)._replace(along=None if a is None else still(a, jnp.zeros_like(a)))
 
 
-@partial(jit, static_argnames=("gradient", "smooth", "gains", "together"))
-def _move(motion, numbers, rows, labels, kicks, own, *given, together=False, **functions):
+@partial(jit, static_argnames=("gradient", "smooth", "gains"))
+def _move(motion, numbers, rows, labels, kicks, own, *given, **functions):
     axes = (0, None, 0, 0, 0, 0) + (None,) * len(given)
-    return of_all(together, partial(_moved, **functions), axes)(motion, numbers, rows, labels, kicks, own, *given)
+    return of_all(rows, partial(_moved, **functions), axes)(motion, numbers, rows, labels, kicks, own, *given)
 
 
 def _moved(motion, numbers, rows, labels, kicks, own, eigenvalues, h, eta, weight, ridge, along, *, gradient, smooth, gains):

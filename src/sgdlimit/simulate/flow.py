@@ -87,7 +87,6 @@ class FlowPath:
                 along_of(self.problem),
                 gradient=Static(self.problem.slopes.gradient),
                 smooth=smooth_penalty(self.problem),
-                together=theta.ndim == 3,
             )
         )
         weights, last = variables[..., 0, :], variables[..., -1, :]
@@ -99,9 +98,9 @@ class FlowPath:
         return np.stack(change, -2).ravel()
 
 
-@partial(jit, static_argnames=("gradient", "smooth", "together"))
-def _force(theta, a, rows, labels, *given, together=False, **functions):
-    return of_all(together, partial(_forced, **functions), (0, 0, 0, 0, None, None, None))(theta, a, rows, labels, *given)
+@partial(jit, static_argnames=("gradient", "smooth"))
+def _force(theta, a, rows, *given, **functions):
+    return of_all(rows, partial(_forced, **functions), (0, 0, 0, 0, None, None, None))(theta, a, rows, *given)
 
 
 def _forced(theta, a, rows, labels, weight, ridge, along, *, gradient, smooth):

@@ -41,7 +41,6 @@ class Repeats:
 
     problem: Problem
     path: Any
-    test: TestRisk
     times: np.ndarray
     size: tuple[int, int]
     design: str
@@ -50,6 +49,11 @@ class Repeats:
     keeper: Keeper | None
     left_out: list[LeftOut] | None
     middle: tuple[np.ndarray, np.ndarray] | None = None
+
+    def __post_init__(self) -> None:
+        with precise():
+            self.test = TestRisk(self.problem, self.seed)
+            self.test.check_finite()
 
     def run(self, repeats: int, progress: Callable | None) -> Iterator[tuple[dict[str, np.ndarray], float | None]]:
         """After each repeat, or several of them, the curves `(repeat, time, ...)` up to the last output time that every repeat reached, and

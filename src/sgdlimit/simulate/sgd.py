@@ -172,17 +172,15 @@ def steps(
     is `Seen` of them, if they are `recorded`. Of several runs, whose arrays have an axis more, the same steps of each."""
     given = (count, data.rows, data.labels, jnp.array(indices), jnp.array(filled), jnp.array(sizes), problem.ridge, along_of(problem))
     functions = {"gradient": Static(problem.slopes.gradient), "smooth": smooth_penalty(problem), "recorded": recorded}
-    functions["together"] = indices.ndim == 3
     if rule.plain:
         theta, a, seen = _steps(state.theta, state.numbers, *given, **functions)
         return state._replace(theta=theta, along=None if a is None else state.along._replace(theta=a)), seen
     return _optimised_steps(state, numbers, *given, **functions, rule=rule)
 
 
-@partial(jit, static_argnames=("gradient", "smooth", "recorded", "together", "rule"))
-def _optimised_steps(state, numbers, count, *given, together=False, **functions):
-    work = lambda state, *given: _by_an_optimiser(state, numbers, count, *given, **functions)
-    return of_all(together, work, (0, *EACH))(state, *given)
+@partial(jit, static_argnames=("gradient", "smooth", "recorded", "rule"))
+def _optimised_steps(state, numbers, count, rows, *given, **functions):
+    return of_all(rows, partial(_by_an_optimiser, **functions), (0, None, None, *EACH))(state, numbers, count, rows, *given)
 
 
 def _by_an_optimiser(state, numbers, count, rows, labels, indices, filled, sizes, ridge, along, *, gradient, smooth, recorded, rule):
@@ -227,10 +225,9 @@ def _seen_along(seen, j, a):
     return seen if seen is None or a is None else seen._replace(numbers=seen.numbers.at[j].set(a))
 
 
-@partial(jit, static_argnames=("gradient", "smooth", "recorded", "together"))
-def _steps(theta, a, count, *given, together=False, **functions):
-    work = lambda theta, a, *given: _plainly(theta, a, count, *given, **functions)
-    return of_all(together, work, (0, 0, *EACH))(theta, a, *given)
+@partial(jit, static_argnames=("gradient", "smooth", "recorded"))
+def _steps(theta, a, count, rows, *given, **functions):
+    return of_all(rows, partial(_plainly, **functions), (0, 0, None, *EACH))(theta, a, count, rows, *given)
 
 
 def _plainly(theta, a, count, rows, labels, indices, filled, sizes, ridge, along, *, gradient, smooth, recorded):

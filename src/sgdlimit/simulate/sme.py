@@ -91,7 +91,6 @@ class SMEPath:
                     forward,
                     gradient=Static(self.problem.slopes.gradient),
                     smooth=smooth_penalty(self.problem),
-                    together=theta.ndim == 3,
                 )
                 forward, steps = not forward, steps + 1
                 history.add(h, theta, a)
@@ -108,8 +107,7 @@ def rates(problem: Problem, dynamics: Dynamics, theta: Any, a: Any, data: Data, 
     are faster, and a sweep is stable along them, for it takes one sample after the other. What is trained along is in the last. Of several
     runs, those of the fastest."""
     hessian, smooth = Static(problem.slopes.hessian), smooth_penalty(problem)
-    how = {"hessian": hessian, "smooth": smooth, "together": theta.ndim == 3}
-    curvature = _curvature(theta, a, data.rows, data.labels, problem.ridge, along_of(problem), **how)
+    curvature = _curvature(theta, a, data.rows, data.labels, problem.ridge, along_of(problem), hessian=hessian, smooth=smooth)
     loss, penalty = (np.max(part) for part in curvature)
     eta, delta = float(step_at(dynamics, np.array(t))), problem.sample_ratio
     spread = problem.spectrum.roughness if problem.spectrum else 1.0
@@ -122,11 +120,10 @@ def _norms(rows):
     return norms.reshape(rows.shape[:-1])
 
 
-@partial(jit, static_argnames=("gradient", "smooth", "together"))
-def _sweep(theta, a, rows, labels, norms, kicks, own, *given, gradient, smooth, together=False):
-    work = partial(_swept, gradient=gradient, smooth=smooth)
+@partial(jit, static_argnames=("gradient", "smooth"))
+def _sweep(theta, a, rows, labels, norms, kicks, own, *given, **functions):
     axes = (0, 0, 0, 0, 0, 0, 0 if own.ndim else None) + (None,) * len(given)
-    return of_all(together, work, axes)(theta, a, rows, labels, norms, kicks, own, *given)
+    return of_all(rows, partial(_swept, **functions), axes)(theta, a, rows, labels, norms, kicks, own, *given)
 
 
 def _swept(theta, a, rows, labels, norms, kicks, own, h, eta, weight, ridge, along, forward, *, gradient, smooth):
@@ -173,10 +170,9 @@ def _decay(theta, h, pull):
     return theta + h / 6 * (a + 2 * b + 2 * c + pull(theta + h * c))
 
 
-@partial(jit, static_argnames=("hessian", "smooth", "together"))
-def _curvature(theta, a, rows, labels, ridge, along, *, hessian, smooth, together=False):
-    work = partial(_curved, hessian=hessian, smooth=smooth)
-    return of_all(together, work, (0, 0, 0, 0, None, None))(theta, a, rows, labels, ridge, along)
+@partial(jit, static_argnames=("hessian", "smooth"))
+def _curvature(theta, a, rows, *given, **functions):
+    return of_all(rows, partial(_curved, **functions), (0, 0, 0, 0, None, None))(theta, a, rows, *given)
 
 
 def _curved(theta, a, rows, labels, ridge, along, *, hessian, smooth):
