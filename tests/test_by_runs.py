@@ -11,11 +11,10 @@ import pytest
 
 import sgdlimit as sl
 from problems import CURVES, deviations, hinge, random_linear, tanh_regression
-from sgdlimit.learning.risk import TestRisk
 from sgdlimit.learning.slopes import still
 from sgdlimit.simulate.core import plan
 from sgdlimit.simulate.paths import Keeper
-from sgdlimit.simulate.repeats import Repeats, precise
+from sgdlimit.simulate.repeats import Repeats
 from sgdlimit.theory import by_runs
 from sgdlimit.theory.accuracy.budget import Budget, OutOfTime
 from sgdlimit.theory.by_runs import Runs, Size
@@ -70,6 +69,15 @@ def test_many_epochs_are_solved_by_runs_and_say_so():
     assert found.diagnostics["method_why"] == "140 epochs of reshuffled data are too many to follow"
     flow = sl.solve(problem, sl.GradientFlow(), 140 * epoch, rtol=0.02, times=[0.0, 140 * epoch])  # small steps of SGD are near the flow
     np.testing.assert_allclose(found.dataset.test_risk[-1], flow.dataset.test_risk[-1], rtol=0.15)
+
+
+def test_progress_is_that_of_the_runs_asked_for():
+    said = []
+    tell = lambda *words: said.append(words)
+    sl.solve(tanh_regression(), sl.SGD(1.0), 0.5, rtol=0.2, times=[0.0, 0.5], method="runs", progress=tell)
+    shares = [share for share, words in said if f"{by_runs.FIRST} runs of" in words]
+    assert 0.0 <= shares[0] < 0.5 < shares[-1] < 1.0
+    assert shares == sorted(shares)
 
 
 def test_there_are_no_kernels_and_a_sentence_says_so():
@@ -154,11 +162,9 @@ def test_runs_end_with_the_budget():
 def _spread(evenly: bool) -> np.ndarray:
     """Runs' test risks late in a training."""
     problem = still(tanh_regression())
-    with precise():
-        test = TestRisk(problem, 0)
     times, n, _, path = plan(problem, sl.GradientFlow(), 1.0, 60, repeats=400, times=np.array([0.0, 1.0]))
     keeper = None if evenly else Keeper(problem, "gaussian", 400, 0, False)
-    curves, _ = deque(Repeats(problem, path, test, times, (n, 60), "gaussian", 0, None, keeper, None).run(400, None), maxlen=1).pop()
+    curves, _ = deque(Repeats(problem, path, times, (n, 60), "gaussian", 0, None, keeper, None).run(400, None), maxlen=1).pop()
     return curves["test_risk"][:, -1]
 
 

@@ -53,12 +53,13 @@ ALONE, BESIDE, DRAWN, RUN = 7e-7, 5e-8, 1e-8, 1e-3
 
 @dataclass
 class Size:
-    """All runs of one size: how they go on, and of those so far how many there are, their mean, the variance of one of them, what their
-    test risks' points miss, when the first of them blew up and how many steps they take."""
+    """All runs of one size: how they go on, and of those so far how many there are, of how many asked for, their mean, the variance of one
+    of them, what their test risks' points miss, when the first of them blew up and how many steps they take."""
 
     features: int
     every: Iterator[tuple[dict[str, np.ndarray], np.ndarray, float | None, int]]
     runs: int = 0
+    wanted: int = 0
     mean: dict[str, np.ndarray] = field(default_factory=dict)
     variance: dict[str, np.ndarray] = field(default_factory=dict)
     missed: Any = 0.0
@@ -68,7 +69,7 @@ class Size:
     def more(self, runs: int) -> None:
         """Go on until there are so many, or as many as the budget allows."""
         curves: dict[str, np.ndarray] = {}
-        done = self.runs
+        done, self.wanted = self.runs, max(runs, self.runs)
         try:
             while done < runs:
                 so_far = next(self.every, None)
@@ -150,7 +151,8 @@ class Runs:
 
         def told(fraction: float, words: str) -> None:
             self.budget.watch()
-            self.report(0.0, f"{words.partition(' of ')[0]} of {features} features")
+            wanted = (self.large if features == self.large.features else self.small).wanted
+            self.report(min(fraction * 2 * MOST / wanted, 0.99), f"{wanted} runs of {features} features")
 
         yield from for_means(self.problem, self.dynamics, self.horizon, features, 2 * MOST, seed, self.outputs, told)
 
