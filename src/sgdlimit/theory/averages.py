@@ -83,3 +83,18 @@ def products(left: Array, table: Array, upto: Array) -> Array:
         return lax.dynamic_update_slice_in_dim(total, jnp.einsum("ip,cjp->cij", left, part), block * size, 0)
 
     return lax.fori_loop(0, -(-upto // size), put, jnp.zeros((n, len(left), table.shape[1])))
+
+
+def shared(deposit: Array, early: Array, late: Array, here: Array) -> Array:
+    """A deposit with what a cell has left on the nodes `here` and after it."""
+    early = early + lax.dynamic_index_in_dim(deposit, here, 0, False)
+    deposit = lax.dynamic_update_index_in_dim(deposit, early, here, 0)
+    return lax.dynamic_update_index_in_dim(deposit, late, here + 1, 0)
+
+
+def forgotten(array: Array, axis: int, size: int, back: Array) -> Array:
+    """`size` entries of `axis`, without the first `back` of those so far; zeros for those to come."""
+    array = jnp.pad(array, [(0, max(size - n, 0) if i == axis else 0) for i, n in enumerate(array.shape)])
+    late = jnp.arange(array.shape[axis]) < array.shape[axis] - back
+    kept = jnp.where(late.reshape(-1, *[1] * (array.ndim - 1 - axis)), jnp.roll(array, -back, axis), 0.0)
+    return lax.slice_in_dim(kept, 0, size, axis=axis)

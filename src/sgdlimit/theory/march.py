@@ -48,7 +48,7 @@ class Program(Protocol):
         """Samples from which the cell is crossed once more, after `cross` has given `arrival`."""
         ...
 
-    def settle(self, paths: Any, arrival: Any, node: int, first: int) -> Any:
+    def settle(self, paths: Any, arrival: Any, cell: Cell, node: int) -> Any:
         """Samples at the next node after the last pass over the cell."""
         ...
 
@@ -199,7 +199,7 @@ def march(
         look(Seen(node, draws, at, arrival, cell, spans[node], etas.mean(), spreads, after, moments, numbers))
         # No correction more: the kernels stay those that the paths have seen, which matters more than their own order.
         coordinates.add_noise(node, row)
-        paths = program.settle(paths, arrival, node, first)
+        paths = program.settle(paths, arrival, cell, node)
         draws = ahead(draws, cell)
         before = program.resume(paths, draws, cell.arrived, node + 1, spans[node], after)  # across the end of an epoch
         L.append(coordinates.normals(node + 1))

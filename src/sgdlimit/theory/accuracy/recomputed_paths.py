@@ -26,8 +26,8 @@ class RecomputedPaths:
 
     def __init__(self, problem: Problem, engine: Engine, samples: Any, seen: Seen, s: int, rng: np.random.Generator):
         self.problem, self.engine, self.seen, self.s, self.samples = problem, engine, seen, s, samples
-        self.followed = np.asarray(seen.paths.tangent_memory).shape[-1]  # paths that tell the response
-        order, earlier = rng.permutation(self.followed), seen.draws.earlier
+        self.followed = seen.paths.w.shape[-1] if problem.kinks else seen.arrival.response.shape[-1]  # paths that tell the response
+        self.rng, order, earlier = rng, rng.permutation(self.followed), seen.draws.earlier
         if earlier is not None:  # where nothing happens there is little to carry
             before, after = np.asarray(earlier)[s][seen.node : seen.node + 2, order]
             order = order[np.argsort(after == before, kind="stable")]
@@ -60,15 +60,9 @@ class RecomputedPaths:
         w, memory, deposit = self._taken(self.seen.paths, "w", "memory", "deposit")
         arrived = self.cell.normals @ of_replicate(self.seen.draws, self.s, ("gauss",))[0][:, self.chosen]
         later = np.einsum("aij,ajp->ip", R, deposit[: self.here + 1])
-        tangent, tangent_later = np.zeros(0), np.zeros(0)
-        if not kinks:
-            tangent, pushes = self._taken(self.seen.paths, "tangent_memory", "tangent_deposit")
-            tangent_later = np.einsum("aij,ajxcp->ixcp", R, pushes[: self.here + 1])
-        behind, kicks, turns, before = 0.0, [], [], 0.0
-        held, tangent_held = 0.0, 0.0
-        if self.layer is not None:
-            held, tangent_held = self._taken(self.seen.paths, "held", "tangent_held")
-        shake, late, tangent_late = self._shaken(), 0.0, 0.0
+        asked, behind, kicks, turns, before = self._asked(), 0.0, [], [], 0.0
+        held = 0.0 if self.layer is None else self._taken(self.seen.paths, "held")[0]
+        shake, late, later_turn = self._shaken(), 0.0, 0.0
         for x, drift, noise, normal in self._events():
             left = np.maximum(1.0 - behind, 1e-12)
             spread = np.sqrt(np.maximum((x - behind) * (1.0 - x) / left, 0.0))
@@ -80,12 +74,11 @@ class RecomputedPaths:
                 r = r + self._gain(x, shake[0] * l)
             kick, slope = self._kick(r, drift, noise, x)
             if not kinks:
-                chi = (1.0 - x) * (self.cell.start[..., None] - tangent) + x * (self.cell.end[..., None] - tangent_later)
-                chi = chi - self._met(turns, x) + self._left(tangent_held, x)
+                chi = (1.0 - x) * asked[0] + x * asked[1] - self._met(turns, x) + self._left(asked[2], x)
                 if shake is not None:
                     chi = chi + self._gain(x, shake[0] * np.einsum("ijp,jxcp->ixcp", H, chi))
                     _, l, H = self.values(r, self.chosen, x)  # noqa: E741
-                    late, tangent_late = shake[1] * l, shake[1] * np.einsum("ijp,jxcp->ixcp", H, chi)
+                    late, later_turn = shake[1] * l, shake[1] * np.einsum("ijp,jxcp->ixcp", H, chi)
                 turns.append((x, np.einsum("ijp,jxcp->ixcp", slope, chi)))
             kicks.append((x, kick))
             before = before + kick
@@ -96,33 +89,63 @@ class RecomputedPaths:
             "the kicks": (before + np.zeros_like(w), theirs["early"] + theirs["late"]),
             "the feedback": (
                 later + self._met(kicks, end, True) - self._left(held, end, True) - self._ended(late),
-                self._fed(theirs["memory"], "held"),
+                self._fed(theirs["memory"]),
             ),
         }
         if not kinks:
-            ours = (
-                self._arrived()
-                - tangent_later
-                - self._met(turns, end, True)
-                + self._left(tangent_held, end, True)
-                + self._ended(tangent_late)
-            )
-            theirs = self._fed(self._taken(self.seen.arrival, "tangent_memory")[0], "tangent_held")
-            found["the response"] = ours, self.cell.arrived[..., None] - theirs
+            found["the turns"] = self._turned(turns, later_turn, asked[2]), self._taken(self.seen.arrival, "response")[0]
         return found
 
-    def _arrived(self) -> Array:
-        """What moves w at the next node; behind a filter a kick there has not moved anything yet."""
-        arrived = self.cell.arrived[..., None].copy()
-        if self.layer is not None:
-            arrived[:, self.here + 1] -= self.layer.begins * self.layer.gain[1][..., None]
-        return arrived
+    def _asked(self) -> tuple[Array, Array, Array]:
+        """What a turn is the answer to, `(k, x, k, n)` each: a response at the start, at the end and held back."""
+        k, parts = self.problem.k, 2 if self.layer is None else 3
+        one = np.zeros((3, k, parts, k, len(self.chosen)))
+        for part in range(parts):
+            one[part, :, part] = np.eye(k)[..., None]
+        return tuple(one)
 
-    def _fed(self, memory: Array, held: str, all_: bool = False) -> Array:
+    def _turned(self, pushes: list[tuple[Array, Array]], late: Any, held: Array) -> Array:
+        """What comes of it: pushes on the nodes before and after, and what is then held back."""
+        after = sum(x * push for x, push in pushes) + np.zeros_like(held)
+        before = sum((1.0 - x) * push for x, push in pushes) + np.zeros_like(held)
+        if self.layer is None:
+            return np.stack([before, after])
+        z = self.layer.clock[1] - self.layer.clock[0]
+        kept = lambda x: -np.expm1(-z) / z if self.seen.draws.earlier is None else np.exp(-z * (1.0 - x))
+        left = np.exp(-z) * held + sum(kept(x) * push for x, push in pushes) + late
+        return np.stack([before, after, left])
+
+    def _forwards(self, x: int) -> Array:
+        """The response `(k, k, Q)` to direction `x` at the end of the cell, from cell to cell."""
+        of, rows, forced = of_replicate(self.seen.paths.response, self.s, ("of", "rows", "forced"))
+        (last,) = of_replicate(self.seen.arrival, self.s, ("response",))
+        k, q, layer = self.problem.k, self.followed, self.layer
+        own = np.eye(k) if layer is None else layer.gain[1]
+        pushes, memory, held = np.zeros((self.here + 2, k, k, q)), np.zeros((k, k, q)), np.zeros((k, k, q))
+        begins = np.zeros((k, k, 1)) if layer is None else layer.begins * np.eye(k)[..., None]
+        if x == 0 and int(self.cell.first) > 0:
+            held = held - begins
+        for c in range(max(x - 1, 0), self.here + 1):
+            now = c == self.here
+            row = self.cell.response if now else rows[c + 1]
+            start, end = (self.cell.start, self.cell.end) if now else forced[c]
+            turn = last if now else np.moveaxis(of[:, c], 0, -2).reshape(last.shape)
+            later = np.einsum("aij,ajmq->imq", row[: c + 1], pushes[: c + 1])
+            came = np.stack([start[:, x, :, None] - memory, end[:, x, :, None] - later, held][: len(turn)])
+            early, late, *left = np.einsum("oixjq,xjmq->oimq", turn, came)
+            pushes[c] += early
+            pushes[c + 1] = late
+            at_end = own if now else rows[c + 1, c + 1]
+            memory = later + np.einsum("ij,jmq->imq", row[c], early) + np.einsum("ij,jmq->imq", at_end, late)
+            held = left[0] - begins * (c + 1 == x) if left else held
+        chi = self.cell.arrived[:, x, :, None] - memory
+        return chi if layer is None else chi + np.einsum("ij,jmq->imq", own, held)
+
+    def _fed(self, memory: Array, all_: bool = False) -> Array:
         """The program's feedback at the end of the cell, of the chosen paths or of all."""
         if self.layer is None:
             return memory
-        held_back = of_replicate(self.seen.arrival, self.s, (held,))[0] if all_ else self._taken(self.seen.arrival, held)[0]
+        held_back = of_replicate(self.seen.arrival, self.s, ("held",))[0] if all_ else self._taken(self.seen.arrival, "held")[0]
         return memory - self._gain(1.0, held_back)
 
     def _gain(self, x: Array | float, held: Array) -> Array:
@@ -213,7 +236,7 @@ class RecomputedPaths:
         kicks = of_replicate(self.seen.paths, self.s, ("kicks",))[0].copy()
         early, late = of_replicate(self.seen.arrival, self.s, ("early", "late"))
         kicks[self.seen.node] = early + late
-        r, n = w - self._fed(memory, "held", True), w.shape[1]
+        r, n = w - self._fed(memory, True), w.shape[1]
         loss, l, H = self.values(r, slice(None))  # noqa: E741
         q = self.followed
         weight = np.ones(n) if self.samples.weight is None else self.samples.weight
@@ -232,12 +255,10 @@ class RecomputedPaths:
         if self.seen.moments is not None:
             found["E[G G]"] = np.moveaxis(mean(kicks[self.seen.node], kicks), 0, 1), self.seen.moments[self.s]
         if not self.problem.kinks:
-            memory = of_replicate(self.seen.arrival, self.s, ("tangent_memory",))[0]
-            chi = self.cell.arrived[..., None] - self._fed(memory, "tangent_held", True)
-            first = int(self.cell.first)
-            theirs = after.h_chi[self.s, first : first + chi.shape[1]]
             found["E[H]"] = H[..., :q] @ share, after.h[self.s]
-            found["E[H chi]"] = np.einsum("ijp,jxcp->xic", H[..., :q] * share, chi)[: len(theirs)], theirs
+            x = int(self.rng.integers(self.here + 2))
+            ours = np.einsum("ijp,jmp->im", H[..., :q] * share, self._forwards(x))
+            found["E[H chi]"] = ours, after.h_chi[self.s, int(self.cell.first) + x]
         return found
 
     def _held(self, now: dict[str, Array], weight: Array) -> Callable[[str, str, str], Array]:

@@ -253,18 +253,15 @@ def _path_program(slopes: Slopes, drive: str) -> Callable:
             kicks=jnp.zeros((0, *w.shape)),
             deposit=jnp.zeros((padded, *w.shape)),
             memory=jnp.zeros_like(w),
-            tangent_deposit=jnp.zeros((padded, k, 0, *w.shape)),
-            tangent_memory=jnp.zeros((k, 0, *w.shape)),
-            apart=jnp.zeros((0, 0)),
+            response=None,
             held=None if layers is None else jnp.zeros_like(w),
-            tangent_held=None if layers is None else jnp.zeros((k, 0, *w.shape)),
         )
         none = jnp.zeros((k, 0, k))
 
         def cross(paths, cell):
             node, normals, response, spread, slots, step, layer, now, later = cell
             to = Cell(normals, 0, response[:-1], spread, none, none, none, layer, later)
-            arrival, r, _ = cross_cell(functions, paths, draws._replace(y=told(draws.y, now)), to, node, slots, step)
+            arrival, r = cross_cell(functions, paths, draws._replace(y=told(draws.y, now)), to, node, slots, step)
             deposit = paths.deposit.at[node].add(arrival.early).at[node + 1].set(arrival.late)
             return paths._replace(w=arrival.w, deposit=deposit, memory=arrival.memory, held=arrival.held), (arrival.w, r)
 

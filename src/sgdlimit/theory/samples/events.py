@@ -233,7 +233,7 @@ class EventProgram:
         """Nothing is forgotten, so memory never has to move."""
         return past
 
-    def settle(self, past: Past, arrival: Past, node: int, first: int) -> Past:
+    def settle(self, past: Past, arrival: Past, cell: Cell, node: int) -> Past:
         """The past at the next node after the last pass over the cell."""
         return arrival
 

@@ -12,7 +12,7 @@ from ..averages import Layer, times
 from .kicks import Functions
 
 Array = Any
-Pair = tuple[Array, Array]  # of the paths `(k, P)`, and of the directions of the first Q of them `(k, X, k, Q)`
+Pair = tuple[Array, Array]  # of the paths `(k, P)`, and of their response `(k, X, k, Q)`, see `sample.cross_cell`
 
 
 def triangle(late: Array, layer: Layer | None) -> Callable[[Array, Array, Array], Array]:
@@ -82,17 +82,9 @@ class Held(NamedTuple):
         old = self._later(self.begun, jnp.zeros_like(one), one)
         return pair[0] + old[0] + self._spread * kicks, pair[1] + old[1] + self._spread * pushes
 
-    def started(self, pair: Pair, columns: Array, number: Array) -> Pair:
-        """With the direction that begins at the cell's end, where directions are kicks: it has a layer of its own."""
-        held, tangent = pair
-        if not tangent.shape[1]:
-            return pair
-        # Added: a hat that rises there has pushed already.
-        return held, tangent.at[:, number].add(-self.layer.begins * columns[..., None])
-
-    def at_end(self, r: Array, chi: Array, pair: Pair) -> Pair:
-        """`seen` at the cell's end."""
-        return r + self._unmoved(jnp.ones(()), pair[0]), chi + self._unmoved(jnp.ones(()), pair[1])
+    def at_end(self, r: Array, held: Array) -> Array:
+        """`r` as `seen` at the cell's end."""
+        return r + self._unmoved(jnp.ones(()), held)
 
     def _later(self, pair: Pair, place: Array, x: Array) -> Pair:
         decay = jnp.exp(-self.rate * (x - place))

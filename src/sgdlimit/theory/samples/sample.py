@@ -26,15 +26,17 @@ from jax import lax
 from ...compiling import jit
 from ...learning.slopes import Slopes
 from ...learning.trained import told
-from ..averages import BLOCK, Averages, Layer, feedback, feedback_of, products, times
+from ..averages import BLOCK, Averages, Layer, feedback, forgotten, products, shared, times
+from . import directions, turns
 from .anchored import Products, Start, anchored, begun, means
-from .differences import difference, middle, signed, sizes, two_sided
+from .differences import difference, signed, sizes, two_sided
+from .directions import Directions
 from .held import Held, triangle
 from .kicks import Functions, path_functions
+from .turns import Turns
 
 Array = Any
 
-STRIP = 16  # directions whose deposits are summed together
 REACH = 64  # nodes remembered at first, and by which memory grows
 SHARE, LEAST = 8, 128  # one path in so many, at least so many, tells the response
 
@@ -68,11 +70,8 @@ class Paths(NamedTuple):
     kicks: Array  # (N, k, P): total kick in each cell
     deposit: Array  # (A, k, P): kicks shared between the nodes beside them, from the earliest remembered on; A is X in whole blocks
     memory: Array  # (k, P): feedback at the present node
-    tangent_deposit: Array  # (A, k, X, k, Q): of the first Q paths; with kinks 2k columns, see `differences`
-    tangent_memory: Array  # (k, X, k, Q)
-    apart: Array  # (X, 2k): distances at which a loss with kinks is shifted along each direction; else (X, 0)
+    response: Turns | Directions | None  # of the first Q paths, with kinks of all; None where it is not asked for
     held: Any = None  # (k, P): kicks that an optimiser's filter has not passed on, `int E dG`; None without a filter
-    tangent_held: Any = None  # (k, X, k, Q): of the directions, less their own layer
     start: Start | None = None  # where averages are held to what is known of it
 
 
@@ -81,14 +80,10 @@ class Arrival(NamedTuple):
 
     w: Array
     memory: Array
-    tangent_memory: Array
     early: Array  # kicks deposited on the node before the cell
     late: Array  # and on the node after it
-    tangent_early: Array
-    tangent_late: Array
-    apart: Array
-    held: Any
-    tangent_held: Any
+    held: Array | None
+    response: Any  # of the first Q paths: the turn of the cell, with kinks `Pushed`
 
 
 class Cell(NamedTuple):
@@ -112,19 +107,6 @@ def blank(normals: Any, directions: Any, layer: Layer | None, numbers: Any) -> C
     return Cell(normals, np.zeros(s, int), np.zeros((s, x, k, k)), np.zeros((s, k, k)), none, none, none, layer, numbers)
 
 
-def _tangent_feedback(row: Array, deposit: Array, upto: Array) -> Array:
-    """`feedback` for the deposits `(A, k, X, k, Q)` of directions, in strips: a direction has none before its own node but those of a
-    hat, which rises in the cell before it."""
-    _, k, x, m, q = deposit.shape
-
-    def strip(first: int) -> Array:
-        size = BLOCK, k, min(STRIP, x - first), m, q
-        part = lambda block: lax.dynamic_slice(deposit, (block * BLOCK, 0, first, 0, 0), size)
-        return feedback_of(part, row, size[1:], max(first - 1, 0) // BLOCK, upto)
-
-    return jnp.concatenate([strip(first) for first in range(0, x, STRIP)], 1) if x else deposit[0]
-
-
 def _event(draws: Draws, node: Array, slot: Array) -> tuple[Array, Array, Array, Array]:
     """Place, drift, noise `(P,)` and the bridge's normal `(k, P)` of the event number `slot` of every path in cell `node`; one that
     is not there comes at the cell's end and does nothing."""
@@ -141,25 +123,18 @@ def _event(draws: Draws, node: Array, slot: Array) -> tuple[Array, Array, Array,
 
 
 def cross_cell(
-    functions: Functions, paths: Paths, draws: Draws, cell: Cell, node: Array, slots: Array, step: Array, kinks: bool = False
-) -> tuple[Arrival, Array, Array]:
-    """Carry every path from `node` to the next; also `r (k, P)` and `chi (k, X, k, Q)` there (with `kinks` on both sides, 2k columns)."""
+    functions: Functions, paths: Paths, draws: Draws, cell: Cell, node: Array, slots: Array, step: Array
+) -> tuple[Arrival, Array]:
+    """Carry every path from `node` to the next; also `r (k, P)` there."""
     at = lambda array, i: lax.dynamic_index_in_dim(array, i, 0, False)
-    here, apart = node - cell.first, paths.apart
-    columns = two_sided if kinks else lambda directions: directions
-    if kinks:
-        cell = cell._replace(start=two_sided(cell.start), end=two_sided(cell.end), arrived=two_sided(cell.arrived))
-        apart = apart.at[here + 1].set(signed(sizes(draws.distance, cell.normals)))  # a hat that arrives there moves w in this cell
+    here, kinks = node - cell.first, isinstance(paths.response, Directions)
     labels = labels_across(draws.y, cell.numbers)
-    padding = paths.deposit.shape[0] - cell.response.shape[0]
-    known = jnp.arange(cell.response.shape[0]) <= here
-    row = jnp.concatenate([cell.response * known[:, None, None], jnp.zeros((padding, *cell.response.shape[1:]))])
+    row = _known(cell, here, paths.deposit.shape[0])
     within, recoil = triangle(at(row, here), cell.layer), None if cell.layer is None else cell.layer.recoil
     w = cell.normals @ draws.gauss
     memory = feedback(row, paths.deposit, here)
-    tangent_memory = _tangent_feedback(row, paths.tangent_deposit, here)
-    behind = cell.start[..., None] - paths.tangent_memory
-    ahead = cell.end[..., None] - tangent_memory
+    asked = _asked(paths, row, draws, cell, here)
+    behind, ahead, answers_held, *apart = asked
 
     def event(slot, state):
         place, w_now, s0, s1, t0, t1, held = state
@@ -179,7 +154,7 @@ def cross_cell(
         size = functions.kick(r, y, drift, noise, step, recoil).size
         if kinks:
             some = lambda r: functions.kick(r, few_labels(y), few(drift), few(noise), step, recoil).size
-            push = difference(some, few(size), few(r), chi, apart)
+            push = difference(some, few(size), few(r), chi, *apart)
         else:
             turn, chi = lax.optimization_barrier((functions.kick(few(r), few_labels(y), few(drift), few(noise), step, recoil).slope, chi))
             push = times(turn, chi)
@@ -187,22 +162,40 @@ def cross_cell(
         held = held if filter is None else filter.added(held, size, push)
         return x, w_now, s0 + size, s1 + x * size, t0 + push, t1 + few(x) * push, held
 
-    none, tangent_none = jnp.zeros_like(memory), jnp.zeros_like(tangent_memory)
-    q = tangent_memory.shape[-1]
+    none, tangent_none = jnp.zeros_like(memory), jnp.zeros_like(behind)
+    q = behind.shape[-1]
     few = lambda tree: jax.tree.map(lambda leaf: leaf[..., :q], tree)
     few_labels = lambda y: jax.tree.map(lambda leaf: leaf[:q], y)
-    filter = None if cell.layer is None else Held(cell.layer, (paths.held, paths.tangent_held), few, draws.earlier is not None)
+    filter = None if cell.layer is None else Held(cell.layer, (paths.held, answers_held), few, draws.earlier is not None)
     held = None if filter is None else filter.start()
     state = (jnp.zeros_like(w[0]), paths.w, none, none, tangent_none, tangent_none, held)
     place, _, s0, s1, t0, t1, held = lax.fori_loop(0, slots, event, state)
     memory = memory + within(jnp.ones(()), s0, s1)
-    tangent_memory = tangent_memory + within(jnp.ones(()), t0, t1)
-    r, chi = w - memory, cell.arrived[..., None] - tangent_memory
+    r, held = w - memory, (None, None) if filter is None else filter.ended(held, place, s0, t0)
     if filter is not None:
-        held = filter.started(filter.ended(held, place, s0, t0), columns(jnp.eye(len(w))), here + 1)
-        r, chi = filter.at_end(r, chi, held)
-    arrival = Arrival(w, memory, tangent_memory, s0 - s1, s1, t0 - t1, t1, apart, *(held or (None, None)))
-    return arrival, r, chi
+        r = filter.at_end(r, held[0])
+    if kinks:
+        response = directions.arrived(cell, here, asked, within, t0, t1, held[1])
+    else:
+        response = turns.turned(t0, t1, held[1])
+    return Arrival(w, memory, s0 - s1, s1, held[0], response), r
+
+
+def _known(cell: Cell, here: Array, nodes: int) -> Array:
+    """`R(next, .)` up to the node before the next, `(nodes, k, k)`, zero beyond."""
+    known = jnp.arange(cell.response.shape[0]) <= here
+    return jnp.pad(cell.response * known[:, None, None], [(0, nodes - len(known)), (0, 0), (0, 0)])
+
+
+def _asked(paths: Paths, row: Array, draws: Draws, cell: Cell, here: Array) -> tuple:
+    """Whose pushes are asked for, `(k, X, k, Q)` each: a response at the cell's start and end, did the cell do nothing, and what is held
+    back of it; with kinks also the distances by which w is shifted. See `turns` and `directions`."""
+    if isinstance(paths.response, Turns):
+        return turns.asked(paths.response)
+    if isinstance(paths.response, Directions):
+        return directions.asked(paths.response, row, draws.distance, cell, here)
+    none = jnp.zeros((len(paths.w), 0, len(paths.w), 0))
+    return none, none, none
 
 
 def ahead(draws: Any, cell: Cell) -> Any:
@@ -222,37 +215,17 @@ def weigh(draws: Draws) -> Callable[[Array], Array]:
     return (lambda array: array) if draws.weight is None else (lambda array: array * draws.weight)
 
 
-def average(
-    functions: Functions,
-    r: Array,
-    chi: Array,
-    draws: Draws,
-    paths: Paths,
-    apart: Array,
-    own: Array | None,
-    held: Array | None,
-    cells: Any = 0,
-) -> Averages:
-    """Averages over `paths` whose samples are at `r` at one node, with kicks of so many `cells` in their table. With kinks `own (2k,)` is
-    the distance there, and `held` is that of a filter."""
-    n, q = r.shape[-1], chi.shape[-1]
+def average(functions: Functions, r: Array, draws: Draws, paths: Paths, held: Array | None, slopes: Callable, cells: Any = 0) -> Averages:
+    """Averages over `paths` whose samples are at `r` at one node, with kicks of so many `cells` in their table. `held` is that of a filter;
+    `slopes` gives `E[H]` and `E[H chi]` from `l`."""
+    n = r.shape[-1]
     gstar = draws.gauss[: draws.gauss.shape[0] - r.shape[0] * (1 + len(paths.kicks) * (1 if held is None else 2))]
-    few, y_few = r[..., :q], jax.tree.map(lambda leaf: leaf[:q], draws.y)
-    share = None if draws.weight is None else draws.weight[:q] / draws.weight[:q].mean()
-    weigh_few = lambda array: array if share is None else array * share
     l, loss = lax.optimization_barrier((functions.gradient(r, draws.y), functions.loss(r, draws.y)))  # noqa: E741
     weighed = weigh(draws)(l)
     found = means(l, r, loss, gstar, (weighed, weigh(draws)(loss)))
     if paths.start is not None:
         found = anchored(found, paths.start, l, r, loss, gstar, weigh(draws))
-    if own is not None:
-        unit = jnp.broadcast_to(two_sided(jnp.eye(len(r)))[..., None], (len(r), 2 * len(r), q))
-        quotient = lambda chi, size: weigh_few(difference(lambda x: functions.gradient(x, y_few), l[..., :q], few, chi, size)).mean(-1)
-        h, h_chi = middle(quotient(unit, own), 1), jnp.moveaxis(middle(quotient(chi, apart), 2), 1, 0)
-    else:
-        second = lax.optimization_barrier(weigh_few(functions.hessian(few, y_few)))
-        h = second.mean(-1)
-        h_chi = sum(jnp.einsum("ip,xmp->xim", second[:, j], chi[j]) for j in range(len(chi))) / q
+    h, h_chi = slopes(l)
     return Averages(
         l_gstar=found.l_gstar,
         l_kicks=products(weighed, paths.kicks, cells) / n,
@@ -267,47 +240,40 @@ def average(
     )
 
 
-def settle(paths: Paths, arrival: Arrival, node, first) -> Paths:
+def _second(functions: Functions, r: Array, draws: Draws, followed: int) -> Array:
+    """`H (k, k, Q)` of the first paths, times their weights."""
+    y = jax.tree.map(lambda leaf: leaf[:followed], draws.y)
+    share = None if draws.weight is None else draws.weight[:followed] / draws.weight[:followed].mean()
+    second = functions.hessian(r[..., :followed], y)
+    return lax.optimization_barrier(second if share is None else second * share)
+
+
+def settle(paths: Paths, arrival: Arrival, cell: Cell, node: Array) -> Paths:
     """Paths at the next node after the last pass over the cell."""
-    here = node - first
-
-    def share(deposit, early, late):
-        early = early + lax.dynamic_index_in_dim(deposit, here, 0, False)
-        deposit = lax.dynamic_update_index_in_dim(deposit, early, here, 0)
-        return lax.dynamic_update_index_in_dim(deposit, late, here + 1, 0)
-
+    here = node - cell.first
+    if isinstance(paths.response, Directions):
+        response = directions.settle(paths.response, arrival.response, here)
+    else:
+        response = turns.settle(paths.response, arrival.response, cell, _known(cell, here, paths.response.rows.shape[0]), here)
     return Paths(
         w=arrival.w,
         kicks=lax.dynamic_update_index_in_dim(paths.kicks, arrival.early + arrival.late, node, 0),
-        deposit=share(paths.deposit, arrival.early, arrival.late),
+        deposit=shared(paths.deposit, arrival.early, arrival.late, here),
         memory=arrival.memory,
-        tangent_deposit=share(paths.tangent_deposit, arrival.tangent_early, arrival.tangent_late),
-        tangent_memory=arrival.tangent_memory,
-        apart=arrival.apart,
+        response=response,
         held=arrival.held,
-        tangent_held=arrival.tangent_held,
         start=paths.start,
     )
 
 
 def look(paths: Paths, back: Array, reach: int) -> Paths:
     """Remember `reach` nodes, without the first `back` of those so far."""
-
-    def shift(array, axis, size):
-        array = jnp.pad(array, [(0, max(size - n, 0) if i == axis else 0) for i, n in enumerate(array.shape)])
-        late = jnp.arange(array.shape[axis]) < array.shape[axis] - back
-        kept = jnp.where(late.reshape(-1, *[1] * (array.ndim - 1 - axis)), jnp.roll(array, -back, axis), 0.0)
-        return lax.slice_in_dim(kept, 0, size, axis=axis)
-
     padded = -(-reach // BLOCK) * BLOCK
-    apart = shift(paths.apart, 0, reach)
-    return paths._replace(
-        apart=jnp.where(apart == 0.0, 1.0, apart),  # of directions yet to start, which move nothing
-        deposit=shift(paths.deposit, 0, padded),
-        tangent_deposit=shift(shift(paths.tangent_deposit, 0, padded), 2, reach),
-        tangent_memory=shift(paths.tangent_memory, 1, reach),
-        tangent_held=None if paths.tangent_held is None else shift(paths.tangent_held, 1, reach),
-    )
+    if isinstance(paths.response, Directions):
+        response = directions.look(paths.response, back, reach, padded)
+    else:
+        response = turns.look(paths.response, back, reach)
+    return paths._replace(deposit=forgotten(paths.deposit, 0, padded, back), response=response)
 
 
 class SampleProgram:
@@ -316,42 +282,53 @@ class SampleProgram:
     def __init__(self, slopes: Slopes, label: Callable, drive: str, kinks: bool = False, filtered: bool = False, all_tell: bool = True):
         functions = path_functions(slopes, drive)
 
-        def begin(draws: Draws, rho_root: Array, normals: Array, directions: Array, numbers: Any) -> tuple[Any, Paths, Averages]:
-            """Labels, paths and averages at time zero, where direction `x` has the response `directions (k, X, k)`."""
+        def begin(draws: Draws, rho_root: Array, normals: Array, moved: Array, numbers: Any) -> tuple[Any, Paths, Averages]:
+            """Labels, paths and averages at time zero, where direction `x` has the response `moved (k, X, k)`."""
             k_star = rho_root.shape[0]
             y = told(jax.vmap(label)((rho_root @ draws.gauss[:k_star]).T, draws.y), numbers)
             draws = draws._replace(y=y)
             w = normals @ draws.gauss
-            k, x, _ = directions.shape
+            k, x, _ = moved.shape
             cells, p = ((len(draws.gauss) - k_star) // k - 1) // (2 if filtered else 1), w.shape[-1]
-            padded = -(-x // BLOCK) * BLOCK
             q = followed(p, all_tell)
-            columns = two_sided(directions) if kinks else directions
             own = signed(sizes(draws.distance, normals)) if kinks else None
+            response = turns.blank(k, x, q, filtered) if own is None else directions.blank(own, x, p, filtered)
             paths = Paths(
                 w=w,
                 kicks=jnp.zeros((cells, k, p)),
-                deposit=jnp.zeros((padded, k, p)),
+                deposit=jnp.zeros((-(-x // BLOCK) * BLOCK, k, p)),
                 memory=jnp.zeros((k, p)),
-                tangent_deposit=jnp.zeros((padded, k, x, columns.shape[2], q)),
-                tangent_memory=jnp.zeros((k, x, columns.shape[2], q)),
-                apart=jnp.zeros((x, 0)) if own is None else jnp.broadcast_to(own, (x, 2 * k)),
+                response=response,
                 held=jnp.zeros((k, p)) if filtered else None,
-                tangent_held=jnp.zeros((k, x, columns.shape[2], q)) if filtered else None,
             )
             if draws.known is not None:
                 at = functions.gradient(w, y), w, functions.loss(w, y), draws.gauss[:k_star]
                 paths = paths._replace(start=begun(*at, weigh(draws), draws.known))
-            chi = jnp.broadcast_to(columns[..., None], (*columns.shape, q))
-            return y, paths, average(functions, w, chi, draws, paths, paths.apart, own, paths.held)
+
+            def slopes(l: Array) -> tuple[Array, Array]:  # noqa: E741
+                if own is None:
+                    h = _second(functions, w, draws, q).mean(-1)
+                    return h, jnp.einsum("ij,jxm->xim", h, moved)
+                chi = jnp.broadcast_to(two_sided(moved)[..., None], (k, x, 2 * k, p))
+                return directions.slopes(functions, w, l, y, weigh(draws), chi, paths.response.apart, own)
+
+            return y, paths, average(functions, w, draws, paths, paths.held, slopes)
 
         def cross(paths: Paths, draws: Draws, cell: Cell, node, slots, step) -> tuple[Averages, Array | None, Arrival]:
             """Averages at the next node, for a flow the second moments of the cell's kick with every cell's `(N, k, k)`, the paths."""
-            arrival, r, chi = cross_cell(functions, paths, draws, cell, node, slots, step, kinks)
-            draws = draws._replace(y=told(draws.y, cell.numbers))
-            kick = arrival.early + arrival.late
-            own = arrival.apart[node + 1 - cell.first] if kinks else None
-            after = average(functions, r, chi, draws, paths, arrival.apart, own, arrival.held, node)
+            arrival, r = cross_cell(functions, paths, draws, cell, node, slots, step)
+            draws, here = draws._replace(y=told(draws.y, cell.numbers)), node - cell.first
+            kick, now = arrival.early + arrival.late, arrival.response
+
+            def slopes(l: Array) -> tuple[Array, Array]:  # noqa: E741
+                if kinks:
+                    chi = two_sided(cell.arrived)[..., None] - now.memory
+                    chi = chi if cell.layer is None else chi + times(cell.layer.gain[1], now.held)
+                    return directions.slopes(functions, r, l, draws.y, weigh(draws), chi, now.apart, now.apart[here + 1])
+                second, known = _second(functions, r, draws, now.shape[-1]), _known(cell, here, paths.response.rows.shape[0])
+                return turns.slopes(paths.response, now, cell, known, second, here)
+
+            after = average(functions, r, draws, paths, arrival.held, slopes, node)
             # The cell's own kick is not in the table yet: to copy that twice a cell would take longer than all averages.
             inner = jnp.einsum("ip,jp->ij", functions.gradient(r, draws.y), weigh(draws)(kick)) / kick.shape[-1]
             after = after._replace(l_kicks=after.l_kicks.at[node].set(inner))
@@ -366,7 +343,7 @@ class SampleProgram:
         self.reach = lambda directions: min(directions, REACH)
         self._start = jit(jax.vmap(begin, in_axes=(0, None, 0, 0, 0)))
         self.cross = jit(jax.vmap(cross, in_axes=(0, 0, 0, None, None, None)))
-        self.settle = jit(jax.vmap(settle, in_axes=(0, 0, None, None)), donate_argnums=0)
+        self.settle = jit(jax.vmap(settle, in_axes=(0, 0, 0, None)), donate_argnums=0)
 
     def begin(self, draws: Draws, *start_of: Any) -> tuple[Any, Paths, Averages]:
         """Labels, paths and averages at time zero."""
@@ -379,7 +356,7 @@ class SampleProgram:
             y, paths, _ = self._start.shapes(bare(draws), *start_of)
             crossing = paths, draws._replace(y=y), cell, 0, span, step
             arrival = self.cross.shapes(*crossing)[2]
-            self._start.beside((draws, arrival), lambda: self.settle.compile(paths, arrival, 0, 0))
+            self._start.beside((draws, arrival), lambda: self.settle.compile(paths, arrival, cell, 0))
             self.cross.compile(*crossing)
 
         self._start.beside((draws, cell), work)
