@@ -197,7 +197,7 @@ def _told_first(engine: Engine, blocks: np.ndarray) -> np.ndarray:
 
 
 def _told(engine: Engine, paths: int) -> int:
-    return followed(paths, engine.all_tell)
+    return followed(paths, engine.share(_grid(engine)[1]))
 
 
 # --- averages that need no march ---------------------------------------------------------------------------------------------

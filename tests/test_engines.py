@@ -6,7 +6,7 @@ import pytest
 
 import sgdlimit as sl
 from problems import CASES, CURVES
-from sgdlimit.theory.samples.sample import _tangent_feedback
+from sgdlimit.theory.samples.directions import fed_back
 
 
 @pytest.mark.parametrize(("problem", "horizon"), [("tanh_regression", 3.0), ("committee", 2.0)])
@@ -62,5 +62,5 @@ def test_a_hat_is_fed_back_from_the_cell_in_which_it_rises():
         row, deposit = rng.standard_normal((36, 2, 2)), rng.standard_normal((36, 2, 36, 2, 5))
         deposit *= (np.arange(36)[:, None] >= np.arange(36) - 1)[:, None, :, None, None]
         for upto in (14, 15, 16, 30, 35):
-            got = _tangent_feedback(row * (np.arange(36) <= upto)[:, None, None], deposit, upto)
+            got = fed_back(row * (np.arange(36) <= upto)[:, None, None], deposit, upto)
             np.testing.assert_allclose(got, np.einsum("aij,ajxcp->ixcp", row[: upto + 1], deposit[: upto + 1]), atol=1e-12)

@@ -93,7 +93,7 @@ class RecomputedPaths:
             ),
         }
         if not kinks:
-            found["the turns"] = self._turned(turns, later_turn, asked[2]), self._taken(self.seen.arrival, "response")[0]
+            found["the turns"] = self._turned(turns, later_turn, asked[2]), self._full(self._taken(self.seen.arrival, "response")[0])
         return found
 
     def _asked(self) -> tuple[Array, Array, Array]:
@@ -102,7 +102,13 @@ class RecomputedPaths:
         one = np.zeros((3, k, parts, k, len(self.chosen)))
         for part in range(parts):
             one[part, :, part] = np.eye(k)[..., None]
-        return tuple(one)
+        return one[0], one[1], one[2]
+
+    def _full(self, turn: Array) -> Array:
+        """A turn `(o, k, x, k, n)` of both ends, also where only their mean is kept."""
+        if len(turn) > 1:
+            return turn
+        return np.broadcast_to(0.25 * turn, (2, *turn.shape[1:])).repeat(2, 2)
 
     def _turned(self, pushes: list[tuple[Array, Array]], late: Any, held: Array) -> Array:
         """What comes of it: pushes on the nodes before and after, and what is then held back."""
@@ -119,6 +125,7 @@ class RecomputedPaths:
         """The response `(k, k, Q)` to direction `x` at the end of the cell, from cell to cell."""
         of, rows, forced = of_replicate(self.seen.paths.response, self.s, ("of", "rows", "forced"))
         (last,) = of_replicate(self.seen.arrival, self.s, ("response",))
+        full = lambda turn: self._full(np.moveaxis(turn, 0, -2).reshape(last.shape))
         k, q, layer = self.problem.k, self.followed, self.layer
         own = np.eye(k) if layer is None else layer.gain[1]
         pushes, memory, held = np.zeros((self.here + 2, k, k, q)), np.zeros((k, k, q)), np.zeros((k, k, q))
@@ -129,7 +136,7 @@ class RecomputedPaths:
             now = c == self.here
             row = self.cell.response if now else rows[c + 1]
             start, end = (self.cell.start, self.cell.end) if now else forced[c]
-            turn = last if now else np.moveaxis(of[:, c], 0, -2).reshape(last.shape)
+            turn = self._full(last) if now else full(of[:, c])
             later = np.einsum("aij,ajmq->imq", row[: c + 1], pushes[: c + 1])
             came = np.stack([start[:, x, :, None] - memory, end[:, x, :, None] - later, held][: len(turn)])
             early, late, *left = np.einsum("oixjq,xjmq->oimq", turn, came)

@@ -78,7 +78,14 @@ def arrived(cell: Any, here: Array, asked_for: tuple, within: Callable, t0: Arra
 
 
 def slopes(
-    functions: Functions, r: Array, l: Array, y: Any, weighed: Callable, chi: Array, apart: Array, own: Array  # noqa: E741
+    functions: Functions,
+    r: Array,
+    l: Array,  # noqa: E741
+    y: Any,
+    weighed: Callable,
+    chi: Array,
+    apart: Array,
+    own: Array,
 ) -> tuple[Array, Array]:
     """`E[H] (k, k)` and `E[H chi] (X, k, k)`, where the gradient is `l` and the distance at the node `own (2k,)`."""
     k, p = r.shape

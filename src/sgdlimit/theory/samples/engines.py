@@ -23,13 +23,15 @@ from ...learning.trained import anywhere
 from ...learning.weights import SmoothPenalty
 from ..grids import spaced
 from ..shapes import patient, room, roomy
+from . import turns
 from .draws import Randomness, draw, grading, jump_intensity, lay_out, with_room
 from .events import EventProgram
 from .histories import History, draw_histories, lay_out_histories
 from .reshuffle import GROUP, SHARED, ReshuffleProgram, draw_epochs, epoch_ends, epoch_nodes, lay_out_epochs
-from .sample import SHARE, SampleProgram
+from .sample import SampleProgram, share_of
 from .tilted import FAR, HEAVY, MOST
 
+FED_BACK = 400  # cells whose pushes take a path, fed back, as long as all else of a cell
 REMEMBERED = 192  # nodes whose response a path carries at most, usually: earlier ones are forgotten
 RARE = 1e-8  # probability of more jumps than there is room for: more room is made then, and a program compiled for it
 # Jumps times student directions up to which a path is worth conditioning on all its jumps: the work is quadratic. At five, paths from node
@@ -236,12 +238,19 @@ class PathEngine:
         """Its draws, as drawn, laid out and on the device; its kicks; and its share of the response of those followed: with kinks its own,
         on both sides."""
         k, events = self.problem.k, cells if self.room is None else self.room
-        response = 2 * (k * min(cells + 4, REMEMBERED)) ** 2
-        own = 2 * cells * k + (2 * response if self.problem.kinks else response if self.all_tell else response // SHARE)
+        if self.problem.kinks:
+            response = 4 * (k * min(cells + 4, REMEMBERED)) ** 2
+        else:
+            response = cells * (k * turns.parts_of(drive_of(self.dynamics), not self.dynamics.plain)) ** 2 // self.share(cells)
+        own = 2 * cells * k + response
         return 8 * (3 * (cells * (k + 1) + events * (k + 2)) + own)
 
+    def share(self, cells: int) -> int:
+        """One path in how many tells the response."""
+        return share_of(self.problem.k, cells, drive_of(self.dynamics), self.all_tell)
+
     def path_seconds(self, cells: int) -> float:
-        return CROSSED * self.problem.k * cells * (1.0 + cells / REMEMBERED)
+        return CROSSED * self.problem.k * cells * (1.0 + cells / FED_BACK)
 
     def draw(self, cells: int, paths: int, seed: np.random.SeedSequence) -> Randomness:
         return draw(self.problem, self.dynamics, self.horizon, cells, paths, seed, self.tilt)

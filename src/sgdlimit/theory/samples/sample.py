@@ -38,13 +38,24 @@ from .turns import Turns
 Array = Any
 
 REACH = 64  # nodes remembered at first, and by which memory grows
-SHARE, LEAST = 8, 128  # one path in so many, at least so many, tells the response
+# One path in so many, at least so many, tells the response: of one direction, of several, and of a long flow.
+SHARE, SHARE_OF_SEVERAL, SHARE_OF_LONG, LEAST = 4, 8, 2, 128
 
 
-def followed(paths: int, all_of_them: bool) -> int:
-    """How many of the paths carry their response. It takes most of the work, and hardly adds to the curves' fluctuations unless the
-    self-overlap comes from it, which is better told by all paths than by more of them."""
-    return paths if all_of_them else max(paths // SHARE, min(paths, LEAST))
+def share_of(k: int, cells: int, drive: str, all_of_them: bool) -> int:
+    """One path in how many tells the response, whose work goes with the cube of the directions `k`. It hardly adds to the curves'
+    fluctuations, unless the self-overlap comes from it (then `all_of_them` tell it), or what is wrong with it adds up for long and there
+    is no noise beside it."""
+    if all_of_them:
+        return 1
+    if k > 1:
+        return SHARE_OF_SEVERAL
+    return SHARE_OF_LONG if drive == "flow" and cells > REACH else SHARE
+
+
+def followed(paths: int, share: int) -> int:
+    """How many of so many paths tell the response, one in `share`."""
+    return max(paths // share, min(paths, LEAST))
 
 
 class Draws(NamedTuple):
@@ -70,7 +81,7 @@ class Paths(NamedTuple):
     kicks: Array  # (N, k, P): total kick in each cell
     deposit: Array  # (A, k, P): kicks shared between the nodes beside them, from the earliest remembered on; A is X in whole blocks
     memory: Array  # (k, P): feedback at the present node
-    response: Turns | Directions | None  # of the first Q paths, with kinks of all; None where it is not asked for
+    response: Any  # `Turns` of the first Q paths, with kinks `Directions` of all; None where it is not asked for
     held: Any = None  # (k, P): kicks that an optimiser's filter has not passed on, `int E dG`; None without a filter
     start: Start | None = None  # where averages are held to what is known of it
 
@@ -177,7 +188,7 @@ def cross_cell(
     if kinks:
         response = directions.arrived(cell, here, asked, within, t0, t1, held[1])
     else:
-        response = turns.turned(t0, t1, held[1])
+        response = t0[None, :, :0] if paths.response is None else turns.turned(paths.response, t0, t1, held[1])
     return Arrival(w, memory, s0 - s1, s1, held[0], response), r
 
 
@@ -240,12 +251,42 @@ def average(functions: Functions, r: Array, draws: Draws, paths: Paths, held: Ar
     )
 
 
+def _slopes_at_start(functions: Functions, paths: Paths, draws: Draws, moved: Array, l: Array, followed: int) -> tuple[Array, Array]:  # noqa: E741
+    """`E[H] (k, k)` and `E[H chi] (X, k, k)` at time zero, where directions have the response `moved (k, X, k)`."""
+    if isinstance(paths.response, Directions):
+        chi = jnp.broadcast_to(two_sided(moved)[..., None], paths.response.memory.shape)
+        apart = paths.response.apart
+        return directions.slopes(functions, paths.w, l, draws.y, weigh(draws), chi, apart, apart[0])
+    h = _second(functions, paths.w, draws, followed).mean(-1)
+    return h, jnp.einsum("ij,jxm->xim", h, moved)
+
+
+def _slopes(
+    functions: Functions,
+    paths: Paths,
+    draws: Draws,
+    cell: Cell,
+    arrival: Arrival,
+    r: Array,
+    l: Array,  # noqa: E741
+    node: Array,
+) -> tuple[Array, Array]:
+    """The same at the end of a cell."""
+    here, now = node - cell.first, arrival.response
+    if isinstance(now, directions.Pushed):
+        chi = two_sided(cell.arrived)[..., None] - now.memory
+        chi = chi if cell.layer is None else chi + times(cell.layer.gain[1], now.held)
+        return directions.slopes(functions, r, l, draws.y, weigh(draws), chi, now.apart, now.apart[here + 1])
+    second = _second(functions, r, draws, now.shape[-1])
+    return turns.slopes(paths.response, now, cell, _known(cell, here, len(paths.response.rows)), second, here)
+
+
 def _second(functions: Functions, r: Array, draws: Draws, followed: int) -> Array:
     """`H (k, k, Q)` of the first paths, times their weights."""
-    y = jax.tree.map(lambda leaf: leaf[:followed], draws.y)
-    share = None if draws.weight is None else draws.weight[:followed] / draws.weight[:followed].mean()
-    second = functions.hessian(r[..., :followed], y)
-    return lax.optimization_barrier(second if share is None else second * share)
+    second = functions.hessian(r[..., :followed], jax.tree.map(lambda leaf: leaf[:followed], draws.y))
+    if draws.weight is not None:
+        second = second * (draws.weight[:followed] / draws.weight[:followed].mean())
+    return lax.optimization_barrier(second)
 
 
 def settle(paths: Paths, arrival: Arrival, cell: Cell, node: Array) -> Paths:
@@ -254,7 +295,7 @@ def settle(paths: Paths, arrival: Arrival, cell: Cell, node: Array) -> Paths:
     if isinstance(paths.response, Directions):
         response = directions.settle(paths.response, arrival.response, here)
     else:
-        response = turns.settle(paths.response, arrival.response, cell, _known(cell, here, paths.response.rows.shape[0]), here)
+        response = turns.settle(paths.response, arrival.response, cell, _known(cell, here, len(paths.response.rows)), here)
     return Paths(
         w=arrival.w,
         kicks=lax.dynamic_update_index_in_dim(paths.kicks, arrival.early + arrival.late, node, 0),
@@ -290,9 +331,10 @@ class SampleProgram:
             w = normals @ draws.gauss
             k, x, _ = moved.shape
             cells, p = ((len(draws.gauss) - k_star) // k - 1) // (2 if filtered else 1), w.shape[-1]
-            q = followed(p, all_tell)
+            q = followed(p, share_of(k, cells, drive, all_tell))
             own = signed(sizes(draws.distance, normals)) if kinks else None
-            response = turns.blank(k, x, q, filtered) if own is None else directions.blank(own, x, p, filtered)
+            parts = turns.parts_of(drive, filtered)
+            response = turns.blank(k, x, q, parts) if own is None else directions.blank(own, x, p, filtered)
             paths = Paths(
                 w=w,
                 kicks=jnp.zeros((cells, k, p)),
@@ -305,29 +347,14 @@ class SampleProgram:
                 at = functions.gradient(w, y), w, functions.loss(w, y), draws.gauss[:k_star]
                 paths = paths._replace(start=begun(*at, weigh(draws), draws.known))
 
-            def slopes(l: Array) -> tuple[Array, Array]:  # noqa: E741
-                if own is None:
-                    h = _second(functions, w, draws, q).mean(-1)
-                    return h, jnp.einsum("ij,jxm->xim", h, moved)
-                chi = jnp.broadcast_to(two_sided(moved)[..., None], (k, x, 2 * k, p))
-                return directions.slopes(functions, w, l, y, weigh(draws), chi, paths.response.apart, own)
-
+            slopes = lambda l: _slopes_at_start(functions, paths, draws, moved, l, q)  # noqa: E741
             return y, paths, average(functions, w, draws, paths, paths.held, slopes)
 
         def cross(paths: Paths, draws: Draws, cell: Cell, node, slots, step) -> tuple[Averages, Array | None, Arrival]:
             """Averages at the next node, for a flow the second moments of the cell's kick with every cell's `(N, k, k)`, the paths."""
             arrival, r = cross_cell(functions, paths, draws, cell, node, slots, step)
-            draws, here = draws._replace(y=told(draws.y, cell.numbers)), node - cell.first
-            kick, now = arrival.early + arrival.late, arrival.response
-
-            def slopes(l: Array) -> tuple[Array, Array]:  # noqa: E741
-                if kinks:
-                    chi = two_sided(cell.arrived)[..., None] - now.memory
-                    chi = chi if cell.layer is None else chi + times(cell.layer.gain[1], now.held)
-                    return directions.slopes(functions, r, l, draws.y, weigh(draws), chi, now.apart, now.apart[here + 1])
-                second, known = _second(functions, r, draws, now.shape[-1]), _known(cell, here, paths.response.rows.shape[0])
-                return turns.slopes(paths.response, now, cell, known, second, here)
-
+            draws, kick = draws._replace(y=told(draws.y, cell.numbers)), arrival.early + arrival.late
+            slopes = lambda l: _slopes(functions, paths, draws, cell, arrival, r, l, node)  # noqa: E741
             after = average(functions, r, draws, paths, arrival.held, slopes, node)
             # The cell's own kick is not in the table yet: to copy that twice a cell would take longer than all averages.
             inner = jnp.einsum("ip,jp->ij", functions.gradient(r, draws.y), weigh(draws)(kick)) / kick.shape[-1]

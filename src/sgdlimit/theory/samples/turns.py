@@ -1,13 +1,14 @@
 """The response of a smooth loss, read backwards through what cells do to a path.
 
 What the kernels ask of the response is `E[H_t chi_t[f]]` for every direction `f` in which w may be shifted, and `chi` is linear in `f`. A
-cell turns what the response would be at its two ends, did the cell do nothing (behind a filter also what is held back of it), into pushes,
-which it leaves on the nodes beside it; later nodes are fed these back through `R`. A cell is so a small matrix for each path, its turn, and
-`chi_t` a sum over cells of a row times the directions' values there. That row is the same for all directions: it is found from `t` backwards, path by
-path, and its mean over paths is all that directions meet.
+cell turns what the response would be at its two ends, did the cell do nothing (behind a filter also what is held back of it), into
+pushes, which it leaves on the nodes beside it; later nodes are fed these back through `R`. So a cell is a small matrix for each path,
+its turn, and `chi_t` is a sum over cells of a row times the direction's values there. That row is the same for all directions: it is
+found from `t` backwards, path by path, and only its mean over paths meets the directions.
 
-It takes as many products as to follow every direction forwards, `n^2 / 2` for a path at node `n`, but these are products of matrices, strips of
-nodes by paths, and what is kept of a path grows with its nodes and not with their square. Following 192 directions from node to node took 7.4 ms a path, this .3.
+It takes as many products as to follow every direction forwards, `n^2 / 2` of a path at node `n`, but as products of matrices, strips of
+nodes by paths; and what is kept of a path grows with its nodes, not with their square. To follow 192 directions over as many cells took
+7.4 ms a path, this takes .4.
 
 Layout: paths last, in chunks small enough for the cache. `o` pushes and what is held back, `x` what these come from, `i` rows of `H`,
 `j, m` student rows.
@@ -15,12 +16,13 @@ Layout: paths last, in chunks small enough for the cache. `o` pushes and what is
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.custom_batching import sequential_vmap
+from jax.custom_batching import custom_vmap
 
 from ..averages import forgotten
 
@@ -28,6 +30,9 @@ Array = Any
 
 STRIP, WIDE = 8, 32  # nodes gone through one by one between two products of matrices, and nodes that such a product sums over
 CHUNK = 256  # paths
+# What a turn is the answer to, and leaves: both ends; also what is held back; or the mean of both ends, where all of a cell's push comes in
+# its middle and is shared evenly by both nodes.
+ENDS, HELD, EVEN = 2, 3, 1
 
 
 class Turns(NamedTuple):
@@ -46,15 +51,20 @@ class Row(NamedTuple):
     held: Array | None  # (k, k): and what is held back of one; None without a filter
 
 
+def parts_of(drive: str, filtered: bool) -> int:
+    """What the turns of a drive, see `kicks`, are the answer to."""
+    return HELD if filtered else ENDS if drive == "jump" else EVEN
+
+
 def nodes_for(directions: int) -> int:
     """Room for the nodes that so many directions begin at."""
     size = STRIP if directions <= WIDE else WIDE
     return -(-directions // size) * size
 
 
-def blank(k: int, directions: int, followed: int, filtered: bool) -> Turns:
+def blank(k: int, directions: int, followed: int, parts: int) -> Turns:
     """Before the first cell."""
-    nodes, chunk, parts = nodes_for(directions), _chunk(followed), 3 if filtered else 2
+    nodes, chunk = nodes_for(directions), _chunk(followed)
     of = jnp.zeros((followed // chunk, nodes, parts, k, parts, k, chunk))
     return Turns(of, jnp.zeros((nodes, nodes, k, k)), jnp.zeros((nodes, 2, k, directions, k)))
 
@@ -67,12 +77,14 @@ def asked(turns: Turns) -> tuple[Array, Array, Array | None]:
     """What a turn is the answer to, `(k, x, k, Q)` each: a response of one at the cell's start, at its end, and of what is held back."""
     chunks, _, parts, k, *_, chunk = turns.of.shape
     one = lambda part: jnp.zeros((k, parts, k, chunks * chunk)).at[:, part].set(jnp.eye(k)[..., None])
-    return one(0), one(1), one(2) if parts == 3 else None
+    return one(0), one(0 if parts == EVEN else 1), one(2) if parts == HELD else None
 
 
-def turned(pushes: Array, late: Array, held: Array | None) -> Array:
+def turned(turns: Turns, pushes: Array, late: Array, held: Array | None) -> Array:
     """The turn `(o, k, x, k, Q)` of a cell that answers what is `asked` by these `pushes (k, x, k, Q)`, the part of them that comes `late`,
     and what is then `held` back."""
+    if turns.of.shape[2] == EVEN:
+        return pushes[None]
     return jnp.stack([pushes - late, late, *([] if held is None else [held])])
 
 
@@ -84,11 +96,14 @@ def row_of(cell: Any, known: Array, here: Array) -> Row:
 
 
 def slopes(turns: Turns, turn: Array, cell: Any, known: Array, second: Array, here: Array) -> tuple[Array, Array]:
-    """`E[H] (k, k)` and `E[H chi] (X, k, k)` at the end of cell `here`, whose `turn` is this, where `H` is `second (k, k, Q)`."""
+    """`E[H] (k, k)` and `E[H chi] (X, k, k)` at the end of cell `here`, whose `turn` is this, where `H` is `second (k, k, Q)`. The same
+    paths tell both: where `H` is large `chi` is small."""
     h, row = second.mean(-1), row_of(cell, known, here)
     felt = _felt(turns, _apart(turns, turn), row, _apart(turns, jnp.moveaxis(second, 1, 0)), here)
     forced = lax.dynamic_update_index_in_dim(turns.forced, jnp.stack([cell.start, cell.end]), here, 0)
-    h_chi = jnp.einsum("ij,jxm->xim", h, cell.arrived) + jnp.einsum("aeji,aejxm->xim", felt[:, :2], forced)
+    h_chi = jnp.einsum("ij,jxm->xim", h, cell.arrived) + jnp.einsum(
+        "aeji,aejxm->xim", jnp.broadcast_to(felt[:, :2], (len(forced), 2, *h.shape)), forced
+    )
     if row.held is None:
         return h, h_chi
     # A kick that begins at a node is held back there; the start, which is the first direction until it is forgotten, is none.
@@ -120,26 +135,45 @@ def _apart(turns: Turns, array: Array) -> Array:
     return jnp.moveaxis(array.reshape(*array.shape[:-1], len(turns.of), -1), -2, 0)
 
 
-@sequential_vmap
+@custom_vmap
 def _felt(turns: Turns, turn: Array, row: Row, slope: Array, here: Array) -> Array:
     """Mean over paths of what is felt at the end of cell `here` of what each cell is the answer to, `(A, x, j, i)`."""
-    of_chunk = lambda chunk: _backwards(chunk[0], turns.rows, chunk[1], row, chunk[2], here)
-    return lax.map(of_chunk, (turns.of, turn, slope)).mean(0)
+    alone = turns, turn, row, slope, here
+    return _felt_of_all(1, jax.tree.map(lambda _: False, alone), *alone)[0][0]
 
 
-def _backwards(of: Array, rows: Array, last: Array, row: Row, slope: Array, here: Array) -> Array:
-    """`_felt` for one chunk, with `slope (j, i, C)`.
+@_felt.def_vmap
+def _felt_of_all(replicates: int, batched: Any, *each: Any) -> tuple[Array, bool]:
+    """One chunk of one replicate after the other. Each takes from the table of turns what it asks for: to cut out its own would take longer
+    than all products."""
+    alike = lambda array, has: array if has else jnp.broadcast_to(array, (replicates, *jnp.shape(array)))
+    turns, turn, row, slope, here = jax.tree.map(alike, each, tuple(batched))
+    chunks = turns.of.shape[1]
+
+    def of_chunk(number: Array) -> Array:
+        s, chunk = number // chunks, number % chunks
+        mine = jax.tree.map(lambda array: array[s], row)
+        of = lambda node: turns.of[s, chunk, node]
+        rows = lambda node, first, size: lax.dynamic_slice(turns.rows, (s, node, first, 0, 0), (1, *size, *turns.rows.shape[3:]))[0]
+        return _backwards(of, rows, turn[s, chunk], mine, slope[s, chunk], here[s])
+
+    felt = lax.map(of_chunk, jnp.arange(replicates * chunks))
+    return felt.reshape(replicates, chunks, *felt.shape[1:]).mean(1), True
+
+
+def _backwards(of: Callable, rows: Callable, last: Array, row: Row, slope: Array, here: Array) -> Array:
+    """`_felt` for one chunk, with `slope (j, i, C)`; `of` gives a cell's turn and `rows` rows of `R`.
 
     A push on node `a` is felt wherever a later node is fed it back. What is felt of it in the end, `(m, i, C)`, is known once all later
     cells are: those of later strips by products of matrices, those of the same strip one after the other.
     """
-    nodes, _, k, parts, _, chunk = of.shape
+    nodes, (parts, k, *_, chunk) = len(row.response), last.shape
     wide = min(WIDE, nodes)
     at = lambda array, node: lax.dynamic_index_in_dim(array, node, 0, False)
 
     def before(turn: Array, early: Array, late: Array, held: Array | None) -> Array:
         """What is felt of what a cell is the answer to, `(x, j, i, C)`, from what is felt of its pushes."""
-        felt = jnp.concatenate([early, late, *([] if held is None else [held])])
+        felt = 0.25 * (early + late) if parts == EVEN else jnp.concatenate([early, late, *([] if held is None else [held])])
         turn = turn.reshape(-1, *turn.shape[2:])
         return sum(turn[m][:, :, None, :] * felt[m] for m in range(len(felt)))
 
@@ -160,14 +194,14 @@ def _backwards(of: Array, rows: Array, last: Array, row: Row, slope: Array, here
     answers = answers.at[here].set(means(felt))
     # What is felt at each node of what it is fed back: here of the last cell's start; of its end and the next node with `response` below.
     at_nodes = jnp.zeros((nodes, k, k, chunk)).at[here].set(felt[0])
-    ahead = slope + felt[1]
+    ahead = slope + felt[-1 if parts == EVEN else 1]
 
     def strip(number: Array, state: tuple) -> tuple:
         at_nodes, answers, late, held = state
         first = (here // STRIP - number) * STRIP
 
         def add(block: Array, pushes: Array) -> Array:
-            response = lax.dynamic_slice(rows, (block * wide, first, 0, 0), (wide, STRIP, k, k))
+            response = rows(block * wide, first, (wide, STRIP))
             return pushes - jnp.einsum("rajm,rjic->amic", response, lax.dynamic_slice_in_dim(at_nodes, block * wide, wide, 0))
 
         pushes = -fed(lax.dynamic_slice_in_dim(row.response, first, STRIP, 0), ahead)
@@ -177,11 +211,13 @@ def _backwards(of: Array, rows: Array, last: Array, row: Row, slope: Array, here
             pushes, at_nodes, answers, late, held = state
             place = STRIP - 1 - back
             node = first + place
-            felt = before(at(of, node), at(pushes, place), late, held)
-            response = lax.dynamic_slice(rows, (node, first, 0, 0), (2, STRIP, k, k))
-            pushes = pushes - fed(response[0], felt[0]) - fed(response[1], felt[1])
-            both = lax.dynamic_slice_in_dim(at_nodes, node, 2, 0) + felt[:2]
-            at_nodes = lax.dynamic_update_slice_in_dim(at_nodes, both, node, 0)
+            felt = before(of(node), at(pushes, place), late, held)
+            response = rows(node, first, (2, STRIP))
+            if parts == EVEN:
+                pushes = pushes - fed(response.sum(0), felt[0])
+            else:
+                pushes = pushes - fed(response[0], felt[0]) - fed(response[1], felt[1])
+            at_nodes = lax.dynamic_update_slice_in_dim(at_nodes, lax.dynamic_slice_in_dim(at_nodes, node, 2, 0) + felt[:2], node, 0)
             answers = lax.dynamic_update_index_in_dim(answers, at(answers, node) + means(felt), node, 0)
             settled = node < here  # cells to come hold nothing back, but pass on what is
             return pushes, at_nodes, answers, at(pushes, place), None if held is None else jnp.where(settled, felt[2], held)
