@@ -16,7 +16,7 @@ import numpy as np
 from ..compiling import on_host
 from .averages import Averages
 from .gaussian import psd_factor
-from .samples.sample import REACH, Cell, ahead, blank
+from .samples.sample import Cell, ahead, blank
 from .weights.along import Along
 from .weights.coordinates import Coordinates
 from .weights.noise import noise_row
@@ -27,7 +27,7 @@ class Program(Protocol):
     (`paths`) and its draws are the program's own."""
 
     def reach(self, directions: int) -> int:
-        """How many nodes are remembered at first, where there are so many directions."""
+        """How many nodes are remembered at first, and by which memory grows, where there are so many directions."""
         ...
 
     def prepare(self, cell: Cell, span: Any, step: float, draws: Any, *start_of: Any) -> None:
@@ -158,7 +158,8 @@ def march(
     )
     L = [coordinates.normals(0)]
     directions = coordinates.directions()
-    first, reach = 0, program.reach(directions.shape[2])  # the nodes that are remembered
+    first, grows = 0, program.reach(directions.shape[2])
+    reach = grows  # the nodes that are remembered
     near = lambda array, axis: _window(array, axis, first, reach)
     whole = lambda averages: averages._replace(h_chi=_spread_out(averages.h_chi, first, directions.shape[2]))
     begins = draws, rho_root, L[0], near(directions, 2), None if along is None else along.a[:, 0]
@@ -171,8 +172,8 @@ def march(
         watch()
         if node + 2 - first > reach:
             back, first = first, coordinates.forget(node)
-            if node + 2 - first > reach - REACH // 4:
-                reach += REACH
+            if node + 2 - first > reach - grows // 4:
+                reach += grows
             paths = program.look(paths, first - back, reach)
         spacing = nodes[node + 1] - nodes[node]
         etas = step[[node, node + 1]]

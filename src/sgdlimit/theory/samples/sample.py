@@ -37,7 +37,9 @@ from .turns import Turns
 
 Array = Any
 
-REACH = 64  # nodes remembered at first, and by which memory grows
+# Nodes remembered at first, and by which memory grows: more take a program compiled anew, but directions that are followed each take room.
+REACH, REACH_OF_DIRECTIONS = 256, 64
+LONG = 64  # cells of a long flow
 # One path in so many, at least so many, tells the response: of one direction, of several, and of a long flow.
 SHARE, SHARE_OF_SEVERAL, SHARE_OF_LONG, LEAST = 4, 8, 2, 128
 
@@ -50,7 +52,7 @@ def share_of(k: int, cells: int, drive: str, all_of_them: bool) -> int:
         return 1
     if k > 1:
         return SHARE_OF_SEVERAL
-    return SHARE_OF_LONG if drive == "flow" and cells > REACH else SHARE
+    return SHARE_OF_LONG if drive == "flow" and cells > LONG else SHARE
 
 
 def followed(paths: int, share: int) -> int:
@@ -367,7 +369,7 @@ class SampleProgram:
         self.again = lambda paths, arrival: paths
         self.resume = lambda paths, draws, arrived, node, span, before: before
         self.look = jit(lambda paths, back, reach: jax.vmap(lambda one: look(one, back, reach))(paths), static_argnums=2)
-        self.reach = lambda directions: min(directions, REACH)
+        self.reach = lambda directions: min(directions, REACH_OF_DIRECTIONS if kinks else REACH)
         self._start = jit(jax.vmap(begin, in_axes=(0, None, 0, 0, 0)))
         self.cross = jit(jax.vmap(cross, in_axes=(0, 0, 0, None, None, None)))
         self.settle = jit(jax.vmap(settle, in_axes=(0, 0, 0, None)), donate_argnums=0)

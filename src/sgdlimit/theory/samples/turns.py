@@ -28,7 +28,8 @@ from ..averages import forgotten
 
 Array = Any
 
-STRIP, WIDE = 8, 32  # nodes gone through one by one between two products of matrices, and nodes that such a product sums over
+# Nodes gone through one by one between two products of matrices; all of them where they are few; nodes that a product sums over.
+STRIP, FEW, WIDE = 8, 16, 32
 CHUNK = 256  # paths
 # What a turn is the answer to, and leaves: both ends; also what is held back; or the mean of both ends, where all of a cell's push comes in
 # its middle and is shared evenly by both nodes.
@@ -60,6 +61,11 @@ def nodes_for(directions: int) -> int:
     """Room for the nodes that so many directions begin at."""
     size = STRIP if directions <= WIDE else WIDE
     return -(-directions // size) * size
+
+
+def strip_of(nodes: int) -> int:
+    """Nodes gone through one by one between products: few are one strip, whose program is smaller."""
+    return nodes if nodes <= FEW else STRIP
 
 
 def blank(k: int, directions: int, followed: int, parts: int) -> Turns:
@@ -192,37 +198,41 @@ def _backwards(of: Callable, rows: Callable, last: Array, row: Row, slope: Array
     felt = before(last, -fed(at(row.response, here), slope), late, held)
     held = None if held is None else felt[2]
     answers = answers.at[here].set(means(felt))
-    # What is felt at each node of what it is fed back: here of the last cell's start; of its end and the next node with `response` below.
-    at_nodes = jnp.zeros((nodes, k, k, chunk)).at[here].set(felt[0])
-    ahead = slope + felt[-1 if parts == EVEN else 1]
+    ahead, start = slope + felt[-1 if parts == EVEN else 1], felt[0]
+    strip = strip_of(nodes)
 
-    def strip(number: Array, state: tuple) -> tuple:
-        at_nodes, answers, late, held = state
-        first = (here // STRIP - number) * STRIP
+    def through(first: Array, at_nodes: Array, answers: Array, late: Array, held: Array | None) -> tuple:
+        """One strip, from the node `first` on. `at_nodes` is what is felt at each node of what it is fed back, but of the last cell and the next
+        node, which have it as `start` and `ahead`."""
+        pushes = -fed(lax.dynamic_slice_in_dim(row.response, first, strip, 0), ahead) - fed(rows(here, first, (1, strip))[0], start)
 
         def add(block: Array, pushes: Array) -> Array:
-            response = rows(block * wide, first, (wide, STRIP))
+            response = rows(block * wide, first, (wide, strip))
             return pushes - jnp.einsum("rajm,rjic->amic", response, lax.dynamic_slice_in_dim(at_nodes, block * wide, wide, 0))
 
-        pushes = -fed(lax.dynamic_slice_in_dim(row.response, first, STRIP, 0), ahead)
-        pushes = lax.fori_loop(first // wide, here // wide + 1, add, pushes)
+        if strip < nodes:
+            pushes = lax.fori_loop(first // wide, here // wide + 1, add, pushes)
 
         def cell(back: Array, state: tuple) -> tuple:
             pushes, at_nodes, answers, late, held = state
-            place = STRIP - 1 - back
+            place = strip - 1 - back
             node = first + place
             felt = before(of(node), at(pushes, place), late, held)
-            response = rows(node, first, (2, STRIP))
+            response = rows(node, first, (2, strip))
             if parts == EVEN:
                 pushes = pushes - fed(response.sum(0), felt[0])
             else:
                 pushes = pushes - fed(response[0], felt[0]) - fed(response[1], felt[1])
-            at_nodes = lax.dynamic_update_slice_in_dim(at_nodes, lax.dynamic_slice_in_dim(at_nodes, node, 2, 0) + felt[:2], node, 0)
+            if strip < nodes:
+                both = lax.dynamic_slice_in_dim(at_nodes, node, 2, 0) + felt[:2]
+                at_nodes = lax.dynamic_update_slice_in_dim(at_nodes, both, node, 0)
             answers = lax.dynamic_update_index_in_dim(answers, at(answers, node) + means(felt), node, 0)
             settled = node < here  # cells to come hold nothing back, but pass on what is
             return pushes, at_nodes, answers, at(pushes, place), None if held is None else jnp.where(settled, felt[2], held)
 
-        _, at_nodes, answers, late, held = lax.fori_loop(0, STRIP, cell, (pushes, at_nodes, answers, late, held))
-        return at_nodes, answers, late, held
+        return lax.fori_loop(0, strip, cell, (pushes, at_nodes, answers, late, held))[1:]
 
-    return lax.fori_loop(0, here // STRIP + 1, strip, (at_nodes, answers, late, held))[1]
+    if strip == nodes:
+        return through(jnp.zeros((), here.dtype), jnp.zeros(0), answers, late, held)[1]
+    begun = jnp.zeros((nodes, k, k, chunk)), answers, late, held
+    return lax.fori_loop(0, here // strip + 1, lambda number, state: through((here // strip - number) * strip, *state), begun)[1]
