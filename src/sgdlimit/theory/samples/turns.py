@@ -202,8 +202,8 @@ def _backwards(of: Callable, rows: Callable, last: Array, row: Row, slope: Array
     strip = strip_of(nodes)
 
     def through(first: Array, at_nodes: Array, answers: Array, late: Array, held: Array | None) -> tuple:
-        """One strip, from the node `first` on. `at_nodes` is what is felt at each node of what it is fed back, but of the last cell and the next
-        node, which have it as `start` and `ahead`."""
+        """One strip, from the node `first` on. `at_nodes` is what is felt at each node of what it is fed back; the last cell has its own
+        `start`, the next node `ahead`."""
         pushes = -fed(lax.dynamic_slice_in_dim(row.response, first, strip, 0), ahead) - fed(rows(here, first, (1, strip))[0], start)
 
         def add(block: Array, pushes: Array) -> Array:
