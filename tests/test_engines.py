@@ -1,5 +1,7 @@
 """Two ways to carry samples, from jump to jump and from node to node, are two witnesses of one limit; and the choice between them."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
@@ -26,14 +28,30 @@ def test_events_and_paths_agree(problem, horizon):
 
 
 def test_the_choice_is_told_with_its_reason():
-    case = CASES["tanh_regression"]
-    few = sl.solve(case.build(), sl.SGD(case.step), 0.5, rtol=0.3).diagnostics
-    many = sl.solve(case.build(), sl.SGD(0.05), 0.5, rtol=0.3).diagnostics
-    flow = sl.solve(case.build(), sl.GradientFlow(), 0.5, rtol=0.3).diagnostics
-    assert (few["method"], many["method"], flow["method"]) == ("events", "paths", "paths")
-    assert "few enough" in few["method_why"]
-    assert "too many" in many["method_why"]
-    assert "no jumps" in flow["method_why"]
+    case, linear = CASES["tanh_regression"], CASES["ridge_regression"]
+    rough = replace(case.build(), spectrum=sl.Spectrum.power_law(1.0, 6))
+    told = {
+        name: sl.solve(problem, dynamics, 0.5, rtol=0.3).diagnostics
+        for name, problem, dynamics in (
+            ("few", case.build(), sl.SGD(case.step)),
+            ("many", case.build(), sl.SGD(0.05)),
+            ("flow", case.build(), sl.GradientFlow()),
+            ("near stability", linear.build(), sl.SGD(1.3)),
+            ("rough", rough, sl.SGD(0.5)),
+        )
+    }
+    assert {name: one["method"] for name, one in told.items()} == {
+        "few": "paths",
+        "many": "paths",
+        "flow": "paths",
+        "near stability": "events",
+        "rough": "events",
+    }
+    assert "cost less" in told["few"]["method_why"]
+    assert "too many" in told["many"]["method_why"]
+    assert "no jumps" in told["flow"]["method_why"]
+    assert "overshoot" in told["near stability"]["method_why"]
+    assert "much faster" in told["rough"]["method_why"]
 
 
 def test_events_need_jumps():

@@ -34,9 +34,10 @@ from .tilted import FAR, HEAVY, MOST
 FED_BACK = 400  # cells whose pushes take a path, fed back, as long as all else of a cell
 REMEMBERED = 192  # nodes whose response a path carries at most, usually: earlier ones are forgotten
 RARE = 1e-8  # probability of more jumps than there is room for: more room is made then, and a program compiled for it
-# Jumps times student directions up to which a path is worth conditioning on all its jumps: the work is quadratic. At five, paths from node
-# to node take .2 to .9 of it on seven problems; at four, 2.4 times as much where .35% is asked for.
-FOLLOWED = 4.5
+# Where a path may be conditioned on all its jumps, which is quadratic in their number times that of student directions. It pays where a few
+# samples would else make all averages, since a gradient without bound overshoots (from this `step c` on, `c` the curvature far out), and
+# where a spectrum has directions that are much faster than the others. Elsewhere paths from node to node take .2 to 1 of it.
+FOLLOWED, OVERSHOOTS, ROUGH = 4.5, 1.2, 4.0
 CONDITIONED = 2  # directions up to which that tells more for its cost: of three a softmax is told ten times as well by paths
 FEW = 256  # jumps of a path
 # Seconds for each jump and cell of a history, also where there is one in every epoch, and for each cell of a path.
@@ -268,7 +269,7 @@ class PathEngine:
         """The curvature for which noise is tilted; None where it need not be."""
         if not isinstance(self.dynamics, SME):
             return None
-        step = float(step_at(self.dynamics, np.linspace(0.0, self.horizon, STEPS)).max())
+        step = _largest_step(self.dynamics, self.horizon)
         curvature = TestRisk(self.problem, 0).curvature(FAR)
         return min(curvature, MOST / step) if step * curvature > HEAVY else None
 
@@ -310,11 +311,20 @@ def choose(problem: Problem, dynamics: Dynamics, horizon: float, method: str) ->
         return method, "asked for"
     if not isinstance(dynamics, SGD):
         return "paths", "the dynamics has no jumps"
-    jumps = jump_intensity(problem, dynamics, horizon)[1][-1]
-    if jumps * problem.k <= FOLLOWED and problem.k <= CONDITIONED:
-        return "events", f"{jumps:.3g} jumps a path on average: few enough to condition on all of them"
-    directions = f" in {problem.k} directions" if problem.k > CONDITIONED else ""
-    return "paths", f"{jumps:.3g} jumps a path on average{directions}: too many to condition on all of them"
+    jumps = float(jump_intensity(problem, dynamics, horizon)[1][-1])
+    number = f"{jumps:.3g} jumps a path on average"
+    if problem.k > CONDITIONED or jumps * problem.k > FOLLOWED:
+        directions = f" in {problem.k} directions" if problem.k > CONDITIONED else ""
+        return "paths", f"{number}{directions}: too many to condition on all of them"
+    if problem.anisotropic is not None and problem.anisotropic.roughness > ROUGH:
+        return "events", f"{number}, and few directions of the data are much faster than the others"
+    if _largest_step(dynamics, horizon) * TestRisk(problem, 0).curvature(FAR) > OVERSHOOTS:
+        return "events", f"{number}, and samples overshoot: averages are less noisy conditioned on all jumps"
+    return "paths", f"{number}: averages from node to node cost less than conditioned on all of them"
+
+
+def _largest_step(dynamics: SGD | SME, horizon: float) -> float:
+    return float(step_at(dynamics, np.linspace(0.0, horizon, STEPS)).max())
 
 
 @lru_cache(maxsize=32)
