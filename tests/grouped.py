@@ -138,7 +138,7 @@ def replay(recorder: Recorder, draws: Any, spans: list) -> list[Any]:
             after, moments, arrival = program.cross(at, draws, cell, node, spans[node], step)
             at = program.again(paths, arrival)
             found += [jax.device_get(after), moments]
-        paths = program.settle(paths, arrival, node, 0)
+        paths = program.settle(paths, arrival, cell, node)
         found.append(program.resume(paths, draws, cell.arrived, node + 1, spans[node], found[-2]))
     return jax.device_get(found)
 

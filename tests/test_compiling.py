@@ -198,11 +198,13 @@ def with_a_number(r, y, a):
 
 
 SHAPES_KNOWN_AHEAD = {
+    "SGD": (sl.SGD(0.4), {}),
     "events": (sl.SGD(0.4), {}),
     "reshuffled, with kinks": (sl.SGD(0.4, "reshuffle"), {"loss": lambda r, y: jnp.abs(r[0] - y)}),
     "SME behind a filter": (sl.SME(0.4, optimizer=sl.Momentum(0.2)), {}),
     "flow with a number": (sl.GradientFlow(), {"loss": with_a_number, "trained": sl.Trained(0.1, 0.5)}),
 }
+BY_EVENTS = "events", "reshuffled, with kinks"
 
 
 @pytest.mark.parametrize("name", SHAPES_KNOWN_AHEAD)
@@ -229,10 +231,10 @@ def test_what_is_compiled_ahead_is_not_compiled_again(name, monkeypatch):
     monkeypatch.setattr(compiling, "_quietly", loudly)
     jax.monitoring.register_event_duration_secs_listener(heard)
     try:
-        sl.solve(problem, dynamics, 0.8, rtol=0.5)  # by the pilot alone
+        sl.solve(problem, dynamics, 0.8, rtol=0.5, method="events" if name == "events" else "auto")  # by the pilot alone
     finally:
         jax.monitoring.clear_event_listeners()
-    ahead = {"jit(cross)"} if isinstance(dynamics, sl.SGD) else {"jit(cross)", "jit(settle)"}
+    ahead = {"jit(cross)"} if name in BY_EVENTS else {"jit(cross)", "jit(settle)"}
     assert faults == []
     assert len(works) == 1 + len(ahead)  # and the test risk
     assert {compiled[program] for program in ahead} == {1}, compiled

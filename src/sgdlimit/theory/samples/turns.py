@@ -167,6 +167,18 @@ def _felt_of_all(replicates: int, batched: Any, *each: Any) -> tuple[Array, bool
     return felt.reshape(replicates, chunks, *felt.shape[1:]).mean(1), True
 
 
+def _before(turn: Array, parts: int, early: Array, late: Array, held: Array | None) -> Array:
+    """What is felt of what a cell is the answer to, `(x, j, i, C)`, from what is felt of its pushes."""
+    felt = 0.25 * (early + late) if parts == EVEN else jnp.concatenate([early, late, *([] if held is None else [held])])
+    turn = turn.reshape(-1, *turn.shape[2:])
+    return sum(turn[m][:, :, None, :] * felt[m] for m in range(len(felt)))
+
+
+def _fed(response: Array, felt: Array) -> Array:
+    """What is felt of a push that `response (..., j, m)` feeds back where `felt (j, i, C)` is."""
+    return sum(response[..., j, :, None, None] * felt[j] for j in range(len(felt)))
+
+
 def _backwards(of: Callable, rows: Callable, last: Array, row: Row, slope: Array, here: Array) -> Array:
     """`_felt` for one chunk, with `slope (j, i, C)`; `of` gives a cell's turn and `rows` rows of `R`.
 
@@ -177,25 +189,15 @@ def _backwards(of: Callable, rows: Callable, last: Array, row: Row, slope: Array
     wide = min(WIDE, nodes)
     at = lambda array, node: lax.dynamic_index_in_dim(array, node, 0, False)
 
-    def before(turn: Array, early: Array, late: Array, held: Array | None) -> Array:
-        """What is felt of what a cell is the answer to, `(x, j, i, C)`, from what is felt of its pushes."""
-        felt = 0.25 * (early + late) if parts == EVEN else jnp.concatenate([early, late, *([] if held is None else [held])])
-        turn = turn.reshape(-1, *turn.shape[2:])
-        return sum(turn[m][:, :, None, :] * felt[m] for m in range(len(felt)))
-
-    def fed(response: Array, felt: Array) -> Array:
-        """What is felt of a push that `response (..., j, m)` feeds back where `felt (j, i, C)` is."""
-        return sum(response[..., j, :, None, None] * felt[j] for j in range(k))
-
-    def means(felt: Array) -> Array:
-        return felt.mean(-1)
+    before = lambda turn, *felt: _before(turn, parts, *felt)
+    means = lambda felt: felt.mean(-1)
 
     held, answers = None, jnp.zeros((nodes, parts, k, k))
     if row.held is not None:
-        held = fed(row.held, slope)
+        held = _fed(row.held, slope)
         answers = answers.at[here + 1, 2].set(means(held))
-    late = -fed(row.own, slope)
-    felt = before(last, -fed(at(row.response, here), slope), late, held)
+    late = -_fed(row.own, slope)
+    felt = before(last, -_fed(at(row.response, here), slope), late, held)
     held = None if held is None else felt[2]
     answers = answers.at[here].set(means(felt))
     ahead, start = slope + felt[-1 if parts == EVEN else 1], felt[0]
@@ -204,7 +206,7 @@ def _backwards(of: Callable, rows: Callable, last: Array, row: Row, slope: Array
     def through(first: Array, at_nodes: Array, answers: Array, late: Array, held: Array | None) -> tuple:
         """One strip, from the node `first` on. `at_nodes` is what is felt at each node of what it is fed back; the last cell has its own
         `start`, the next node `ahead`."""
-        pushes = -fed(lax.dynamic_slice_in_dim(row.response, first, strip, 0), ahead) - fed(rows(here, first, (1, strip))[0], start)
+        pushes = -_fed(lax.dynamic_slice_in_dim(row.response, first, strip, 0), ahead) - _fed(rows(here, first, (1, strip))[0], start)
 
         def add(block: Array, pushes: Array) -> Array:
             response = rows(block * wide, first, (wide, strip))
@@ -220,9 +222,9 @@ def _backwards(of: Callable, rows: Callable, last: Array, row: Row, slope: Array
             felt = before(of(node), at(pushes, place), late, held)
             response = rows(node, first, (2, strip))
             if parts == EVEN:
-                pushes = pushes - fed(response.sum(0), felt[0])
+                pushes = pushes - _fed(response.sum(0), felt[0])
             else:
-                pushes = pushes - fed(response[0], felt[0]) - fed(response[1], felt[1])
+                pushes = pushes - _fed(response[0], felt[0]) - _fed(response[1], felt[1])
             if strip < nodes:
                 both = lax.dynamic_slice_in_dim(at_nodes, node, 2, 0) + felt[:2]
                 at_nodes = lax.dynamic_update_slice_in_dim(at_nodes, both, node, 0)
