@@ -154,7 +154,7 @@ def test_the_linear_model(dynamics, memory):
     times = np.linspace(0.0, 2.5, 9)
     # Errors are told by a few replicates, eight at least: Student's law, of which they are so many times the standard error that two of
     # them are two of the normal law. One point in ten thousand lies beyond, of some hundred that are correlated.
-    solution = sl.solve(linear(**numbers), d, 2.5, rtol=0.003, times=times)
+    solution = sl.solve(linear(**numbers), d, 2.5, rtol=0.001 if dynamics is sl.GradientFlow else 0.003, times=times)
     found, replicates = solution.dataset, solution.diagnostics["replicates"]
     limit = stats.t.isf(5e-5, replicates - 1) / student(replicates)
     assert replicates >= 8
