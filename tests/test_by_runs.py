@@ -22,12 +22,14 @@ from sgdlimit.theory.by_runs import Runs, Size
 
 @pytest.mark.parametrize("index", [3, 11])  # SGD and a flow, with momentum
 def test_runs_extrapolate_to_the_closed_form(index):
-    # Seed 1; some 160 points of four curves, correlated in time. Over 33 such problems 97 to 99% are within two errors.
-    known = random_linear(index, momentum=True)
-    found = sl.solve(known.problem, known.dynamics, known.horizon, rtol=0.03, seed=1, method="runs")
-    assert found.status.code == "done"
-    assert found.diagnostics["method"] == "runs"
-    z = deviations(known, found)
+    # Seeds 1 to 6, each with some 160 points of four curves that are correlated in time, so that a seed is one draw or two. Over 33 such
+    # problems 97 to 99% of points are within two errors; of six seeds nine tenths are, but in one of a hundred tests.
+    known, z = random_linear(index, momentum=True), []
+    for seed in range(1, 7):
+        found = sl.solve(known.problem, known.dynamics, known.horizon, rtol=0.03, seed=seed, method="runs")
+        assert found.status.code == "done"
+        assert found.diagnostics["method"] == "runs"
+        z.append(deviations(known, found))
     assert np.mean(np.abs(z) <= 2.0) >= 0.85
     assert np.abs(z).max() < 5.0
 

@@ -48,7 +48,7 @@ NEARBY = 0.1  # of the horizon, over which an error in time is taken together
 # Seconds of one core for a number of a pass over the data, a step of a run alone or beside others (a sweep has one for every sample), a
 # feature of every sample that is drawn, and a run.
 PASS = {SGD: 1.1e-9, SME: 1.4e-9, GradientFlow: 3e-10}
-ALONE, BESIDE, DRAWN, RUN = 7e-7, 5e-8, 1e-8, 1e-3
+ALONE, BESIDE, DRAWN, RUN = 7e-7, 5e-8, 5e-9, 8e-4
 
 
 @dataclass
