@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 
 from sgdlimit.theory.samples import turns
-from sgdlimit.theory.samples.turns import ENDS, EVEN, HELD
+from sgdlimit.theory.samples.turns import ENDS, EVEN, HELD, SPREAD
 
 
 def _cells(rng, nodes, k, parts, paths):
     """Random turns of all cells, what the next nodes make of the past, and what each cell's directions do."""
     small = lambda *shape: 0.3 * rng.standard_normal(shape)
-    layer = SimpleNamespace(gain=small(2, k, k), begins=1.0) if parts == HELD else None
+    layer = SimpleNamespace(gain=small(2, k, k), clock=np.array([0.0, 0.7]), begins=1.0) if parts in (HELD, SPREAD) else None
     cells = []
     for node in range(nodes - 1):
         known = small(nodes, k, k) * (np.arange(nodes) <= node)[:, None, None]
         start, end, arrived = small(3, k, nodes, k) * (np.arange(nodes) <= node + 1)[:, None]
         start[:, node + 1] = 0.0  # that direction begins, or rises, in the cell
         cells.append(SimpleNamespace(response=known, start=start, end=end, arrived=arrived, layer=layer, first=0))
-    return cells, small(nodes - 1, parts, k, parts, k, paths), small(k, k, paths)
+    return cells, small(nodes - 1, parts[0], k, parts[1], k, paths), small(k, k, paths)
 
 
 def _forwards(cells, each, second, parts):
@@ -34,27 +34,32 @@ def _forwards(cells, each, second, parts):
         for c, (cell, turn) in enumerate(zip(cells, each, strict=True)):
             later = np.einsum("aij,ajmp->imp", cell.response, pushes)
             ends = cell.start[:, x, :, None] - memory, cell.end[:, x, :, None] - later
-            if parts == EVEN:  # all of a cell's push comes in its middle
-                push = np.einsum("ijp,jmp->imp", turn[0, :, 0], 0.5 * (ends[0] + ends[1]))
+            if parts in (EVEN, SPREAD):  # all of a cell's push comes in its middle
+                seen = 0.5 * (ends[0] + ends[1])
+                if parts == SPREAD:
+                    mean = -np.expm1(-0.7) / 0.7
+                    seen = seen + np.einsum("ij,jmp->imp", layer.gain.mean(0) * mean, held)
+                    held = np.einsum("ijp,jmp->imp", turn[1, :, 0], seen) + np.exp(-0.7) * held
+                push = np.einsum("ijp,jmp->imp", turn[0, :, 0], seen)
                 early, late = 0.5 * push, 0.5 * push
             else:
-                early, late, *left = np.einsum("oixjp,xjmp->oimp", turn, np.stack([*ends, held][:parts]))
+                early, late, *left = np.einsum("oixjp,xjmp->oimp", turn, np.stack([*ends, held][: parts[1]]))
                 held = left[0] if left else held
             pushes[c] += early
             pushes[c + 1] = late
             memory = later + np.einsum("ij,jmp->imp", cell.response[c], early) + np.einsum("ij,jmp->imp", own, late)
-            if parts == HELD and c + 1 == x:
+            if layer is not None and c + 1 == x:
                 held = held - layer.begins * np.eye(k)[..., None]
-        chi = cells[-1].arrived[:, x, :, None] - memory + (np.einsum("ij,jmp->imp", own, held) if parts == HELD else 0.0)
+        chi = cells[-1].arrived[:, x, :, None] - memory + (np.einsum("ij,jmp->imp", own, held) if layer is not None else 0.0)
         found[x] = np.einsum("ijp,jmp->im", second, chi) / paths
     return found
 
 
-@pytest.mark.parametrize("parts", [EVEN, ENDS, HELD])
+@pytest.mark.parametrize("parts", [EVEN, ENDS, HELD, SPREAD])
 @pytest.mark.parametrize(("nodes", "k", "paths"), [(6, 2, 3), (13, 1, 512), (30, 2, 4), (75, 1, 3)])
 def test_backwards_is_forwards(nodes, k, paths, parts):
     # One strip, several strips, several blocks of a product; 512 paths are two chunks.
-    rng = np.random.default_rng([7, nodes, parts])
+    rng = np.random.default_rng([7, nodes, *parts])
     cells, each, second = _cells(rng, nodes, k, parts, paths)
     room = turns.nodes_for(nodes)
     known = [np.pad(cell.response, [(0, room - nodes), (0, 0), (0, 0)]) for cell in cells]

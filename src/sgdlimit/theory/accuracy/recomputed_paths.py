@@ -93,7 +93,10 @@ class RecomputedPaths:
             ),
         }
         if not kinks:
-            found["the turns"] = self._turned(turns, later_turn, asked[2]), self._full(self._taken(self.seen.arrival, "response")[0])
+            found["the turns"] = (
+                self._turned(turns, later_turn, asked[2]),
+                self._full(self._taken(self.seen.arrival, "response")[0], self._kept()),
+            )
         return found
 
     def _asked(self) -> tuple[Array, Array, Array]:
@@ -104,11 +107,24 @@ class RecomputedPaths:
             one[part, :, part] = np.eye(k)[..., None]
         return one[0], one[1], one[2]
 
-    def _full(self, turn: Array) -> Array:
-        """A turn `(o, k, x, k, n)` of both ends, also where only their mean is kept."""
-        if len(turn) > 1:
+    def _full(self, turn: Array, kept: Array) -> Array:
+        """A turn `(o, k, x, k, n)` of both ends and what is held back, also where only that of the middle is stored."""
+        k, n = self.problem.k, turn.shape[-1]
+        if turn.shape[2] > 1:
             return turn
-        return np.broadcast_to(0.25 * turn, (2, *turn.shape[1:])).repeat(2, 2)
+        seen = [0.5 * np.eye(k), 0.5 * np.eye(k), kept[0]][: len(turn) + 1 if len(turn) > 1 else 2]
+        push, *held = (np.stack([np.einsum("ijn,jm->imn", part[:, 0], one) for one in seen], 1) for part in turn)
+        if held:
+            held[0][:, 2] += np.broadcast_to(kept[1][..., None], (k, k, n))
+        return np.stack([0.5 * push, 0.5 * push, *held])
+
+    def _kept(self) -> Array:
+        """Of what is held back, what is seen in the middle of the cell and what still is at its end, `(2, k, k)`."""
+        k = self.problem.k
+        if self.layer is None:
+            return np.zeros((2, k, k))
+        z = self.layer.clock[1] - self.layer.clock[0]
+        return np.stack([self.layer.gain.mean(0) * (-np.expm1(-z) / z), np.exp(-z) * np.eye(k)])
 
     def _turned(self, pushes: list[tuple[Array, Array]], late: Any, held: Array) -> Array:
         """What comes of it: pushes on the nodes before and after, and what is then held back."""
@@ -123,9 +139,9 @@ class RecomputedPaths:
 
     def _forwards(self, x: int) -> Array:
         """The response `(k, k, Q)` to direction `x` at the end of the cell, from cell to cell."""
-        of, rows, forced = of_replicate(self.seen.paths.response, self.s, ("of", "rows", "forced"))
+        of, rows, forced, kept = of_replicate(self.seen.paths.response, self.s, ("of", "rows", "forced", "kept"))
         (last,) = of_replicate(self.seen.arrival, self.s, ("response",))
-        full = lambda turn: self._full(np.moveaxis(turn, 0, -2).reshape(last.shape))
+        full = lambda c: self._full(np.moveaxis(of[:, c], 0, -2).reshape(last.shape), kept[c])
         k, q, layer = self.problem.k, self.followed, self.layer
         own = np.eye(k) if layer is None else layer.gain[1]
         pushes, memory, held = np.zeros((self.here + 2, k, k, q)), np.zeros((k, k, q)), np.zeros((k, k, q))
@@ -136,7 +152,7 @@ class RecomputedPaths:
             now = c == self.here
             row = self.cell.response if now else rows[c + 1]
             start, end = (self.cell.start, self.cell.end) if now else forced[c]
-            turn = self._full(last) if now else full(of[:, c])
+            turn = self._full(last, self._kept()) if now else full(c)
             later = np.einsum("aij,ajmq->imq", row[: c + 1], pushes[: c + 1])
             came = np.stack([start[:, x, :, None] - memory, end[:, x, :, None] - later, held][: len(turn)])
             early, late, *left = np.einsum("oixjq,xjmq->oimq", turn, came)

@@ -242,7 +242,8 @@ class PathEngine:
         if self.problem.kinks:
             response = 4 * (k * min(cells + 4, REMEMBERED)) ** 2
         else:
-            response = cells * (k * turns.parts_of(drive_of(self.dynamics), not self.dynamics.plain)) ** 2 // self.share(cells)
+            left, come_from = turns.parts_of(drive_of(self.dynamics), not self.dynamics.plain)
+            response = cells * k * left * k * come_from // self.share(cells)
         own = 2 * cells * k + response
         return 8 * (3 * (cells * (k + 1) + events * (k + 2)) + own)
 

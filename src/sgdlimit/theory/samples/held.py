@@ -25,6 +25,12 @@ def triangle(late: Array, layer: Layer | None) -> Callable[[Array, Array, Array]
     return lambda x, s0, s1: times(first, s0) + times(late - first, x * s0) + times(last - late, s1)
 
 
+def spread_evenly(rate: Array) -> Array:
+    """What is left at the end of a cell, so many memories long, of kicks spread evenly over it: the mean of `E`."""
+    small = rate < 1e-6
+    return jnp.where(small, 1.0 - 0.5 * rate, -jnp.expm1(-rate) / jnp.where(small, 1.0, rate))
+
+
 class Held(NamedTuple):
     """The kicks `int E dG` that the filter holds back, over one cell. Those of jumps are followed from jump to jump (`jumps`); smooth
     ones come all over the cell, and what of them is left at its end is known.
@@ -96,6 +102,4 @@ class Held(NamedTuple):
 
     @property
     def _spread(self) -> Array:
-        """What is left at the cell's end of kicks spread evenly over it, the mean of `E`."""
-        small = self.rate < 1e-6
-        return jnp.where(small, 1.0 - 0.5 * self.rate, -jnp.expm1(-self.rate) / jnp.where(small, 1.0, self.rate))
+        return spread_evenly(self.rate)

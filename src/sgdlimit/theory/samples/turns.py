@@ -25,15 +25,16 @@ from jax import lax
 from jax.custom_batching import custom_vmap
 
 from ..averages import forgotten
+from .held import spread_evenly
 
 Array = Any
 
 # Nodes gone through one by one between two products of matrices; all of them where they are few; nodes that a product sums over.
 STRIP, FEW, WIDE = 8, 16, 32
 CHUNK = 256  # paths
-# What a turn is the answer to, and leaves: both ends; also what is held back; or the mean of both ends, where all of a cell's push comes in
-# its middle and is shared evenly by both nodes.
-ENDS, HELD, EVEN = 2, 3, 1
+# What a turn leaves, and what that is the answer to: pushes on both nodes, of the response at both ends; with what is held back, of itself
+# too. Where all of a cell's push comes in its middle and both nodes share it: that push, of the response there; and what is then held back.
+ENDS, HELD, EVEN, SPREAD = (2, 2), (3, 3), (1, 1), (2, 1)
 
 
 class Turns(NamedTuple):
@@ -42,6 +43,7 @@ class Turns(NamedTuple):
     of: Array  # (G, A, o, k, x, k, C): each settled cell's turn, zero for those to come
     rows: Array  # (A, A, k, k): R(t, .) at each node, with what a push on the node itself does there
     forced: Array  # (A, 2, k, X, k): how each direction moves w at the start and end of each settled cell
+    kept: Array  # (A, 2, k, k): what is seen in its middle of what is held back, and what of it still is at its end; for `SPREAD`
 
 
 class Row(NamedTuple):
@@ -50,11 +52,14 @@ class Row(NamedTuple):
     response: Array  # (A, k, k): R(next, .)
     own: Array  # (k, k): what a push on the node itself does there
     held: Array | None  # (k, k): and what is held back of one; None without a filter
+    kept: Array  # (2, k, k): `Turns.kept` of the cell before
 
 
-def parts_of(drive: str, filtered: bool) -> int:
-    """What the turns of a drive, see `kicks`, are the answer to."""
-    return HELD if filtered else ENDS if drive == "jump" else EVEN
+def parts_of(drive: str, filtered: bool) -> tuple[int, int]:
+    """What the turns of a drive, see `kicks`, have."""
+    if drive == "jump":
+        return HELD if filtered else ENDS
+    return SPREAD if filtered else EVEN
 
 
 def nodes_for(directions: int) -> int:
@@ -68,11 +73,12 @@ def strip_of(nodes: int) -> int:
     return nodes if nodes <= FEW else STRIP
 
 
-def blank(k: int, directions: int, followed: int, parts: int) -> Turns:
+def blank(k: int, directions: int, followed: int, parts: tuple[int, int]) -> Turns:
     """Before the first cell."""
     nodes, chunk = nodes_for(directions), _chunk(followed)
-    of = jnp.zeros((followed // chunk, nodes, parts, k, parts, k, chunk))
-    return Turns(of, jnp.zeros((nodes, nodes, k, k)), jnp.zeros((nodes, 2, k, directions, k)))
+    left, come_from = parts
+    of = jnp.zeros((followed // chunk, nodes, left, k, come_from, k, chunk))
+    return Turns(of, jnp.zeros((nodes, nodes, k, k)), jnp.zeros((nodes, 2, k, directions, k)), jnp.zeros((nodes, 2, k, k)))
 
 
 def _chunk(followed: int) -> int:
@@ -81,24 +87,29 @@ def _chunk(followed: int) -> int:
 
 def asked(turns: Turns) -> tuple[Array, Array, Array | None]:
     """What a turn is the answer to, `(k, x, k, Q)` each: a response of one at the cell's start, at its end, and of what is held back."""
-    chunks, _, parts, k, *_, chunk = turns.of.shape
-    one = lambda part: jnp.zeros((k, parts, k, chunks * chunk)).at[:, part].set(jnp.eye(k)[..., None])
-    return one(0), one(0 if parts == EVEN else 1), one(2) if parts == HELD else None
+    chunks, _, left, k, come_from, _, chunk = turns.of.shape
+    one = lambda part: jnp.zeros((k, come_from, k, chunks * chunk)).at[:, part].set(jnp.eye(k)[..., None])
+    held = {HELD: lambda: one(2), SPREAD: lambda: jnp.zeros_like(one(0))}.get((left, come_from), lambda: None)
+    return one(0), one(min(come_from - 1, 1)), held()
 
 
 def turned(turns: Turns, pushes: Array, late: Array, held: Array | None) -> Array:
     """The turn `(o, k, x, k, Q)` of a cell that answers what is `asked` by these `pushes (k, x, k, Q)`, the part of them that comes `late`,
     and what is then `held` back."""
-    if turns.of.shape[2] == EVEN:
-        return pushes[None]
-    return jnp.stack([pushes - late, late, *([] if held is None else [held])])
+    both = [pushes] if turns.of.shape[4] == 1 else [pushes - late, late]
+    return jnp.stack([*both, *([] if held is None else [held])])
 
 
 def row_of(cell: Any, known: Array, here: Array) -> Row:
     """Of the `sample.Cell` number `here`, whose response is `known (A, k, k)` up to its start."""
     k = known.shape[-1]
-    own, held = (jnp.eye(k), None) if cell.layer is None else (cell.layer.gain[1],) * 2
-    return Row(lax.dynamic_update_index_in_dim(known, own, here + 1, 0), own, held)
+    if cell.layer is None:
+        own, held, kept = jnp.eye(k), None, jnp.zeros((2, k, k))
+    else:
+        rate = cell.layer.clock[1] - cell.layer.clock[0]
+        own = held = cell.layer.gain[1]
+        kept = jnp.stack([0.5 * (cell.layer.gain[0] + cell.layer.gain[1]) * spread_evenly(rate), jnp.exp(-rate) * jnp.eye(k)])
+    return Row(lax.dynamic_update_index_in_dim(known, own, here + 1, 0), own, held, kept)
 
 
 def slopes(turns: Turns, turn: Array, cell: Any, known: Array, second: Array, here: Array) -> tuple[Array, Array]:
@@ -108,21 +119,28 @@ def slopes(turns: Turns, turn: Array, cell: Any, known: Array, second: Array, he
     felt = _felt(turns, _apart(turns, turn), row, _apart(turns, jnp.moveaxis(second, 1, 0)), here)
     forced = lax.dynamic_update_index_in_dim(turns.forced, jnp.stack([cell.start, cell.end]), here, 0)
     h_chi = jnp.einsum("ij,jxm->xim", h, cell.arrived) + jnp.einsum(
-        "aeji,aejxm->xim", jnp.broadcast_to(felt[:, :2], (len(forced), 2, *h.shape)), forced
+        "aeji,aejxm->xim", jnp.broadcast_to(felt[:, : ends_of(turn)], (len(forced), 2, *h.shape)), forced
     )
     if row.held is None:
         return h, h_chi
     # A kick that begins at a node is held back there; the start, which is the first direction until it is forgotten, is none.
     kick = cell.layer.begins * (jnp.arange(len(h_chi)) + cell.first > 0)
-    return h, h_chi - kick[:, None, None] * jnp.swapaxes(felt[: len(h_chi), 2], 1, 2)
+    return h, h_chi - kick[:, None, None] * jnp.swapaxes(felt[: len(h_chi), -1], 1, 2)
+
+
+def ends_of(turn: Array) -> int:
+    """At how many places of a cell the response is asked for: both ends, or its middle."""
+    return min(turn.shape[2], 2)
 
 
 def settle(turns: Turns, turn: Array, cell: Any, known: Array, here: Array) -> Turns:
     """With the cell `here`, after its last pass."""
+    row, put = row_of(cell, known, here), lax.dynamic_update_index_in_dim
     return Turns(
-        lax.dynamic_update_index_in_dim(turns.of, _apart(turns, turn), here, 1),
-        lax.dynamic_update_index_in_dim(turns.rows, row_of(cell, known, here).response, here + 1, 0),
-        lax.dynamic_update_index_in_dim(turns.forced, jnp.stack([cell.start, cell.end]), here, 0),
+        put(turns.of, _apart(turns, turn), here, 1),
+        put(turns.rows, row.response, here + 1, 0),
+        put(turns.forced, jnp.stack([cell.start, cell.end]), here, 0),
+        put(turns.kept, row.kept, here, 0),
     )
 
 
@@ -133,6 +151,7 @@ def look(turns: Turns, back: Array, reach: int) -> Turns:
         forgotten(turns.of, 1, nodes, back),
         forgotten(forgotten(turns.rows, 0, nodes, back), 1, nodes, back),
         forgotten(forgotten(turns.forced, 0, nodes, back), 3, reach, back),
+        forgotten(turns.kept, 0, nodes, back),
     )
 
 
@@ -161,17 +180,21 @@ def _felt_of_all(replicates: int, batched: Any, *each: Any) -> tuple[Array, bool
         mine = jax.tree.map(lambda array: array[s], row)
         of = lambda node: turns.of[s, chunk, node]
         rows = lambda node, first, size: lax.dynamic_slice(turns.rows, (s, node, first, 0, 0), (1, *size, *turns.rows.shape[3:]))[0]
-        return _backwards(of, rows, turn[s, chunk], mine, slope[s, chunk], here[s])
+        return _backwards(of, rows, lambda node: turns.kept[s, node], turn[s, chunk], mine, slope[s, chunk], here[s])
 
     felt = lax.map(of_chunk, jnp.arange(replicates * chunks))
     return felt.reshape(replicates, chunks, *felt.shape[1:]).mean(1), True
 
 
-def _before(turn: Array, parts: int, early: Array, late: Array, held: Array | None) -> Array:
-    """What is felt of what a cell is the answer to, `(x, j, i, C)`, from what is felt of its pushes."""
-    felt = 0.25 * (early + late) if parts == EVEN else jnp.concatenate([early, late, *([] if held is None else [held])])
+def _before(turn: Array, early: Array, late: Array, held: Array | None, kept: Array) -> Array:
+    """What is felt of what a cell is the answer to, `(x, j, i, C)`, and before it of what is held back, from what is felt of its pushes."""
+    middle = turn.shape[2] == 1
+    felt = jnp.concatenate([*([0.5 * (early + late)] if middle else [early, late]), *([] if held is None else [held])])
     turn = turn.reshape(-1, *turn.shape[2:])
-    return sum(turn[m][:, :, None, :] * felt[m] for m in range(len(felt)))
+    found = jnp.asarray(sum(turn[m][:, :, None, :] * felt[m] for m in range(len(felt))))
+    if not middle:
+        return found
+    return jnp.stack([0.5 * found[0], *([] if held is None else [_fed(kept[0], found[0]) + _fed(kept[1], held)])])
 
 
 def _fed(response: Array, felt: Array) -> Array:
@@ -179,28 +202,27 @@ def _fed(response: Array, felt: Array) -> Array:
     return sum(response[..., j, :, None, None] * felt[j] for j in range(len(felt)))
 
 
-def _backwards(of: Callable, rows: Callable, last: Array, row: Row, slope: Array, here: Array) -> Array:
-    """`_felt` for one chunk, with `slope (j, i, C)`; `of` gives a cell's turn and `rows` rows of `R`.
+def _backwards(of: Callable, rows: Callable, kept: Callable, last: Array, row: Row, slope: Array, here: Array) -> Array:
+    """`_felt` for one chunk, with `slope (j, i, C)`; `of` gives a cell's turn, `rows` rows of `R` and `kept` its `Turns.kept`.
 
     A push on node `a` is felt wherever a later node is fed it back. What is felt of it in the end, `(m, i, C)`, is known once all later
     cells are: those of later strips by products of matrices, those of the same strip one after the other.
     """
-    nodes, (parts, k, *_, chunk) = len(row.response), last.shape
+    nodes, ends, k, chunk = len(row.response), ends_of(last), last.shape[1], last.shape[-1]
     wide = min(WIDE, nodes)
     at = lambda array, node: lax.dynamic_index_in_dim(array, node, 0, False)
 
-    before = lambda turn, *felt: _before(turn, parts, *felt)
     means = lambda felt: felt.mean(-1)
 
-    held, answers = None, jnp.zeros((nodes, parts, k, k))
+    held, answers = None, jnp.zeros((nodes, ends + (row.held is not None), k, k))
     if row.held is not None:
         held = _fed(row.held, slope)
-        answers = answers.at[here + 1, 2].set(means(held))
+        answers = answers.at[here + 1, -1].set(means(held))
     late = -_fed(row.own, slope)
-    felt = before(last, -_fed(at(row.response, here), slope), late, held)
-    held = None if held is None else felt[2]
+    felt = _before(last, -_fed(at(row.response, here), slope), late, held, row.kept)
+    held = None if held is None else felt[-1]
     answers = answers.at[here].set(means(felt))
-    ahead, start = slope + felt[-1 if parts == EVEN else 1], felt[0]
+    ahead, start = slope + felt[ends - 1], felt[0]
     strip = strip_of(nodes)
 
     def through(first: Array, at_nodes: Array, answers: Array, late: Array, held: Array | None) -> tuple:
@@ -219,18 +241,18 @@ def _backwards(of: Callable, rows: Callable, last: Array, row: Row, slope: Array
             pushes, at_nodes, answers, late, held = state
             place = strip - 1 - back
             node = first + place
-            felt = before(of(node), at(pushes, place), late, held)
+            felt = _before(of(node), at(pushes, place), late, held, kept(node))
             response = rows(node, first, (2, strip))
-            if parts == EVEN:
+            if ends == 1:
                 pushes = pushes - _fed(response.sum(0), felt[0])
             else:
                 pushes = pushes - _fed(response[0], felt[0]) - _fed(response[1], felt[1])
             if strip < nodes:
-                both = lax.dynamic_slice_in_dim(at_nodes, node, 2, 0) + felt[:2]
+                both = lax.dynamic_slice_in_dim(at_nodes, node, 2, 0) + felt[:ends]
                 at_nodes = lax.dynamic_update_slice_in_dim(at_nodes, both, node, 0)
             answers = lax.dynamic_update_index_in_dim(answers, at(answers, node) + means(felt), node, 0)
             settled = node < here  # cells to come hold nothing back, but pass on what is
-            return pushes, at_nodes, answers, at(pushes, place), None if held is None else jnp.where(settled, felt[2], held)
+            return pushes, at_nodes, answers, at(pushes, place), None if held is None else jnp.where(settled, felt[-1], held)
 
         return lax.fori_loop(0, strip, cell, (pushes, at_nodes, answers, late, held))[1:]
 
