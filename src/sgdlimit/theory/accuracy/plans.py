@@ -105,7 +105,7 @@ class Planner:
         edge = 1.0 if spectrum is not None else (1.0 + self.problem.sample_ratio**-0.5) ** 2  # of Marchenko and Pastur's law
         relaxations = max(self.engine.horizon * (mean + penalty), min(self.engine.horizon * (mean * edge + penalty), EDGE_CELLS))
         cells = int(np.clip(4 * roomy(math.ceil(0.25 * relaxations), 4), 8 if few else 12, self.most_cells))
-        if isinstance(self.engine.dynamics, GradientFlow) and self.engine.dynamics.plain and cells <= CHEAP_CELLS and not few:
+        if isinstance(self.engine.dynamics, GradientFlow) and cells <= CHEAP_CELLS and not few:
             cells = 4 * roomy(math.ceil(MORE_CELLS * cells / 4), 4)
         return room(cells, LEAST_SHARED)
 

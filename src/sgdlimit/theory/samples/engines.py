@@ -319,7 +319,8 @@ def choose(problem: Problem, dynamics: Dynamics, horizon: float, method: str) ->
         return "paths", f"{number}{directions}: too many to condition on all of them"
     if problem.anisotropic is not None and problem.anisotropic.roughness > ROUGH:
         return "events", f"{number}, and few directions of the data are much faster than the others"
-    if _largest_step(dynamics, horizon) * TestRisk(problem, 0).curvature(FAR) > OVERSHOOTS:
+    # Behind a filter two jumps within a memory push twice the same way: what is rare then is the jumps themselves.
+    if dynamics.plain and _largest_step(dynamics, horizon) * TestRisk(problem, 0).curvature(FAR) > OVERSHOOTS:
         return "events", f"{number}, and samples overshoot: averages are less noisy conditioned on all jumps"
     return "paths", f"{number}: averages from node to node cost less than conditioned on all of them"
 
