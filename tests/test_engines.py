@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -27,6 +28,10 @@ def test_events_and_paths_agree(problem, horizon):
         assert (gap <= 4 * joint + 1e-9).all(), f"{curve}: {np.max(gap / (joint + 1e-12)):.1f} joint standard errors"
 
 
+def _even(r, y):
+    return 0.5 * (jnp.tanh(r[0]) ** 2 - y) ** 2
+
+
 def test_the_choice_is_told_with_its_reason():
     case, linear = CASES["tanh_regression"], CASES["ridge_regression"]
     rough = replace(case.build(), spectrum=sl.Spectrum.power_law(1.0, 6))
@@ -40,18 +45,22 @@ def test_the_choice_is_told_with_its_reason():
             ("rough", rough, sl.SGD(0.5)),
         )
     }
+    even = replace(case.build(), loss=_even, label=lambda r_star, z: jnp.tanh(r_star[0]) ** 2, init=sl.Init([[0.05]], [[0.5]]))
+    told["blind"] = sl.solve(even, sl.SGD(case.step), 0.5, rtol=0.3).diagnostics
     assert {name: one["method"] for name, one in told.items()} == {
         "few": "paths",
         "many": "paths",
         "flow": "paths",
         "near stability": "events",
         "rough": "events",
+        "blind": "events",
     }
     assert "cost less" in told["few"]["method_why"]
     assert "too many" in told["many"]["method_why"]
     assert "no jumps" in told["flow"]["method_why"]
     assert "overshoot" in told["near stability"]["method_why"]
     assert "much faster" in told["rough"]["method_why"]
+    assert "hardly knows" in told["blind"]["method_why"]
 
 
 def test_events_need_jumps():

@@ -12,7 +12,7 @@ direction nothing is gained: its Sobol points are as good at the start as they c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ from scipy.stats import qmc
 from ...checks import root
 from ...compiling import jit
 from ...learning.labels import TINY, samples
-from ...learning.problem import Problem
+from ...learning.problem import Problem, values_at
 from ...learning.slopes import Slopes
 from ...learning.trained import anywhere, told
 from ..gaussian import psd_root
@@ -34,6 +34,7 @@ Array = Any
 
 MANY = 16  # times as many samples tell what is known at the start
 ANCHOR = 1001  # of their random numbers
+FEW = 2**12  # samples that tell how much the start knows
 
 
 class Products(NamedTuple):
@@ -84,21 +85,33 @@ def anchored(now: Products, start: Start, l: Array, r: Array, loss: Array, gstar
 
 def known_start(problem: Problem, paths: int, seed: np.random.SeedSequence) -> Products:
     """The means at time zero over `MANY` times as many samples as `paths`."""
-    k, k_star = problem.k, problem.k_star
     seed = np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, ANCHOR))
-    points = qmc.Sobol(k_star + k + problem.noise_size, scramble=True, rng=np.random.default_rng(seed))
-    half = root(problem.rho)
-    teacher = problem.overlap_start @ np.linalg.pinv(half, hermitian=True)
-    spread = psd_root(problem.self_overlap_start - teacher @ teacher.T)
     numbers = None if problem.trained is None else np.array(problem.trained.start, float)
     program, parts = _start_program(problem.slopes, anywhere(problem.labels)), []
-    for _ in range(MANY):
+    for gstar, w, noise in _samples_at_start(problem, paths, MANY, seed):
+        with jax.enable_x64(True):
+            parts.append(jax.device_get(program(gstar.T, root(problem.rho), w.T, noise, numbers)))
+    return jax.tree.map(lambda *each: np.mean(each, 0), *parts)
+
+
+def taught(problem: Problem) -> float:
+    """How much of the gradient at the start is along the teacher, from zero to one."""
+    ((gstar, w, noise),) = _samples_at_start(problem, FEW, 1, np.random.SeedSequence(ANCHOR))
+    gradient = values_at(problem, w, gstar @ root(problem.rho), noise)[1]
+    along = gradient.T @ gstar / len(w)
+    return float(np.sqrt((along**2).sum() / max((gradient**2).sum() / len(w), TINY)))
+
+
+def _samples_at_start(problem: Problem, paths: int, times: int, seed: np.random.SeedSequence) -> Iterator[tuple]:
+    """`g* (P, k_star)`, `w (P, k)` and label noise, so many `times`."""
+    k, k_star = problem.k, problem.k_star
+    points = qmc.Sobol(k_star + k + problem.noise_size, scramble=True, rng=np.random.default_rng(seed))
+    teacher = problem.overlap_start @ np.linalg.pinv(root(problem.rho), hermitian=True)
+    spread = psd_root(problem.self_overlap_start - teacher @ teacher.T)
+    for _ in range(times):
         u = np.clip(points.random(paths), TINY, 1.0 - TINY)
         gstar, noise = samples(problem, u[:, :k_star], u[:, k_star + k :])
-        w = teacher @ gstar.T + spread @ special.ndtri(u[:, k_star : k_star + k]).T
-        with jax.enable_x64(True):
-            parts.append(jax.device_get(program(gstar.T, half, w, noise, numbers)))
-    return jax.tree.map(lambda *each: np.mean(each, 0), *parts)
+        yield gstar, gstar @ teacher.T + special.ndtri(u[:, k_star : k_star + k]) @ spread.T, noise
 
 
 @lru_cache(maxsize=32)

@@ -24,6 +24,7 @@ from ...learning.weights import SmoothPenalty
 from ..grids import spaced
 from ..shapes import patient, room, roomy
 from . import turns
+from .anchored import taught
 from .draws import Randomness, draw, grading, jump_intensity, lay_out, with_room
 from .events import EventProgram
 from .histories import History, draw_histories, lay_out_histories
@@ -38,6 +39,7 @@ RARE = 1e-8  # probability of more jumps than there is room for: more room is ma
 # samples would else make all averages, since a gradient without bound overshoots (from this `step c` on, `c` the curvature far out), and
 # where a spectrum has directions that are much faster than the others. Elsewhere paths from node to node take .2 to 1 of it.
 FOLLOWED, OVERSHOOTS, ROUGH = 4.5, 1.2, 4.0
+HARDLY = 0.1  # part of the gradient at the start that is along the teacher: below, what a few samples get wrong decides when it is found
 CONDITIONED = 2  # directions up to which that tells more for its cost: of three a softmax is told ten times as well by paths
 FEW = 256  # jumps of a path
 # Seconds for each jump and cell of a history, also where there is one in every epoch, and for each cell of a path.
@@ -322,6 +324,8 @@ def choose(problem: Problem, dynamics: Dynamics, horizon: float, method: str) ->
     # Behind a filter two jumps within a memory push twice the same way: what is rare then is the jumps themselves.
     if dynamics.plain and _largest_step(dynamics, horizon) * TestRisk(problem, 0).curvature(FAR) > OVERSHOOTS:
         return "events", f"{number}, and samples overshoot: averages are less noisy conditioned on all jumps"
+    if taught(problem) < HARDLY:
+        return "events", f"{number}, and the start hardly knows the teacher: averages are less noisy conditioned on all jumps"
     return "paths", f"{number}: averages from node to node cost less than conditioned on all of them"
 
 
