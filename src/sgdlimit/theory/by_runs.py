@@ -37,7 +37,7 @@ FIRST = 32
 MOST = 2**14  # runs of the larger size
 STEPPED = 3e-3  # of a curve's scale: what the time steps of a diffusion miss, see `simulate.sme`
 ROUNDING = 1e-12
-WORTH, TRIED, RATHER = 5.0, 0.15, 0.8  # seconds from which on runs are tried, the part of them that this may take, and that they may
+WORTH, TRIED = 5.0, 0.15  # seconds from which on runs are tried, and the part of them that this may take
 # Of what the extrapolation adds, where the smaller size is the smallest there is; `1/d^2` beside `1/d` makes it less for larger ones.
 REMAINDER = 0.25
 SURELY = 2.5  # standard errors by which what it adds is more than chance, for a larger size to be taken
@@ -47,7 +47,7 @@ AGAIN, MORE = 1.1, 4  # times what is missing, when a plan fell short, and times
 NEARBY = 0.1  # of the horizon, over which an error in time is taken together
 # Seconds of one core for a number of a pass over the data, a step of a run alone or beside others (a sweep has one for every sample), a
 # feature of every sample that is drawn, and a run.
-PASS = {SGD: 1.1e-9, SME: 1.4e-9, GradientFlow: 3e-10}
+PASS = {SGD: 1.1e-9, SME: 6e-10, GradientFlow: 2.2e-10}
 ALONE, BESIDE, DRAWN, RUN = 7e-7, 5e-8, 5e-9, 8e-4
 
 
@@ -173,7 +173,7 @@ class Runs:
         return True
 
     def cheaper(self, seconds: float) -> bool:
-        """Whether they keep the promise for clearly less than so many seconds of one core."""
+        """Whether they keep the promise for less than so many seconds of one core; their plans are cautious, those of kernels are not."""
         if seconds < WORTH:
             return False
         try:
@@ -182,7 +182,7 @@ class Runs:
         except (OutOfTime, InputError):
             return False
         features, runs = self.planned()
-        return self._ended is None and runs < MOST and self._costs(features, runs) < RATHER * seconds
+        return self._ended is None and runs < MOST and self._costs(features, runs) < seconds
 
     @property
     def estimate(self) -> Replicated:
