@@ -6,13 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import stats
 from scipy.integrate import quad, solve_ivp
 
 import sgdlimit as sl
 from marks import cases
 from problems import CURVES, REFERENCE, deviations, linear, random_adam, random_linear, tanh_regression
-from sgdlimit.spread import student
 from sgdlimit.theory import closed_forms
 from sgdlimit.theory.accuracy.levels import curves_at, run_levels
 from sgdlimit.theory.accuracy.replicates import draw_all
@@ -152,18 +150,14 @@ def test_the_linear_model(dynamics, memory):
     d = dynamics(optimizer=sl.Momentum(memory)) if dynamics is sl.GradientFlow else dynamics(step, optimizer=sl.Momentum(memory))
     numbers = {"sample_ratio": 1.4, "ridge": 0.1, "noise_variance": 0.4, "start_variance": 0.8, "teacher_variance": 1.5}
     times = np.linspace(0.0, 2.5, 9)
-    # Errors are told by a few replicates, eight at least: Student's law, of which they are so many times the standard error that two of
-    # them are two of the normal law. One point in ten thousand lies beyond, of some hundred that are correlated.
-    solution = sl.solve(linear(**numbers), d, 2.5, rtol=0.001 if dynamics is sl.GradientFlow else 0.003, times=times)
-    found, replicates = solution.dataset, solution.diagnostics["replicates"]
-    limit = stats.t.isf(5e-5, replicates - 1) / student(replicates)
-    assert replicates >= 8
+    # Four replicates, which are enough for 1%, tell their spread with three degrees of freedom: four errors are nothing rare then.
+    found = sl.solve(linear(**numbers), d, 2.5, rtol=0.001 if dynamics is sl.GradientFlow else 0.003, times=times).dataset
     truth = closed_forms.linear_model(
         step=0.0 if dynamics is sl.GradientFlow else step, times=times, optimizer=sl.Momentum(memory), **numbers
     )
     for curve in CURVES:
         gap, se = np.abs(found[curve].values.ravel() - truth[curve]), found[curve + "_se"].values.ravel()
-        assert (gap <= limit * se + 1e-9).all(), f"{curve}: {np.max(gap / (se + 1e-12)):.1f} standard errors of {limit:.1f}"
+        assert (gap <= 4 * se + 1e-9).all(), f"{curve}: {np.max(gap / (se + 1e-12)):.1f} standard errors"
 
 
 @pytest.mark.parametrize("optimizer", [sl.Momentum, lambda memory: sl.Adam(memory, 0.5)], ids=["momentum", "adam"])

@@ -61,14 +61,12 @@ def test_backwards_is_forwards(nodes, k, paths, parts):
     # One strip, several strips, several blocks of a product; 512 paths are two chunks.
     rng = np.random.default_rng([7, nodes, *parts])
     cells, each, second = _cells(rng, nodes, k, parts, paths)
-    room = turns.nodes_for(nodes)
-    known = [np.pad(cell.response, [(0, room - nodes), (0, 0), (0, 0)]) for cell in cells]
     with jax.enable_x64(True):
         past = turns.blank(k, nodes, paths, parts)
         for node, (cell, turn) in enumerate(zip(cells[:-1], each[:-1], strict=True)):
-            past = turns.settle(past, turn, cell, known[node], node)
+            past = turns.settle(past, turn, cell, node)
         last = np.asarray(nodes - 2)
-        h, h_chi = jax.jit(lambda past: turns.slopes(past, each[-1], cells[-1], known[-1], second, last))(past)
+        h, h_chi = jax.jit(lambda past: turns.slopes(past, each[-1], cells[-1], second, last))(past)
         np.testing.assert_allclose(h, second.mean(-1), atol=1e-12)
         ours = _forwards(cells, each, second, parts)
         np.testing.assert_allclose(h_chi, ours, atol=1e-9 * np.abs(ours).max())
@@ -82,16 +80,16 @@ def test_what_is_forgotten_leaves_the_rest():
         cell.response[:back] = 0.0
         for moves in (cell.start, cell.end, cell.arrived):
             moves[:, : back + 1] = 0.0
-    pad = lambda array, size: np.pad(array, [(0, size - len(array)), (0, 0), (0, 0)])
-    room, whole = turns.nodes_for(30), _forwards(cells, each, second, ENDS)
+    whole = _forwards(cells, each, second, ENDS)
     later = lambda cell: SimpleNamespace(
-        **vars(cell) | {name: getattr(cell, name)[:, back:] for name in ("start", "end", "arrived")} | {"first": back}
+        **vars(cell)
+        | {name: getattr(cell, name)[:, back:] for name in ("start", "end", "arrived")}
+        | {"response": cell.response[back:], "first": back}
     )
     with jax.enable_x64(True):
         past = turns.blank(1, 30, 4, ENDS)
         for node in range(28):
-            past = turns.settle(past, each[node], cells[node], pad(cells[node].response, room), node)
+            past = turns.settle(past, each[node], cells[node], node)
         past = turns.look(past, back, 30 - back)
-        known = pad(cells[-1].response[back:], len(past.rows))
-        _, h_chi = turns.slopes(past, each[-1], later(cells[-1]), known, second, np.asarray(28 - back))
+        _, h_chi = turns.slopes(past, each[-1], later(cells[-1]), second, np.asarray(28 - back))
     np.testing.assert_allclose(h_chi[1:], whole[back + 1 :], atol=1e-12)

@@ -85,6 +85,12 @@ def products(left: Array, table: Array, upto: Array) -> Array:
     return lax.fori_loop(0, -(-upto // size), put, jnp.zeros((n, len(left), table.shape[1])))
 
 
+def known_row(response: Array, here: Array, nodes: int) -> Array:
+    """`response (X, k, k)` up to the node `here`, `(nodes, k, k)`, zero beyond."""
+    known = jnp.arange(len(response)) <= here
+    return jnp.pad(response * known[:, None, None], [(0, nodes - len(known)), (0, 0), (0, 0)])
+
+
 def shared(deposit: Array, early: Array, late: Array, here: Array) -> Array:
     """A deposit with what a cell has left on the nodes `here` and after it."""
     early = early + lax.dynamic_index_in_dim(deposit, here, 0, False)

@@ -109,13 +109,13 @@ class RecomputedPaths:
 
     def _full(self, turn: Array, kept: Array) -> Array:
         """A turn `(o, k, x, k, n)` of both ends and what is held back, also where only that of the middle is stored."""
-        k, n = self.problem.k, turn.shape[-1]
+        k = self.problem.k
         if turn.shape[2] > 1:
             return turn
-        seen = [0.5 * np.eye(k), 0.5 * np.eye(k), kept[0]][: len(turn) + 1 if len(turn) > 1 else 2]
+        seen = [0.5 * np.eye(k), 0.5 * np.eye(k), kept[0]][: len(turn) + 1]
         push, *held = (np.stack([np.einsum("ijn,jm->imn", part[:, 0], one) for one in seen], 1) for part in turn)
         if held:
-            held[0][:, 2] += np.broadcast_to(kept[1][..., None], (k, k, n))
+            held[0][:, 2] += kept[1][..., None]
         return np.stack([0.5 * push, 0.5 * push, *held])
 
     def _kept(self) -> Array:

@@ -87,10 +87,10 @@ def known_start(problem: Problem, paths: int, seed: np.random.SeedSequence) -> P
     """The means at time zero over `MANY` times as many samples as `paths`."""
     seed = np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, ANCHOR))
     numbers = None if problem.trained is None else np.array(problem.trained.start, float)
-    program, parts = _start_program(problem.slopes, anywhere(problem.labels)), []
+    half, program, parts = root(problem.rho), _start_program(problem.slopes, anywhere(problem.labels)), []
     for gstar, w, noise in _samples_at_start(problem, paths, MANY, seed):
         with jax.enable_x64(True):
-            parts.append(jax.device_get(program(gstar.T, root(problem.rho), w.T, noise, numbers)))
+            parts.append(jax.device_get(program(gstar.T, half, w.T, noise, numbers)))
     return jax.tree.map(lambda *each: np.mean(each, 0), *parts)
 
 

@@ -26,7 +26,7 @@ from jax import lax
 from ...compiling import jit
 from ...learning.slopes import Slopes
 from ...learning.trained import told
-from ..averages import BLOCK, Averages, Layer, feedback, forgotten, products, shared, times
+from ..averages import BLOCK, Averages, Layer, feedback, forgotten, known_row, products, shared, times
 from . import directions, turns
 from .anchored import Products, Start, anchored, begun, means
 from .differences import difference, signed, sizes, two_sided
@@ -96,7 +96,7 @@ class Arrival(NamedTuple):
     early: Array  # kicks deposited on the node before the cell
     late: Array  # and on the node after it
     held: Array | None
-    response: Any  # of the first Q paths: the turn of the cell, with kinks `Pushed`
+    response: Any  # of the first Q paths: the turn of the cell, with kinks `Pushed`; None where it is not asked for
 
 
 class Cell(NamedTuple):
@@ -142,7 +142,7 @@ def cross_cell(
     at = lambda array, i: lax.dynamic_index_in_dim(array, i, 0, False)
     here, kinks = node - cell.first, isinstance(paths.response, Directions)
     labels = labels_across(draws.y, cell.numbers)
-    row = _known(cell, here, paths.deposit.shape[0])
+    row = known_row(cell.response, here, len(paths.deposit))
     within, recoil = triangle(at(row, here), cell.layer), None if cell.layer is None else cell.layer.recoil
     w = cell.normals @ draws.gauss
     memory = feedback(row, paths.deposit, here)
@@ -187,17 +187,12 @@ def cross_cell(
     r, held = w - memory, (None, None) if filter is None else filter.ended(held, place, s0, t0)
     if filter is not None:
         r = filter.at_end(r, held[0])
+    response = None
     if kinks:
         response = directions.arrived(cell, here, asked, within, t0, t1, held[1])
-    else:
-        response = t0[None, :, :0] if paths.response is None else turns.turned(paths.response, t0, t1, held[1])
+    elif paths.response is not None:
+        response = turns.turned(t0, t1, held[1])
     return Arrival(w, memory, s0 - s1, s1, held[0], response), r
-
-
-def _known(cell: Cell, here: Array, nodes: int) -> Array:
-    """`R(next, .)` up to the node before the next, `(nodes, k, k)`, zero beyond."""
-    known = jnp.arange(cell.response.shape[0]) <= here
-    return jnp.pad(cell.response * known[:, None, None], [(0, nodes - len(known)), (0, 0), (0, 0)])
 
 
 def _asked(paths: Paths, row: Array, draws: Draws, cell: Cell, here: Array) -> tuple:
@@ -280,7 +275,7 @@ def _slopes(
         chi = chi if cell.layer is None else chi + times(cell.layer.gain[1], now.held)
         return directions.slopes(functions, r, l, draws.y, weigh(draws), chi, now.apart, now.apart[here + 1])
     second = _second(functions, r, draws, now.shape[-1])
-    return turns.slopes(paths.response, now, cell, _known(cell, here, len(paths.response.rows)), second, here)
+    return turns.slopes(paths.response, now, cell, second, here)
 
 
 def _second(functions: Functions, r: Array, draws: Draws, followed: int) -> Array:
@@ -297,7 +292,7 @@ def settle(paths: Paths, arrival: Arrival, cell: Cell, node: Array) -> Paths:
     if isinstance(paths.response, Directions):
         response = directions.settle(paths.response, arrival.response, here)
     else:
-        response = turns.settle(paths.response, arrival.response, cell, _known(cell, here, len(paths.response.rows)), here)
+        response = turns.settle(paths.response, arrival.response, cell, here)
     return Paths(
         w=arrival.w,
         kicks=lax.dynamic_update_index_in_dim(paths.kicks, arrival.early + arrival.late, node, 0),

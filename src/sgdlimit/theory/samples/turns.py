@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_batching import custom_vmap
 
-from ..averages import forgotten
+from ..averages import forgotten, known_row
 from .held import spread_evenly
 
 Array = Any
@@ -93,15 +93,16 @@ def asked(turns: Turns) -> tuple[Array, Array, Array | None]:
     return one(0), one(min(come_from - 1, 1)), held()
 
 
-def turned(turns: Turns, pushes: Array, late: Array, held: Array | None) -> Array:
+def turned(pushes: Array, late: Array, held: Array | None) -> Array:
     """The turn `(o, k, x, k, Q)` of a cell that answers what is `asked` by these `pushes (k, x, k, Q)`, the part of them that comes `late`,
     and what is then `held` back."""
-    both = [pushes] if turns.of.shape[4] == 1 else [pushes - late, late]
+    both = [pushes] if pushes.shape[1] == 1 else [pushes - late, late]
     return jnp.stack([*both, *([] if held is None else [held])])
 
 
-def row_of(cell: Any, known: Array, here: Array) -> Row:
-    """Of the `sample.Cell` number `here`, whose response is `known (A, k, k)` up to its start."""
+def row_of(turns: Turns, cell: Any, here: Array) -> Row:
+    """Of the `sample.Cell` number `here`."""
+    known = known_row(cell.response, here, len(turns.rows))
     k = known.shape[-1]
     if cell.layer is None:
         own, held, kept = jnp.eye(k), None, jnp.zeros((2, k, k))
@@ -112,10 +113,10 @@ def row_of(cell: Any, known: Array, here: Array) -> Row:
     return Row(lax.dynamic_update_index_in_dim(known, own, here + 1, 0), own, held, kept)
 
 
-def slopes(turns: Turns, turn: Array, cell: Any, known: Array, second: Array, here: Array) -> tuple[Array, Array]:
+def slopes(turns: Turns, turn: Array, cell: Any, second: Array, here: Array) -> tuple[Array, Array]:
     """`E[H] (k, k)` and `E[H chi] (X, k, k)` at the end of cell `here`, whose `turn` is this, where `H` is `second (k, k, Q)`. The same
     paths tell both: where `H` is large `chi` is small."""
-    h, row = second.mean(-1), row_of(cell, known, here)
+    h, row = second.mean(-1), row_of(turns, cell, here)
     felt = _felt(turns, _apart(turns, turn), row, _apart(turns, jnp.moveaxis(second, 1, 0)), here)
     forced = lax.dynamic_update_index_in_dim(turns.forced, jnp.stack([cell.start, cell.end]), here, 0)
     h_chi = jnp.einsum("ij,jxm->xim", h, cell.arrived) + jnp.einsum(
@@ -133,9 +134,9 @@ def ends_of(turn: Array) -> int:
     return min(turn.shape[2], 2)
 
 
-def settle(turns: Turns, turn: Array, cell: Any, known: Array, here: Array) -> Turns:
+def settle(turns: Turns, turn: Array, cell: Any, here: Array) -> Turns:
     """With the cell `here`, after its last pass."""
-    row, put = row_of(cell, known, here), lax.dynamic_update_index_in_dim
+    row, put = row_of(turns, cell, here), lax.dynamic_update_index_in_dim
     return Turns(
         put(turns.of, _apart(turns, turn), here, 1),
         put(turns.rows, row.response, here + 1, 0),
@@ -212,16 +213,14 @@ def _backwards(of: Callable, rows: Callable, kept: Callable, last: Array, row: R
     wide = min(WIDE, nodes)
     at = lambda array, node: lax.dynamic_index_in_dim(array, node, 0, False)
 
-    means = lambda felt: felt.mean(-1)
-
     held, answers = None, jnp.zeros((nodes, ends + (row.held is not None), k, k))
     if row.held is not None:
         held = _fed(row.held, slope)
-        answers = answers.at[here + 1, -1].set(means(held))
+        answers = answers.at[here + 1, -1].set(held.mean(-1))
     late = -_fed(row.own, slope)
     felt = _before(last, -_fed(at(row.response, here), slope), late, held, row.kept)
     held = None if held is None else felt[-1]
-    answers = answers.at[here].set(means(felt))
+    answers = answers.at[here].set(felt.mean(-1))
     ahead, start = slope + felt[ends - 1], felt[0]
     strip = strip_of(nodes)
 
@@ -250,7 +249,7 @@ def _backwards(of: Callable, rows: Callable, kept: Callable, last: Array, row: R
             if strip < nodes:
                 both = lax.dynamic_slice_in_dim(at_nodes, node, 2, 0) + felt[:ends]
                 at_nodes = lax.dynamic_update_slice_in_dim(at_nodes, both, node, 0)
-            answers = lax.dynamic_update_index_in_dim(answers, at(answers, node) + means(felt), node, 0)
+            answers = lax.dynamic_update_index_in_dim(answers, at(answers, node) + felt.mean(-1), node, 0)
             settled = node < here  # cells to come hold nothing back, but pass on what is
             return pushes, at_nodes, answers, at(pushes, place), None if held is None else jnp.where(settled, felt[-1], held)
 
