@@ -74,7 +74,13 @@ def added(along: Along | None, pull: Any, r: Any, labelled: Any) -> Any:
 def flat(theta: Any, a: Any) -> np.ndarray:
     """Weights and what is trained along as one row of what a path yields, for every run beside others."""
     runs = np.shape(theta)[:-2]
-    return np.concatenate([np.reshape(part, (*runs, -1)) for part in (theta, a) if part is not None], -1)
+    parts = [np.asarray(part) for part in (theta, a) if part is not None]
+    return np.concatenate([part.reshape(*runs, -1) for part in parts], -1)
+
+
+def row(theta: Any, a: Any) -> Any:
+    """`flat` of one run, in a program."""
+    return jnp.concatenate([part.ravel() for part in (theta, a) if part is not None])
 
 
 def parted(states: np.ndarray, problem: Problem, d: int) -> tuple[np.ndarray, np.ndarray | None]:

@@ -28,7 +28,8 @@ from ..learning.problem import Problem
 from ..learning.weights import SmoothPenalty
 
 TINY = 2.0**-54
-BLOCK = 32  # rows filled at once: 32 rows of a few thousand features stay in cache between drawing and scaling
+# Rows filled at once: 32 of a few thousand features, or as much of shorter ones, stay in cache between drawing and scaling.
+BLOCK, WIDE = 32, 2048
 
 
 # --- designs: fill float32 rows with independent entries of mean 0 and variance 1/d --------------------------------------
@@ -42,8 +43,8 @@ def _gaussian(rng: np.random.Generator, rows: np.ndarray) -> None:
 def _from_table(rng: np.random.Generator, rows: np.ndarray) -> None:
     """Gaussian entries to within a 65536th of their law, in a third of the time. Means over runs ask for no more: the limit is the same
     for all laws of entries."""
-    which = np.frombuffer(rng.bytes(2 * rows.size), np.uint16).reshape(rows.shape)
-    np.take(_table(rows.shape[1]), which, out=rows, mode="clip")
+    which = rng.integers(2**16, size=rows.shape, dtype=np.uint16)
+    np.take(_table(rows.shape[1]), which, out=rows, mode="wrap")  # the mode that is not checked, entry by entry
 
 
 @lru_cache(maxsize=4)
@@ -236,8 +237,9 @@ def _filled(problem, design, rows, teacher, rng, eigenvalues, basis=None) -> tup
     z = problem.noise_from_uniform(np.maximum(uniform, TINY))
     scale = np.ones(rows.shape[1], np.float32) if eigenvalues is None else np.sqrt(eigenvalues).astype(np.float32)
     fill = _from_table if basis is not None and design == "gaussian" else DESIGNS[design]
-    for first in range(0, len(rows), BLOCK):
-        block = rows[first : first + BLOCK]
+    together = max(BLOCK, BLOCK * WIDE // rows.shape[1])
+    for first in range(0, len(rows), together):
+        block = rows[first : first + together]
         fill(rng, block)
         if eigenvalues is not None:
             block *= scale

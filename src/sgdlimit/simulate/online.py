@@ -61,7 +61,8 @@ class OnlinePath:
                 count = min(int(stop) - here, capacity - used)
                 sizes[:count] = self.clock.etas(here, here + count)
                 shifted = np.roll(order, -used, axis=0)
-                state, _ = steps(self.problem, self.rule, self.numbers, state, count, data, shifted, filled, sizes)
+                marks = np.array([0, count], np.int32)
+                state, *_ = steps(self.problem, self.rule, self.numbers, state, marks, data, shifted, filled, sizes)
                 state.theta.block_until_ready()  # the rows are overwritten next
                 here, used = here + count, used + count
             yield self.clock.time(here), state.shown(), np.flatnonzero(self.outputs == here).tolist()

@@ -7,6 +7,7 @@ that `SGD.from_learning_rate` takes, whatever batch, features and their variance
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +17,7 @@ import numpy as np
 from ..errors import refuse
 from ..learning.averages import Average
 from ..learning.dynamics import SGD, Dynamics, MiniBatchGD, OnlineSGD
-from .along import Along, flat
+from .along import Along, flat, row
 from .averaging import accumulate, rate_of
 
 
@@ -87,6 +88,13 @@ class State(NamedTuple):
             rows.append(flat(self.integral, None if self.along is None else self.along.integral))
         return np.stack(rows, -2)
 
+    def rows(self) -> Any:
+        """`shown` of one run, in a program."""
+        rows = [row(self.theta, self.numbers)]
+        if self.integral is not None:
+            rows.append(row(self.integral, None if self.along is None else self.along.integral))
+        return jnp.stack(rows)
+
 
 def check_transform(dynamics: Dynamics, optimizer: Any) -> None:
     """Refuse an optimiser that cannot take the place of the dynamics' own."""
@@ -134,6 +142,13 @@ def begin(rule: Rule, start: np.ndarray, rng: np.random.Generator, along: Any = 
         own=None if rule.transform is None else rule.transform.init(_parameters(theta, along)),
         along=None if along is None else _at_rest(_each_its_own(rule), along),
     )
+
+
+def begin_each(rule: Rule, starts: np.ndarray, along: Any = None) -> State:
+    """The same for several runs `(runs, k, d)`, which have no noise and no maker of their own; `along (p,)` is that of all of them."""
+    at_rest = lambda rule, thetas: jax.vmap(partial(_at_rest, rule))(thetas)
+    many = None if along is None else at_rest(_each_its_own(rule), jnp.broadcast_to(along, (len(starts), *along.shape)))
+    return at_rest(rule, jnp.asarray(starts))._replace(along=many)
 
 
 def _at_rest(rule: Rule, theta: Any) -> State:

@@ -16,16 +16,17 @@ from ..functions import Static
 from ..learning.clock import Clock
 from ..learning.dynamics import SGD, OnlineSGD, step_at
 from ..learning.problem import Problem
-from .along import added, along_of, begun, start_of, told
-from .beside import Streams, each, of_all, stacked
+from .along import added, along_of, begun, row, start_of, told
+from .beside import Streams, each, of_all
 from .data import Data, penalty_gradient, pick, smooth_penalty
 from .left_out import Told
-from .optimisers import PLAIN, Extras, Numbers, Rule, State, begin, move, numbers_of, rule_of
+from .optimisers import PLAIN, Extras, Numbers, Rule, State, begin, begin_each, move, numbers_of, rule_of
 
 MAX_INDICES = 2**18  # sample indices drawn ahead at once
 CHECKS = 40  # a run is looked at (has it diverged?) at least about this often
 LASTS = "step * batch_size / n_features"
 EACH = (0, 0, 0, None, None, None, None)  # what each of several runs has of its own: rows, labels, indices
+LEAST = 4096  # samples that are asked for at once, and at stops between them: each call costs as much as hundreds of small steps
 
 
 class SGDPath:
@@ -71,29 +72,37 @@ class SGDPath:
         """Yield `(time, State.shown(), which output times this is)` at every stop; before, `hears` is told of the batches."""
         alone = isinstance(rng, np.random.Generator)
         start, here = start_of(self.problem), 0
-        states = [begin(self.rule, theta, one, start) for theta, one in zip([data.start] if alone else data.start, each(rng), strict=True)]
-        state = states[0] if alone else stacked(states)
+        state = begin(self.rule, data.start, rng, start) if alone else begin_each(self.rule, data.start, start)
         kind = _Replacement if self.dynamics.sampling == "replacement" else _Reshuffle
         batches = [kind(one, self.n, self.batch_size) for one in each(rng)]
-        indices = np.zeros((len(batches), self.capacity, self.batch_size), np.int32)
-        filled = np.zeros(self.capacity, np.int32)
-        sizes = np.zeros(self.capacity)
-        for stop in self.stops:
-            count = int(stop) - here
-            if count:
+        capacity, pieces = self.capacity, [[int(stop)] for stop in self.stops]
+        if hears is None:
+            most = (LEAST if alone else max(LEAST, MAX_INDICES // len(batches))) // self.batch_size
+            capacity = max(capacity, min(int(self.outputs[-1]), most))
+            pieces = in_pieces(self.stops, capacity)
+        indices = np.zeros((len(batches), capacity, self.batch_size), np.int32)
+        filled = np.zeros(capacity, np.int32)
+        sizes = np.zeros(capacity)
+        marks = np.zeros(1 + max(len(piece) for piece in pieces), np.int32)
+        for piece in pieces:
+            end = int(piece[-1])
+            if count := end - here:
                 for one, drawn in zip(batches, indices, strict=True):
                     one.fill(drawn[:count], filled[:count])  # as many for each
-                sizes[:count] = self.clock.etas(here, int(stop))
-                recorded = hears is not None
-                these = indices[0] if alone else indices
-                state, seen = steps(self.problem, self.rule, self.numbers, state, count, data, these, filled, sizes, recorded)
-                if hears is not None:
-                    predictions, a = np.asarray(seen.predictions), None if seen.numbers is None else np.asarray(seen.numbers)
-                    for j in range(count):
-                        before = None if a is None else a[j]
-                        hears(indices[0, j, : filled[j]], predictions[j, : filled[j]], float(sizes[j]), before)
-            here = int(stop)
-            yield self.clock.time(here), state.shown(), np.flatnonzero(self.outputs == here).tolist()
+                sizes[:count] = self.clock.etas(here, end)
+            marks[1 : len(piece) + 1] = np.array(piece) - here
+            marks[len(piece) + 1 :] = count
+            recorded = hears is not None
+            these = indices[0] if alone else indices
+            state, shown, seen = steps(self.problem, self.rule, self.numbers, state, marks, data, these, filled, sizes, recorded)
+            if hears is not None:
+                predictions, a = np.asarray(seen.predictions), None if seen.numbers is None else np.asarray(seen.numbers)
+                for j in range(count):
+                    before = None if a is None else a[j]
+                    hears(indices[0, j, : filled[j]], predictions[j, : filled[j]], float(sizes[j]), before)
+            here, shown = end, np.asarray(shown)
+            for i, stop in enumerate(piece):
+                yield self.clock.time(int(stop)), shown[..., i, :, :], np.flatnonzero(self.outputs == stop).tolist()
 
 
 def check_first_step(dynamics: SGD | OnlineSGD, d: int, batch_size: int, times: np.ndarray) -> None:
@@ -112,6 +121,17 @@ def stops(outputs: np.ndarray, capacity: int) -> np.ndarray:
     """Numbers of steps at which to stop: all outputs, and never more than `capacity` steps apart."""
     gaps = zip(np.append(0, outputs), outputs, strict=False)
     return np.unique([*outputs, *(stop for a, b in gaps for stop in range(a, b, capacity))])
+
+
+def in_pieces(stops: np.ndarray, most: int) -> list[list[int]]:
+    """Neighbouring stops together as far as there are at most so many steps from the one before to the last of them."""
+    pieces, here = [[]], 0
+    for stop in stops:
+        if pieces[-1] and stop - here > most:
+            here = pieces[-1][-1]
+            pieces.append([])
+        pieces[-1].append(int(stop))
+    return pieces
 
 
 class Seen(NamedTuple):
@@ -161,30 +181,31 @@ def steps(
     rule: Rule,
     numbers: Numbers,
     state: State,
-    count: int,
+    marks: np.ndarray,
     data: Data,
     indices: np.ndarray,
     filled: np.ndarray,
     sizes: np.ndarray,
     recorded: bool = False,
-) -> tuple[State, Any]:
-    """The first `count` steps of `indices (capacity, batch)`, of which `filled (capacity,)` are samples, with `sizes (capacity,)`; and what
-    is `Seen` of them, if they are `recorded`. Of several runs, whose arrays have an axis more, the same steps of each."""
-    given = (count, data.rows, data.labels, jnp.array(indices), jnp.array(filled), jnp.array(sizes), problem.ridge, along_of(problem))
+) -> tuple[State, Any, Any]:
+    """The first steps of `indices (capacity, batch)`, of which `filled (capacity,)` are samples, with `sizes (capacity,)`, up to the last
+    of `marks (m + 1,)`; the rows `(m, 1 or 2, size)` of `State.shown` after each but the first, which is zero; and what is `Seen`, if the
+    steps are `recorded`. Of several runs, whose arrays have an axis more, the same steps of each."""
+    given = (marks, data.rows, data.labels, jnp.array(indices), jnp.array(filled), jnp.array(sizes), problem.ridge, along_of(problem))
     functions = {"gradient": Static(problem.slopes.gradient), "smooth": smooth_penalty(problem), "recorded": recorded}
     if rule.plain:
-        theta, a, seen = _steps(state.theta, state.numbers, *given, **functions)
-        return state._replace(theta=theta, along=None if a is None else state.along._replace(theta=a)), seen
+        theta, a, shown, seen = _steps(state.theta, state.numbers, *given, **functions)
+        return state._replace(theta=theta, along=None if a is None else state.along._replace(theta=a)), shown, seen
     return _optimised_steps(state, numbers, *given, **functions, rule=rule)
 
 
 @partial(jit, static_argnames=("gradient", "smooth", "recorded", "rule"))
-def _optimised_steps(state, numbers, count, rows, *given, **functions):
-    return of_all(rows, partial(_by_an_optimiser, **functions), (0, None, None, *EACH))(state, numbers, count, rows, *given)
+def _optimised_steps(state, numbers, marks, rows, *given, **functions):
+    return of_all(rows, partial(_by_an_optimiser, **functions), (0, None, None, *EACH))(state, numbers, marks, rows, *given)
 
 
-def _by_an_optimiser(state, numbers, count, rows, labels, indices, filled, sizes, ridge, along, *, gradient, smooth, recorded, rule):
-    """The first `count` steps, as an optimiser makes them of the gradients of a batch."""
+def _by_an_optimiser(state, numbers, marks, rows, labels, indices, filled, sizes, ridge, along, *, gradient, smooth, recorded, rule):
+    """All steps, as an optimiser makes them of the gradients of a batch."""
     d = state.theta.shape[1]
 
     def step(j, carried):
@@ -204,7 +225,22 @@ def _by_an_optimiser(state, numbers, count, rows, labels, indices, filled, sizes
         pull, other, seen = jax.lax.fori_loop(0, filled[j], add, sums)
         return move(rule, numbers, state, pull, sizes[j] * batch / d, batch, along, other), seen
 
-    return jax.lax.fori_loop(0, count, step, (state, _unseen(state.theta, state.numbers, indices, recorded)))
+    (state, seen), shown = _between(
+        marks, step, (state, _unseen(state.theta, state.numbers, indices, recorded)), lambda carried: carried[0].rows()
+    )
+    return state, shown, seen
+
+
+def _between(marks, step, carried, rows):
+    """Steps from each of `marks` to the next, and `rows` of what is carried there."""
+
+    def go_on(i, everything):
+        carried, shown = everything
+        carried = jax.lax.fori_loop(marks[i], marks[i + 1], step, carried)
+        return carried, shown.at[i].set(rows(carried))
+
+    like = jax.eval_shape(rows, carried)
+    return jax.lax.fori_loop(0, len(marks) - 1, go_on, (carried, jnp.zeros((len(marks) - 1, *like.shape), like.dtype)))
 
 
 def _unseen(theta, a, indices, recorded):
@@ -226,13 +262,13 @@ def _seen_along(seen, j, a):
 
 
 @partial(jit, static_argnames=("gradient", "smooth", "recorded"))
-def _steps(theta, a, count, rows, *given, **functions):
-    return of_all(rows, partial(_plainly, **functions), (0, 0, None, *EACH))(theta, a, count, rows, *given)
+def _steps(theta, a, marks, rows, *given, **functions):
+    return of_all(rows, partial(_plainly, **functions), (0, 0, None, *EACH))(theta, a, marks, rows, *given)
 
 
-def _plainly(theta, a, count, rows, labels, indices, filled, sizes, ridge, along, *, gradient, smooth, recorded):
-    """The first `count` steps: `theta -= eta sum_i x_i l_i + eta kappa / d h(theta)`, a dot product and an update per sample; `a` beside.
-    `count` is an argument, so all segments of all repeats share one compilation."""
+def _plainly(theta, a, marks, rows, labels, indices, filled, sizes, ridge, along, *, gradient, smooth, recorded):
+    """All steps: `theta -= eta sum_i x_i l_i + eta kappa / d h(theta)`, a dot product and an update per sample; `a` beside. `marks` are an
+    argument, so all segments of all repeats share one compilation."""
     d = theta.shape[1]
 
     def step(j, state):
@@ -249,7 +285,10 @@ def _plainly(theta, a, count, rows, labels, indices, filled, sizes, ridge, along
             return change + (eta * push).astype(theta.dtype)[:, None] * x, added(along, pull, r, y), seen
 
         sums = ((eta * filled[j] / d) * penalty_gradient(theta, ridge, smooth), begun(along, a, filled[j]), seen)
-        change, pull, seen = jax.lax.fori_loop(0, filled[j], add, sums)
+        change, pull, seen = add(0, sums) if indices.shape[1] == 1 else jax.lax.fori_loop(0, filled[j], add, sums)
         return theta - change, None if along is None else a - along.rate * (eta / d) * pull, seen
 
-    return jax.lax.fori_loop(0, count, step, (theta, a, _unseen(theta, a, indices, recorded)))
+    (theta, a, seen), shown = _between(
+        marks, step, (theta, a, _unseen(theta, a, indices, recorded)), lambda carried: row(*carried[:2])[None]
+    )
+    return theta, a, shown, seen
