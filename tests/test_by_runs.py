@@ -17,6 +17,7 @@ from sgdlimit.simulate.paths import Keeper
 from sgdlimit.simulate.repeats import Repeats
 from sgdlimit.theory import by_runs
 from sgdlimit.theory.accuracy.budget import Budget, OutOfTime
+from sgdlimit.theory.accuracy.plans import Planner
 from sgdlimit.theory.by_runs import Runs, Size
 
 
@@ -118,10 +119,36 @@ def test_the_more_accurate_answer_is_returned(known, method):
 
 def test_the_choice_goes_by_sizes():
     runs = Runs(tanh_regression(), sl.SGD(1.0), 1.0, 0.003, 0, np.array([0.0, 1.0]), lambda *_: None, Budget(None))
-    assert not runs.cheaper(by_runs.WORTH - 1.0)
+    assert not runs.cheaper(by_runs.WORTH - 1.0, 0.003)
     assert not runs.large.runs  # not even tried
-    assert runs.cheaper(1e4)
-    assert not runs.cheaper(by_runs.WORTH)  # they would take longer
+    assert runs.cheaper(1e4, 0.003)
+    assert not runs.cheaper(by_runs.WORTH, 0.003)  # they would take longer
+
+
+def test_what_kernels_cannot_tell_runs_do_where_there_is_a_limit(monkeypatch):
+    """Of a gradient that grows at most linearly all averages exist: a pilot that loses them is too small, and nothing is infinite."""
+    monkeypatch.setattr("sgdlimit.theory.accuracy.estimates.UNSOUND", 1e-3)
+    monkeypatch.setattr(Planner, "first_cells", lambda self: 32)
+    call = lambda problem, **how: sl.solve(problem, sl.SGD(1.0), 1.0, rtol=0.05, times=[0.0, 1.0], on_failure="return", **how)
+    found = call(tanh_regression())
+    assert found.status.code == "done"
+    assert found.dataset.time[-1] == 1.0
+    assert found.diagnostics["method_why"] == by_runs.LOST
+    assert "a few samples out of thousands make the averages" in call(tanh_regression(), method="kernels").status.message
+    retrieval = replace(tanh_regression(), loss=lambda r, y: 0.25 * (r[0] ** 2 - y**2) ** 2)
+    runs = Runs(retrieval, sl.SGD(0.1), 0.1, 0.05, 0, np.array([0.0, 0.1]), lambda *_: None, Budget(None))
+    assert not runs.arrive()
+    assert not runs.large.runs  # not even tried
+
+
+def test_where_the_budget_is_short_runs_are_asked_for_what_it_allows(monkeypatch):
+    asked = []
+    monkeypatch.setattr(Runs, "cheaper", lambda self, seconds, rtol: asked.append(rtol) or rtol > 2e-4)
+    found = sl.solve(tanh_regression(), sl.SGD(1.0), 1.0, rtol=1e-4, times=[0.0, 1.0], budget=6.0)
+    np.testing.assert_allclose(np.diff(np.log(asked)), np.log(1.3))
+    assert asked[0] == 1e-4
+    assert asked[-1] > 2e-4
+    assert found.diagnostics["method_why"] == by_runs.LONGER
 
 
 def test_a_budget_ends_them_with_what_there_is():
@@ -138,7 +165,7 @@ def test_a_budget_ends_them_with_what_there_is():
 def test_runs_of_one_size_go_on():
     """Two batches of runs, as they come: all that are there count, and what ends early is kept."""
     values = np.random.default_rng(3).standard_normal((12, 4))
-    batches = iter([({"test_risk": values[:5]}, np.zeros(4), None, 10), ({"test_risk": values}, np.zeros(4), 3.0, 10)])
+    batches = iter([({"test_risk": values[:5]}, np.zeros(4), None, 10), ({"test_risk": values[5:]}, np.zeros(4), 3.0, 10)])
     size = Size(100, batches)
     size.more(4)
     assert size.runs == 5

@@ -149,20 +149,17 @@ def for_means(
     repeats: int,
     seed: int,
     times: np.ndarray,
+    rtol: float,
     progress: Callable[[float, str], object],
 ) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray, float | None, int]]:
-    """Of runs whose means alone are asked for: the curves `(repeat, time, ...)` of all repeats so far, the standard error `(time,)` of the
-    points that all test risks share, when the first repeat left the limit, and how many steps they take. Samples lie evenly
-    (`data.draw_each`), and infinite test risks are not looked for."""
+    """Of runs whose means alone are asked for, within about `rtol`: as they come, the curves `(repeat, time, ...)` of some repeats, the
+    standard error `(time,)` of the points that all test risks share, when the first of all repeats left the limit, and how many steps they
+    take. Samples lie evenly (`data.draw_each`), and infinite test risks are not looked for."""
     times, n, _, path = plan(problem, dynamics, horizon, n_features, repeats=repeats, seed=seed, times=times)
-    repeated = Repeats(still(problem), path, times, (n, n_features), "gaussian", seed, None, None, None)
-    for curves, ended in repeated.run(repeats, progress):
-        _, curves, _ = _judge(times, curves, ended)
-        rules = curves.pop(RULES).mean(0).T
-        along = curves["trained"].mean(0) if "trained" in curves else None
-        with precise():
-            missed = repeated.test.error(rules, curves["self_overlap"].mean(0), curves["overlap"].mean(0), along)
-        yield curves, missed, ended, path.diagnostics["steps"]
+    repeated = Repeats(still(problem), path, times, (n, n_features), "gaussian", seed, None, None, None, rtol)
+    for curves, ended in repeated.each(repeats, progress):
+        assert repeated.middle is not None
+        yield _judge(times, curves, ended)[1], repeated.middle[1], ended, path.diagnostics["steps"]
 
 
 def _simulation(problem, dynamics, test, times, n, repeats, known, path, keeper, curves, ended, spent) -> Simulation:

@@ -37,7 +37,7 @@ def precise() -> Iterator[None]:
 @dataclass
 class Repeats:
     """Runs of `(n, d) = size` samples and features by one `path`. Where there is a `left_out`, it collects what runs say of their own
-    samples; where there is no `keeper`, means alone are asked for, and samples lie evenly."""
+    samples; where there is no `keeper`, means alone are asked for, within about `rtol`, and samples lie evenly."""
 
     problem: Problem
     path: Any
@@ -48,7 +48,9 @@ class Repeats:
     averager: Averager | None
     keeper: Keeper | None
     left_out: list[LeftOut] | None
-    middle: tuple[np.ndarray, np.ndarray] | None = None
+    rtol: float = 0.01
+    # Where there is no `keeper`: test risk of the mean of the first repeats and its error, and the former by few points; `(time,)` each.
+    middle: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
     def __post_init__(self) -> None:
         with precise():
@@ -56,16 +58,22 @@ class Repeats:
             self.test.check_finite()
 
     def run(self, repeats: int, progress: Callable | None) -> Iterator[tuple[dict[str, np.ndarray], float | None]]:
-        """After each repeat, or several of them, the curves `(repeat, time, ...)` up to the last output time that every repeat reached, and
-        when the first one diverged."""
+        """After each repeat, or several of them, the curves `(repeat, time, ...)` of all so far up to the last output time that every one
+        reached, and when the first one diverged."""
+        found: list[dict[str, np.ndarray]] = []
+        for curves, ended in self.each(repeats, progress):
+            found.append(curves)
+            yield together(found), ended
+
+    def each(self, repeats: int, progress: Callable | None) -> Iterator[tuple[dict[str, np.ndarray], float | None]]:
+        """As `run`, of each repeat, or several of them, alone; it may end before those that came earlier."""
         n, d = self.size
-        together = together_of(self.path, n, d, repeats, self.left_out is not None)
-        rows = allocate(together * n, d).reshape(together, n, d)
+        at_once = together_of(self.path, n, d, repeats, self.left_out is not None)
+        rows = allocate(at_once * n, d).reshape(at_once, n, d)
         kept, ended, done = len(self.times), None, 0
-        found: dict[str, list[np.ndarray]] = {}
         seeds = np.random.SeedSequence(self.seed)
         while done < repeats:
-            now = seeds.spawn(min(together, repeats - done))
+            now = seeds.spawn(min(at_once, repeats - done))
             with precise():
                 states, blown, data = self._followed(now, rows, kept, self._tell(progress, done, len(now), repeats))
                 if blown is not None and (ended is None or blown < ended):
@@ -76,10 +84,9 @@ class Repeats:
                         f"`times` must start before the training diverges at t = {ended:.3g}, but starts at {self.times[0]:g}"
                         " (0 always works)"
                     )
-                for name, values in self._curves(states, data).items():
-                    found.setdefault(name, []).append(values)
+                curves = self._curves(states, data)
             done += len(now)
-            yield {name: np.concatenate([value[:, :kept] for value in values]) for name, values in found.items()}, ended
+            yield curves, ended
 
     def _tell(self, progress: Callable | None, done: int, now: int, repeats: int) -> Callable[[float], object]:
         if progress is None:
@@ -112,8 +119,8 @@ class Repeats:
         thetas, numbers = parted(states, self.problem, self.size[1])
         each = [overlaps(theta, one.teacher, one.eigenvalues) for theta, one in zip(thetas, data, strict=True)]
         self_overlap, overlap = (np.stack(part) for part in zip(*each, strict=True))
-        rules = self._rules(self_overlap, overlap, numbers)
-        risk = rules.mean(-1)
+        rules = None if self.keeper is None else self._rules(self_overlap, overlap, numbers)
+        risk = self._beside_the_middle(self_overlap, overlap, numbers) if rules is None else rules.mean(-1)
         along = [None] * len(data) if numbers is None else numbers
         trained = lambda i: train_risk(self.problem, data[i], thetas[i], along[i])
         found = {
@@ -121,7 +128,7 @@ class Repeats:
             "overlap": overlap,
             "train_risk": risk if self.path.fresh else np.stack([trained(i) for i in range(len(data))]),
             "test_risk": risk,
-            RULES: rules,
+            **({} if rules is None else {RULES: rules}),
             **({} if numbers is None else {"trained": numbers}),
         }
         if self.left_out is not None:
@@ -132,25 +139,33 @@ class Repeats:
         return found
 
     def _rules(self, self_overlap: np.ndarray, overlap: np.ndarray, numbers: np.ndarray | None) -> np.ndarray:
-        """The test risk on every randomisation of the points `(repeat, time, randomisation)`; where nothing is kept of repeats, that of
-        the mean of the first ones and, by few points, how each differs from it."""
-        (repeats, times), along = self_overlap.shape[:2], [None] * len(overlap) if numbers is None else numbers
-        if self.keeper is not None:
-            return np.stack([self.test.each(*one).T for one in zip(self_overlap, overlap, along, strict=True)])
+        """The test risk on every randomisation of the points `(repeat, time, randomisation)`."""
+        along = [None] * len(overlap) if numbers is None else numbers
+        return np.stack([self.test.each(*one).T for one in zip(self_overlap, overlap, along, strict=True)])
+
+    def _beside_the_middle(self, self_overlap: np.ndarray, overlap: np.ndarray, numbers: np.ndarray | None) -> np.ndarray:
+        """The test risk `(repeat, time)`: that of the mean of the first repeats and, by few points, how each differs from it."""
+        repeats, times = self_overlap.shape[:2]
         flat = lambda part: part.reshape(-1, *part.shape[2:])
         these = flat(self_overlap), flat(overlap), None if numbers is None else flat(numbers)
         each = self.test.at(*these, few=FEW).reshape(repeats, times)
         if self.middle is None:
             mean = self_overlap.mean(0), overlap.mean(0), None if numbers is None else numbers.mean(0)
-            self.middle = self.test.each(*mean).T, self.test.at(*mean, few=FEW)
-        rules, few = self.middle
-        return rules[:times] + (each - few[:times])[..., None]
+            self.middle = *self.test.within(self.rtol, *mean), self.test.at(*mean, few=FEW)
+        middle, _, few = self.middle
+        return middle[:times] + (each - few[:times])
+
+
+def together(found: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Curves of several repeats as those of all, as far as each of them goes."""
+    kept = min(curves["test_risk"].shape[1] for curves in found)
+    return {name: np.concatenate([curves[name][:, :kept] for curves in found]) for name in found[0]}
 
 
 def together_of(path: Any, n: int, d: int, repeats: int, left_out: bool) -> int:
     """How many runs a path follows at once: equal parts of all, for each number of runs is a program of its own."""
-    together = most(n, d, path.problem.k) if path.beside and not left_out else 1
-    return -(-repeats // -(-repeats // together))
+    at_once = most(n, d, path.problem.k) if path.beside and not left_out else 1
+    return -(-repeats // -(-repeats // at_once))
 
 
 def beside_one_another(rows: np.ndarray, data: list[Data]) -> Data:

@@ -9,7 +9,6 @@ Beyond the paper. Held against the closed form of ridge regression in `tests/tes
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,12 +18,15 @@ import numpy as np
 from ..errors import InputError
 from ..learning.dynamics import SGD, SME, Dynamics, GradientFlow
 from ..learning.problem import Problem
+from ..learning.risk import TestRisk
 from ..results import Solution
 from ..spread import envelope, pooled, student
 from .accuracy.budget import Budget, OutOfTime
 from .accuracy.outcome import Replicated, scales, solution
 
 NAME = "runs"
+LONGER = "kernels would take longer: what few samples get wrong grows with time"
+LOST = "a few samples out of thousands would make the averages that kernels ask for"
 APART = 4  # the larger size over the smaller one
 ADDED, EXTRAPOLATED = (1.0 / (APART - 1.0), 1.0 / (APART - 1.0)), (APART / (APART - 1.0), 1.0 / (APART - 1.0))  # weights of their means
 SMALLEST, LARGEST = 256, 2**14  # of the larger one: where it begins, and the most
@@ -37,29 +39,34 @@ FIRST = 32
 MOST = 2**14  # runs of the larger size
 STEPPED = 3e-3  # of a curve's scale: what the time steps of a diffusion miss, see `simulate.sme`
 ROUNDING = 1e-12
-WORTH, TRIED = 5.0, 0.15  # seconds from which on runs are tried, and the part of them that this may take
+# Seconds from which on runs are tried, the part of them that this may take, and that in which they are to be done: both costs are foreseen.
+WORTH, TRIED, SURE = 2.5, 0.15, 0.7
 # Of what the extrapolation adds, where the smaller size is the smallest there is; `1/d^2` beside `1/d` makes it less for larger ones.
 REMAINDER = 0.25
 SURELY = 2.5  # standard errors by which what it adds is more than chance, for a larger size to be taken
 SHARE = 0.35  # of `rtol`, for that remainder
 AIM = 0.8  # of `rtol`, for the spread over runs
 AGAIN, MORE = 1.1, 4  # times what is missing, when a plan fell short, and times as many runs at most
+# Times what predictions are at the start, where curvatures are looked at, and by how much the farther one is larger where a gradient grows
+# faster than linearly: by their ratio, or its square.
+FAR, FARTHER, LINEAR = 8.0, 64.0, 1.5
 NEARBY = 0.1  # of the horizon, over which an error in time is taken together
 # Seconds of one core for a number of a pass over the data, a step of a run alone or beside others (a sweep has one for every sample), a
-# feature of every sample that is drawn, and a run.
-PASS = {SGD: 1.1e-9, SME: 6e-10, GradientFlow: 2.2e-10}
-ALONE, BESIDE, DRAWN, RUN = 7e-7, 5e-8, 5e-9, 8e-4
+# feature of every sample that is drawn, the loss at one time of a sample, or of one of the test risk's few points, and a run.
+PASS = {SGD: 7.6e-10, SME: 4e-10, GradientFlow: 9e-11}
+ALONE, BESIDE, DRAWN, SEEN, RUN = 7e-7, 5e-8, 2.5e-9, 8e-9, 2e-4
 
 
 @dataclass
 class Size:
-    """All runs of one size: how they go on, and of those so far how many there are, of how many asked for, their mean, the variance of one
-    of them, what their test risks' points miss, when the first of them blew up and how many steps they take."""
+    """All runs of one size: how they go on, and of those so far how many there are, of how many asked for, their curves, mean, the variance
+    of one of them, what the points of their test risks miss, when the first of them blew up and how many steps they take."""
 
     features: int
     every: Iterator[tuple[dict[str, np.ndarray], np.ndarray, float | None, int]]
     runs: int = 0
     wanted: int = 0
+    curves: list[dict[str, np.ndarray]] = field(default_factory=list)
     mean: dict[str, np.ndarray] = field(default_factory=dict)
     variance: dict[str, np.ndarray] = field(default_factory=dict)
     missed: Any = 0.0
@@ -68,22 +75,24 @@ class Size:
 
     def more(self, runs: int) -> None:
         """Go on until there are so many, or as many as the budget allows."""
-        curves: dict[str, np.ndarray] = {}
+        from ..simulate.repeats import together
+
         done, self.wanted = self.runs, max(runs, self.runs)
         try:
             while done < runs:
-                so_far = next(self.every, None)
-                if so_far is None:  # the time was up before
+                some = next(self.every, None)
+                if some is None:  # the time was up before
                     raise OutOfTime
-                curves, self.missed, self.ended, self.steps = so_far
-                done = len(curves["test_risk"])
+                curves, self.missed, self.ended, self.steps = some
+                self.curves.append(curves)
+                done += len(curves["test_risk"])
         except OutOfTime:
             if done == self.runs:
                 raise
         if done > self.runs:
-            self.runs = done
-            self.mean = {name: values.mean(0) for name, values in curves.items()}
-            self.variance = {name: values.var(0, ddof=1) for name, values in curves.items()}
+            self.runs, self.curves = done, [together(self.curves)]
+            self.mean = {name: values.mean(0) for name, values in self.curves[0].items()}
+            self.variance = {name: values.var(0, ddof=1) for name, values in self.curves[0].items()}
 
 
 @dataclass(frozen=True)
@@ -154,7 +163,7 @@ class Runs:
             wanted = (self.large if features == self.large.features else self.small).wanted
             self.report(min(fraction * 2 * MOST / wanted, 0.99), f"{wanted} runs of {features} features")
 
-        yield from for_means(self.problem, self.dynamics, self.horizon, features, 2 * MOST, seed, self.outputs, told)
+        yield from for_means(self.problem, self.dynamics, self.horizon, features, 2 * MOST, seed, self.outputs, self.rtol, told)
 
     def more(self, runs: int) -> None:
         """More runs, so that the larger size has so many and the smaller one twice as many."""
@@ -172,8 +181,19 @@ class Runs:
         self.more(FIRST)
         return True
 
-    def cheaper(self, seconds: float) -> bool:
-        """Whether they keep the promise for less than so many seconds of one core; their plans are cautious, those of kernels are not."""
+    def arrive(self) -> bool:
+        """Whether there is a limit at all times, for gradients grow at most linearly, and the first runs come to the horizon."""
+        risk = TestRisk(self.problem, 0)
+        if risk.curvature(FARTHER) > LINEAR * risk.curvature(FAR):
+            return False
+        try:
+            return bool(self.large.runs or self.pilot()) and self._ended is None
+        except (OutOfTime, InputError):
+            return False
+
+    def cheaper(self, seconds: float, rtol: float) -> bool:
+        """Whether they are as accurate as `rtol` for less than so many seconds of one core; their plans are cautious, those of kernels are
+        not."""
         if seconds < WORTH:
             return False
         try:
@@ -181,8 +201,8 @@ class Runs:
                 return False
         except (OutOfTime, InputError):
             return False
-        features, runs = self.planned()
-        return self._ended is None and runs < MOST and self._costs(features, runs) < seconds
+        features, runs = self.planned(rtol)
+        return self._ended is None and runs < MOST and self._costs(features, runs) < SURE * seconds
 
     @property
     def estimate(self) -> Replicated:
@@ -235,15 +255,16 @@ class Runs:
     def _seconds(self, features: int) -> float:
         """Of one run, by how many steps others took."""
         from ..simulate.beside import most
+        from ..simulate.repeats import FEW
 
         known = self.large if self.large.runs else self.small
         n, k, steps = self.problem.sample_ratio * features, self.problem.k, known.steps
         visit = PASS[type(self.dynamics)] * k * features + (BESIDE if most(round(n), features, k) > 1 else ALONE)
         visits = steps * features / known.features if isinstance(self.dynamics, SGD) else steps * n
-        return RUN + DRAWN * n * features + visits * visit
+        return RUN + DRAWN * n * features + SEEN * k * len(self.outputs) * (n + FEW) + visits * visit
 
-    def planned(self) -> tuple[int, int]:
-        """The larger size, for the remainder to be small enough, and how many runs of it, for the spread."""
+    def planned(self, rtol: float) -> tuple[int, int]:
+        """For `rtol` the larger size, for the remainder to be small enough, and how many runs of it, for the spread."""
         found = self.estimate
         times, size = found.times, scales(self.problem, found.curves)
         worst = lambda part: max(float(part(name).max()) / size[name] for name in found.curves)
@@ -251,9 +272,9 @@ class Runs:
         added = worst(lambda name: np.abs(found.curves[name] - self.large.mean[name][: len(times)]) - chance(name))
         spread = worst(lambda name: self._spread(name, times))
         features, runs, part = self.large.features, self.large.runs, self._remainder
-        while part * added > SHARE * self.rtol and features < LARGEST and self._fits(2 * features):
+        while part * added > SHARE * rtol and features < LARGEST and self._fits(2 * features):
             features, part, added, spread = 2 * features, part / 2.0, added / 2.0, spread / np.sqrt(2.0)
-        needed = int(np.ceil(runs * (spread / student(runs) / (AIM * self.rtol)) ** 2))
+        needed = int(np.ceil(runs * (spread / student(runs) / (AIM * rtol)) ** 2))
         return features, min(max(needed, FIRST), MOST)
 
     def _fits(self, features: int) -> bool:
@@ -282,7 +303,7 @@ class Runs:
             error = found.worst(self.problem)
             if error <= self.rtol or self.large.runs >= MOST or found.ended is not None:
                 return
-            features, runs = self.planned()
+            features, runs = self.planned(self.rtol)
             if features > self.large.features:
                 self.begin(features)
                 runs = FIRST
@@ -293,13 +314,13 @@ class Runs:
 
 def better(runs: Runs, found: Solution, began: tuple[float, float]) -> Solution:
     """The limit from runs where that is more accurate than what kernels have `found`."""
-    other = solve(runs, "kernels would take longer: what few samples get wrong grows with time", began)
+    other = solve(runs, LONGER, began)
     return other if other.diagnostics["error"] < found.diagnostics["error"] else found
 
 
 def solve(runs: Runs, why: str, began: tuple[float, float]) -> Solution:
     """The limit from runs whose pilot is done, or not yet."""
-    found = deque(runs.budget.in_time(runs.answers()), maxlen=1).pop()
+    found = min(runs.budget.in_time(runs.answers()), key=lambda one: one.worst(runs.problem))  # the last, but where a budget ended them
     large = found.effort["n_features"]  # of this answer: larger ones may have been begun, and not been done in time
     found = replace(found, more={"method_why": why, "features": f"{large // APART} and {large}, extrapolated"})
     return solution(found, runs.problem, runs.dynamics, runs.horizon, runs.rtol, runs.seed, NAME, began)

@@ -116,8 +116,10 @@ def _searched(runs: by_runs.Runs, problem: Problem, method: str, checkpoint: Any
     store = None if checkpoint is None else Checkpoint(checkpoint, identify(problem, dynamics, horizon, rtol, seed, outputs, engine))
     search = Search(problem, dynamics, horizon, seed, outputs, engine, runs.report, store, budget=runs.budget)
     if method == "auto":
-        search.rival = runs.cheaper
+        search.rival, search.arrives = runs.cheaper, runs.arrive
     found = solution_of(search, deque(search.estimates(rtol), maxlen=1).pop(), horizon, rtol, why, began)
+    if search.lost:
+        return by_runs.solve(runs, by_runs.LOST, began)
     return by_runs.better(runs, found, began) if search.beaten else found
 
 

@@ -129,6 +129,11 @@ class Planner:
             more = TELLING  # few tell their spread badly: others are planned by these
         return replace(found.plan, replicates=min(more, MAX_REPLICATES))
 
+    def missing(self, plan: Plan, found: Found, rtol: float) -> float:
+        """How many times a plan it would take, by the spread that was found, where it has all replicates and paths that there may be."""
+        spread = found.sampling / student(found.plan.replicates) * np.sqrt(found.plan.replicates / plan.replicates)
+        return max(1.0, spread * (found.plan.paths / plan.paths) ** SLOPE / rtol) ** 2
+
     def _sampled(self, plan: Plan, found: Found, aim: float, most_paths: int) -> Plan:
         """As many replicates as have this error, and where these would be too many more paths for each."""
         spread = found.sampling / student(found.plan.replicates) * np.sqrt(found.plan.replicates)

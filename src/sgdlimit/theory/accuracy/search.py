@@ -29,7 +29,7 @@ from .checkpoint import Checkpoint
 from .estimates import Answer, Estimator, multiscale
 from .existence import check_moments
 from .levels import Level, bends_of, run_levels
-from .plans import COARSENINGS, GROUP, PILOT_REPLICATES, REPLICATES, THREADS, Plan, Planner, cells_at_most
+from .plans import COARSENINGS, GROUP, MAX_REPLICATES, PILOT_REPLICATES, REPLICATES, THREADS, Found, Plan, Planner, cells_at_most
 from .recomputed import again, worst
 from .replicates import Drawn, draw_all
 from .witness import Witnesses
@@ -80,10 +80,14 @@ class Search:
         self.witnesses = Witnesses(problem, seed)
         self.most_cells = cells_at_most(problem)
         self._engine: Engine | None = None
-        # Asked before a plan after the pilot: whether something else keeps the promise for less than so many seconds of one core. If so
-        # the search ends, with what it has.
-        self.rival: Callable[[float], bool] = lambda seconds: False
+        # Asked before a plan after the pilot: whether something else is as accurate for less than so many seconds of one core. If so the
+        # search ends, with what it has.
+        self.rival: Callable[[float, float], bool] = lambda seconds, rtol: False
         self.beaten = False
+        # Asked where samples seem to make averages that do not exist: whether something else arrives at the horizon. If so the search is
+        # lost, and ends, too.
+        self.arrives: Callable[[], bool] = lambda: False
+        self.lost = False
 
     @property
     def engine(self) -> Engine:
@@ -115,30 +119,37 @@ class Search:
             if (better := next(pilots, None)) is None:
                 break
             pilot = better
+        if self.beaten:
+            return
         hopeless = self.unbounded or self.witnesses.faults  # more samples would only show greater ones, or be as wrong
-        if not hopeless and self._beaten(self.planner.after(pilot.found, rtol), pilot.plan):
+        if not hopeless and self._beaten(self.planner.after(pilot.found, rtol), pilot.found, rtol):
             return
         plan = pilot.plan if hopeless else self._affordable(pilot, rtol)
-        if plan != pilot.plan:
+        if plan != pilot.plan and not self.beaten:
             self.report(0.0, self._price(plan, rtol))
             yield from self.budget.in_time(self.refine(pilot, plan, rtol), needed=False)
 
-    def _beaten(self, plan: Plan, before: Plan) -> bool:
-        """Whether the rival is the cheaper way from a plan that is done."""
+    def _beaten(self, plan: Plan, found: Found, rtol: float) -> bool:
+        """Whether the rival is the cheaper way to `rtol` than a plan made of what was `found`."""
+        before = found.plan
         kept = before.replicates if (plan.cells, plan.paths) == (before.cells, before.paths) else 0
         seconds = self.engine.path_seconds(plan.cells) * plan.paths * (plan.replicates - kept)
         if before.replicates <= PILOT_REPLICATES:
             seconds *= IN_THE_END
-        self.beaten = seconds > 0.0 and self.rival(seconds)
+        seconds *= self.planner.missing(plan, found, rtol)
+        self.beaten = seconds > 0.0 and self.rival(seconds, rtol)
         return self.beaten
 
     def _affordable(self, pilot: Answer, rtol: float) -> Plan:
-        """The plan for `rtol`, or for the smallest larger one that the budget allows; the pilot's own where there is none."""
+        """The plan for `rtol`, or for the smallest larger one that the budget allows; the pilot's own where there is none, or for which the
+        rival is cheaper."""
         while rtol < pilot.found.total:
             plan = self.planner.after(pilot.found, rtol)
             if self.budget.allows(self._on_the_clock(plan, pilot.plan)):
                 return plan
             rtol *= LOOSER
+            if self._beaten(self.planner.after(pilot.found, rtol), pilot.found, rtol):
+                break
         return pilot.plan
 
     def _on_the_clock(self, plan: Plan, before: Plan) -> float:
@@ -191,6 +202,11 @@ class Search:
             if reached >= self.horizon:
                 estimate = self.estimator.estimate(plan, levels)
                 if not estimate.sound() and plan.cells >= 32:
+                    check_moments(self.problem, np.inf)
+                    if self.arrives():  # averages exist, but so few samples do not tell them
+                        self.beaten = self.lost = True
+                        yield estimate
+                        return
                     self._cut(estimate)
                     continue
                 check_moments(self.problem, estimate.worst(estimate.sampling))
@@ -215,7 +231,6 @@ class Search:
     def _cut(self, estimate: Answer) -> None:
         """Go only as far as averages exist: from some time on a few samples out of thousands make all of them, and more only show greater
         ones, as with a gradient that grows faster than its argument, whose samples overshoot further at each visit."""
-        check_moments(self.problem, np.inf)
         until = estimate.sound_until(self.outputs)
         first = self.outputs[self.outputs > 0.0][0]
         if self.cuts == CUTS or until < first * 1e-3:
@@ -253,20 +268,21 @@ class Search:
             yield estimate
             if estimate.worst(estimate.errors) <= rtol or self.witnesses.doubt or self.budget.left <= 0.0:
                 break
-            done = plan
-            if self.planner.coarse(estimate.found, rtol):
-                if plan.cells >= self.most_cells:
-                    break
-                plan, self.stage, levels = self.planner.wider(plan), self.stage + 1, []
-            else:
-                plan = self.planner.more(estimate.found, rtol)
-                if plan == done:
-                    break
-                if plan.paths != done.paths:
-                    self.report(0.0, self._price(plan, rtol))
-                    plan, self.stage, levels = replace(plan, replicates=min(plan.replicates, REPLICATES)), self.stage + 1, []
-            if self._beaten(plan, done) or not self.budget.allows(self._on_the_clock(plan, done)):
+            done, coarse = plan, self.planner.coarse(estimate.found, rtol)
+            if coarse and plan.cells >= self.most_cells:
                 break
+            plan = self.planner.wider(plan) if coarse else self.planner.more(estimate.found, rtol)
+            if plan == done or self._beaten(plan, estimate.found, rtol):
+                break
+            if not self.budget.allows(self._on_the_clock(plan, done)):
+                if coarse:
+                    break
+                plan = replace(done, replicates=MAX_REPLICATES)  # as many as there is time for
+            if (plan.cells, plan.paths) != (done.cells, done.paths):
+                if not coarse:
+                    self.report(0.0, self._price(plan, rtol))
+                    plan = replace(plan, replicates=min(plan.replicates, REPLICATES))
+                self.stage, levels = self.stage + 1, []
 
     def _replicates(self, plan: Plan, stage: int, done: int = 0) -> list[list[Level]]:
         """Replicates `done` to `plan.replicates`, each at every resolution. Their random numbers depend on seed, stage and
