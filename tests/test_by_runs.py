@@ -151,6 +151,19 @@ def test_where_the_budget_is_short_runs_are_asked_for_what_it_allows(monkeypatch
     assert found.diagnostics["method_why"] == by_runs.LONGER
 
 
+@pytest.mark.parametrize(
+    ("dynamics", "shorter"), [(sl.SME(1.0), 0.1**0.5), (sl.SME(1.0, optimizer=sl.Momentum(0.2)), 0.1), (sl.SGD(1.0), 1.0)]
+)
+def test_the_steps_of_a_diffusion_keep_up_with_the_promise(dynamics, shorter):
+    begun = [Runs(tanh_regression(), dynamics, 1.0, rtol, 0, np.array([0.0, 1.0]), lambda *_: None, Budget(None)) for rtol in (0.01, 0.001)]
+    assert [runs.step for runs in begun] == [1.0, pytest.approx(shorter)]
+    for runs in begun:
+        runs.small.more(2)
+    loose, tight = (runs.small.steps for runs in begun)
+    assert tight == pytest.approx(loose / shorter, rel=0.2)
+    assert begun[1]._stepped <= by_runs.STEP_SHARE * 0.001 * (1.0 + 1e-9)
+
+
 def test_a_budget_ends_them_with_what_there_is():
     call = lambda budget: sl.solve(tanh_regression(), sl.SGD(1.0), 1.0, rtol=1e-4, times=[0.0, 1.0], method="runs", budget=budget)
     found = call(6.0)

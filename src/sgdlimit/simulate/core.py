@@ -150,12 +150,14 @@ def for_means(
     seed: int,
     times: np.ndarray,
     rtol: float,
+    step: float,
     progress: Callable[[float, str], object],
 ) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray, float | None, int]]:
-    """Of runs whose means alone are asked for, within about `rtol`: as they come, the curves `(repeat, time, ...)` of some repeats, the
-    standard error `(time,)` of the points that all test risks share, when the first of all repeats left the limit, and how many steps they
-    take. Samples lie evenly (`data.draw_each`), and infinite test risks are not looked for."""
-    times, n, _, path = plan(problem, dynamics, horizon, n_features, repeats=repeats, seed=seed, times=times)
+    """Of runs whose means alone are asked for, within about `rtol`, a diffusion's by so much of its usual `step`: as they come, the curves
+    `(repeat, time, ...)` of some repeats, the standard error `(time,)` of the points that all test risks share, when the first of all
+    repeats left the limit, and how many steps they take. Samples lie evenly (`data.draw_each`), and infinite test risks are not looked
+    for."""
+    times, n, _, path = plan(problem, dynamics, horizon, n_features, repeats=repeats, seed=seed, times=times, step=step)
     repeated = Repeats(still(problem), path, times, (n, n_features), "gaussian", seed, None, None, None, rtol)
     for curves, ended in repeated.each(repeats, progress):
         assert repeated.middle is not None
@@ -227,6 +229,7 @@ def plan(
     average=None,
     optimizer=None,
     left_out=False,
+    step=1.0,
 ) -> tuple[np.ndarray, int, int, Any]:
     """What `simulate` decides before it draws anything, with all its refusals: output times, number of samples, bytes of
     memory, and the path of the dynamics."""
@@ -240,7 +243,7 @@ def plan(
     if kind.fresh:
         n = kind.rows_held(batch_size)
     with jax.enable_x64(True):
-        path = kind(problem, dynamics, n, n_features, batch_size, design, followed, Extras(average, optimizer))
+        path = kind(problem, dynamics, n, n_features, batch_size, design, followed, Extras(average, optimizer, step))
     kept = len(times) if average is None else 2 * len(followed) + len(times)
     memory = _memory(problem, n, n_features, kept, together_of(path, n, n_features, repeats, left_out))
     check_memory(memory, n, n_features)

@@ -69,7 +69,7 @@ class DiffusionPath:
         extras: Extras = PLAIN,
     ):
         self.problem, self.dynamics, self.n, self.times, self.average = problem, dynamics, n, times, extras.average
-        self.numbers = numbers_of(dynamics, extras)
+        self.numbers, self.step = numbers_of(dynamics, extras), extras.step
         self.gains = dynamics.optimizer is not None and dynamics.optimizer.gains
         self.diagnostics: dict[str, float] = {"steps": 0}
 
@@ -132,8 +132,8 @@ class DiffusionPath:
     def _length(self, fastest: float) -> float:
         """Of a step: it resolves the memory, down to where this is too short to matter."""
         if self.numbers.memory or self._heun:
-            return min(ACCURACY / fastest, max(0.5 * self.numbers.memory, (ACCURACY if self._heun else CRUDE) / fastest))
-        return CRUDE / fastest
+            return self.step * min(ACCURACY / fastest, max(0.5 * self.numbers.memory, (ACCURACY if self._heun else CRUDE) / fastest))
+        return self.step * CRUDE / fastest
 
     @property
     def _heun(self) -> bool:

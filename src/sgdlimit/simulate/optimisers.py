@@ -53,10 +53,12 @@ class Numbers(NamedTuple):
 
 
 class Extras(NamedTuple):
-    """What a run may have besides problem and dynamics: an average of its weights, an optax optimiser."""
+    """What a run may have besides problem and dynamics: an average of its weights, an optax optimiser; of a diffusion, internal steps that
+    are so much of the usual ones."""
 
     average: Average | None = None
     transform: Any = None
+    step: float = 1.0
 
 
 PLAIN = Extras()

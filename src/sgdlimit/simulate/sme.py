@@ -54,6 +54,7 @@ class SMEPath:
         extras: Extras = PLAIN,
     ):
         self.problem, self.dynamics, self.n, self.times, self.average = problem, dynamics, n, times, extras.average
+        self.accuracy = ACCURACY * extras.step
         self.diagnostics: dict[str, float] = {"steps": 0}
 
     def run(self, data: Data, rng: Streams) -> Iterator[tuple[float, np.ndarray, list[int]]]:
@@ -66,7 +67,7 @@ class SMEPath:
             rate = sum(rates(self.problem, self.dynamics, theta, a, data, here))
             slowest = slowest or rate
             rate = min(rate, MAX_REFINEMENT * slowest) if np.isfinite(rate) else slowest
-            count = max(int(np.ceil((end - here) * rate / ACCURACY)), int(end > here))
+            count = max(int(np.ceil((end - here) * rate / self.accuracy)), int(end > here))
             h = float(end - here) / max(count, 1)
             if count:
                 self.diagnostics["internal_step"] = min(self.diagnostics.get("internal_step", h), h)

@@ -37,7 +37,8 @@ SEARCHED, WHOLE = 0.6, 1e-3
 # than too small. Of the smaller size there are twice as many, which costs least.
 FIRST = 32
 MOST = 2**14  # runs of the larger size
-STEPPED = 3e-3  # of a curve's scale: what the time steps of a diffusion miss, see `simulate.sme`
+# Of a curve's scale: what the time steps of a diffusion miss, see `simulate.sme`; and of `rtol`, for it: smaller ones miss less.
+STEPPED, STEP_SHARE = 3e-3, 0.3
 ROUNDING = 1e-12
 # Seconds from which on runs are tried, the part of them that this may take, and that in which they are to be done: both costs are foreseen.
 WORTH, TRIED, SURE = 2.5, 0.15, 0.7
@@ -163,7 +164,7 @@ class Runs:
             wanted = (self.large if features == self.large.features else self.small).wanted
             self.report(min(fraction * 2 * MOST / wanted, 0.99), f"{wanted} runs of {features} features")
 
-        yield from for_means(self.problem, self.dynamics, self.horizon, features, 2 * MOST, seed, self.outputs, self.rtol, told)
+        yield from for_means(self.problem, self.dynamics, self.horizon, features, 2 * MOST, seed, self.outputs, self.rtol, self.step, told)
 
     def more(self, runs: int) -> None:
         """More runs, so that the larger size has so many and the smaller one twice as many."""
@@ -229,9 +230,21 @@ class Runs:
         return REMAINDER * SMALLEST / max(self.large.features, SMALLEST)
 
     @property
+    def _order(self) -> int:
+        """Of what the time steps of runs miss, in their length; zero where they miss nothing."""
+        if isinstance(self.dynamics, SME):
+            return 2 if self.dynamics.plain else 1
+        return int(isinstance(self.dynamics, GradientFlow) and self.dynamics.temperature > 0.0)
+
+    @property
+    def step(self) -> float:
+        """Of the usual steps, so much."""
+        return min(1.0, (STEP_SHARE * self.rtol / STEPPED) ** (1 / self._order)) if self._order else 1.0
+
+    @property
     def _stepped(self) -> float:
         """What the time steps of runs miss, as a part of a curve's scale."""
-        return STEPPED if isinstance(self.dynamics, SME) or (self.dynamics.temperature and isinstance(self.dynamics, GradientFlow)) else 0.0
+        return STEPPED * self.step**self._order if self._order else 0.0
 
     @property
     def _ended(self) -> float | None:
