@@ -114,9 +114,8 @@ def _searched(runs: by_runs.Runs, problem: Problem, method: str, checkpoint: Any
     dynamics, horizon, rtol, seed, outputs = runs.dynamics, runs.horizon, runs.rtol, runs.seed, runs.outputs
     engine, why = choose(problem, dynamics, horizon, method)
     store = None if checkpoint is None else Checkpoint(checkpoint, identify(problem, dynamics, horizon, rtol, seed, outputs, engine))
-    search = Search(problem, dynamics, horizon, seed, outputs, engine, runs.report, store, budget=runs.budget)
-    if method == "auto":
-        search.rival, search.arrives = runs.cheaper, runs.arrive
+    rival = runs if method == "auto" else None
+    search = Search(problem, dynamics, horizon, seed, outputs, engine, runs.report, store, budget=runs.budget, rival=rival)
     found = solution_of(search, deque(search.estimates(rtol), maxlen=1).pop(), horizon, rtol, why, began)
     if search.lost:
         return by_runs.solve(runs, by_runs.LOST, began)

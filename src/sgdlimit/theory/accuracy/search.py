@@ -13,6 +13,7 @@ from contextvars import copy_context
 from dataclasses import replace
 from itertools import count
 from threading import Event
+from typing import Protocol
 
 import numpy as np
 
@@ -48,6 +49,18 @@ def threads() -> int:
     return int(asked) if asked.isdecimal() and int(asked) > 0 else THREADS
 
 
+class Rival(Protocol):
+    """Another way to the limit."""
+
+    def cheaper(self, seconds: float, rtol: float) -> bool:
+        """Whether it is as accurate as `rtol` for less than so many seconds of one core. If so the search ends, with what it has."""
+        ...
+
+    def arrive(self) -> bool:
+        """Whether it comes to the horizon where samples seem to make averages that do not exist. If so the search ends, too."""
+        ...
+
+
 class Search:
     """One call of `solve`: what stays fixed while plans are tried."""
 
@@ -63,6 +76,7 @@ class Search:
         checkpoint: Checkpoint | None = None,
         watch: Callable[[], object] = lambda: None,
         budget: Budget | None = None,
+        rival: Rival | None = None,
     ):
         self.problem, self.dynamics, self.horizon, self.seed, self.outputs = problem, dynamics, horizon, seed, outputs
         self.method, self.report, self.checkpoint = method, report, checkpoint
@@ -80,14 +94,8 @@ class Search:
         self.witnesses = Witnesses(problem, seed)
         self.most_cells = cells_at_most(problem)
         self._engine: Engine | None = None
-        # Asked before a plan after the pilot: whether something else is as accurate for less than so many seconds of one core. If so the
-        # search ends, with what it has.
-        self.rival: Callable[[float, float], bool] = lambda seconds, rtol: False
-        self.beaten = False
-        # Asked where samples seem to make averages that do not exist: whether something else arrives at the horizon. If so the search is
-        # lost, and ends, too.
-        self.arrives: Callable[[], bool] = lambda: False
-        self.lost = False
+        self.rival = rival
+        self.beaten = self.lost = False  # whether the rival is cheaper, or alone knows averages
 
     @property
     def engine(self) -> Engine:
@@ -137,7 +145,7 @@ class Search:
         if before.replicates <= PILOT_REPLICATES:
             seconds *= IN_THE_END
         seconds *= self.planner.missing(plan, found, rtol)
-        self.beaten = seconds > 0.0 and self.rival(seconds, rtol)
+        self.beaten = self.rival is not None and seconds > 0.0 and self.rival.cheaper(seconds, rtol)
         return self.beaten
 
     def _affordable(self, pilot: Answer, rtol: float) -> Plan:
@@ -203,7 +211,7 @@ class Search:
                 estimate = self.estimator.estimate(plan, levels)
                 if not estimate.sound() and plan.cells >= 32:
                     check_moments(self.problem, np.inf)
-                    if self.arrives():  # averages exist, but so few samples do not tell them
+                    if self.rival is not None and self.rival.arrive():  # averages exist, but so few samples do not tell them
                         self.beaten = self.lost = True
                         yield estimate
                         return
