@@ -68,8 +68,8 @@ def wrong(averages, **parts):
 
 @pytest.mark.parametrize("part", ["l_l", "h_chi", "l_r", "l_kicks", "risk"])
 def test_a_wrong_average_of_events_is_seen(monkeypatch, part):
-    real = EventProgram._averages
-    monkeypatch.setattr(EventProgram, "_averages", lambda self, *given: wrong(real(self, *given), **{part: 1.02}))
+    real = EventProgram.once_more
+    monkeypatch.setattr(EventProgram, "once_more", lambda self, *given: wrong(real(self, *given), **{part: 1.02}))
     doubts(solved("events"), "a handful of samples" if part in ("h_chi", "l_r", "l_kicks") else "")
 
 
@@ -100,8 +100,8 @@ def test_a_wrong_feedback_of_paths_is_seen(monkeypatch):
 
 def test_the_compilers_fault_is_seen_at_the_start(monkeypatch):
     """What jaxlib 0.10.2 did to the variance that jumps leave of w: off by the size of the numbers, at the start already."""
-    real = EventProgram._averages
-    monkeypatch.setattr(EventProgram, "_averages", lambda self, *given: wrong(real(self, *given), risk=0.9, l_l=0.9))
+    real = EventProgram.once_more
+    monkeypatch.setattr(EventProgram, "once_more", lambda self, *given: wrong(real(self, *given), risk=0.9, l_l=0.9))
     assert shares(solved("events"))["the start"] > 1.0
 
 

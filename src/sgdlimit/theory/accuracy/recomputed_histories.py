@@ -63,8 +63,15 @@ class RecomputedHistories:
                 one.leave(j, gradient, second)
         ours = np.concatenate([one.kicks for one in histories])
         theirs = np.concatenate([self.kick[: len(one.at), :, one.number] for one in histories])
+        risk = float(self._now(histories)[1].mean())  # of all as they are
         last = self.seen.span.epochs if hasattr(self.seen.span, "epochs") else most  # reshuffled: averages are those before the epoch
-        return {"the kicks": (ours, theirs), **self._averages([one.until(int(last)) for one in histories])}
+        return {"the kicks": (ours, theirs), **self._averages([one.until(int(last)) for one in histories], risk)}
+
+    def _now(self, histories: list[_OneHistory]) -> tuple[Array, Array, Array, Array]:
+        """`r (histories Q, k)` at the node, the loss there and its derivatives."""
+        r = np.concatenate([one.now() for one in histories])
+        a = None if self.trained is None else self.trained[self.node]
+        return r, *self.values(r, [one for one in histories for _ in range(len(self.points))], a)
 
     def values(self, r: Array, histories: list[_OneHistory], a: Array | None) -> tuple[Array, Array, Array]:
         which = [one.number for one in histories]
@@ -77,15 +84,13 @@ class RecomputedHistories:
         cells, x = np.array([one.cells[j] for one in histories]), np.array([one.place[j] for one in histories])[:, None]
         return (1.0 - x) * self.trained[cells] + x * self.trained[cells + 1]
 
-    def _averages(self, histories: list[_OneHistory]) -> Pairs:
-        """Of the chosen histories alone, by NumPy and by the program."""
+    def _averages(self, histories: list[_OneHistory], risk: float) -> Pairs:
+        """Of the chosen histories alone, by NumPy and by the program, with their `risk`."""
         q = len(self.points)
-        r = np.concatenate([one.now() for one in histories])  # (histories Q, k)
-        a = None if self.trained is None else self.trained[self.node]
-        loss, l, H = self.values(r, [one for one in histories for _ in range(q)], a)  # noqa: E741
+        r, _, l, H = self._now(histories)  # noqa: E741
         even = np.full(len(r), 1.0 / len(r))
         g = np.repeat(self.gstar[:, [one.number for one in histories]].T, q, 0)
-        ours = {"E[l g*]": _second(l, g, even), "E[l l]": _second(l, l, even), "E[l r]": _second(l, r, even), "E[L]": np.mean(loss)}
+        ours = {"E[l g*]": _second(l, g, even), "E[l l]": _second(l, l, even), "E[l r]": _second(l, r, even), "E[L]": np.array(risk)}
         names = {"E[l g*]": "l_gstar", "E[l l]": "l_l", "E[l r]": "l_r", "E[L]": "risk", "E[l G]": "l_kicks"}
         each = np.split(l, len(histories)), np.split(H, len(histories))
         kicks = np.zeros((len(self.start), self.problem.k, self.problem.k))

@@ -149,6 +149,8 @@ class EventProgram:
     Every array has a leading axis of replicates.
     """
 
+    nothing = Span(0, 0, 0, 0)  # before the first cell
+
     def __init__(self, slopes: Slopes, label: Callable, kinks: bool = False, filtered: bool = False):
         functions = path_functions(slopes, "jump")
 
@@ -190,6 +192,11 @@ class EventProgram:
         # Donated: the past is large, and a cell changes a small part of it.
         self._cross = jit(jax.vmap(cross, in_axes=(0, 0, 0, None, None)), donate_argnums=0)
         self._average = jit(jax.vmap(partial(average, functions, kinks), in_axes=(0, 0, 0, None, None)))
+        # A second pass over a cell writes over the first; all nodes are remembered, and nothing moves.
+        self.again = lambda past, arrival: arrival
+        self.settle = lambda past, arrival, cell, node: arrival
+        self.reach = lambda directions: directions
+        self.look = lambda past, back, reach: past
 
     def prepare(self, cell: Cell, span: Span, step: float, draws: Histories, *start_of: Any) -> None:
         """Compile what `cross` will ask for beside what `begin` does."""
@@ -203,12 +210,12 @@ class EventProgram:
     def begin(self, draws: Histories, rho_root, normals, directions, numbers=None) -> tuple[Any, Past, Averages]:
         """Labels, the past and the averages at time zero."""
         y, past = self._begin(bare(draws), rho_root, normals, directions, numbers)
-        return y, past, self._averages(past, draws._replace(y=y), directions, 0, 0)
+        return y, past, self.once_more(past, draws._replace(y=y), directions, 0, self.nothing)
 
     def cross(self, past: Past, draws: Histories, cell: Cell, node: int, span: Span, step: float) -> tuple[Averages, None, Past]:
         """Averages at the next node, second moments of kicks (not estimated by themselves here), and the past there."""
-        past = self._cross(past, draws, cell, np.int32(node), span)
-        return self._averages(past, ahead(draws, cell), cell.arrived, node + 1, span.jumps), None, past
+        past = self._cross(past, draws, cell, np.int32(node), Span(*span[:4]))
+        return self.once_more(past, ahead(draws, cell), cell.arrived, node + 1, span), None, past
 
     def resume(self, past: Past, draws: Histories, arrived, node: int, span: Span, before: Averages) -> Averages:
         """The averages from which the next cell starts."""
@@ -216,26 +223,7 @@ class EventProgram:
 
     def once_more(self, past: Past, draws: Histories, arrived, node: int, span: Any) -> Averages:
         """The averages that `cross` had at `node`, the end of its cell, by the same program: for other weights of the histories."""
-        return self._averages(past, draws, arrived, node, span.jumps)
-
-    def _averages(self, past: Past, draws: Histories, arrived, node: int, jumps: int) -> Averages:
-        return self._average(past, bare(draws), arrived, np.int32(node), np.int32(jumps))
-
-    def again(self, past: Past, arrival: Past) -> Past:
-        """The past from which the second pass over a cell starts: that of the first, which it writes over."""
-        return arrival
-
-    def reach(self, directions: int) -> int:
-        """How many nodes of the past are remembered: all."""
-        return directions
-
-    def look(self, past: Past, back: int, reach: int) -> Past:
-        """Nothing is forgotten, so memory never has to move."""
-        return past
-
-    def settle(self, past: Past, arrival: Past, cell: Cell, node: int) -> Past:
-        """The past at the next node after the last pass over the cell."""
-        return arrival
+        return self._average(past, bare(draws), arrived, np.int32(node), np.int32(span.jumps))
 
 
 def bare(draws: Histories) -> Histories:
@@ -243,9 +231,14 @@ def bare(draws: Histories) -> Histories:
     return draws._replace(path=None, jump=None)
 
 
-def average(functions: Functions, kinks: bool, past: Past, draws: Histories, arrived: Array, node, jumps) -> Averages:
-    """Averages at a node; its kernels, and what all jumps before it did, are in `past`."""
+def average(functions: Functions, kinks: bool, past: Past, draws: Histories, arrived: Array, node, jumps, known=None) -> Averages:
+    """Averages at a node; its kernels, and what all jumps before it did, are in `past`. If only the first `known` of these `jumps` are to
+    be seen, the risk still is that of samples with all of them."""
     (j, k, p), k_star = past.kick.shape, len(draws.gstar)
+    kicks, seen = past.kick, 1.0
+    if known is not None:
+        seen = (jnp.arange(j) < known)[:, None, None]
+        past = past._replace(kick=kicks * seen, slope=past.slope * seen[: len(past.slope), :, :, None])
     here, rest = past.normals[node], past.normals[:, :, k_star:]
     cov = _along(jnp.einsum("ad,nbd->nab", rest[node], rest), draws.cell, draws.place)
     row = lambda i, n: lax.dynamic_index_in_dim(past.factor[:, :n], i, 0, False)
@@ -253,11 +246,18 @@ def average(functions: Functions, kinks: bool, past: Past, draws: Histories, arr
     response = _along(past.response[node], draws.cell, draws.place)
     if past.clock is not None:
         response = response - _kept(past, past.clock[node], past.gain[node][..., None], draws.cell, draws.place)
-    mean = here[:, :k_star] @ draws.gstar + (b * draws.normal.reshape(1, j * k, p)).sum(1)
-    mean = mean - (response * past.kick[:, None]).sum((0, 2))
-    left = (rest[node] @ rest[node].T)[:, :, None] - (b[:, None] * b[None]).sum(2)
-    r = mean + jax.vmap(times, (None, 0))(small_root(left), draws.points)
+
+    def samples(b: Array, kicks: Array) -> Array:
+        """`r (Q, k, P)` at the points of the last Gaussian, from what jumps tell of w and what they did."""
+        mean = here[:, :k_star] @ draws.gstar + (b * draws.normal.reshape(1, j * k, p)).sum(1)
+        mean = mean - (response * kicks[:, None]).sum((0, 2))
+        left = (rest[node] @ rest[node].T)[:, :, None] - (b[:, None] * b[None]).sum(2)
+        return mean + jax.vmap(times, (None, 0))(small_root(left), draws.points)
+
     over = lambda f: jax.vmap(f, (0, None))(r, draws.y)
+    as_they_are = samples(b, kicks)
+    r = as_they_are if known is None else samples((b.reshape(k, j, k, p) * seen).reshape(b.shape), past.kick)
+    jumps = jumps if known is None else known
     l = over(functions.gradient)  # noqa: E741
     second = lambda a, b: jnp.einsum("qap,qbp,p->ab", a, b, draws.weight) / len(a)
     weighted = draws.weight * l.mean(0)
@@ -299,7 +299,7 @@ def average(functions: Functions, kinks: bool, past: Past, draws: Histories, arr
         l_r=second(l, r),
         h=gamma,
         h_chi=moved,
-        risk=over(functions.loss).mean(0) @ draws.weight,
+        risk=jax.vmap(functions.loss, (0, None))(as_they_are, draws.y).mean(0) @ draws.weight,
         pull=None if functions.pull is None else jnp.mean(over(lambda r, y: functions.pulled(r, y, draws.weight)), 0),
         **brief,
     )

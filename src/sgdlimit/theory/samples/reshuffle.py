@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy import special
 from scipy.stats import qmc
@@ -30,10 +30,9 @@ from ..averages import Averages
 from ..grids import GRADING
 from ..shapes import room
 from .draws import Jumps, jump_intensity
-from .events import EventProgram, Histories, Past, Span, average, bare
+from .events import EventProgram, Histories, Past, average, bare
 from .histories import History, lay_out_histories
 from .kicks import path_functions
-from .sample import Cell, ahead
 
 Array = Any
 
@@ -114,35 +113,19 @@ def lay_out_epochs(
 
 
 class ReshuffleProgram(EventProgram):
-    """`EventProgram` with the averages of reshuffled SGD."""
+    """`EventProgram` with the averages of reshuffled SGD: they belong to the epoch of a cell and leave out the jumps in it, but for the
+    risk, which is that of all samples as they are."""
+
+    nothing = EpochSpan(0, 0, 0, 0, 0, False)
 
     def __init__(self, slopes: Slopes, label: Callable, kinks: bool = False, filtered: bool = False):
         super().__init__(slopes, label, kinks, filtered)
-        functions = path_functions(slopes, "jump")
-
-        def forced(past: Past, draws: Histories, arrived: Array, node: Array, epochs: Array) -> Averages:
-            """Averages over histories without the jumps after their first `epochs`."""
-            known = (jnp.arange(len(past.kick)) < epochs)[:, None, None]
-            earlier = past._replace(kick=past.kick * known, slope=past.slope * known[: len(past.slope), :, :, None])
-            return average(functions, kinks, earlier, draws, arrived, node, epochs)
-
-        def risk(past: Past, draws: Histories, arrived: Array, node: Array, jumps: Array) -> Array:
-            return average(functions, kinks, past, draws, arrived, node, jumps).risk  # the compiler drops the rest
-
-        self._average = jit(jax.vmap(forced, in_axes=(0, 0, 0, None, None)))
-        self._risk = jit(jax.vmap(risk, in_axes=(0, 0, 0, None, None)))
-
-    def cross(self, past: Past, draws: Histories, cell: Cell, node: int, span: EpochSpan, step: float) -> tuple[Averages, None, Past]:
-        """As `EventProgram.cross`; the averages belong to the epoch of the cell, and their risk leaves out the jumps in it."""
-        past = self._cross(past, draws, cell, np.int32(node), Span(*span[:4]))
-        return self._averages(past, ahead(draws, cell), cell.arrived, node + 1, span.epochs), None, past
+        of_all = partial(average, path_functions(slopes, "jump"), kinks)
+        self._average = jit(jax.vmap(of_all, in_axes=(0, 0, 0, None, None, None)))
 
     def once_more(self, past: Past, draws: Histories, arrived, node: int, span: EpochSpan) -> Averages:
-        return self._averages(past, draws, arrived, node, span.epochs)
+        return self._average(past, bare(draws), arrived, np.int32(node), np.int32(span.jumps), np.int32(span.epochs))
 
     def resume(self, past: Past, draws: Histories, arrived: Array, node: int, span: EpochSpan, before: Averages) -> Averages:
-        """Averages on the other side of `node`: where an epoch ends all its jumps are behind. The risk is that of all samples as
-        they are."""
-        if span.last:
-            return on_host(self._averages(past, draws, arrived, node, span.epochs + 1))
-        return before._replace(risk=on_host(self._risk(past, bare(draws), arrived, np.int32(node), np.int32(span.jumps))))
+        """Averages on the other side of `node`: where an epoch ends all its jumps are behind."""
+        return on_host(self.once_more(past, draws, arrived, node, span._replace(epochs=span.epochs + 1))) if span.last else before
