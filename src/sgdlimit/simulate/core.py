@@ -152,16 +152,15 @@ def for_means(
     rtol: float,
     step: float,
     progress: Callable[[float, str], object],
-) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray, float | None, int]]:
+) -> Iterator[tuple[dict[str, np.ndarray], Callable, float | None, int]]:
     """Of runs whose means alone are asked for, within about `rtol`, a diffusion's by so much of its usual `step`: as they come, the curves
-    `(repeat, time, ...)` of some repeats, the standard error `(time,)` of the points that all test risks share, when the first of all
-    repeats left the limit, and how many steps they take. Samples lie evenly (`data.draw_each`), and infinite test risks are not looked
-    for."""
+    `(repeat, time, ...)` of some repeats, what makes of the means of all the test risk's and its error (`Repeats.corrected`), when the
+    first of all repeats left the limit, and how many steps they take. Samples lie evenly (`data.draw_each`), and infinite test risks are
+    not looked for."""
     times, n, _, path = plan(problem, dynamics, horizon, n_features, repeats=repeats, seed=seed, times=times, step=step)
     repeated = Repeats(still(problem), path, times, (n, n_features), "gaussian", seed, None, None, None, rtol)
     for curves, ended in repeated.each(repeats, progress):
-        assert repeated.middle is not None
-        yield _judge(times, curves, ended)[1], repeated.middle[1], ended, path.diagnostics["steps"]
+        yield _judge(times, curves, ended)[1], repeated.corrected, ended, path.diagnostics["steps"]
 
 
 def _simulation(problem, dynamics, test, times, n, repeats, known, path, keeper, curves, ended, spent) -> Simulation:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..learning.problem import Problem
-from ..learning.risk import TestRisk
+from ..learning.risk import RANDOMISATIONS, TestRisk
 from .along import parted
 from .averaging import Averager
 from .beside import Streams, most, stacked
@@ -49,13 +49,15 @@ class Repeats:
     keeper: Keeper | None
     left_out: list[LeftOut] | None
     rtol: float = 0.01
-    # Where there is no `keeper`: test risk of the mean of the first repeats and its error, and the former by few points; `(time,)` each.
-    middle: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+    # Where there is no `keeper`: the test risk of the mean of the first repeats, and by few points of each randomisation `(.., time)`; and
+    # how many repeats are compared with it by each.
+    middle: tuple[np.ndarray, np.ndarray] | None = None
 
     def __post_init__(self) -> None:
         with precise():
             self.test = TestRisk(self.problem, self.seed)
             self.test.check_finite()
+        self.compared = np.zeros(RANDOMISATIONS)
 
     def run(self, repeats: int, progress: Callable | None) -> Iterator[tuple[dict[str, np.ndarray], float | None]]:
         """After each repeat, or several of them, the curves `(repeat, time, ...)` of all so far up to the last output time that every one
@@ -144,16 +146,35 @@ class Repeats:
         return np.stack([self.test.each(*one).T for one in zip(self_overlap, overlap, along, strict=True)])
 
     def _beside_the_middle(self, self_overlap: np.ndarray, overlap: np.ndarray, numbers: np.ndarray | None) -> np.ndarray:
-        """The test risk `(repeat, time)`: that of the mean of the first repeats and, by few points, how each differs from it."""
+        """The test risk `(repeat, time)`: that of the mean of the first repeats and, by few points, how each differs from it. Those that
+        come together share the points, others have others."""
         repeats, times = self_overlap.shape[:2]
         flat = lambda part: part.reshape(-1, *part.shape[2:])
         these = flat(self_overlap), flat(overlap), None if numbers is None else flat(numbers)
-        each = self.test.at(*these, few=FEW).reshape(repeats, times)
+        which = int(np.count_nonzero(self.compared) if not self.compared.all() else np.argmin(self.compared))
+        each = self.test.at(*these, which=which, few=FEW).reshape(repeats, times)
         if self.middle is None:
             mean = self_overlap.mean(0), overlap.mean(0), None if numbers is None else numbers.mean(0)
-            self.middle = *self.test.within(self.rtol, *mean), self.test.at(*mean, few=FEW)
-        middle, _, few = self.middle
-        return middle[:times] + (each - few[:times])
+            self.middle = self.test.within(self.rtol, *mean)[0], self._by_few(*mean)
+        self.compared[which] += repeats
+        middle, few = self.middle
+        return middle[:times] + (each - few[which, :times])
+
+    def _by_few(self, *mean: Any) -> np.ndarray:
+        """The test risk on few points of each randomisation `(RANDOMISATIONS, time)`."""
+        return np.array([self.test.at(*mean, which=which, few=FEW) for which in range(RANDOMISATIONS)])
+
+    def corrected(self, means: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """The mean test risk of all repeats so far, whose `means` these are, and its error, `(time,)` each: by many points at their mean
+        overlaps, which may be far from those of the first repeats, and by few how they differ from that."""
+        assert self.middle is not None
+        at = means["self_overlap"], means["overlap"], means.get("trained")
+        times = len(means["test_risk"])
+        with precise():
+            risk, error = self.test.within(self.rtol, *at)
+            middle, few = (part[..., :times] for part in self.middle)
+            moved = self.compared @ (self._by_few(*at) - few) / self.compared.sum()
+        return means["test_risk"] + (risk - middle) - moved, error
 
 
 def together(found: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -41,7 +41,7 @@ MOST = 2**14  # runs of the larger size
 STEPPED, STEP_SHARE = 3e-3, 0.3
 ROUNDING = 1e-12
 # Seconds from which on runs are tried, the part of them that this may take, and that in which they are to be done: both costs are foreseen.
-WORTH, TRIED, SURE = 2.5, 0.15, 0.7
+WORTH, TRIED, SURE = 2.5, 0.15, 0.5
 # Of what the extrapolation adds, where the smaller size is the smallest there is; `1/d^2` beside `1/d` makes it less for larger ones.
 REMAINDER = 0.25
 SURELY = 2.5  # standard errors by which what it adds is more than chance, for a larger size to be taken
@@ -64,7 +64,7 @@ class Size:
     of one of them, what the points of their test risks miss, when the first of them blew up and how many steps they take."""
 
     features: int
-    every: Iterator[tuple[dict[str, np.ndarray], np.ndarray, float | None, int]]
+    every: Iterator[tuple[dict[str, np.ndarray], Callable, float | None, int]]
     runs: int = 0
     wanted: int = 0
     curves: list[dict[str, np.ndarray]] = field(default_factory=list)
@@ -78,21 +78,22 @@ class Size:
         """Go on until there are so many, or as many as the budget allows."""
         from ..simulate.repeats import together
 
-        done, self.wanted = self.runs, max(runs, self.runs)
+        done, self.wanted, corrected = self.runs, max(runs, self.runs), None
         try:
             while done < runs:
                 some = next(self.every, None)
                 if some is None:  # the time was up before
                     raise OutOfTime
-                curves, self.missed, self.ended, self.steps = some
+                curves, corrected, self.ended, self.steps = some
                 self.curves.append(curves)
                 done += len(curves["test_risk"])
         except OutOfTime:
             if done == self.runs:
                 raise
-        if done > self.runs:
+        if corrected is not None:
             self.runs, self.curves = done, [together(self.curves)]
             self.mean = {name: values.mean(0) for name, values in self.curves[0].items()}
+            self.mean["test_risk"], self.missed = corrected(self.mean)
             self.variance = {name: values.var(0, ddof=1) for name, values in self.curves[0].items()}
 
 
@@ -153,7 +154,7 @@ class Runs:
             return np.inf
         return off + float(spectrum.eigenvalues @ np.abs(counts / features - spectrum.weights))
 
-    def _every(self, features: int) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray, float | None, int]]:
+    def _every(self, features: int) -> Iterator[tuple[dict[str, np.ndarray], Callable, float | None, int]]:
         """Runs of a size, as many as are asked for."""
         from ..simulate.core import for_means  # a solve seldom needs them
 
