@@ -231,33 +231,39 @@ def bare(draws: Histories) -> Histories:
     return draws._replace(path=None, jump=None)
 
 
+def _regressed(past: Past, draws: Histories, node: Array, jumps: Array) -> Array:
+    """What the normals behind the first `jumps` tell of w at a node, `(k, Jk, P)`."""
+    rest = past.normals[:, :, len(draws.gstar) :]
+    cov = _along(jnp.einsum("ad,nbd->nab", rest[node], rest), draws.cell, draws.place)
+    row = lambda i, n: lax.dynamic_index_in_dim(past.factor[:, :n], i, 0, False)
+    items, (k, _) = past.inverse.shape, cov.shape[1:3]
+    return regress(jnp.moveaxis(cov, 0, 1).reshape(k, *items), row, past.inverse, jumps * k)
+
+
+def _samples(past: Past, draws: Histories, node: Array, b: Array, response: Array, kicks: Array) -> Array:
+    """`r (Q, k, P)` at a node and the points of the last Gaussian, from what jumps tell of w and what their `kicks` do."""
+    here, rest = jnp.split(past.normals[node], [len(draws.gstar)], 1)
+    mean = here @ draws.gstar + (b * draws.normal.reshape(b.shape[1:])).sum(1) - (response * kicks[:, None]).sum((0, 2))
+    left = (rest @ rest.T)[:, :, None] - (b[:, None] * b[None]).sum(2)
+    return mean + jax.vmap(times, (None, 0))(small_root(left), draws.points)
+
+
 def average(functions: Functions, kinks: bool, past: Past, draws: Histories, arrived: Array, node, jumps, known=None) -> Averages:
     """Averages at a node; its kernels, and what all jumps before it did, are in `past`. If only the first `known` of these `jumps` are to
     be seen, the risk still is that of samples with all of them."""
-    (j, k, p), k_star = past.kick.shape, len(draws.gstar)
-    kicks, seen = past.kick, 1.0
+    (j, k, p), kicks, seen = past.kick.shape, past.kick, 1.0
     if known is not None:
         seen = (jnp.arange(j) < known)[:, None, None]
         past = past._replace(kick=kicks * seen, slope=past.slope * seen[: len(past.slope), :, :, None])
-    here, rest = past.normals[node], past.normals[:, :, k_star:]
-    cov = _along(jnp.einsum("ad,nbd->nab", rest[node], rest), draws.cell, draws.place)
-    row = lambda i, n: lax.dynamic_index_in_dim(past.factor[:, :n], i, 0, False)
-    b = regress(jnp.moveaxis(cov, 0, 1).reshape(k, j * k, p), row, past.inverse, jumps * k)
+    b = _regressed(past, draws, node, jumps)
     response = _along(past.response[node], draws.cell, draws.place)
     if past.clock is not None:
         response = response - _kept(past, past.clock[node], past.gain[node][..., None], draws.cell, draws.place)
-
-    def samples(b: Array, kicks: Array) -> Array:
-        """`r (Q, k, P)` at the points of the last Gaussian, from what jumps tell of w and what they did."""
-        mean = here[:, :k_star] @ draws.gstar + (b * draws.normal.reshape(1, j * k, p)).sum(1)
-        mean = mean - (response * kicks[:, None]).sum((0, 2))
-        left = (rest[node] @ rest[node].T)[:, :, None] - (b[:, None] * b[None]).sum(2)
-        return mean + jax.vmap(times, (None, 0))(small_root(left), draws.points)
-
+    as_they_are = r = _samples(past, draws, node, b, response, kicks)
+    if known is not None:
+        b, jumps = (b.reshape(k, j, k, p) * seen).reshape(b.shape), known
+        r = _samples(past, draws, node, b, response, past.kick)
     over = lambda f: jax.vmap(f, (0, None))(r, draws.y)
-    as_they_are = samples(b, kicks)
-    r = as_they_are if known is None else samples((b.reshape(k, j, k, p) * seen).reshape(b.shape), past.kick)
-    jumps = jumps if known is None else known
     l = over(functions.gradient)  # noqa: E741
     second = lambda a, b: jnp.einsum("qap,qbp,p->ab", a, b, draws.weight) / len(a)
     weighted = draws.weight * l.mean(0)
