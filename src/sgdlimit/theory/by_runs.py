@@ -41,7 +41,7 @@ MOST = 2**14  # runs of the larger size
 STEPPED, STEP_SHARE = 3e-3, 0.3
 ROUNDING = 1e-12
 # Seconds from which on runs are tried, the part of them that this may take, and that in which they are to be done: both costs are foreseen.
-WORTH, TRIED, SURE = 2.5, 0.15, 0.5
+WORTH, TRIED, SURE = 2.5, 0.15, 0.55
 # Of what the extrapolation adds, where the smaller size is the smallest there is; `1/d^2` beside `1/d` makes it less for larger ones.
 REMAINDER = 0.25
 SURELY = 2.5  # standard errors by which what it adds is more than chance, for a larger size to be taken

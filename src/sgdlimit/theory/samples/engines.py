@@ -43,7 +43,7 @@ HARDLY = 0.1  # part of the gradient at the start that is along the teacher: bel
 CONDITIONED = 2  # directions up to which that tells more for its cost: of three a softmax is told ten times as well by paths
 FEW = 256  # jumps of a path
 # Seconds for each jump and cell of a history, also where there is one in every epoch, and for each cell of a path.
-LANDED, SHUFFLED, CROSSED = 7e-7, 2e-7, 1e-6
+LANDED, SHUFFLED, CROSSED = 7e-7, 1.8e-7, 1.3e-6
 STEPS = 257  # times at which a schedule is looked at for its largest step
 LEAST_SHARED = 64  # that there is room for where shapes are few, see `shapes.few`
 
