@@ -18,6 +18,7 @@ from sgdlimit.simulate.repeats import Repeats
 from sgdlimit.theory import by_runs
 from sgdlimit.theory.accuracy.budget import Budget, OutOfTime
 from sgdlimit.theory.accuracy.plans import Planner
+from sgdlimit.theory.accuracy.search import Search
 from sgdlimit.theory.by_runs import Runs, Size
 
 
@@ -149,6 +150,13 @@ def test_where_the_budget_is_short_runs_are_asked_for_what_it_allows(monkeypatch
     assert asked[0] == 1e-4
     assert asked[-1] > 2e-4
     assert found.diagnostics["method_why"] == by_runs.LONGER
+    # And again where more replicates would not do: then for what these would reach.
+    asked.clear()
+    monkeypatch.setattr(Runs, "cheaper", lambda self, seconds, rtol: asked.append((seconds, rtol)) or (len(asked) > 1 and seconds < 6.0))
+    monkeypatch.setattr(Search, "_affordable", lambda self, pilot, rtol: replace(pilot.plan, replicates=8))
+    found = sl.solve(tanh_regression(), sl.SGD(1.0), 1.0, rtol=1e-5, times=[0.0, 1.0], budget=6.0)
+    assert asked[-1][1] > 1e-5
+    assert found.diagnostics["wall_seconds"] < 9.0
 
 
 @pytest.mark.parametrize(

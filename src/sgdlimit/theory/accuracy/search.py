@@ -148,6 +148,14 @@ class Search:
         self.beaten = self.rival is not None and seconds > 0.0 and self.rival.cheaper(seconds, rtol)
         return self.beaten
 
+    def _outdone(self, found: Found) -> bool:
+        """Whether the rival is more accurate after the time that is left than more replicates would be."""
+        plan = found.plan
+        more = self.budget.left / self._on_the_clock(replace(plan, replicates=plan.replicates + 1), plan)
+        reached = float(np.hypot(found.discretisation, found.sampling * np.sqrt(plan.replicates / (plan.replicates + more))))
+        self.beaten = self.rival is not None and self.rival.cheaper(self.budget.left, reached)
+        return self.beaten
+
     def _affordable(self, pilot: Answer, rtol: float) -> Plan:
         """The plan for `rtol`, or for the smallest larger one that the budget allows; the pilot's own where there is none, or for which the
         rival is cheaper."""
@@ -192,6 +200,13 @@ class Search:
         cheaper = "" if seconds < 600 else f"; four times the rtol takes about a tenth of it ({seconds / 600:.2g} minutes)"
         return f"rtol = {rtol:g} takes {plan.replicates} times {plan.paths} paths on {plan.cells} cells, {told} of computing{cheaper}"
 
+    def _told(self, plan: Plan, levels: list[list[Level]]) -> Answer:
+        """The answer of these replicates; the last one will take as long."""
+        began = time.perf_counter()
+        answer = self.estimator.estimate(plan, levels)
+        self.budget.keep(time.perf_counter() - began)
+        return answer
+
     def _moved(self, first: Answer, last: Answer) -> None:
         """Widen errors where the answer moved from the first plan to this one by more than both promised."""
         joint = {name: np.hypot(error, first.errors[name]) for name, error in last.errors.items()}
@@ -208,7 +223,7 @@ class Search:
             levels = self._replicates(plan, 0)
             reached = _reached(levels)
             if reached >= self.horizon:
-                estimate = self.estimator.estimate(plan, levels)
+                estimate = self._told(plan, levels)
                 if not estimate.sound() and plan.cells >= 32:
                     check_moments(self.problem, np.inf)
                     if self.rival is not None and self.rival.arrive():  # averages exist, but so few samples do not tell them
@@ -271,7 +286,7 @@ class Search:
                 yield from self.pilots(rtol)
                 return
             plan = replace(plan, replicates=len(levels))  # fewer where the budget was spent
-            estimate = self.estimator.estimate(plan, levels)
+            estimate = self._told(plan, levels)
             self._moved(pilot, estimate)
             yield estimate
             if estimate.worst(estimate.errors) <= rtol or self.witnesses.doubt or self.budget.left <= 0.0:
@@ -283,7 +298,7 @@ class Search:
             if plan == done or self._beaten(plan, estimate.found, rtol):
                 break
             if not self.budget.allows(self._on_the_clock(plan, done)):
-                if coarse:
+                if self._outdone(estimate.found) or coarse:
                     break
                 plan = replace(done, replicates=MAX_REPLICATES)  # as many as there is time for
             if (plan.cells, plan.paths) != (done.cells, done.paths):
