@@ -16,7 +16,7 @@ import numpy as np
 # How many runs of at most so many weights, and the most bytes of their rows. A step of 128 features takes .7 microseconds alone, .14 beside
 # 15 others and .10 beside 63; of 256 features .8, .34 and .30. What SME asks of a sample takes 1.1 alone, .2 beside 15 and .1 beside 63;
 # of 520 features 1.6 and .6.
-MANY, BYTES = {160: 64, 400: 32, 1200: 16}, 2**28
+MANY, BYTES = {160: 64, 400: 32, 700: 16}, 2**28
 
 Streams = np.random.Generator | tuple[np.random.Generator, ...]
 
