@@ -131,9 +131,10 @@ class DiffusionPath:
 
     def _length(self, fastest: float) -> float:
         """Of a step: it resolves the memory, down to where this is too short to matter."""
+        length = CRUDE / fastest
         if self.numbers.memory or self._heun:
-            return self.step * min(ACCURACY / fastest, max(0.5 * self.numbers.memory, (ACCURACY if self._heun else CRUDE) / fastest))
-        return self.step * CRUDE / fastest
+            length = min(ACCURACY / fastest, max(0.5 * self.numbers.memory, (ACCURACY if self._heun else CRUDE) / fastest))
+        return self.step * length
 
     @property
     def _heun(self) -> bool:

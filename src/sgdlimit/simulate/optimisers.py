@@ -85,17 +85,18 @@ class State(NamedTuple):
 
     def shown(self) -> np.ndarray:
         """What a path yields, see `along.flat`: a row, with that of the integrals below where there is an average."""
-        rows = [flat(self.theta, self.numbers)]
-        if self.integral is not None:
-            rows.append(flat(self.integral, None if self.along is None else self.along.integral))
-        return np.stack(rows, -2)
+        return np.stack([flat(*part) for part in self._parts()], -2)
 
     def rows(self) -> Any:
         """`shown` of one run, in a program."""
-        rows = [row(self.theta, self.numbers)]
+        return jnp.stack([row(*part) for part in self._parts()])
+
+    def _parts(self) -> list[tuple[Any, Any]]:
+        """Weights and what is trained along, and the same of their integrals."""
+        parts = [(self.theta, self.numbers)]
         if self.integral is not None:
-            rows.append(row(self.integral, None if self.along is None else self.along.integral))
-        return jnp.stack(rows)
+            parts.append((self.integral, None if self.along is None else self.along.integral))
+        return parts
 
 
 def check_transform(dynamics: Dynamics, optimizer: Any) -> None:

@@ -77,7 +77,7 @@ class SGDPath:
         batches = [kind(one, self.n, self.batch_size) for one in each(rng)]
         capacity, pieces = self.capacity, [[int(stop)] for stop in self.stops]
         if hears is None:
-            most = (LEAST if alone else max(LEAST, MAX_INDICES // len(batches))) // self.batch_size
+            most = (LEAST if alone else MAX_INDICES // len(batches)) // self.batch_size
             capacity = max(capacity, min(int(self.outputs[-1]), most))
             pieces = in_pieces(self.stops, capacity)
         indices = np.zeros((len(batches), capacity, self.batch_size), np.int32)
@@ -92,9 +92,8 @@ class SGDPath:
                 sizes[:count] = self.clock.etas(here, end)
             marks[1 : len(piece) + 1] = np.array(piece) - here
             marks[len(piece) + 1 :] = count
-            recorded = hears is not None
             these = indices[0] if alone else indices
-            state, shown, seen = steps(self.problem, self.rule, self.numbers, state, marks, data, these, filled, sizes, recorded)
+            state, shown, seen = steps(self.problem, self.rule, self.numbers, state, marks, data, these, filled, sizes, hears is not None)
             if hears is not None:
                 predictions, a = np.asarray(seen.predictions), None if seen.numbers is None else np.asarray(seen.numbers)
                 for j in range(count):

@@ -21,12 +21,14 @@ class Budget:
 
     def __init__(self, seconds: float | None):
         self.seconds = None if seconds is None else positive("budget", seconds, "seconds that solve may take; None is as many as it takes")
-        self.spent = float("inf") if self.seconds is None else time.perf_counter() + self.seconds
-        self.ends = self.spent - (0.0 if self.seconds is None else min(RESERVE, 0.1 * self.seconds))
+        self.spent = self.ends = float("inf")
+        if self.seconds is not None:
+            self.spent = self.ends = time.perf_counter() + self.seconds
+            self.keep(min(RESERVE, 0.1 * self.seconds))
         self.short = False  # whether something was left out for it
 
     def keep(self, seconds: float) -> None:
-        """Leave so many for what is done with an answer, if that is more than is usual."""
+        """Leave so many for what is done with an answer, if that is more than is left for it yet."""
         self.ends = min(self.ends, self.spent - seconds)
 
     @property

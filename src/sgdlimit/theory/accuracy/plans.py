@@ -52,6 +52,10 @@ class Plan:
     paths: int
     replicates: int
 
+    def kept(self, before: Plan) -> int:
+        """How many replicates of the plan before are of use: all of those with as many cells and paths, or none."""
+        return before.replicates if (self.cells, self.paths) == (before.cells, before.paths) else 0
+
 
 @dataclass(frozen=True)
 class Found:

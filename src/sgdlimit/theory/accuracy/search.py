@@ -139,10 +139,8 @@ class Search:
 
     def _beaten(self, plan: Plan, found: Found, rtol: float) -> bool:
         """Whether the rival is the cheaper way to `rtol` than a plan made of what was `found`."""
-        before = found.plan
-        kept = before.replicates if (plan.cells, plan.paths) == (before.cells, before.paths) else 0
-        seconds = self.engine.path_seconds(plan.cells) * plan.paths * (plan.replicates - kept)
-        if before.replicates <= PILOT_REPLICATES:
+        seconds = self.engine.path_seconds(plan.cells) * plan.paths * (plan.replicates - plan.kept(found.plan))
+        if found.plan.replicates <= PILOT_REPLICATES:
             seconds *= IN_THE_END
         seconds *= self.planner.missing(plan, found, rtol)
         self.beaten = self.rival is not None and seconds > 0.0 and self.rival.cheaper(seconds, rtol)
@@ -170,7 +168,7 @@ class Search:
 
     def _on_the_clock(self, plan: Plan, before: Plan) -> float:
         """Seconds that a plan will take after another, whose programs are compiled."""
-        kept = before.replicates if (plan.cells, plan.paths) == (before.cells, before.paths) else 0
+        kept = plan.kept(before)
         return self._share(replace(plan, replicates=plan.replicates - kept)) * self.pace[3] + (0.0 if kept else self.compiling)
 
     def _share(self, plan: Plan) -> float:
@@ -276,7 +274,7 @@ class Search:
         was not enough."""
         levels = pilot.levels
         plan = replace(plan, replicates=min(plan.replicates, REPLICATES))
-        if (plan.cells, plan.paths) != (pilot.plan.cells, pilot.plan.paths):
+        if not plan.kept(pilot.plan):
             self.stage, levels = 1, []
         while True:
             levels = levels + self._replicates(plan, self.stage, done=len(levels))
@@ -301,7 +299,7 @@ class Search:
                 if self._outdone(estimate.found) or coarse:
                     break
                 plan = replace(done, replicates=MAX_REPLICATES)  # as many as there is time for
-            if (plan.cells, plan.paths) != (done.cells, done.paths):
+            if not plan.kept(done):
                 if not coarse:
                     self.report(0.0, self._price(plan, rtol))
                     plan = replace(plan, replicates=min(plan.replicates, REPLICATES))
