@@ -114,7 +114,7 @@ def march(kind: str, problem: sl.Problem, replicates: int) -> Marched:
     """Replicates together, recorded, and each alone."""
     engine = engine_of(KINDS[kind][1], problem, KINDS[kind][0], HORIZON)
     nodes, cells = _grid(engine)
-    drawn = [draw_all(engine, cells, BLOCK, child) for child in np.random.SeedSequence(0).spawn(replicates)]
+    drawn = [draw_all(engine, len(nodes) - 1, BLOCK, child) for child in np.random.SeedSequence(0).spawn(replicates)]
     recorded = copy(engine)
     recorded.program = Recorder(engine.program)
     together = [vars(one) for one in run_levels(recorded, drawn, nodes, cells)]
@@ -170,7 +170,7 @@ def _mean(blocks: tuple, told: int | None) -> Any:
 def _samples(engine: Engine, paths: int, replicates: int) -> tuple[tuple, Iterator[tuple]]:
     """`(draws, spans)` of all samples together, and `(replicate, draws, spans)` of every block."""
     nodes, cells = _grid(engine)
-    drawn: list[Any] = [engine.draw(cells, paths, child) for child in np.random.SeedSequence(1).spawn(replicates)]
+    drawn: list[Any] = [engine.draw(len(nodes) - 1, paths, child) for child in np.random.SeedSequence(1).spawn(replicates)]
     blocks = np.arange(paths).reshape(-1, BLOCK)
     if engine.name == "events":
         cut = lambda one, which: History(**{name: _take(part, which, 0 if name == "noise" else -1) for name, part in vars(one).items()})

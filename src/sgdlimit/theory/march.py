@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import jax
 import numpy as np
 
 from ..compiling import on_host
@@ -128,11 +129,52 @@ def _spread_out(piece: np.ndarray, first: int, size: int) -> np.ndarray:
     return array
 
 
+@dataclass
+class Party:
+    """Samples that go together, from node to node."""
+
+    program: Program
+    draws: Any
+    spans: list
+    whole: Callable[[Averages], Averages]  # what makes averages of all nodes of those of remembered ones
+    paths: Any = None
+    arrival: Any = None
+    before: Any = None  # averages at the present node,
+    after: Any = None  # at the next one,
+    moments: Any = None  # and second moments of kicks there, where they are estimated by themselves
+
+    def begin(self, step: float, layer: Any, *start_of: Any) -> None:
+        normals, directions, numbers = start_of[1:]
+        self.program.prepare(blank(normals, directions, layer, numbers), self.spans[0], step, self.draws, *start_of)
+        y, self.paths, start = self.program.begin(self.draws, *start_of)
+        self.draws, self.before = self.draws._replace(y=y), self.whole(on_host(start))
+
+    def look(self, back: int, reach: int) -> None:
+        self.paths = self.program.look(self.paths, back, reach)
+
+    def cross(self, cell: Cell, node: int, step: float) -> None:
+        """Come to the end of a cell, once more if it has been crossed before."""
+        after, moments, self.arrival = self.program.cross(self.paths, self.draws, cell, node, self.spans[node], step)
+        self.paths = self.program.again(self.paths, self.arrival)
+        after, self.moments = on_host((after, moments))
+        self.after = self.whole(after)
+
+    def settle(self, cell: Cell, node: int) -> None:
+        """Go on from there."""
+        self.paths = self.program.settle(self.paths, self.arrival, cell, node)
+        self.draws = ahead(self.draws, cell)
+        self.before = self.program.resume(self.paths, self.draws, cell.arrived, node + 1, self.spans[node], self.after)
+
+
+def _over(parties: list[Party], name: str) -> Any:
+    """The mean of what all have of this name."""
+    return jax.tree.map(lambda *parts: sum(parts) / len(parts), *(getattr(party, name) for party in parties))
+
+
 def march(
     program: Program,
     coordinates: Coordinates,
-    draws: Any,
-    spans: list,
+    parties: list[tuple[Any, list]],
     nodes: np.ndarray,
     step: np.ndarray,
     rho_root: np.ndarray,
@@ -143,15 +185,17 @@ def march(
     watch: Callable[[], object] = lambda: None,
     look: Callable[[Seen], object] = lambda seen: None,
     along: Along | None = None,
+    scouts: list[tuple[Any, list]] | None = None,
 ) -> Marched:
     """March all replicates together over `nodes`; stop early where a self-overlap's trace passes `limit`. `watch` is called at every
     node: what it raises ends the march. `look` is shown every cell that has been crossed.
 
-    `step (n,)` is eta at the nodes. With `natural` the noise's covariance is the second moment of the kicks themselves,
-    `delta E[G_c G_c'^T]`: positive semi-definite to rounding, noisy when kicks are rare, and the right one when they are
-    many or smooth. `smooth` says that averages are smooth functions of time, so that what later nodes remember of early cells can be
-    smoothed, see `noise`; a natural covariance is of low rank, which smoothing would destroy. `along` are the numbers that are trained
-    along.
+    `parties` are draws and spans of equally many samples each. `step (n,)` is eta at the nodes. With `natural` the noise's covariance is
+    the second moment of the kicks themselves, `delta E[G_c G_c'^T]`: positive semi-definite to rounding, noisy when kicks are rare, and
+    the right one when they are many or smooth. `smooth` says that averages are smooth functions of time, so that what later nodes remember
+    of early cells can be smoothed, see `noise`; a natural covariance is of low rank, which smoothing would destroy. `along` are the numbers
+    that are trained along. `scouts` are parties of few samples for the first pass over every cell: by what averages over them change in it,
+    those over all do, who then cross it once.
     """
     noise = lambda node, before, after: noise_row(
         nodes, node, step[[node, node + 1]], before, after, smooth and not natural, coordinates.white
@@ -162,27 +206,26 @@ def march(
     reach = grows  # the nodes that are remembered
     near = lambda array, axis: _window(array, axis, first, reach)
     whole = lambda averages: averages._replace(h_chi=_spread_out(averages.h_chi, first, directions.shape[2]))
-    begins = draws, rho_root, L[0], near(directions, 2), None if along is None else along.a[:, 0]
-    program.prepare(blank(*begins[2:4], coordinates.layer(0), begins[4]), spans[0], step[:2].mean(), *begins)
-    y, paths, start = program.begin(*begins)
-    draws = draws._replace(y=y)
-    before = begun = whole(on_host(start))
-    train, gap, spreads = [before.risk], [coordinates.gap(0)], []
+    begins = rho_root, L[0], near(directions, 2), None if along is None else along.a[:, 0]
+    everybody, few = ([Party(program, *party, whole) for party in some] for some in (parties, scouts or []))
+    for party in everybody + few:
+        party.begin(step[:2].mean(), coordinates.layer(0), *begins)
+    before = begun = _over(everybody, "before")
+    train, gap, spreads = [begun.risk], [coordinates.gap(0)], []
     for node in range(len(nodes) - 1):
         watch()
         if node + 2 - first > reach:
             back, first = first, coordinates.forget(node)
             if node + 2 - first > reach - grows // 4:
                 reach += grows
-            paths = program.look(paths, first - back, reach)
-        spacing = nodes[node + 1] - nodes[node]
-        etas = step[[node, node + 1]]
+            for party in everybody + few:
+                party.look(first - back, reach)
+        spacing, etas = nodes[node + 1] - nodes[node], step[[node, node + 1]]
         # The first pass takes the averages to stand still and the cell's own kick to be smooth.
         still = before._replace(l_kicks=before.l_kicks.copy())
         still.l_kicks[:, node] = spacing / sample_ratio * before.l_l
         after, row = before, noise(node, before, still)
-        at = paths
-        for _ in range(2):
+        for group in (few or everybody, everybody):
             coordinates.advance(node, spacing, etas, before, after, row)
             numbers = None if along is None else along.advance(node, spacing, before, after)
             rate = 0.5 * (etas[0] * before.l_l + etas[1] * after.l_l)
@@ -190,19 +233,25 @@ def march(
             response, forcing = near(coordinates.R[:, node + 1], 1), (near(part, 2) for part in coordinates.forcing(node))
             normals, earliest = coordinates.normals(node + 1), np.full(len(rate), first)
             cell = Cell(normals, earliest, response, spread, *forcing, layer=coordinates.layer(node), numbers=numbers)
-            after, moments, arrival = program.cross(at, draws, cell, node, spans[node], etas.mean())
-            at = program.again(paths, arrival)
-            after, moments = on_host((after, moments))
-            after = whole(after)
-            row = np.moveaxis(sample_ratio * moments[:, : node + 1], 1, 2) if natural else noise(node, before, after)
+            for party in group:
+                party.cross(cell, node, etas.mean())
+            after = _over(group, "after")
+            if group is few:
+                after = jax.tree.map(lambda now, then, seen: now + (seen - then), before, _over(few, "before"), after)
+            row = np.moveaxis(sample_ratio * _over(group, "moments")[:, : node + 1], 1, 2) if natural else noise(node, before, after)
         spreads.append(spread)
-        numbers = None if along is None else along.a[:, : node + 2]
-        look(Seen(node, draws, at, arrival, cell, spans[node], etas.mean(), spreads, after, moments, numbers))
-        # No correction more: the kernels stay those that the paths have seen, which matters more than their own order.
-        coordinates.add_noise(node, row)
-        paths = program.settle(paths, arrival, cell, node)
-        draws = ahead(draws, cell)
-        before = program.resume(paths, draws, cell.arrived, node + 1, spans[node], after)  # across the end of an epoch
+        numbers, one = None if along is None else along.a[:, : node + 2], everybody[0]
+        look(Seen(node, one.draws, one.paths, one.arrival, cell, one.spans[node], etas.mean(), spreads, one.after, one.moments, numbers))
+        for party in few:
+            party.cross(cell, node, etas.mean())
+        if few:  # what they foresaw fluctuates more than what all say
+            coordinates.advance(node, spacing, etas, before, after, row)
+            cell = cell if along is None else cell._replace(numbers=along.advance(node, spacing, before, after))
+        else:  # no correction more: the kernels stay those that the paths have seen, which matters more than their own order
+            coordinates.add_noise(node, row)
+        for party in everybody + few:
+            party.settle(cell, node)
+        before = _over(everybody, "before")
         L.append(coordinates.normals(node + 1))
         gap.append(coordinates.gap(node + 1))
         train.append(before.risk)

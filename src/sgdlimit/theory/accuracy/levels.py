@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -94,12 +94,12 @@ def run_levels(
     cells: int,
     watch: Callable[[], object] = lambda: None,
     look: Callable[[Seen], object] = lambda seen: None,
+    scouts: int = 0,
 ) -> list[Level]:
-    """March replicates on `nodes`, whose number of cells divides the `cells` their randomness was drawn for; `watch` and `look` as for
-    `march`."""
+    """March replicates on `nodes`, whose number of cells divides that their randomness was drawn for, in arrays with room for `cells`;
+    `watch` and `look` as for `march`. Of each replicate's samples the first `scouts` go ahead."""
     problem = engine.problem
     rho_root = root(problem.rho)
-    draws, spans = engine.lay_out([one.samples for one in drawn], nodes, cells)
     with jax.enable_x64(True), np.errstate(all="ignore"):  # what diverges is cut off below
         coordinates = coordinates_of(engine, drawn, nodes, cells)
         if not engine.natural:  # covariances are averages over paths, and their errors are most of a pivot as small as this
@@ -107,8 +107,7 @@ def run_levels(
         got = march(
             engine.program,
             coordinates,
-            jax.device_put(draws),
-            spans,
+            _parties(engine, drawn, nodes, cells, drawn[0].paths),
             nodes,
             step_at(engine.dynamics, nodes),
             rho_root,
@@ -119,8 +118,18 @@ def run_levels(
             watch=watch,
             look=look,
             along=along_of(problem, engine.dynamics, nodes, len(drawn), cells),
+            scouts=_parties(engine, drawn, nodes, cells, scouts),
         )
         return _read(got, rho_root)
+
+
+def _parties(engine: Engine, drawn: list[Drawn], nodes: np.ndarray, cells: int, paths: int) -> list[tuple[Any, list]]:
+    """Draws and spans of the first `paths` samples of every replicate, as many at a time as a first estimate has: however many there are,
+    that one's programs serve."""
+    size = engine.pilot
+    parts = [[one.samples.part(first, min(first + size, paths)) for one in drawn] for first in range(0, paths, size)]
+    laid = [engine.lay_out(part, nodes, cells) for part in parts]
+    return [(jax.device_put(draws), spans) for draws, spans in laid]
 
 
 def coordinates_of(engine: Engine, drawn: list[Drawn], nodes: np.ndarray, cells: int) -> Coordinates:
@@ -199,7 +208,7 @@ def _bow(t: np.ndarray, memory: float) -> np.ndarray:
     return memory * (e - 0.5 * e**2)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=512)
 def _weights(nodes: tuple[float, ...], times: tuple[float, ...], memory: float = 0.0) -> np.ndarray:
     """Weights `(T, n)` of the values at the nodes in the cubic spline at `times`; many curves share them.
 

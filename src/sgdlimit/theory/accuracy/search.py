@@ -40,6 +40,8 @@ LOOSER = 1.3  # by so much is `rtol` larger at a time, where the budget does not
 # directions takes twice as long when it was compiled soon.
 HEAVY = 2e10
 IN_THE_END = 1.6  # times what a pilot's few replicates foresee is what it takes: 1.3 to 2.9 on random problems
+# Seconds of a replicate, roughly, from which on a few of its samples go ahead: below, their programs cost more than they save.
+SCOUTED = 0.1
 CUTS = 8  # how often the horizon comes nearer where averages do not exist
 
 
@@ -308,7 +310,7 @@ class Search:
     def _replicates(self, plan: Plan, stage: int, done: int = 0) -> list[list[Level]]:
         """Replicates `done` to `plan.replicates`, each at every resolution. Their random numbers depend on seed, stage and
         number only, not on the order in which threads take them."""
-        engine = self.engine
+        engine, scouts = self.engine, self._scouts(plan)
         nodes = engine.nodes(plan.cells)
         cells = engine.capacity(len(nodes) - 1)
         compiled, nodes_begun = Event(), count()
@@ -320,14 +322,14 @@ class Search:
 
         def group(indices: range) -> list[list[Level]]:
             seeds = [np.random.SeedSequence(self.seed, spawn_key=(stage, index)) for index in indices]
-            drawn = [draw_all(engine, cells, plan.paths, seed) for seed in seeds]
+            drawn = [draw_all(engine, len(nodes) - 1, plan.paths, seed) for seed in seeds]
             looks: list[Callable[[Seen], None]] = [lambda seen: None for _ in COARSENINGS]
             if indices.start == done:  # once for every program that is compiled
                 looks[0] = self._look(engine, drawn, nodes, stage)
             resolutions, first = [], 0.0
             for c, look in zip(COARSENINGS, looks, strict=True):
                 began = time.process_time(), time.perf_counter()
-                resolutions.append(run_levels(engine, drawn, nodes[::c], cells, watch, look))
+                resolutions.append(run_levels(engine, drawn, nodes[::c], cells, watch, look, scouts))
                 spent = time.process_time() - began[0], time.perf_counter() - began[1]
                 if c == COARSENINGS[0]:
                     first = spent[1]
@@ -369,11 +371,16 @@ class Search:
                     raise
         return results
 
+    def _scouts(self, plan: Plan) -> int:
+        """How many of a replicate's samples go ahead of it."""
+        dear = self.engine.path_seconds(plan.cells) * plan.paths > SCOUTED
+        return plan.paths // self.engine.scouts if self.engine.scouts and dear else 0
+
     def _look(self, engine: Engine, drawn: list[Drawn], nodes: np.ndarray, stage: int) -> Callable[[Seen], None]:
         """Witness of a group's draws, and of a handful of its samples in a random cell that has a past."""
         rng = np.random.default_rng([self.seed, stage, 0x100C])
         replicate, node = int(rng.integers(len(drawn))), int(rng.integers(len(nodes) // 4, len(nodes) - 1))
-        samples = drawn[replicate].samples
+        samples = drawn[replicate].samples.part(0, engine.pilot)  # the party that is shown
         self.witnesses.draws([one.samples for one in drawn], engine.jumps)
 
         def look(seen: Seen) -> None:

@@ -293,7 +293,7 @@ def _march_classes(problem: Problem, dynamics: Dynamics, times: np.ndarray, cell
         filter = Filter(dynamics, nodes, len(drawn), problem.k, cells, problem.anisotropic)
         coordinates = FilteredSpectralCoordinates(problem, len(drawn), cells, filter, engine.natural, where, warmth)
     with jax.enable_x64(True), np.errstate(all="ignore"):
-        march(engine.program, coordinates, jax.device_put(draws), spans, nodes, step_at(dynamics, nodes), root(problem.rho),
+        march(engine.program, coordinates, [(jax.device_put(draws), spans)], nodes, step_at(dynamics, nodes), root(problem.rho),
               problem.sample_ratio, engine.natural, largest_size(problem),
               along=along_of(problem, dynamics, nodes, len(drawn), cells))  # fmt: skip
     return coordinates.laws(outputs)
@@ -310,7 +310,7 @@ def _particles(
     draws, spans = engine.lay_out([engine.draw(cells, 2**11, seeds[0])], nodes, cells)
     with jax.enable_x64(True), np.errstate(all="ignore"):
         coordinates = particles_of(engine, [particles], nodes, cells)
-        march(engine.program, coordinates, jax.device_put(draws), spans, nodes, step_at(dynamics, nodes), root(problem.rho),
+        march(engine.program, coordinates, [(jax.device_put(draws), spans)], nodes, step_at(dynamics, nodes), root(problem.rho),
               problem.sample_ratio, engine.natural, largest_size(problem), along=along_of(problem, dynamics, nodes, 1, cells))  # fmt: skip
         apart = np.asarray(coordinates.population.apart[0])[outputs]
     theta = np.einsum("tim,pm->pti", coordinates.M[0, outputs], particles.gstar) + np.moveaxis(apart, 2, 0)

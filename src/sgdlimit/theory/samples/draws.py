@@ -7,7 +7,7 @@ the sum of its fine cells', so that their difference is the discretisation error
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import special, stats
@@ -48,6 +48,14 @@ class Randomness:
     grading: float  # of its grids
     weight: np.ndarray | None = None  # (P,): see `tilted`
     known: Products | None = None  # see `anchored`
+
+    def part(self, first: int, last: int) -> Randomness:
+        """Its paths from the `first` to before the `last`, with a bridge of their own."""
+        names = ("teacher", "start", "noise", "cells", "diffusion", "weight")
+        some = {name: None if (part := getattr(self, name)) is None else part[first:last] for name in names}
+        jumps = None if self.jumps is None else Jumps(self.jumps.times[first:last])
+        seed = np.random.SeedSequence(self.seed.entropy, spawn_key=(*self.seed.spawn_key, first)) if first else self.seed
+        return replace(self, **some, jumps=jumps, seed=seed)
 
 
 def grading(dynamics: Dynamics) -> float:
@@ -152,15 +160,18 @@ def poisson_numbers(points: np.ndarray, mean: float) -> np.ndarray:
     return np.searchsorted(stats.poisson.cdf(np.arange(most + 1), mean), points)
 
 
-def lay_out(problem: Problem, dynamics: Dynamics, randomness: Randomness, nodes: np.ndarray) -> tuple[Draws, np.ndarray]:
-    """Lay draws on the grid `nodes (N' + 1,)`, where `N` is a multiple of `N'`; also how many events a cell has at most, `(N,)`.
+def lay_out(
+    problem: Problem, dynamics: Dynamics, randomness: Randomness, nodes: np.ndarray, room: int | None = None
+) -> tuple[Draws, np.ndarray]:
+    """Lay draws on the grid `nodes (N' + 1,)`, where `N` is a multiple of `N'`; also how many events a cell has at most, one for each.
 
-    `y` of the result holds the label noise; the solver turns it into labels. Padded to `N` cells.
+    `y` of the result holds the label noise; the solver turns it into labels. Padded to `room` cells, or `N`.
     """
-    paths, cells, k = randomness.cells.shape
+    paths, finest_cells, k = randomness.cells.shape
+    cells = room or finest_cells
     spacing = np.diff(nodes)
     smooth = randomness.jumps is None and randomness.diffusion is None and not dynamics.temperature
-    finest = spaced(randomness.horizon, cells, randomness.grading)
+    finest = spaced(randomness.horizon, finest_cells, randomness.grading)
     normals = merge(randomness.cells, nodes, finest, smooth)
     gauss = np.zeros((randomness.teacher.shape[1] + k + cells * k * (1 if dynamics.plain else 2), paths))
     filled = np.concatenate([randomness.teacher, randomness.start, normals.reshape(paths, -1)], 1).T
@@ -172,7 +183,7 @@ def lay_out(problem: Problem, dynamics: Dynamics, randomness: Randomness, nodes:
     rng = np.random.default_rng(randomness.seed)
     apart = grid_distance(problem, len(spacing), cells)
     if randomness.jumps is not None:
-        return _lay_jumps(dynamics, randomness, gauss, nodes, rng, apart)
+        return _lay_jumps(dynamics, randomness, gauss, nodes, cells, rng, apart)
     where = np.full((cells, paths), 0.5)
     drift, noise, bridge = np.zeros((cells, 1)), np.zeros((cells, paths)), np.zeros((cells, k, paths))
     drift[: len(spacing), 0] = spacing / problem.sample_ratio
@@ -196,7 +207,13 @@ def with_room(draws: Draws, events: int) -> Draws:
 
 
 def _lay_jumps(
-    dynamics: Dynamics, randomness: Randomness, gauss: np.ndarray, nodes: np.ndarray, rng: np.random.Generator, apart: np.ndarray
+    dynamics: Dynamics,
+    randomness: Randomness,
+    gauss: np.ndarray,
+    nodes: np.ndarray,
+    room: int,
+    rng: np.random.Generator,
+    apart: np.ndarray,
 ) -> tuple[Draws, np.ndarray]:
     """Jumps as events: the place of each in its cell of the grid, and how many a path has had before each node."""
     assert randomness.jumps is not None
@@ -206,7 +223,7 @@ def _lay_jumps(
     cell, where = _places(at, real, nodes)
     noise = np.zeros(at.shape)
     noise[real] = step_at(dynamics, at[real])
-    counted = np.zeros((cells + 1, paths), np.int32)
+    counted = np.zeros((room + 1, paths), np.int32)
     np.add.at(counted, (cell[real] + 1, np.nonzero(real)[1]), 1)
     bridge = rng.standard_normal((len(at), k, paths))
     if len(nodes) <= cells:

@@ -39,6 +39,7 @@ RARE = 1e-8  # probability of more jumps than there is room for: more room is ma
 # samples would else make all averages, since a gradient without bound overshoots (from this `step c` on, `c` the curvature far out), and
 # where a spectrum has directions that are much faster than the others. Elsewhere paths from node to node take .2 to 1 of it.
 FOLLOWED, OVERSHOOTS, ROUGH = 4.5, 1.2, 4.0
+SHORT = 64  # cells of trainings whose programs are shared
 HARDLY = 0.1  # part of the gradient at the start that is along the teacher: below, what a few samples get wrong decides when it is found
 CONDITIONED = 2  # directions up to which that tells more for its cost: of three a softmax is told ten times as well by paths
 FEW = 256  # jumps of a path
@@ -58,7 +59,8 @@ class Engine(Protocol):
         natural: whether the noise's covariance is best estimated from the kicks themselves.
         balanced: whether the self-overlap is taken from the balance with `E[l r]`, see `coordinates`.
         ends: of epochs, where curves have kinks; none elsewhere.
-        pilot: paths of a replicate of the first estimate.
+        pilot: paths of a replicate of the first estimate; more march in parties of so many.
+        scouts: of how many samples one goes ahead of a march that is dear, see `march`; zero where none does.
         per_cell: paths that a cell takes, at least: with fewer the noise's covariance over so many cells fluctuates too much to have a
             factor, see `noise`.
         jumps: mean and variance of a path's number of jumps.
@@ -82,6 +84,8 @@ class Engine(Protocol):
     def ends(self) -> np.ndarray: ...
     @property
     def pilot(self) -> int: ...
+    @property
+    def scouts(self) -> int: ...
     @property
     def per_cell(self) -> int: ...
     @property
@@ -131,6 +135,13 @@ class EventEngine:
 
     def nodes(self, cells: int) -> np.ndarray:
         return spaced(self.horizon, cells, grading(self.dynamics))
+
+    @property
+    def scouts(self) -> int:
+        """One in 32 would foresee hardly less. Behind a spectrum whose rates are far apart what few foresee misses more than they save, and
+        particles under a penalty would be carried once more, which takes as long."""
+        simple = self.problem.anisotropic is None and not isinstance(self.problem.penalty, SmoothPenalty)
+        return 16 if simple else 0
 
     @property
     def jumps(self) -> tuple[float, float]:
@@ -201,6 +212,7 @@ class PathEngine:
     name = "paths"
     ends = np.zeros(0)
     pilot = 2048  # more than of histories, for the last Gaussian is sampled, too
+    scouts = 0  # the train risk of paths that have seen what few foresaw misses up to twice as much
 
     def __init__(self, problem: Problem, dynamics: Dynamics, horizon: float):
         self.problem, self.dynamics, self.horizon = problem, dynamics, horizon
@@ -213,7 +225,10 @@ class PathEngine:
         return spaced(self.horizon, cells, grading(self.dynamics))
 
     def capacity(self, cells: int) -> int:
-        return cells
+        """For the next power of two, so that neighbouring grids share their programs: a table with empty rows takes little, but few long
+        trainings are alike. Not where coordinates are sampled or gradients differenced, which go by the finest grid."""
+        fixed = self.problem.kinks or isinstance(self.problem.penalty, SmoothPenalty) or cells > SHORT
+        return cells if fixed else 1 << (cells - 1).bit_length()
 
     @property
     def balanced(self) -> bool:
@@ -260,7 +275,7 @@ class PathEngine:
         return draw(self.problem, self.dynamics, self.horizon, cells, paths, seed, self.tilt)
 
     def lay_out(self, drawn: list[Randomness], nodes: np.ndarray, cells: int) -> tuple[Any, list]:
-        laid = [lay_out(self.problem, self.dynamics, one, nodes) for one in drawn]
+        laid = [lay_out(self.problem, self.dynamics, one, nodes, cells) for one in drawn]
         draws = [draws for draws, _ in laid]
         if self.room is not None:
             most = max(self.room, *(len(one.where) for one in draws))

@@ -34,6 +34,11 @@ class History:
     normal: np.ndarray  # (J, k, P)
     at: np.ndarray  # (J, P): jump times in increasing order, infinity where there are fewer
 
+    def part(self, first: int, last: int) -> History:
+        """Those from the `first` to before the `last`."""
+        late = (part[..., first:last] for part in (self.shift, self.normal, self.at))
+        return History(self.gstar[:, first:last], self.noise[first:last], *late)
+
 
 def draw_histories(problem: Problem, dynamics: SGD, horizon: float, paths: int, seed: np.random.SeedSequence) -> History:
     """`paths` histories (a power of two).
