@@ -171,6 +171,20 @@ def _over(parties: list[Party], name: str) -> Any:
     return jax.tree.map(lambda *parts: sum(parts) / len(parts), *(getattr(party, name) for party in parties))
 
 
+def _cross(parties: list[Party], cell: Cell, node: int, step: float) -> Averages:
+    """Averages over all at the end of a cell that they cross."""
+    for party in parties:
+        party.cross(cell, node, step)
+    return _over(parties, "after")
+
+
+def _still(before: Averages, node: int, kick: float) -> Averages:
+    """What a first pass over a cell takes averages to be at its end: as before it, its own kick smooth and `kick` times the gradient."""
+    still = before._replace(l_kicks=before.l_kicks.copy())
+    still.l_kicks[:, node] = kick * before.l_l
+    return still
+
+
 def march(
     program: Program,
     coordinates: Coordinates,
@@ -221,10 +235,7 @@ def march(
             for party in everybody + few:
                 party.look(first - back, reach)
         spacing, etas = nodes[node + 1] - nodes[node], step[[node, node + 1]]
-        # The first pass takes the averages to stand still and the cell's own kick to be smooth.
-        still = before._replace(l_kicks=before.l_kicks.copy())
-        still.l_kicks[:, node] = spacing / sample_ratio * before.l_l
-        after, row = before, noise(node, before, still)
+        after, row = before, noise(node, before, _still(before, node, spacing / sample_ratio))
         for group in (few or everybody, everybody):
             coordinates.advance(node, spacing, etas, before, after, row)
             numbers = None if along is None else along.advance(node, spacing, before, after)
@@ -233,18 +244,15 @@ def march(
             response, forcing = near(coordinates.R[:, node + 1], 1), (near(part, 2) for part in coordinates.forcing(node))
             normals, earliest = coordinates.normals(node + 1), np.full(len(rate), first)
             cell = Cell(normals, earliest, response, spread, *forcing, layer=coordinates.layer(node), numbers=numbers)
-            for party in group:
-                party.cross(cell, node, etas.mean())
-            after = _over(group, "after")
+            after = _cross(group, cell, node, etas.mean())
             if group is few:
                 after = jax.tree.map(lambda now, then, seen: now + (seen - then), before, _over(few, "before"), after)
             row = np.moveaxis(sample_ratio * _over(group, "moments")[:, : node + 1], 1, 2) if natural else noise(node, before, after)
         spreads.append(spread)
         numbers, one = None if along is None else along.a[:, : node + 2], everybody[0]
         look(Seen(node, one.draws, one.paths, one.arrival, cell, one.spans[node], etas.mean(), spreads, one.after, one.moments, numbers))
-        for party in few:
-            party.cross(cell, node, etas.mean())
         if few:  # what they foresaw fluctuates more than what all say
+            _cross(few, cell, node, etas.mean())
             coordinates.advance(node, spacing, etas, before, after, row)
             cell = cell if along is None else cell._replace(numbers=along.advance(node, spacing, before, after))
         else:  # no correction more: the kernels stay those that the paths have seen, which matters more than their own order
