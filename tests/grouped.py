@@ -28,7 +28,6 @@ from sgdlimit.theory.averages import Averages
 from sgdlimit.theory.closed import steps
 from sgdlimit.theory.closed.fresh import averages_at
 from sgdlimit.theory.samples.engines import Engine, engine_of
-from sgdlimit.theory.samples.histories import History
 from sgdlimit.theory.samples.sample import followed
 
 BLOCK = 256  # samples: up to k = 10, k^2 of them are fewer than the 65,536 entries from which work is cut in pieces
@@ -173,8 +172,7 @@ def _samples(engine: Engine, paths: int, replicates: int) -> tuple[tuple, Iterat
     drawn: list[Any] = [engine.draw(len(nodes) - 1, paths, child) for child in np.random.SeedSequence(1).spawn(replicates)]
     blocks = np.arange(paths).reshape(-1, BLOCK)
     if engine.name == "events":
-        cut = lambda one, which: History(**{name: _take(part, which, 0 if name == "noise" else -1) for name, part in vars(one).items()})
-        parts = ((s, *engine.lay_out([cut(one, which)], nodes, cells)) for s, one in enumerate(drawn) for which in blocks)
+        parts = ((s, *engine.lay_out([one.part(which[0], which[-1] + 1)], nodes, cells)) for s, one in enumerate(drawn) for which in blocks)
         return engine.lay_out(drawn, nodes, cells), parts
     drawn = [replace(one, known=None) for one in drawn]  # what averages are held to is not linear in the samples
     draws, spans = engine.lay_out(drawn, nodes, cells)  # the bridge's normals are drawn here, so these are cut afterwards

@@ -39,13 +39,13 @@ RARE = 1e-8  # probability of more jumps than there is room for: more room is ma
 # samples would else make all averages, since a gradient without bound overshoots (from this `step c` on, `c` the curvature far out), and
 # where a spectrum has directions that are much faster than the others. Elsewhere paths from node to node take .2 to 1 of it.
 FOLLOWED, OVERSHOOTS, ROUGH = 4.5, 1.2, 4.0
-SHORT = 64  # cells of trainings whose programs are shared
 HARDLY = 0.1  # part of the gradient at the start that is along the teacher: below, what a few samples get wrong decides when it is found
 CONDITIONED = 2  # directions up to which that tells more for its cost: of three a softmax is told ten times as well by paths
 FEW = 256  # jumps of a path
 # Seconds for each jump and cell of a history, also where there is one in every epoch, and for each cell of a path.
 LANDED, SHUFFLED, CROSSED = 7e-7, 1.8e-7, 1.3e-6
 STEPS = 257  # times at which a schedule is looked at for its largest step
+SHORT = 64  # cells of trainings whose programs are shared
 LEAST_SHARED = 64  # that there is room for where shapes are few, see `shapes.few`
 
 
